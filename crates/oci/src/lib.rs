@@ -1,1 +1,20 @@
-//! (taking shape)
+//! The OCI and Docker vocabulary as types: digests, references, descriptors, manifests, image configurations,
+//! the runtime configuration.
+//!
+//! This crate never fetches, stores or interprets: a type here is what a specification says and no more.
+
+pub mod codes;
+mod digest;
+mod image;
+pub mod media_type;
+mod platform;
+mod reference;
+pub mod runtime;
+
+pub use digest::{Digest, Hasher};
+pub use image::{Config, Descriptor, Empty, Healthcheck, History, ImageConfig, Index, Manifest, RootFs, chain_ids};
+pub use platform::Platform;
+pub use reference::Reference;
+
+#[cfg(test)]
+mod tests;
