@@ -1,1 +1,8 @@
-//! (taking shape)
+//! From what somebody wants of a container to what the kernel is asked for: [`Container`] with the image's configuration
+//! becomes the OCI runtime [`Spec`](carrack_oci::runtime::Spec), and that the plan of the container's init.
+//!
+//! This crate never looks at the host: what it must know of it is handed in as facts.
+
+pub mod container;
+
+pub use container::Container;
