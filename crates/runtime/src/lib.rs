@@ -1,1 +1,20 @@
-//! (taking shape)
+//! Runs containers: makes a process out of an init plan, puts it into its control groups, joins programs to it later, and
+//! keeps a shim beside it.
+//!
+//! This crate never decides what a container should be: plans come from `carrack-specgen`, orders from the engine.
+
+pub mod cgroup;
+pub mod init;
+
+use std::ffi::OsStr;
+
+/// Becomes what argument zero says, where it is one of the private roles of this binary: a container's init or its shim.
+///
+/// The first call of `main`, before any thread, signal handler or allocation worth mentioning. Returns for ordinary
+/// command lines and never else.
+pub fn dispatch() {
+    match std::env::args_os().next().as_deref().and_then(OsStr::to_str) {
+        Some(init::ARGV0) => init::main(),
+        _ => {}
+    }
+}

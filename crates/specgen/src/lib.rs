@@ -3,6 +3,10 @@
 //!
 //! This crate never looks at the host: what it must know of it is handed in as facts.
 
+/// What is asked for.
 pub mod container;
+/// What init does about it.
+pub mod init_plan;
 
 pub use container::Container;
+pub use init_plan::{InitPlan, InitStep};
