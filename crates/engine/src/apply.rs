@@ -1,0 +1,153 @@
+//! Follows a plan: starts each node when what it waits for is done, keeps the journal, and takes everything back where a
+//! node fails before the point of no return.
+//!
+//! What a node means for the machine is the caller's: this module decides nothing but order.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_plan::{NodeId, Operation, Plan, PlanNode};
+
+use crate::codes;
+use crate::fault::{self, Moment};
+use crate::journal::{Journal, Outcome};
+
+/// More starts at a time than processors: they wait for the kernel, not for us.
+const PARALLEL_NODES: usize = 8;
+
+/// Does one operation. Has to be repeatable: after an interruption a node that was started is done again, or taken back.
+pub type Perform<'a> = dyn Fn(&Operation) -> Result<()> + Sync + 'a;
+
+/// What an apply says of itself while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A node is being done.
+    Started,
+    /// A node is done.
+    Done,
+    /// A node was taken back.
+    Undone,
+}
+
+/// Told of each step.
+pub type Watch<'a> = dyn Fn(&PlanNode, Step) + Sync + 'a;
+
+/// Does what is left of the journal's plan. Where a node fails and everything can be taken back, it is.
+pub fn apply(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<()> {
+    match forward(journal, perform, watch) {
+        Ok(()) => journal.end(Outcome::Applied),
+        Err(failure) if journal.progress.has_to_be_finished() => Err(failure),
+        Err(failure) => {
+            journal.undoing(failure.to_string())?;
+            undo(journal, perform, watch).map_err(|second| both(&failure, &second))?;
+            Err(Diagnostic {
+                hints: [failure.hints.clone(), vec!["what was done before is undone; the last release serves".into()]]
+                    .concat(),
+                ..*failure
+            }
+            .boxed())
+        }
+    }
+}
+
+/// Settles a journal that was interrupted: forwards where something can't be taken back, else backwards.
+pub fn settle(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<Outcome> {
+    if journal.progress.has_to_be_finished() {
+        forward(journal, perform, watch)?;
+        journal.end(Outcome::Applied)?;
+        return Ok(Outcome::Applied);
+    }
+    if journal.progress.undoing.is_none() {
+        journal.undoing("the apply was interrupted".into())?;
+    }
+    undo(journal, perform, watch)?;
+    Ok(Outcome::Undone)
+}
+
+fn forward(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<()> {
+    let plan = journal.progress.plan.clone();
+    let mut waiting: BTreeSet<NodeId> =
+        plan.iter().map(|node| node.id).filter(|id| !journal.progress.done.contains(id)).collect();
+    let (sender, receiver) = mpsc::channel::<(NodeId, Result<()>)>();
+    std::thread::scope(|scope| {
+        let mut running = 0;
+        let mut failure = None;
+        loop {
+            while failure.is_none() && running < PARALLEL_NODES {
+                let Some(node) = next(&plan, &waiting, &journal.progress.done) else { break };
+                waiting.remove(&node.id);
+                if let Err(error) = journal.started(node.id, node.op.is_point_of_no_return()) {
+                    failure = Some(error);
+                    break;
+                }
+                watch(node, Step::Started);
+                running += 1;
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    let result = fault::inject(&node.op, Moment::Before)
+                        .and_then(|()| perform(&node.op))
+                        .and_then(|()| fault::inject(&node.op, Moment::After));
+                    // The receiver outlives every thread of the scope.
+                    let _ = sender.send((node.id, result));
+                });
+            }
+            if running == 0 {
+                return failure.map_or(Ok(()), Err);
+            }
+            let Ok((id, result)) = receiver.recv() else { return failure.map_or(Ok(()), Err) };
+            running -= 1;
+            let outcome = result.and_then(|()| journal.done(id));
+            match (outcome, plan.node(id)) {
+                (Ok(()), Some(node)) => watch(node, Step::Done),
+                (Err(error), Some(node)) => failure = failure.or(Some(explain(node, *error))),
+                (_, None) => {}
+            }
+        }
+    })
+}
+
+/// The first node that waits for nothing any more.
+fn next<'a>(plan: &'a Plan, waiting: &BTreeSet<NodeId>, done: &BTreeSet<NodeId>) -> Option<&'a PlanNode> {
+    waiting.iter().filter_map(|id| plan.node(*id)).find(|node| node.after.iter().all(|before| done.contains(before)))
+}
+
+/// Takes back, last first, every node that was started.
+fn undo(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<()> {
+    let plan = journal.progress.plan.clone();
+    let mut nodes: Vec<&PlanNode> = plan.iter().collect();
+    nodes.reverse();
+    for node in nodes {
+        if !journal.progress.started.contains(&node.id) || journal.progress.undone.contains(&node.id) {
+            continue;
+        }
+        if let Some(inverse) = node.op.inverse() {
+            perform(&inverse).map_err(|error| {
+                Diagnostic {
+                    code: &codes::UNDO_INCOMPLETE,
+                    message: format!("could not take back `{}`", node.op),
+                    causes: [vec![error.message.clone()], error.causes.clone()].concat(),
+                    ..*error
+                }
+                .boxed()
+            })?;
+        }
+        journal.undone(node.id)?;
+        watch(node, Step::Undone);
+    }
+    journal.end(Outcome::Undone)
+}
+
+/// The error of a node, with the place in the project's files that asked for it.
+fn explain(node: &PlanNode, mut error: Diagnostic) -> Box<Diagnostic> {
+    if error.labels.is_empty()
+        && let Some(span) = node.origin.first()
+    {
+        error = error.at(*span, format!("asked for here: {}", node.op));
+    }
+    error.boxed()
+}
+
+fn both(first: &Diagnostic, second: &Diagnostic) -> Box<Diagnostic> {
+    second.clone().cause(format!("it was being undone because: {first}")).boxed()
+}

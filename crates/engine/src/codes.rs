@@ -1,0 +1,222 @@
+//! Diagnostic codes of this crate, and the collection of all crates below it.
+
+use carrack_diag::Code;
+
+/// The journal can't be written or read.
+pub static JOURNAL_IO: Code = Code {
+    id: "engine/journal-io",
+    title: "the journal of an apply can't be kept",
+    cause: "The disk is full, the data root is read-only, or its permissions were changed.",
+    check: "Run `df -h` and `ls -ld` on the data root.",
+    fix: "Free space or correct the permissions and repeat the command; it goes on where the last one stopped.",
+};
+
+/// The journal is there and makes no sense.
+pub static JOURNAL_DAMAGED: Code = Code {
+    id: "engine/journal-damaged",
+    title: "the journal of an apply is not readable",
+    cause: "Another version of carrack wrote it, or the file was changed by hand.",
+    check: "Look at the first line of the file: it is the plan, as JSON.",
+    fix: "Move the file away and run `carrack up`: what the interrupted apply left is found by looking at the machine.",
+};
+
+/// An apply failed and was taken back.
+pub static APPLY_FAILED: Code = Code {
+    id: "engine/apply-failed",
+    title: "an apply failed and was undone",
+    cause: "A step of the plan failed; the ones before it were taken back, so that the old release serves.",
+    check: "The causes name the step and, in order, why it failed.",
+    fix: "Correct the first cause and run the command again.",
+};
+
+/// An undo did not get through.
+pub static UNDO_INCOMPLETE: Code = Code {
+    id: "engine/undo-incomplete",
+    title: "an apply could not be taken back completely",
+    cause: "A step failed and, while the ones before it were taken back, another failed too.",
+    check: "`carrack status` shows what is there; the message names the step.",
+    fix: "Correct its cause; the next mutating command goes on with the undoing.",
+};
+
+/// A container that does not exist.
+pub static NO_SUCH_CONTAINER: Code = Code {
+    id: "engine/no-such-container",
+    title: "no such container",
+    cause: "No container has this name, or an id that begins so.",
+    check: "List them with `carrack ps -a`.",
+    fix: "Correct the name or id.",
+};
+
+/// An id prefix that several containers share.
+pub static AMBIGUOUS: Code = Code {
+    id: "engine/ambiguous-id",
+    title: "several containers begin so",
+    cause: "The given part of an id fits more than one container.",
+    check: "List the full ids with `carrack ps -a --no-trunc`.",
+    fix: "Give more digits, or the name.",
+};
+
+/// A container's name is taken.
+pub static NAME_TAKEN: Code = Code {
+    id: "engine/name-taken",
+    title: "the container's name is in use",
+    cause: "Another container of this root has the name.",
+    check: "`carrack ps -a --filter name=NAME` shows it.",
+    fix: "Remove or rename that container, or give another name.",
+};
+
+/// A name that containers can't have.
+pub static INVALID_NAME: Code = Code {
+    id: "engine/invalid-name",
+    title: "malformed name of a container",
+    cause: "A name consists of letters, digits, `_`, `.` and `-` and begins with a letter or digit.",
+    check: "Look for spaces, slashes and capitals of other scripts.",
+    fix: "Choose a name of [a-zA-Z0-9][a-zA-Z0-9_.-]+.",
+};
+
+/// The operation needs a running container.
+pub static NOT_RUNNING: Code = Code {
+    id: "engine/not-running",
+    title: "the container is not running",
+    cause: "It was never started, or its program ended.",
+    check: "`carrack ps -a` shows its state and exit code, `carrack logs NAME` what it said.",
+    fix: "Start it: `carrack start NAME`.",
+};
+
+/// The operation needs a stopped container.
+pub static RUNNING: Code = Code {
+    id: "engine/still-running",
+    title: "the container is running",
+    cause: "A running container is not removed unasked.",
+    check: "`carrack ps` shows it.",
+    fix: "Stop it first, or use `carrack rm --force`.",
+};
+
+/// A container could not be started.
+pub static START_FAILED: Code = Code {
+    id: "engine/start-failed",
+    title: "a container could not be started",
+    cause: "The kernel refused a step of the container's set-up, or its program does not exist or is not executable.",
+    check: "The causes name the step, the path and the kernel's answer.",
+    fix: "For a program: look for it with `carrack run --entrypoint sh IMAGE -c 'ls -l PATH'`. For a mount: check its source.",
+};
+
+/// The command of a container is empty.
+pub static NO_COMMAND: Code = Code {
+    id: "engine/no-command",
+    title: "no command to run",
+    cause: "Neither the image nor the command line says what to run.",
+    check: "`carrack inspect IMAGE` shows Entrypoint and Cmd.",
+    fix: "Give a command, or add CMD or ENTRYPOINT to the image.",
+};
+
+/// A bind mount's source is missing.
+pub static NO_BIND_SOURCE: Code = Code {
+    id: "engine/no-bind-source",
+    title: "the source of a bind mount does not exist",
+    cause: "The path is not on this host, or not under the folder that relative paths count from.",
+    check: "Run `ls -ld` on the path in the message.",
+    fix: "Create it, or correct the path.",
+};
+
+/// A published port is busy.
+pub static PORT_BUSY: Code = Code {
+    id: "engine/port-busy",
+    title: "a published port is in use",
+    cause: "Another program or container of the host listens on the port.",
+    check: "The message names the holder where it can be found; `ss -ltnp` lists all.",
+    fix: "Stop the holder, or publish on another port.",
+};
+
+/// A container did not become ready.
+pub static NOT_READY: Code = Code {
+    id: "engine/not-ready",
+    title: "a container did not become ready",
+    cause: "It ended, its health check failed too often, or the time was not enough.",
+    check: "The causes show the last probes and the last lines of its output.",
+    fix: "Correct what they say; raise start_period or retries where the program only needs longer.",
+};
+
+/// Something of the host could not be done.
+pub static HOST: Code = Code {
+    id: "engine/host",
+    title: "the host refused an operation",
+    cause: "A file, folder or process of the host could not be handled.",
+    check: "The cause is the kernel's answer; `carrack doctor` shows what this host allows.",
+    fix: "Correct permissions, space or limits as the cause says.",
+};
+
+/// Not root.
+pub static NOT_ROOT: Code = Code {
+    id: "engine/not-root",
+    title: "root is needed",
+    cause: "This version of carrack makes containers as root only.",
+    check: "Run `id -u`: it prints 0 for root.",
+    fix: "Repeat the command with sudo.",
+};
+
+/// Docker has containers or volumes of the project.
+pub static DOCKER_HOLDS_PROJECT: Code = Code {
+    id: "engine/docker-holds-project",
+    title: "Docker holds containers or volumes of this project",
+    cause: "The project was brought up with Docker Compose before; its data lies in Docker's volumes, not in carrack's.",
+    check: "`docker ps -a` and `docker volume ls` with --filter label=com.docker.compose.project=NAME.",
+    fix: "Go on with empty volumes by `--fresh`, or take the project down in Docker first.",
+};
+
+/// No such release.
+pub static NO_SUCH_RELEASE: Code = Code {
+    id: "engine/no-such-release",
+    title: "no such release",
+    cause: "The project has no release of that number, or none before the current one.",
+    check: "List them with `carrack release ls`.",
+    fix: "Choose one of the list.",
+};
+
+/// A network that does not exist.
+pub static NO_SUCH_NETWORK: Code = Code {
+    id: "engine/no-such-network",
+    title: "no such network",
+    cause: "No network of this root has that name.",
+    check: "List them with `carrack network ls`.",
+    fix: "Create it with `carrack network create NAME`, or correct the name.",
+};
+
+/// The plan no longer fits.
+pub static PLAN_STALE: Code = Code {
+    id: "engine/plan-stale",
+    title: "the state has moved since the plan was made",
+    cause: "Another command changed the project between plan and apply.",
+    check: "Run `carrack plan` again and compare.",
+    fix: "Apply the new plan.",
+};
+
+/// All codes of this crate.
+pub static ALL: &[&Code] = &[
+    &AMBIGUOUS,
+    &APPLY_FAILED,
+    &DOCKER_HOLDS_PROJECT,
+    &HOST,
+    &INVALID_NAME,
+    &JOURNAL_DAMAGED,
+    &JOURNAL_IO,
+    &NAME_TAKEN,
+    &NO_BIND_SOURCE,
+    &NO_COMMAND,
+    &NO_SUCH_CONTAINER,
+    &NO_SUCH_NETWORK,
+    &NO_SUCH_RELEASE,
+    &NOT_READY,
+    &NOT_ROOT,
+    &NOT_RUNNING,
+    &PLAN_STALE,
+    &PORT_BUSY,
+    &RUNNING,
+    &START_FAILED,
+    &UNDO_INCOMPLETE,
+];
+
+/// The codes of this crate and of every crate that it stands on.
+pub fn every() -> Vec<&'static Code> {
+    [ALL, carrack_oci::codes::ALL].concat()
+}
