@@ -1,0 +1,403 @@
+//! What no single value shows: names that have to exist, services that wait for each other, ports taken twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use carrack_diag::{Code, Diagnostic, Diagnostics, FileId, Span, Spanned, nearest};
+
+use crate::codes;
+use crate::node::Node;
+use crate::project::{Condition, Content, MountKind, Port, Project, Service};
+
+pub(crate) fn check(project: &mut Project, root: &Node, base: Option<FileId>, diagnostics: &mut Diagnostics) {
+    let mut checks = Checks { project, diagnostics };
+    if checks.project.services.is_empty() && checks.project.inactive.is_empty() {
+        let mut diagnostic = Diagnostic::error(&codes::NO_SERVICES, "the project defines no service")
+            .hint("add one below `services:`, as `web: {image: nginx:1.27}`");
+        if let Some(services) = root.entries().iter().find(|entry| entry.key.value == "services") {
+            diagnostic = diagnostic.at(services.key.span, "empty");
+        } else {
+            diagnostic = diagnostic.at(root.span, "no `services:` here");
+        }
+        checks.diagnostics.push(diagnostic);
+        return;
+    }
+    for service in checks.project.services.values() {
+        images(service, root, base, checks.project, checks.diagnostics);
+    }
+    checks.dependencies();
+    for service in checks.project.services.values() {
+        references(service, checks.project, checks.diagnostics);
+        options(service, checks.diagnostics);
+        replicas(service, checks.diagnostics);
+        addresses(service, checks.project, checks.diagnostics);
+    }
+    platform(checks.project, checks.diagnostics);
+    container_names(checks.project, checks.diagnostics);
+    ports(checks.project, checks.diagnostics);
+    checks.cycles();
+}
+
+struct Checks<'a> {
+    project: &'a mut Project,
+    diagnostics: &'a mut Diagnostics,
+}
+
+fn images(service: &Service, root: &Node, base: Option<FileId>, project: &Project, diagnostics: &mut Diagnostics) {
+    let node = root.get("services").and_then(|services| services.get(&service.name));
+    let elsewhere = node.is_some_and(|node| node.get("provider").is_some() || node.get("extends").is_some());
+    if service.image.is_some() || service.build.is_some() || elsewhere {
+        return;
+    }
+    let name = &service.name;
+    let others = project.services.values().chain(project.inactive.values());
+    let overriding = base.is_some_and(|base| service.span.file != base);
+    let near = nearest(name, others.filter(|other| Some(other.span.file) == base).map(|other| other.name.as_str()));
+    let diagnostic = if overriding {
+        let message = format!("this override of `{name}` reaches no service: no base file has one of this name");
+        Diagnostic::error(&codes::OVERRIDE_WITHOUT_BASE, message).at(service.span, "neither overrides nor has an image")
+    } else {
+        Diagnostic::error(&codes::NO_IMAGE, format!("the service `{name}` has neither `image` nor `build`"))
+            .at(service.span, "can't be run")
+    };
+    let hint = match near.filter(|_| overriding) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "add `image:` or `build:`".to_owned(),
+    };
+    diagnostics.push(diagnostic.hint(hint));
+}
+
+impl Checks<'_> {
+    /// Dependencies exist and are active; those that may be missing and are, go.
+    fn dependencies(&mut self) {
+        let active: Vec<String> = self.project.services.keys().cloned().collect();
+        let inactive: BTreeMap<String, String> = self
+            .project
+            .inactive
+            .values()
+            .map(|service| {
+                let profile = service.profiles.first().map(|profile| profile.value.clone());
+                (service.name.clone(), profile.unwrap_or_default())
+            })
+            .collect();
+        let checked: BTreeMap<String, bool> = self
+            .project
+            .services
+            .values()
+            .map(|service| {
+                let check = service.healthcheck.as_ref();
+                (service.name.clone(), check.is_some_and(|check| !check.is_disabled() && !check.test.is_empty()))
+            })
+            .collect();
+        for service in self.project.services.values_mut() {
+            let name = service.name.clone();
+            service.depends_on.retain(|wanted, dependency| {
+                if checked.contains_key(wanted) {
+                    if dependency.condition == Condition::Healthy && checked.get(wanted) == Some(&false) {
+                        self.diagnostics.push(no_healthcheck(&name, wanted, dependency.span));
+                    }
+                    return true;
+                }
+                if !dependency.required {
+                    return false;
+                }
+                self.diagnostics.push(match inactive.get(wanted) {
+                    Some(profile) => Diagnostic::error(
+                        &codes::INACTIVE_SERVICE,
+                        format!("`{name}` needs `{wanted}`, which is not active"),
+                    )
+                    .at(dependency.span, "depends on it here")
+                    .hint(format!("add `--profile {profile}`, or `required: false` to this dependency")),
+                    None => {
+                        let names = active.iter().chain(inactive.keys()).map(String::as_str);
+                        let message = format!("`{name}` depends on `{wanted}`, which is not defined");
+                        Diagnostic::error(&codes::UNKNOWN_SERVICE, message)
+                            .at(dependency.span, "no such service")
+                            .hint(did_you_mean(wanted, names, "define it under `services:`"))
+                    }
+                });
+                false
+            });
+        }
+    }
+
+    /// Services are taken away that wait for none of the rest; what can't be taken away waits in a ring.
+    fn cycles(&mut self) {
+        let mut rest: BTreeSet<&str> = self.project.services.keys().map(String::as_str).collect();
+        loop {
+            let waits = |name: &&str| {
+                let service = self.project.services.get(*name)?;
+                service.depends_on.iter().find(|(wanted, _)| rest.contains(wanted.as_str()))
+            };
+            let free: Vec<&str> = rest.iter().copied().filter(|name| waits(name).is_none()).collect();
+            if !free.is_empty() {
+                rest.retain(|name| !free.contains(name));
+                continue;
+            }
+            let Some(mut at) = rest.first().copied() else { return };
+            let mut way: Vec<(&str, Span)> = Vec::new();
+            while !way.iter().any(|(name, _)| *name == at) {
+                let Some((wanted, dependency)) = waits(&at) else { return };
+                way.push((at, dependency.span));
+                at = wanted;
+            }
+            let ring = &way[way.iter().position(|(name, _)| *name == at).unwrap_or(0)..];
+            self.diagnostics.push(cycle(ring));
+            for (name, _) in ring {
+                rest.remove(name);
+            }
+        }
+    }
+}
+
+fn cycle(ring: &[(&str, Span)]) -> Diagnostic {
+    let mut names: Vec<&str> = ring.iter().map(|(name, _)| *name).collect();
+    names.extend(names.first().copied());
+    let message = format!("services wait for each other: {}", names.join(" → "));
+    let mut diagnostic = Diagnostic::error(&codes::DEPENDENCY_CYCLE, message);
+    for (index, (from, span)) in ring.iter().enumerate() {
+        diagnostic = diagnostic.at(*span, format!("`{from}` waits for `{}`", names[index + 1]));
+    }
+    diagnostic.hint("remove one of these dependencies")
+}
+
+fn no_healthcheck(name: &str, wanted: &str, span: Span) -> Diagnostic {
+    let message = format!("`{name}` waits for `{wanted}` to be healthy, and the file gives it no health check");
+    Diagnostic::note(&codes::NO_HEALTHCHECK, message)
+        .at(span, "waits here")
+        .hint(format!("unless the image of `{wanted}` has one, add `healthcheck:` to `{wanted}`"))
+}
+
+fn did_you_mean<'a>(word: &str, names: impl Iterator<Item = &'a str>, otherwise: &str) -> String {
+    nearest(word, names).map_or_else(|| otherwise.to_owned(), |near| format!("did you mean `{near}`?"))
+}
+
+/// Networks, volumes, secrets and configs that a service names are defined.
+fn references(service: &Service, project: &Project, diagnostics: &mut Diagnostics) {
+    let mut missing = |code: &'static Code, kind: &str, name: &str, span: Span, known: Vec<&String>| {
+        if known.iter().any(|known| *known == name) {
+            return;
+        }
+        let otherwise = format!("define it under the top-level `{kind}s:`");
+        diagnostics.push(
+            Diagnostic::error(code, format!("`{}` uses the {kind} `{name}`, which is not defined", service.name))
+                .at(span, format!("no such {kind}"))
+                .hint(did_you_mean(name, known.into_iter().map(String::as_str), &otherwise)),
+        );
+    };
+    for (name, attachment) in &service.networks {
+        let known = project.networks.keys().collect();
+        missing(&codes::UNKNOWN_NETWORK, "network", name, attachment.span, known);
+    }
+    for mount in &service.volumes {
+        if let MountKind::Volume { source: Some(source), .. } = &mount.kind {
+            let known = project.volumes.keys().collect();
+            missing(&codes::UNKNOWN_VOLUME, "volume", &source.value, source.span, known);
+        }
+    }
+    let built = service.build.iter().flat_map(|build| &build.secrets);
+    for grant in service.secrets.iter().chain(built) {
+        let known = project.secrets.keys().collect();
+        missing(&codes::UNKNOWN_SECRET, "secret", &grant.source.value, grant.source.span, known);
+    }
+    for grant in &service.configs {
+        let known = project.configs.keys().collect();
+        missing(&codes::UNKNOWN_CONFIG, "config", &grant.source.value, grant.source.span, known);
+    }
+}
+
+/// Texts with a grammar of their own.
+fn options(service: &Service, diagnostics: &mut Diagnostics) {
+    let not_yet = |span: Span, what: String| Diagnostic::warning(&codes::NOT_YET, what).at(span, "has no effect");
+    let name = &service.name;
+    for option in &service.security_opt {
+        let text = option.value.as_str();
+        let (key, value) = text.split_once([':', '=']).unwrap_or((text, ""));
+        match (key, value) {
+            ("no-new-privileges", "" | "true" | "false") | ("apparmor", _) | ("seccomp", "unconfined" | "builtin") => {}
+            ("seccomp", _) => diagnostics.push(not_yet(
+                option.span,
+                format!("`{name}`: a seccomp profile from a file is not implemented yet: the default profile is used"),
+            )),
+            ("label", _) => diagnostics.push(not_yet(
+                option.span,
+                format!("`{name}`: SELinux labels are not implemented yet: the container gets none"),
+            )),
+            ("systempaths", "unconfined") => diagnostics.push(not_yet(
+                option.span,
+                format!("`{name}`: `systempaths` is not implemented yet: the usual paths stay masked"),
+            )),
+            _ => diagnostics.push(
+                Diagnostic::error(&codes::INVALID_VALUE, format!("`{name}` has an unknown security option `{text}`"))
+                    .at(option.span, "can't be understood")
+                    .hint("it is `no-new-privileges:true`, `seccomp=unconfined` or `apparmor=PROFILE`"),
+            ),
+        }
+    }
+    if let Some(driver) = service.logging.as_ref().and_then(|logging| logging.driver.as_ref())
+        && !matches!(driver.value.as_str(), "json-file" | "local" | "none")
+    {
+        diagnostics.push(not_yet(
+            driver.span,
+            format!(
+                "`{name}`: the log driver `{}` is not implemented yet: the log is kept as `json-file`",
+                driver.value
+            ),
+        ));
+    }
+}
+
+/// What the host would have to offer.
+fn platform(project: &Project, diagnostics: &mut Diagnostics) {
+    for (name, network) in &project.networks {
+        if let Some(driver) =
+            network.driver.as_ref().filter(|driver| !matches!(driver.value.as_str(), "bridge" | "default"))
+        {
+            let message =
+                format!("`networks.{name}`: the driver `{}` is not implemented yet: a bridge is made", driver.value);
+            diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(driver.span, "has no effect"));
+        }
+    }
+    for (name, volume) in &project.volumes {
+        if let Some(driver) = volume.driver.as_ref().filter(|driver| driver.value != "local") {
+            let message = format!(
+                "`volumes.{name}`: the driver `{}` is not implemented yet: a local volume is made",
+                driver.value
+            );
+            diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(driver.span, "has no effect"));
+        }
+    }
+    for (kind, sources) in [("secrets", &project.secrets), ("configs", &project.configs)] {
+        for (name, source) in sources.iter().filter(|(_, source)| source.content == Content::External) {
+            let message = format!("`{kind}.{name}` is external, which is not implemented yet: nothing provides it");
+            diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(source.span, "has no content"));
+        }
+    }
+}
+
+fn replicas(service: &Service, diagnostics: &mut Diagnostics) {
+    let Some(replicas) = service.replicas.as_ref().filter(|replicas| replicas.value > 1) else { return };
+    if let Some(name) = &service.container_name {
+        let message = format!("`{}` wants {} replicas and one container name", service.name, replicas.value);
+        diagnostics.push(
+            Diagnostic::error(&codes::REPLICAS_WITH_NAME, message)
+                .at(name.span, "names one container")
+                .at(replicas.span, "wants several")
+                .hint("remove `container_name`, or run one replica"),
+        );
+    }
+    let short = service
+        .ports
+        .iter()
+        .find(|port| port.published.is_some_and(|(low, high)| u32::from(high - low) + 1 < replicas.value));
+    if let Some(port) = short {
+        let (low, high) = port.published.unwrap_or_default();
+        let wanted = replicas.value;
+        let message = format!("`{}` wants {wanted} replicas, which can't all publish the port {low}", service.name);
+        let last = u32::from(low) + wanted - 1;
+        let hint = if last <= 65535 {
+            format!("give a range, as \"{low}-{last}:{}\", or let a proxy publish the port", port.target)
+        } else {
+            "let a proxy publish the port".to_owned()
+        };
+        let label = if low == high { "one port of the host" } else { "fewer ports than replicas" };
+        diagnostics.push(
+            Diagnostic::error(&codes::REPLICAS_WITH_PORT, message)
+                .at(port.span, label)
+                .at(replicas.span, "wants several")
+                .hint(hint),
+        );
+    }
+}
+
+/// A fixed address lies in a subnet that its network asks for.
+fn addresses(service: &Service, project: &Project, diagnostics: &mut Diagnostics) {
+    for (name, attachment) in &service.networks {
+        let Some(network) = project.networks.get(name).filter(|network| !network.external) else { continue };
+        let wanted = [
+            attachment.ipv4.as_ref().map(|address| Spanned::new(IpAddr::V4(address.value), address.span)),
+            attachment.ipv6.as_ref().map(|address| Spanned::new(IpAddr::V6(address.value), address.span)),
+        ];
+        for address in wanted.into_iter().flatten() {
+            let ranges: Vec<&Spanned<String>> =
+                network.subnets.iter().filter_map(|subnet| subnet.subnet.as_ref()).collect();
+            if ranges.iter().any(|range| contains(&range.value, address.value)) {
+                continue;
+            }
+            let message = format!("{} is in no subnet of the network `{name}`", address.value);
+            let mut diagnostic = Diagnostic::error(&codes::INVALID_VALUE, message).at(address.span, "fixed here");
+            for range in &ranges {
+                diagnostic = diagnostic.at(range.span, "not in this one");
+            }
+            diagnostics.push(diagnostic.hint(format!("give `networks.{name}.ipam.config` a `subnet` that covers it")));
+        }
+    }
+}
+
+fn contains(range: &str, address: IpAddr) -> bool {
+    let Some((network, bits)) = range.split_once('/') else { return false };
+    let Ok(bits) = bits.parse::<u32>() else { return false };
+    match (network.parse(), address) {
+        (Ok(IpAddr::V4(network)), IpAddr::V4(address)) => {
+            let shift = 32u32.saturating_sub(bits);
+            u64::from(u32::from(network)) >> shift == u64::from(u32::from(address)) >> shift
+        }
+        (Ok(IpAddr::V6(network)), IpAddr::V6(address)) => {
+            let shift = 128u32.saturating_sub(bits);
+            let cut = |address| u128::from(address).checked_shr(shift).unwrap_or(0);
+            cut(network) == cut(address)
+        }
+        _ => false,
+    }
+}
+
+fn container_names(project: &Project, diagnostics: &mut Diagnostics) {
+    let mut taken: BTreeMap<&str, Span> = BTreeMap::new();
+    for name in project.services.values().filter_map(|service| service.container_name.as_ref()) {
+        match taken.get(name.value.as_str()) {
+            None => drop(taken.insert(&name.value, name.span)),
+            Some(first) => diagnostics.push(
+                Diagnostic::error(
+                    &codes::DUPLICATE_CONTAINER_NAME,
+                    format!("two services take the container name `{}`", name.value),
+                )
+                .at(name.span, "taken again here")
+                .at(*first, "taken here")
+                .hint("change or remove one of them"),
+            ),
+        }
+    }
+}
+
+fn ports(project: &Project, diagnostics: &mut Diagnostics) {
+    let running =
+        project.services.values().filter(|service| service.replicas.as_ref().is_none_or(|replicas| replicas.value > 0));
+    let fixed: Vec<(&Service, &Port)> = running
+        .flat_map(|service| service.ports.iter().map(move |port| (service, port)))
+        .filter(|(_, port)| port.published.is_some_and(|(low, high)| low == high))
+        .collect();
+    for (index, (service, port)) in fixed.iter().enumerate() {
+        let clash = fixed[..index].iter().find(|(other_service, other)| {
+            let same_address = match (port.host_ip, other.host_ip) {
+                (Some(one), Some(other)) => one == other || (one.is_unspecified() && one.is_ipv4() == other.is_ipv4()),
+                _ => true,
+            };
+            let repeated =
+                other_service.name == service.name && other.target == port.target && other.host_ip == port.host_ip;
+            same_address && other.published == port.published && other.protocol == port.protocol && !repeated
+        });
+        if let Some((other_service, other)) = clash {
+            let (published, _) = port.published.unwrap_or_default();
+            let message = format!(
+                "`{}` and `{}` both publish the port {published} of the host",
+                other_service.name, service.name
+            );
+            diagnostics.push(
+                Diagnostic::error(&codes::PORT_CONFLICT, message)
+                    .at(port.span, "published again here")
+                    .at(other.span, "published here")
+                    .hint("change one of them, or bind them to different addresses"),
+            );
+        }
+    }
+}
