@@ -1,11 +1,56 @@
 //! The birth of a container's process.
+//!
+//! ```text
+//! spawner                                   init (this binary, executed again by descriptor)
+//! -------                                   ----
+//! seal the plan in a memfd
+//! clone3(namespaces, cgroup) ─────────────► born: default signals, own session, descriptors placed
+//!                                           execveat(own binary on a read-only mount)
+//!                                             fails: ◄── errno, four bytes ── exit 127
+//!                                           take descriptors, not dumpable, read the plan
+//!                                           step 0 … n−1
+//!        ◄── Terminal + descriptor ───────  a terminal, where the plan has one
+//!        ◄── Entered + descriptor, number   a plan that enters a container forks there and ends the first process
+//!        ◄── Failed(step, errno, detail) ─  a step fails: exit 1
+//!        ◄── Executing ───────────────────  the last step
+//!                                           execve(program); the channel is close-on-exec
+//!                                             fails: ◄── Failed ── exit 1
+//! end of file after Executing: it runs
+//! end of file before: init was killed
+//! ```
+//!
+//! The channel is a socket pair of whole messages. An init that can't report ends: without a spawner there is no program.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+mod channel;
+mod execute;
+mod identity;
+mod inside;
+mod interpret;
+mod mounts;
+mod own_binary;
+mod terminal;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use carrack_specgen::InitPlan;
+use carrack_specgen::init_plan::NamespaceKind;
+use carrack_sys::process::{self, Process, namespace};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+
+use channel::{Message, Received};
+
+pub(crate) use interpret::main;
+pub use own_binary::own_binary;
 
 /// Argument zero of a process that is to be an init.
 pub(crate) const ARGV0: &str = "carrack-init";
+
+/// How long a start may take before it counts as hung; a folder on a dead network file system can hang it.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a process needs beside its plan.
 #[derive(Debug)]
@@ -33,6 +78,19 @@ pub struct Child {
     pub terminal: Option<OwnedFd>,
 }
 
+impl Child {
+    /// Waits for its end and reaps it. Docker's exit status: the program's, or 128 and the signal's number.
+    pub fn wait(&self) -> Result<i32, Errno> {
+        reap(&self.pidfd)
+    }
+
+    /// Sends a signal by number.
+    pub fn signal(&self, number: i32) -> Result<(), Errno> {
+        let signal = Signal::from_named_raw(number).ok_or(Errno::INVAL)?;
+        rustix::process::pidfd_send_signal(&self.pidfd, signal)
+    }
+}
+
 /// Why a container's program does not run. The process is dead and reaped by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitFailure {
@@ -46,10 +104,154 @@ pub struct InitFailure {
     pub detail: String,
 }
 
-/// Makes the process and returns when its program has been executed, or has not.
-pub fn spawn(request: &SpawnRequest<'_>) -> Result<Child, InitFailure> {
-    let _ = request;
-    Err(InitFailure { step: None, name: "clone".into(), errno: 38, detail: "being written".into() })
+impl InitFailure {
+    fn before_steps(name: &str, errno: Errno) -> Self {
+        Self { step: None, name: name.into(), errno: errno.raw_os_error(), detail: String::new() }
+    }
+
+    /// Docker's exit status for it: 127 where the program was not found, 126 where it can't be executed, else 125.
+    pub fn exit_status(&self) -> i32 {
+        match (self.name.as_str(), Errno::from_raw_os_error(self.errno)) {
+            ("execute", Errno::NOENT) => 127,
+            ("execute", _) => 126,
+            _ => 125,
+        }
+    }
 }
 
-pub(crate) fn main() {}
+impl std::fmt::Display for InitFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.name)?;
+        if !self.detail.is_empty() {
+            write!(f, " {}", self.detail)?;
+        }
+        if self.errno != 0 {
+            write!(f, ": {}", std::io::Error::from_raw_os_error(self.errno))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InitFailure {}
+
+/// What init reads from its sealed memory file. Descriptors follow the channel's in this order.
+#[derive(Debug, Serialize, Deserialize)]
+struct Handover<Plan> {
+    network: bool,
+    container: bool,
+    cgroups: u8,
+    plan: Plan,
+}
+
+/// Where init finds its plan.
+const PLAN_DESCRIPTOR: i32 = 3;
+/// Where init finds the socket to the spawner.
+const CHANNEL_DESCRIPTOR: i32 = 4;
+
+/// Makes the process and returns when its program has been executed, or has not.
+///
+/// Safe from any thread. The caller is the process's parent and reaps it.
+pub fn spawn(request: &SpawnRequest<'_>) -> Result<Child, InitFailure> {
+    let plan = seal(request).map_err(|errno| InitFailure::before_steps("seal-plan", errno))?;
+    let binary = own_binary().map_err(|errno| InitFailure::before_steps("own-binary", errno))?;
+    let (ours, theirs) = channel::pair().map_err(|errno| InitFailure::before_steps("channel", errno))?;
+
+    let mut descriptors: Vec<BorrowedFd<'_>> = request.stdio.to_vec();
+    descriptors.extend([plan.as_fd(), theirs.as_fd()]);
+    descriptors.extend(request.network_namespace);
+    descriptors.extend(request.container);
+    descriptors.extend(request.cgroup.into_iter().flat_map(|cgroup| cgroup.joined_by_writing()));
+
+    let process = process::spawn(&process::Spawn {
+        program: binary,
+        argv0: c"carrack-init",
+        namespaces: request.plan.namespaces.iter().map(|kind| namespace_flag(*kind)).fold(0, |all, flag| all | flag),
+        cgroup: request.cgroup.and_then(|cgroup| cgroup.born_into()),
+        descriptors: &descriptors,
+        failure: theirs.as_fd(),
+    })
+    .map_err(|errno| InitFailure::before_steps("clone", errno))?;
+    drop(theirs);
+    follow(&ours, process)
+}
+
+/// The plan and its descriptors' order in memory that nobody can change any more.
+fn seal(request: &SpawnRequest<'_>) -> Result<OwnedFd, Errno> {
+    if request.plan.joins_network() && request.network_namespace.is_none() {
+        return Err(Errno::BADF);
+    }
+    let handover = Handover {
+        network: request.network_namespace.is_some(),
+        container: request.container.is_some(),
+        cgroups: request.cgroup.map_or(0, |cgroup| cgroup.joined_by_writing().count() as u8),
+        plan: request.plan,
+    };
+    let bytes = postcard::to_stdvec(&handover).map_err(|_| Errno::INVAL)?;
+    let memory = rustix::fs::memfd_create("carrack-plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let written = rustix::io::write(&memory, rest)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(memory)
+}
+
+/// Reads the channel to its end.
+fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    let mut terminal = None;
+    let mut executing = false;
+    let failure = loop {
+        match channel::receive(channel, deadline) {
+            Ok(Received::Message(Message::Terminal, descriptor)) => terminal = descriptor,
+            Ok(Received::Message(Message::Entered { pid }, Some(pidfd))) => {
+                let first = std::mem::replace(&mut process, Process { pid, pidfd });
+                let _ = reap(&first.pidfd);
+            }
+            Ok(Received::Message(Message::Entered { .. }, None)) => {
+                break InitFailure::before_steps("enter-container", Errno::BADMSG);
+            }
+            Ok(Received::Message(Message::Executing, _)) => executing = true,
+            Ok(Received::Message(Message::Failed { step, name, errno, detail }, _)) => {
+                break InitFailure { step: step.map(|step| step as usize), name, errno, detail };
+            }
+            Ok(Received::NotExecuted(errno)) => break InitFailure::before_steps("execute-own-binary", errno),
+            Ok(Received::End) if executing => return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal }),
+            Ok(Received::End) => {
+                let detail = "init died before the program was executed".to_owned();
+                break InitFailure { step: None, name: "init".into(), errno: 0, detail };
+            }
+            Err(errno) => break InitFailure::before_steps("await-init", errno),
+        }
+    };
+    let _ = rustix::process::pidfd_send_signal(&process.pidfd, Signal::KILL);
+    let _ = reap(&process.pidfd);
+    Err(failure)
+}
+
+/// Waits for the end of a child and collects its status.
+fn reap(pidfd: &OwnedFd) -> Result<i32, Errno> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
+                let signal = status.terminating_signal().map(|signal| 128 + signal);
+                return Ok(status.exit_status().or(signal).unwrap_or(255));
+            }
+            Ok(None) => return Err(Errno::CHILD),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn namespace_flag(kind: NamespaceKind) -> u64 {
+    match kind {
+        NamespaceKind::Mount => namespace::MOUNT,
+        NamespaceKind::Pid => namespace::PID,
+        NamespaceKind::Ipc => namespace::IPC,
+        NamespaceKind::Uts => namespace::UTS,
+        NamespaceKind::Network => namespace::NETWORK,
+        NamespaceKind::Cgroup => namespace::CGROUP,
+    }
+}

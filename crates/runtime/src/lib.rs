@@ -6,6 +6,9 @@
 pub mod cgroup;
 pub mod init;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsStr;
 
 /// Becomes what argument zero says, where it is one of the private roles of this binary: a container's init or its shim.

@@ -220,6 +220,11 @@ pub enum InitStep {
     },
     /// Sets the five sets but the bounding one.
     Capabilities(CapabilityMasks),
+    /// Has the program run under an AppArmor profile of the host.
+    AppArmor {
+        /// Name of a profile that is loaded.
+        profile: String,
+    },
     /// Executes the program.
     Execute(Execute),
 }
@@ -256,6 +261,7 @@ impl InitStep {
             Self::NoNewPrivileges => "no-new-privileges",
             Self::Seccomp { .. } => "seccomp",
             Self::Capabilities(_) => "capabilities",
+            Self::AppArmor { .. } => "apparmor",
             Self::Execute(_) => "execute",
         }
     }
@@ -272,6 +278,7 @@ impl InitStep {
             Self::Mask { path } | Self::ReadOnly { path } | Self::WorkingDirectory { path, .. } => path,
             Self::Sysctl { name, .. } | Self::SessionKeyring { name } => name,
             Self::Identify(request) => &request.user,
+            Self::AppArmor { profile } => profile,
             Self::Execute(execute) => execute.args.first().map_or("", String::as_str),
             _ => "",
         }

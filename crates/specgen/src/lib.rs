@@ -7,6 +7,8 @@
 pub mod container;
 /// What init does about it.
 pub mod init_plan;
+/// Users and groups of a container.
+pub mod passwd;
 
 pub use container::Container;
 pub use init_plan::{InitPlan, InitStep};

@@ -1,1 +1,26 @@
-//! (taking shape)
+//! What the Linux kernel offers and neither the standard library nor rustix do safely: births of processes into
+//! namespaces and control groups, mounts' attributes, system call filters, device programs, netlink. Thin and typed: one
+//! function a system call, errors as the kernel's errno.
+//!
+//! This crate never decides anything, and no other crate of the workspace has unsafe code.
+
+/// BPF programs for the devices of a control group (v2).
+pub mod bpf;
+mod entry;
+/// Loopback interface of a network namespace.
+pub mod link;
+/// Mount attributes.
+pub mod mount;
+/// Links, addresses and routes, and the transport that the packet filter shares.
+pub mod netlink;
+/// The packet filter, without the `nft` program.
+pub mod nftables;
+/// Births, deaths and images of processes.
+pub mod process;
+/// System call filters.
+pub mod seccomp;
+/// Signal dispositions, masks and descriptors.
+pub mod signal;
+
+#[cfg(test)]
+mod tests;
