@@ -1,0 +1,165 @@
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write};
+use std::path::PathBuf;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_oci::{Digest, Hasher};
+
+use crate::fault::{Context as _, present};
+use crate::files::{self, Durability, Held};
+use crate::{Lease, Store, codes};
+
+/// Content on its way in: hashed as it is written, invisible until committed, gone when dropped.
+pub struct Ingest {
+    store: Store,
+    held: Held,
+    hasher: Hasher<File>,
+}
+
+impl Store {
+    /// Begins to take in content.
+    ///
+    /// # Errors
+    /// Where the temporary file can't be made.
+    pub fn ingest(&self) -> Result<Ingest> {
+        self.mutable()?;
+        let held = Held::file(&self.ingest_dir())?;
+        let file = held.file.try_clone().context("open", &held.path)?;
+        Ok(Ingest { store: self.clone(), held, hasher: Hasher::new(file) })
+    }
+
+    /// Takes in bytes that are at hand.
+    ///
+    /// # Errors
+    /// As [`Store::ingest`] and [`Ingest::commit`].
+    pub fn ingest_bytes(&self, lease: &Lease, bytes: &[u8]) -> Result<Digest> {
+        let mut ingest = self.ingest()?;
+        ingest.write_all(bytes).context("write", &ingest.held.path)?;
+        Ok(ingest.commit(lease, None)?.0)
+    }
+
+    /// Whether the blob is there.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).is_file()
+    }
+
+    /// Opens a blob for reading. The bytes were verified when they were committed.
+    ///
+    /// # Errors
+    /// `store/not-found`.
+    pub fn blob(&self, digest: &Digest) -> Result<File> {
+        let path = self.blob_path(digest);
+        present(File::open(&path)).context("read the blob", &path)?.ok_or_else(|| {
+            Diagnostic::error(&codes::NOT_FOUND, format!("the blob {digest} is not below {}", self.roots().data.display()))
+                .boxed()
+        })
+    }
+
+    /// The whole of a small blob, verified again.
+    ///
+    /// # Errors
+    /// `store/not-found`, `store/digest-mismatch`, and `store/invalid-image` where it is larger than `limit_bytes`.
+    pub fn read_blob(&self, digest: &Digest, limit_bytes: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = self.blob(digest)?.take(limit_bytes + 1);
+        file.read_to_end(&mut bytes).context("read the blob", &self.blob_path(digest))?;
+        if bytes.len() as u64 > limit_bytes {
+            let message = format!("the blob {digest} is larger than {limit_bytes} bytes");
+            return Err(Diagnostic::error(&codes::INVALID_IMAGE, message).boxed());
+        }
+        let found = Digest::of(&bytes);
+        if found == *digest { Ok(bytes) } else { Err(mismatch(digest, &found)) }
+    }
+
+    /// The size of a blob in bytes; none where it is not there.
+    pub fn blob_size_bytes(&self, digest: &Digest) -> Option<u64> {
+        fs::metadata(self.blob_path(digest)).ok().map(|metadata| metadata.len())
+    }
+
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs_dir().join(digest.hex())
+    }
+
+    pub(crate) fn blobs_dir(&self) -> PathBuf {
+        self.roots().data.join("content/blobs/sha256")
+    }
+
+    /// All blobs.
+    ///
+    /// # Errors
+    /// Where the folder can't be read.
+    pub fn blobs(&self) -> Result<Vec<Digest>> {
+        Ok(files::names(&self.blobs_dir())?.iter().filter_map(|name| Digest::from_hex(name)).collect())
+    }
+}
+
+/// Already on disk and verified; only the name is missing.
+pub(crate) struct Sealed {
+    held: Held,
+    pub(crate) digest: Digest,
+    pub(crate) size_bytes: u64,
+}
+
+impl Ingest {
+    /// Verifies, syncs and makes the content visible; kept by `lease` until something refers to it.
+    ///
+    /// Gives the digest and the size in bytes. Content that is there already is not written twice.
+    ///
+    /// # Errors
+    /// `store/digest-mismatch` where `expected` is another digest: nothing is kept then.
+    pub fn commit(self, lease: &Lease, expected: Option<&Digest>) -> Result<(Digest, u64)> {
+        let store = self.store.clone();
+        let sealed = self.seal(expected, Durability::Synced)?;
+        let result = (sealed.digest, sealed.size_bytes);
+        store.publish(sealed, lease, Durability::Synced)?;
+        Ok(result)
+    }
+
+    /// How many bytes were written.
+    pub fn size_bytes(&self) -> u64 {
+        self.hasher.size_bytes()
+    }
+
+    /// Verified and, if asked for, synced, but without a name.
+    pub(crate) fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
+        let (file, digest, size_bytes) = self.hasher.finish();
+        if let Some(expected) = expected
+            && *expected != digest
+        {
+            return Err(mismatch(expected, &digest));
+        }
+        if durability == Durability::Synced {
+            file.sync_all().context("sync", &self.held.path)?;
+        }
+        Ok(Sealed { held: self.held, digest, size_bytes })
+    }
+}
+
+impl Store {
+    /// Gives sealed content its name. The lease comes first, so that a prune beside us never takes it away.
+    pub(crate) fn publish(&self, sealed: Sealed, lease: &Lease, durability: Durability) -> Result<()> {
+        lease.add(&[sealed.digest])?;
+        let path = self.blob_path(&sealed.digest);
+        if path.exists() {
+            return Ok(());
+        }
+        fs::rename(&sealed.held.path, &path).context("commit the blob", &path)?;
+        if durability == Durability::Synced { files::sync_dir(&self.blobs_dir()) } else { Ok(()) }
+    }
+}
+
+fn mismatch(expected: &Digest, found: &Digest) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the content of {expected} is {found}"))
+        .hint("fetch or make it again; nothing of it was kept")
+        .boxed()
+}
+
+impl Write for Ingest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! Writing so that a kill or a power failure leaves the old or the new, never a mixture.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use carrack_diag::{Diagnostic, Result};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
+
+use crate::codes;
+use crate::fault::{Context as _, present};
+
+/// Whether a write has to survive a power failure before the function returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// File and folder are synced.
+    Synced,
+    /// The kernel writes it back when it likes; a rename still makes it all or nothing for every process.
+    Cached,
+}
+
+/// `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}`, so that a name is a file name and nothing more.
+pub fn check_name(what: &str, name: &str) -> Result<()> {
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if first && rest && name.len() <= 128 {
+        return Ok(());
+    }
+    Err(Diagnostic::error(&codes::INVALID_NAME, format!("`{}` can't name a {what}", name.escape_debug()))
+        .hint("begin with a letter or digit, go on with letters, digits, `_`, `.`, `-`; 128 characters at most")
+        .boxed())
+}
+
+/// A folder with mode 0700 and its parents.
+pub(crate) fn make_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).context("create the folder", path)
+}
+
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).context("sync the folder", path)
+}
+
+/// 16 random hexadecimal digits.
+pub(crate) fn random_name() -> Result<String> {
+    let mut bytes = [0_u8; 8];
+    random(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Fills `bytes` from the kernel.
+pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+            .context("read random bytes from", Path::new("the kernel"))?;
+    }
+    Ok(())
+}
+
+/// Replaces `path` by rename. The temporary file (`.tmp-…`) is removed where that fails.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let temporary = dir.join(format!("{TEMPORARY}{}", random_name()?));
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        if durability == Durability::Synced {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)
+    };
+    if let Err(error) = write() {
+        // Nothing refers to it; the error of the write is the one to tell.
+        let _ = fs::remove_file(&temporary);
+        return Err(crate::fault::fault("write", path, error));
+    }
+    if durability == Durability::Synced { sync_dir(dir) } else { Ok(()) }
+}
+
+/// What the names of files that are being written begin with. No record's name begins with a dot.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+
+/// The whole file; nothing where it is missing.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    present(fs::read(path)).context("read", path)
+}
+
+/// Names in a folder, sorted; none where it is missing.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
+    let Some(entries) = present(fs::read_dir(path)).context("list", path)? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.context("list", path)?;
+        // A name that is not UTF-8 is not one of ours.
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a file; whether it was there.
+pub(crate) fn remove_file(path: &Path) -> Result<bool> {
+    Ok(present(fs::remove_file(path)).context("remove", path)?.is_some())
+}
+
+/// Removes a tree; nothing to do where it is missing.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    present(fs::remove_dir_all(path)).context("remove", path).map(|_| ())
+}
+
+/// Work in progress (a file or folder) that this process holds by `flock`; gone when dropped, unless it was renamed to
+/// where it belongs. Whoever finds it unlocked may remove it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+}
+
+impl Held {
+    /// A new file below `dir`.
+    pub(crate) fn file(dir: &Path) -> Result<Self> {
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+        Self::make(dir, open)
+    }
+
+    /// A new folder below `dir`.
+    pub(crate) fn dir(dir: &Path) -> Result<Self> {
+        Self::make(dir, |path| {
+            fs::DirBuilder::new().mode(0o700).create(path)?;
+            File::open(path)
+        })
+    }
+
+    fn make(dir: &Path, open: impl Fn(&Path) -> io::Result<File>) -> Result<Self> {
+        loop {
+            let path = dir.join(random_name()?);
+            let file = match open(&path) {
+                // Swept between its creation and its opening.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && dir.exists() => continue,
+                other => other.context("create", &path)?,
+            };
+            // Between creation and lock a sweep may have taken it for a leftover.
+            let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if locked && path.exists() && file.metadata().is_ok_and(|metadata| metadata.nlink() > 0) {
+                return Ok(Self { path, file });
+            }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // A leftover is swept by the next mutating open.
+        if fs::remove_file(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory) {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Removes what nobody holds below `dir`: the work of processes that are gone.
+pub(crate) fn sweep(dir: &Path) -> Result<()> {
+    for name in names(dir)? {
+        let path = dir.join(name);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) else { continue };
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        let is_dir = rustix::fs::fstat(&file)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        if is_dir {
+            remove_tree(&path)?;
+        } else {
+            remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that a tree takes on disk, each inode once; 0 where it is missing.
+pub(crate) fn disk_usage(path: &Path) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    let mut total = 0;
+    let mut open = vec![path.to_owned()];
+    while let Some(path) = open.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if seen.insert((metadata.dev(), metadata.ino())) {
+            total += metadata.blocks() * 512;
+        }
+        if metadata.is_dir() {
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            open.extend(entries.map(|entry| entry.path()));
+        }
+    }
+    total
+}
+
+/// Names in a folder given by descriptor, without `.` and `..`, as bytes, sorted.
+pub(crate) fn entries(dir: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether two paths are one inode.
+pub(crate) fn same_file(path: &Path, file: &File) -> bool {
+    let Ok(here) = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+    file.metadata().is_ok_and(|there| (here.st_dev, here.st_ino) == (there.dev(), there.ino()))
+}
