@@ -1,0 +1,222 @@
+//! `RUN` and its flags.
+
+use carrack_diag::{Diagnostic, Span, Spanned, nearest};
+
+use super::Context;
+use crate::ast::{Command, CommandLine, Mount, MountKind, Network, Run, Security, Sharing, Word};
+use crate::flags::Flags;
+use crate::{codes, parser};
+
+const KEYS: [&str; 18] = [
+    "type",
+    "target",
+    "dst",
+    "destination",
+    "source",
+    "src",
+    "from",
+    "id",
+    "env",
+    "ro",
+    "readonly",
+    "rw",
+    "readwrite",
+    "required",
+    "sharing",
+    "size",
+    "mode",
+    "uid",
+];
+
+impl Context<'_, '_> {
+    pub(super) fn run(&mut self, flags: &mut Flags) -> Option<Command> {
+        let mounts = flags.values("mount", self.diagnostics);
+        let mounts = mounts.iter().filter_map(|flag| mount(flag, self.diagnostics)).collect();
+        let network = flags.value("network", self.diagnostics).and_then(|word| {
+            self.choice(
+                "network",
+                &word,
+                &[("default", Network::Default), ("none", Network::None), ("host", Network::Host)],
+            )
+        });
+        let security = flags.value("security", self.diagnostics).and_then(|word| {
+            self.choice("security", &word, &[("sandbox", Security::Sandbox), ("insecure", Security::Insecure)])
+        });
+        let devices = flags.values("device", self.diagnostics);
+        let command = self.command_line();
+        let is_empty = match &command {
+            CommandLine::Shell(text) => text.value.is_empty(),
+            CommandLine::Exec(arguments) => arguments.is_empty(),
+        };
+        if is_empty {
+            self.missing("a command, for example `RUN make` or `RUN [\"make\"]`");
+            return None;
+        }
+        let heredocs = match &command {
+            CommandLine::Shell(_) => parser::heredocs(self.line, self.start, self.reader, self.diagnostics),
+            CommandLine::Exec(_) => Vec::new(),
+        };
+        Some(Command::Run(Run { command, heredocs, mounts, network, security, devices }))
+    }
+
+    fn choice<T: Copy>(&mut self, flag: &str, word: &Word, choices: &[(&str, T)]) -> Option<Spanned<T>> {
+        let found = choices.iter().find(|(name, _)| *name == word.value);
+        if let Some((_, value)) = found {
+            return Some(Spanned::new(*value, word.span));
+        }
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        self.diagnostics.push(
+            Diagnostic::error(&codes::INVALID_FLAG, format!("--{flag} cannot be `{}`", word.value))
+                .at(word.span, "unknown value")
+                .hint(format!("write one of {}", names.join(", "))),
+        );
+        None
+    }
+}
+
+fn invalid(span: Span, message: String, hint: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(&codes::INVALID_MOUNT, message).at(span, "malformed mount").hint(hint)
+}
+
+fn mount(flag: &Word, diagnostics: &mut Vec<Diagnostic>) -> Option<Mount> {
+    let mut mount = Mount {
+        span: flag.span,
+        kind: MountKind::Bind,
+        target: None,
+        source: None,
+        from: None,
+        id: None,
+        env: None,
+        read_only: None,
+        required: false,
+        sharing: Sharing::default(),
+        size: None,
+        mode: None,
+        uid: None,
+        gid: None,
+    };
+    for (start, field) in fields(&flag.value) {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
+            None => (field.to_ascii_lowercase(), None),
+        };
+        let span = field_span(flag, start, field.len());
+        if let Err(diagnostic) = set(&mut mount, &key, value, span) {
+            diagnostics.push(diagnostic);
+            return None;
+        }
+    }
+    complete(&mount, diagnostics).then_some(mount)
+}
+
+/// Fields between commas; quotes around one field keep its commas (as CSV).
+fn fields(text: &str) -> Vec<(usize, String)> {
+    let mut fields = Vec::new();
+    let (mut field, mut start, mut is_quoted) = (String::new(), 0, false);
+    for (index, character) in text.char_indices() {
+        match character {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => {
+                fields.push((start, std::mem::take(&mut field)));
+                start = index + 1;
+            }
+            character => field.push(character),
+        }
+    }
+    fields.push((start, field));
+    fields
+}
+
+/// The field's own place, where the flag's text stands in the source as it is.
+fn field_span(flag: &Word, start: usize, length: usize) -> Span {
+    if (flag.span.end - flag.span.start) as usize != flag.value.len() {
+        return flag.span;
+    }
+    let start = flag.span.start as usize + start;
+    Span::new(flag.span.file, start, (start + length).min(flag.span.end as usize))
+}
+
+fn set(mount: &mut Mount, key: &str, value: Option<&str>, span: Span) -> Result<(), Diagnostic> {
+    let word = value.map(|value| Spanned::new(value.to_owned(), span));
+    let flag = |is_true: bool| match value.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("true" | "1") => Ok(is_true),
+        Some("false" | "0") => Ok(!is_true),
+        Some(other) => {
+            Err(invalid(span, format!("`{key}` is true or false, not `{other}`"), format!("write {key}=true")))
+        }
+    };
+    match key {
+        "ro" | "readonly" => mount.read_only = Some(flag(true)?),
+        "rw" | "readwrite" => mount.read_only = Some(flag(false)?),
+        "required" => mount.required = flag(true)?,
+        _ if KEYS.contains(&key) || key == "gid" => {
+            let word = word.ok_or_else(|| {
+                invalid(span, format!("`{key}` of --mount needs a value"), format!("write {key}=VALUE"))
+            })?;
+            match key {
+                "type" => mount.kind = kind(&word)?,
+                "target" | "dst" | "destination" => mount.target = Some(word),
+                "source" | "src" => mount.source = Some(word),
+                "from" => mount.from = Some(word),
+                "id" => mount.id = Some(word),
+                "env" => mount.env = Some(word),
+                "sharing" => mount.sharing = sharing(&word)?,
+                "size" => mount.size = Some(word),
+                "mode" => mount.mode = Some(word),
+                "uid" => mount.uid = Some(word),
+                _ => mount.gid = Some(word),
+            }
+        }
+        _ => {
+            let hint = match nearest(key, KEYS) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("--mount takes {}", KEYS.join(", ")),
+            };
+            return Err(invalid(span, format!("--mount has no key `{key}`"), hint));
+        }
+    }
+    Ok(())
+}
+
+fn kind(word: &Word) -> Result<MountKind, Diagnostic> {
+    Ok(match word.value.to_ascii_lowercase().as_str() {
+        "bind" => MountKind::Bind,
+        "cache" => MountKind::Cache,
+        "tmpfs" => MountKind::Tmpfs,
+        "secret" => MountKind::Secret,
+        "ssh" => MountKind::Ssh,
+        other => {
+            return Err(invalid(
+                word.span,
+                format!("there is no mount of type `{other}`"),
+                "write one of bind, cache, tmpfs, secret, ssh",
+            ));
+        }
+    })
+}
+
+fn sharing(word: &Word) -> Result<Sharing, Diagnostic> {
+    Ok(match word.value.to_ascii_lowercase().as_str() {
+        "shared" => Sharing::Shared,
+        "private" => Sharing::Private,
+        "locked" => Sharing::Locked,
+        other => {
+            let message = format!("`sharing` cannot be `{other}`");
+            return Err(invalid(word.span, message, "write one of shared, private, locked"));
+        }
+    })
+}
+
+/// Whether everything that the type needs is there.
+fn complete(mount: &Mount, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    let needs_target = matches!(mount.kind, MountKind::Bind | MountKind::Cache | MountKind::Tmpfs);
+    if needs_target && mount.target.is_none() {
+        diagnostics.push(invalid(mount.span, "--mount lacks its target".into(), "add target=/path"));
+        return false;
+    }
+    if mount.kind == MountKind::Secret && mount.id.is_none() && mount.target.is_none() && mount.source.is_none() {
+        diagnostics.push(invalid(mount.span, "the secret has neither id nor target".into(), "add id=NAME"));
+        return false;
+    }
+    true
+}

@@ -1,0 +1,95 @@
+//! The exec form: a JSON array of strings, each with its place.
+
+use carrack_diag::Spanned;
+
+use crate::lines::Line;
+
+/// The strings of `start..` of a line, which must be nothing but a JSON array of strings.
+pub(crate) fn strings(line: &Line, start: usize) -> Option<Vec<Spanned<String>>> {
+    let mut reader = Reader { text: &line.text, position: start };
+    reader.blanks();
+    reader.take('[')?;
+    reader.blanks();
+    let mut strings = Vec::new();
+    if reader.take(']').is_none() {
+        loop {
+            reader.blanks();
+            let at = reader.position;
+            let value = reader.string()?;
+            strings.push(Spanned::new(value, line.span(at, reader.position)));
+            reader.blanks();
+            if reader.take(',').is_none() {
+                reader.take(']')?;
+                break;
+            }
+        }
+    }
+    reader.blanks();
+    (reader.position == line.text.len()).then_some(strings)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    position: usize,
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> Option<char> {
+        let character = self.text[self.position..].chars().next()?;
+        self.position += character.len_utf8();
+        Some(character)
+    }
+
+    fn take(&mut self, wanted: char) -> Option<()> {
+        self.text[self.position..].starts_with(wanted).then(|| self.position += wanted.len_utf8())
+    }
+
+    fn blanks(&mut self) {
+        let rest = &self.text[self.position..];
+        self.position += rest.len() - rest.trim_start().len();
+    }
+
+    fn string(&mut self) -> Option<String> {
+        self.take('"')?;
+        let mut value = String::new();
+        loop {
+            match self.next()? {
+                '"' => return Some(value),
+                '\\' => value.push(self.escaped()?),
+                character if character < ' ' => return None,
+                character => value.push(character),
+            }
+        }
+    }
+
+    fn escaped(&mut self) -> Option<char> {
+        Some(match self.next()? {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let high = self.hex4()?;
+                if (0xd800..0xdc00).contains(&high) && self.text[self.position..].starts_with("\\u") {
+                    self.position += 2;
+                    let low = self.hex4()?;
+                    let joined = (0x10000 + ((high - 0xd800) << 10)).wrapping_add(low.wrapping_sub(0xdc00));
+                    char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER)
+                } else {
+                    char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER)
+                }
+            }
+            character @ ('"' | '\\' | '/') => character,
+            _ => return None,
+        })
+    }
+
+    fn hex4(&mut self) -> Option<u32> {
+        let mut number = 0;
+        for _ in 0..4 {
+            number = number * 16 + self.next()?.to_digit(16)?;
+        }
+        Some(number)
+    }
+}
