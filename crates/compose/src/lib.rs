@@ -15,6 +15,7 @@ mod port;
 /// The types of a loaded project.
 pub mod project;
 mod read;
+pub mod render;
 mod schema;
 mod service;
 mod top;
