@@ -1,15 +1,69 @@
-//! Control groups of containers.
+//! Control groups of containers: one folder a container in each hierarchy that it needs.
+//!
+//! A v2 hierarchy, also an empty one beside v1, is where a container is born, frozen and killed and where its device
+//! rules are; v1 hierarchies are joined for limits, for device rules where there is no v2, and where the caller is not in
+//! the root, so that nothing done to the caller's group reaches the container.
 
+mod devices;
+mod hierarchies;
+mod limits;
+mod stats;
+
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// The control groups of one container, one folder a hierarchy.
+use carrack_diag::{Diagnostic, Result};
+use carrack_oci::runtime::Resources;
+
+use crate::codes;
+pub use hierarchies::{Hierarchies, Version};
+pub use stats::{Limits, Stats};
+
+/// How long a killed container may take to leave its control groups; a process in the kernel can't be hurried.
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The control groups of one container.
 #[derive(Debug)]
 pub struct Cgroup {
+    hierarchies: Hierarchies,
+    /// `carrack-TAG/ID`, the same in each hierarchy.
+    name: String,
+    /// The v2 folder.
     unified: Option<OwnedFd>,
-    processes: Vec<OwnedFd>,
+    /// `cgroup.procs` of v1 folders that a process joins.
+    joined: Vec<OwnedFd>,
 }
 
 impl Cgroup {
+    /// Makes the folders of `parent/id`, with device rules always and limits where they are set. What a former container
+    /// of that id left is used again.
+    pub fn create(hierarchies: &Hierarchies, parent: &str, id: &str, resources: &Resources) -> Result<Self> {
+        let mut cgroup = Self::unopened(hierarchies, parent, id);
+        cgroup.make_unified(resources)?;
+        cgroup.make_v1(resources)?;
+        Ok(cgroup)
+    }
+
+    /// The folders of `parent/id` as they are.
+    pub fn open(hierarchies: &Hierarchies, parent: &str, id: &str) -> Result<Self> {
+        let mut cgroup = Self::unopened(hierarchies, parent, id);
+        if let Some(folder) = cgroup.unified_folder().filter(|folder| folder.exists()) {
+            cgroup.unified = Some(open_folder(&folder)?);
+        }
+        for folder in cgroup.v1_folders() {
+            cgroup.joined.push(open_processes(&folder)?);
+        }
+        Ok(cgroup)
+    }
+
+    fn unopened(hierarchies: &Hierarchies, parent: &str, id: &str) -> Self {
+        let name = format!("{parent}/{id}");
+        Self { hierarchies: hierarchies.clone(), name, unified: None, joined: Vec::new() }
+    }
+
     /// The v2 folder that a process can be born into.
     pub(crate) fn born_into(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(AsFd::as_fd)
@@ -17,6 +71,268 @@ impl Cgroup {
 
     /// The `cgroup.procs` files that a process must write itself into: v1's.
     pub(crate) fn joined_by_writing(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.processes.iter().map(AsFd::as_fd)
+        self.joined.iter().map(AsFd::as_fd)
+    }
+
+    fn make_unified(&mut self, resources: &Resources) -> Result<()> {
+        let Some(folder) = self.unified_folder() else { return Ok(()) };
+        if self.hierarchies.version() == Version::V2 {
+            limits::delegate(&self.hierarchies, &self.name, resources)?;
+        }
+        make_folder(&folder)?;
+        let descriptor = open_folder(&folder)?;
+        if let Err(errno) = devices::attach(&descriptor, &resources.devices) {
+            // A kernel without BPF for control groups: v1's controller does it, where there is one.
+            if self.hierarchies.v1_mount("devices").is_none() {
+                return Err(failed("attach the device rules", &folder, &errno.into()).boxed());
+            }
+        }
+        if self.hierarchies.version() == Version::V2 {
+            limits::write_v2(&folder, resources)?;
+        }
+        self.unified = Some(descriptor);
+        Ok(())
+    }
+
+    fn make_v1(&mut self, resources: &Resources) -> Result<()> {
+        let mut wanted = limits::controllers(resources);
+        if self.unified.is_none() {
+            wanted.extend(["devices", "freezer"]);
+        }
+        let mut mounts: Vec<PathBuf> =
+            wanted.iter().filter_map(|controller| self.hierarchies.v1_mount(controller)).map(Path::to_owned).collect();
+        mounts.extend(self.hierarchies.v1_mounts_left_by_caller());
+        mounts.sort_unstable();
+        mounts.dedup();
+        for mount in mounts {
+            let folder = mount.join(&self.name);
+            limits::prepare_cpuset(&mount, &self.name)?;
+            make_folder(&folder)?;
+            limits::write_v1(&folder, resources)?;
+            if self.unified.is_none() && folder.join("devices.deny").exists() {
+                devices::write_v1(&folder, &resources.devices)?;
+            }
+            self.joined.push(open_processes(&folder)?);
+        }
+        Ok(())
+    }
+
+    /// Changes the limits of a running container, which joins controllers that it was not in.
+    pub fn update(&mut self, resources: &Resources) -> Result<()> {
+        let processes = self.processes()?;
+        if let Some(folder) = self.unified_folder().filter(|_| self.hierarchies.version() == Version::V2) {
+            limits::delegate(&self.hierarchies, &self.name, resources)?;
+            return limits::write_v2(&folder, resources);
+        }
+        for controller in limits::controllers(resources) {
+            let Some(mount) = self.hierarchies.v1_mount(controller) else { continue };
+            let folder = mount.join(&self.name);
+            let fresh = !folder.exists();
+            limits::prepare_cpuset(mount, &self.name)?;
+            make_folder(&folder)?;
+            limits::write_v1(&folder, resources)?;
+            for process in processes.iter().filter(|_| fresh) {
+                let _gone_meanwhile = fs::write(folder.join("cgroup.procs"), process.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of its processes in our process namespace.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut numbers = Vec::new();
+        for folder in self.folders() {
+            collect_processes(&folder, &mut numbers).map_err(|error| failed("list the processes of", &folder, &error))?;
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        Ok(numbers)
+    }
+
+    /// Stops every process where it is, or lets them go on.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        if let Some(folder) = self.unified_folder() {
+            write(&folder, "cgroup.freeze", if frozen { "1" } else { "0" })?;
+            let state = format!("frozen {}", u8::from(frozen));
+            return await_condition(|| read(&folder, "cgroup.events").is_some_and(|events| events.contains(&state)))
+                .then_some(())
+                .ok_or_else(|| timed_out("freeze", &folder).boxed());
+        }
+        let Some(mount) = self.hierarchies.v1_mount("freezer") else {
+            return Err(Diagnostic::error(&codes::CGROUP, format!("pause {}", self.name))
+                .cause("the host has neither a v2 hierarchy nor a v1 freezer")
+                .boxed());
+        };
+        let folder = mount.join(&self.name);
+        let state = if frozen { "FROZEN" } else { "THAWED" };
+        write(&folder, "freezer.state", state)?;
+        await_condition(|| read(&folder, "freezer.state").is_some_and(|now| now.trim() == state))
+            .then_some(())
+            .ok_or_else(|| timed_out("freeze", &folder).boxed())
+    }
+
+    /// Kills every process, those that it starts meanwhile included, and waits until none is left.
+    pub fn kill(&self) -> Result<()> {
+        if let Some(folder) = self.unified_folder().filter(|folder| folder.join("cgroup.kill").exists()) {
+            write(&folder, "cgroup.kill", "1")?;
+            let empty = || read(&folder, "cgroup.events").is_some_and(|events| events.contains("populated 0"));
+            return await_condition(empty).then_some(()).ok_or_else(|| timed_out("kill", &folder).boxed());
+        }
+        // Frozen, it starts no new ones between two rounds; a kill waits for the thaw.
+        let can_freeze = self.hierarchies.v1_mount("freezer").is_some_and(|mount| mount.join(&self.name).exists());
+        let deadline = Instant::now() + EMPTY_TIMEOUT;
+        loop {
+            if can_freeze {
+                self.freeze(true)?;
+            }
+            let processes = self.processes()?;
+            for process in processes.iter().filter_map(|number| rustix::process::Pid::from_raw(*number)) {
+                let _gone_meanwhile = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+            }
+            if can_freeze {
+                self.freeze(false)?;
+            }
+            if processes.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(timed_out("kill", Path::new(&self.name)).boxed());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes the folders away, those that the container made in its own included. They must be empty of processes; what
+    /// is not there is as good as removed.
+    pub fn remove(self) -> Result<()> {
+        for folder in self.folders() {
+            let mut outcome = remove_tree(&folder);
+            // A process that was waited for leaves a moment later.
+            let gone = await_condition(|| {
+                let busy = outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy);
+                if busy {
+                    outcome = remove_tree(&folder);
+                }
+                !busy
+            });
+            if !gone || outcome.is_err() {
+                let error = outcome.err().unwrap_or_else(|| io::ErrorKind::TimedOut.into());
+                return Err(failed("remove the control group", &folder, &error).boxed());
+            }
+            // The parent goes with its last container.
+            let _others = folder.parent().map(fs::remove_dir);
+        }
+        Ok(())
+    }
+
+    fn unified_folder(&self) -> Option<PathBuf> {
+        self.hierarchies.unified().map(|mount| mount.join(&self.name))
+    }
+
+    fn v1_folders(&self) -> Vec<PathBuf> {
+        let folders = self.hierarchies.all_v1_mounts().map(|mount| mount.join(&self.name));
+        folders.filter(|folder| folder.exists()).collect()
+    }
+
+    /// All that exist.
+    fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = self.v1_folders();
+        folders.extend(self.unified_folder().filter(|folder| folder.exists()));
+        folders
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    let mut made = fs::create_dir_all(folder);
+    // The last other container may take the parent away between its making and ours.
+    for _ in 0..3 {
+        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            made = fs::create_dir_all(folder);
+        }
+    }
+    match made {
+        Ok(()) => Ok(()),
+        Err(error) => Err(failed("make the control group", folder, &error).boxed()),
+    }
+}
+
+fn open_folder(folder: &Path) -> Result<OwnedFd> {
+    match fs::File::open(folder) {
+        Ok(file) => Ok(file.into()),
+        Err(error) => Err(failed("open the control group", folder, &error).boxed()),
+    }
+}
+
+fn open_processes(folder: &Path) -> Result<OwnedFd> {
+    match fs::OpenOptions::new().write(true).open(folder.join("cgroup.procs")) {
+        Ok(file) => Ok(file.into()),
+        Err(error) => Err(failed("open the control group", folder, &error).boxed()),
+    }
+}
+
+fn write(folder: &Path, file: &str, value: &str) -> Result<()> {
+    let path = folder.join(file);
+    match fs::write(&path, value) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(failed(&format!("write {value:?} to"), &path, &error).boxed()),
+    }
+}
+
+fn read(folder: &Path, file: &str) -> Option<String> {
+    fs::read_to_string(folder.join(file)).ok()
+}
+
+fn failed(attempt: &str, path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error(&codes::CGROUP, format!("{attempt} {}", path.display())).cause(error.to_string())
+}
+
+fn timed_out(attempt: &str, path: &Path) -> Diagnostic {
+    Diagnostic::error(&codes::CGROUP, format!("{attempt} {}", path.display()))
+        .cause(format!("its processes did not follow within {} s", EMPTY_TIMEOUT.as_secs()))
+}
+
+/// Polls with growing pauses: what is awaited takes micro- or milliseconds and v1 announces none of it.
+fn await_condition(mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + EMPTY_TIMEOUT;
+    let mut pause = Duration::from_micros(50);
+    while !holds() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+    true
+}
+
+fn collect_processes(folder: &Path, numbers: &mut Vec<i32>) -> io::Result<()> {
+    let text = fs::read_to_string(folder.join("cgroup.procs"))?;
+    numbers.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            match collect_processes(&entry.path(), numbers) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                collected => collected?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

@@ -4,6 +4,7 @@
 //! This crate never decides what a container should be: plans come from `carrack-specgen`, orders from the engine.
 
 pub mod cgroup;
+pub mod codes;
 pub mod init;
 
 #[cfg(test)]

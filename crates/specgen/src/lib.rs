@@ -3,8 +3,13 @@
 //!
 //! This crate never looks at the host: what it must know of it is handed in as facts.
 
+/// Capabilities by name.
+pub mod capability;
+pub mod codes;
 /// What is asked for.
 pub mod container;
+/// What must be known of the host.
+pub mod facts;
 /// What init does about it.
 pub mod init_plan;
 /// Users and groups of a container.

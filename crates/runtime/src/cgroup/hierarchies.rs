@@ -1,0 +1,148 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_specgen::facts;
+
+use crate::codes;
+
+/// Where limits are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// One hierarchy with every controller.
+    V2,
+    /// One hierarchy a controller, perhaps with a v2 without controllers beside them.
+    V1,
+}
+
+/// The hierarchies of this host that we can see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hierarchies {
+    unified: Option<PathBuf>,
+    /// Controller, or `name=…`, to mount point. Controllers mounted together share it.
+    v1: BTreeMap<String, PathBuf>,
+    /// Mount points of hierarchies in whose root the caller is not.
+    left_by_caller: Vec<PathBuf>,
+}
+
+impl Hierarchies {
+    /// Asks the kernel.
+    pub fn detect() -> Result<Self> {
+        let read = |path: &str| {
+            fs::read_to_string(path).map_err(|error| {
+                Diagnostic::error(&codes::CGROUP, format!("read {path}")).cause(error.to_string()).boxed()
+            })
+        };
+        Ok(Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
+    }
+
+    /// From the texts of `/proc/self/mountinfo` and `/proc/self/cgroup` (proc(5), cgroups(7)).
+    fn parse(mounts: &str, memberships: &str) -> Self {
+        let mut found = Self::default();
+        for line in mounts.lines() {
+            let Some((mount, file_system)) = line.split_once(" - ") else { continue };
+            let Some(point) = mount.split(' ').nth(4) else { continue };
+            let mut fields = file_system.split(' ');
+            match fields.next() {
+                Some("cgroup2") => found.unified = found.unified.or(Some(point.into())),
+                Some("cgroup") => {
+                    let options = fields.nth(1).unwrap_or("").split(',').filter(|option| is_controller(option));
+                    for controller in options {
+                        found.v1.entry(controller.to_owned()).or_insert_with(|| point.into());
+                    }
+                }
+                _ => {}
+            }
+        }
+        for line in memberships.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let mount = controllers.split(',').find_map(|controller| found.v1.get(controller));
+            found.left_by_caller.extend(mount.filter(|_| path != "/").cloned());
+        }
+        found
+    }
+
+    /// The same host without its v2 hierarchy, for tests of the v1 paths.
+    #[must_use]
+    pub fn without_unified(mut self) -> Self {
+        self.unified = None;
+        self
+    }
+
+    /// What plans need to know of them.
+    pub fn facts(&self) -> facts::Cgroups {
+        match self.version() {
+            Version::V2 => facts::Cgroups::V2,
+            Version::V1 => {
+                let mut hierarchies: Vec<facts::Hierarchy> = Vec::new();
+                for mount in self.all_v1_mounts() {
+                    let options = self.v1.iter().filter(|(_, point)| *point == mount).map(|(name, _)| name.clone());
+                    let folder = mount.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    hierarchies.push(facts::Hierarchy { folder, options: options.collect() });
+                }
+                facts::Cgroups::V1 { hierarchies }
+            }
+        }
+    }
+
+    /// Where limits are set on this host.
+    pub fn version(&self) -> Version {
+        if self.v1.is_empty() { Version::V2 } else { Version::V1 }
+    }
+
+    pub(super) fn unified(&self) -> Option<&Path> {
+        self.unified.as_deref()
+    }
+
+    pub(super) fn v1_mount(&self, controller: &str) -> Option<&Path> {
+        self.v1.get(controller).map(PathBuf::as_path)
+    }
+
+    /// Each once.
+    pub(super) fn all_v1_mounts(&self) -> impl Iterator<Item = &Path> {
+        let mut mounts: Vec<&Path> = self.v1.values().map(PathBuf::as_path).collect();
+        mounts.sort_unstable();
+        mounts.dedup();
+        mounts.into_iter()
+    }
+
+    pub(super) fn v1_mounts_left_by_caller(&self) -> impl Iterator<Item = PathBuf> {
+        self.left_by_caller.iter().cloned()
+    }
+}
+
+fn is_controller(option: &str) -> bool {
+    const OTHER: &[&str] = &["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "none"];
+    !OTHER.contains(&option) && !option.starts_with("release_agent=")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Hierarchies, Version};
+
+    const HYBRID: &str = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+                          35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+                          36 31 0:33 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+                          41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
+                          42 31 0:39 / /proc rw - proc proc rw\n";
+
+    #[test]
+    fn a_hybrid_host() {
+        let found = Hierarchies::parse(HYBRID, "3:cpu,cpuacct:/\n2:memory:/user/1\n1:name=systemd:/init.scope\n0::/x\n");
+        assert_eq!(found.version(), Version::V1);
+        assert_eq!(found.unified(), Some("/sys/fs/cgroup/unified".as_ref()));
+        assert_eq!(found.v1_mount("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct".as_ref()));
+        assert_eq!(found.v1_mount("pids"), None);
+        assert_eq!(found.all_v1_mounts().count(), 3);
+        let left: Vec<_> = found.v1_mounts_left_by_caller().collect();
+        assert_eq!(left, ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd"].map(std::path::PathBuf::from));
+    }
+
+    #[test]
+    fn a_v2_host() {
+        let found = Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", "0::/user.slice\n");
+        assert_eq!((found.version(), found.unified()), (Version::V2, Some("/sys/fs/cgroup".as_ref())));
+    }
+}

@@ -1,0 +1,134 @@
+//! What the kernel counts, and which limits hold.
+
+use std::path::PathBuf;
+
+use super::{Cgroup, Version, read};
+
+/// What a container uses now. A field is none where no controller of the container counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Memory without the page cache that could go, in bytes: what `docker stats` shows.
+    pub memory_bytes: Option<u64>,
+    /// Highest use of memory so far, in bytes.
+    pub memory_peak_bytes: Option<u64>,
+    /// Processor time so far, in microseconds.
+    pub cpu_us: Option<u64>,
+    /// Time kept from running by the quota, in microseconds.
+    pub throttled_us: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// How often the kernel killed for want of memory.
+    pub oom_kills: Option<u64>,
+}
+
+/// The limits that hold, read back from the kernel (F2). None is unlimited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Memory and swap together in bytes.
+    pub memory_swap_bytes: Option<u64>,
+    /// Billionths of a processor.
+    pub nano_cpus: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+impl Cgroup {
+    /// What the container uses.
+    pub fn stats(&self) -> Stats {
+        match self.hierarchies.version() {
+            Version::V2 => self.stats_v2(),
+            Version::V1 => self.stats_v1(),
+        }
+    }
+
+    /// The limits that the kernel holds it to.
+    pub fn limits(&self) -> Limits {
+        match self.hierarchies.version() {
+            Version::V2 => self.limits_v2(),
+            Version::V1 => self.limits_v1(),
+        }
+    }
+
+    fn stats_v2(&self) -> Stats {
+        let Some(folder) = self.unified_folder() else { return Stats::default() };
+        let number = |file: &str| read(&folder, file).and_then(|text| limit(&text));
+        let inactive = read(&folder, "memory.stat").and_then(|text| field(&text, "inactive_file")).unwrap_or(0);
+        let cpu = read(&folder, "cpu.stat").unwrap_or_default();
+        Stats {
+            memory_bytes: number("memory.current").map(|used| used.saturating_sub(inactive)),
+            memory_peak_bytes: number("memory.peak"),
+            cpu_us: field(&cpu, "usage_usec"),
+            throttled_us: field(&cpu, "throttled_usec"),
+            pids: number("pids.current"),
+            oom_kills: read(&folder, "memory.events").and_then(|text| field(&text, "oom_kill")),
+        }
+    }
+
+    fn stats_v1(&self) -> Stats {
+        let inactive = self.v1("memory", "memory.stat").and_then(|text| field(&text, "total_inactive_file")).unwrap_or(0);
+        let number = |controller, file| self.v1(controller, file).and_then(|text| limit(&text));
+        Stats {
+            memory_bytes: number("memory", "memory.usage_in_bytes").map(|used| used.saturating_sub(inactive)),
+            memory_peak_bytes: number("memory", "memory.max_usage_in_bytes"),
+            cpu_us: number("cpuacct", "cpuacct.usage").map(|time_ns| time_ns / 1_000).or_else(|| self.unified_cpu()),
+            throttled_us: self.v1("cpu", "cpu.stat").and_then(|text| field(&text, "throttled_time")).map(|ns| ns / 1_000),
+            pids: number("pids", "pids.current"),
+            oom_kills: self.v1("memory", "memory.oom_control").and_then(|text| field(&text, "oom_kill")),
+        }
+    }
+
+    /// v2 counts processor time without any controller, also beside v1.
+    fn unified_cpu(&self) -> Option<u64> {
+        field(&read(&self.unified_folder()?, "cpu.stat")?, "usage_usec")
+    }
+
+    fn limits_v2(&self) -> Limits {
+        let Some(folder) = self.unified_folder() else { return Limits::default() };
+        let number = |file: &str| read(&folder, file).and_then(|text| limit(&text));
+        let memory_bytes = number("memory.max");
+        let cpu = read(&folder, "cpu.max").unwrap_or_default();
+        let (quota, period) = cpu.trim().split_once(' ').unwrap_or_default();
+        Limits {
+            memory_bytes,
+            memory_swap_bytes: number("memory.swap.max").map(|swap| swap + memory_bytes.unwrap_or(0)),
+            nano_cpus: nano_cpus(quota.parse().ok(), period.parse().ok()),
+            pids: number("pids.max"),
+        }
+    }
+
+    fn limits_v1(&self) -> Limits {
+        let number = |controller, file| self.v1(controller, file).and_then(|text| limit(&text));
+        Limits {
+            memory_bytes: number("memory", "memory.limit_in_bytes").filter(|bytes| *bytes < V1_UNLIMITED),
+            memory_swap_bytes: number("memory", "memory.memsw.limit_in_bytes").filter(|bytes| *bytes < V1_UNLIMITED),
+            nano_cpus: nano_cpus(number("cpu", "cpu.cfs_quota_us"), number("cpu", "cpu.cfs_period_us")),
+            pids: number("pids", "pids.max"),
+        }
+    }
+
+    /// A file of the container's own folder; its parents' would speak of others too.
+    fn v1(&self, controller: &str, file: &str) -> Option<String> {
+        let folder: PathBuf = self.hierarchies.v1_mount(controller)?.join(&self.name);
+        read(&folder, file)
+    }
+}
+
+/// v1 says "none" by the largest number of whole pages.
+const V1_UNLIMITED: u64 = 1 << 62;
+
+/// A number, none for `max` and −1.
+fn limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+fn nano_cpus(quota_us: Option<u64>, period_us: Option<u64>) -> Option<u64> {
+    let (quota, period) = (quota_us?, period_us.filter(|period| *period > 0)?);
+    u64::try_from(u128::from(quota) * 1_000_000_000 / u128::from(period)).ok()
+}
+
+/// The value of a line `key value`.
+fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}

@@ -1,0 +1,60 @@
+//! The one process that stays with a container: its streams, its log, its exit status, the timers of its health check
+//! and restart, its names, its published ports.
+//!
+//! ```text
+//! engine                                    shim (this binary, executed again by descriptor)
+//! ------                                    ----
+//! prepare: seal configuration and plan ───► own session, forked once more so that nobody has to reap it
+//!                                           streams, DNS sockets in the container's network, host ports, shim.sock
+//!          ◄── Prepared(ports) or Failed ─
+//! NAT rules for DNS, initial attach
+//! go       ──────────────────────────────►  init plan
+//!          ◄── Started(pid) or Failed ────
+//! ```
+//!
+//! Afterwards it serves `shim.sock` in the container's folder on the run root; the chart of that protocol stands at the
+//! top of `shim/protocol.rs`, its client is [`Client`]. At an exit, a change of health or a due restart it runs
+//! [`EventCommand`] and does what it is told over the socket; told nothing, it ends with its container.
+//!
+//! One thread over epoll. A slow client that runs the container in the foreground slows the program down as it would
+//! without carrack; any other is dropped when it takes nothing for [`CLIENT_PATIENCE`]. A full disk loses log lines,
+//! which are counted. A frame that is no frame ends its connection and nothing else.
+
+mod client;
+mod clients;
+mod config;
+mod dns;
+mod event_process;
+mod forward;
+mod health;
+mod log;
+mod names;
+mod poll;
+mod probe;
+mod protocol;
+mod resolver;
+mod server;
+mod start;
+mod stdio;
+mod tcp;
+mod udp;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use client::{AttachEnd, AttachOptions, Attached, Client, DetachKeys};
+pub use config::{
+    BoundPort, DnsConfig, DnsPorts, EventCommand, HealthConfig, LogConfig, PublishedPort, ShimConfig, StartError,
+};
+pub use health::{Check, Monitor};
+pub use protocol::SOCKET;
+pub use start::{Prepared, ShimRequest, Started, adopt, prepare};
+
+pub(crate) use event_process::{ARGV0 as EVENT_ARGV0, main as event_main};
+pub(crate) use probe::{ARGV0 as PROBE_ARGV0, main as probe_main};
+pub(crate) use server::{ARGV0, main};
+
+/// How long a client may take nothing before it is dropped; one that runs the container in the foreground may for ever.
+pub const CLIENT_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,272 @@
+//! What a container is doing, as its shim last wrote it: `state.json` in the container's folder on the run root.
+//!
+//! Replaced by rename, so a reader finds the old or the new text. It is void after a reboot, hence the boot id; and it
+//! may be older than the truth where a shim was killed, hence pids with their start times.
+
+use std::io::Write;
+use std::path::Path;
+
+use carrack_diag::{Diagnostic, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::codes;
+
+/// File name in the container's folder on the run root.
+pub const FILE: &str = "state.json";
+
+/// How many results of probes are kept, as in Docker.
+pub const HEALTH_LOG_LENGTH: usize = 5;
+
+/// The state of one container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// The boot that all pids are of.
+    pub boot_id: String,
+    /// What it does.
+    pub status: Status,
+    /// First process; 0 without one.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pid: i32,
+    /// When that process began, in clock ticks since boot.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    pub pid_start_ticks: u64,
+    /// Its shim; 0 without one.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shim_pid: i32,
+    /// When the shim began, in clock ticks since boot.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    pub shim_start_ticks: u64,
+    /// Of the last start, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// Of the last end, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    /// Of the last end: the program's status, or 128 and the signal's number. None where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Whether the kernel killed a process of it for want of memory since the last start.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
+    /// Why it does not run, where that was no decision of its program.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// Result of its checks; none where it has no check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// How often it was started again by its shim.
+    #[serde(skip_serializing_if = "is_zero_u32")]
+    pub restart_count: u32,
+    /// Whether the end was or will be somebody's wish.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stop_requested: bool,
+    /// Where the shim answers DNS inside the container's network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<crate::shim::DnsPorts>,
+    /// Host ports that are bound for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<crate::shim::BoundPort>,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It never ran, or its start failed.
+    #[default]
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its program is frozen.
+    Paused,
+    /// It has ended and is to be started again at a time.
+    Restarting,
+    /// It has ended.
+    Exited,
+    /// It is gone, and nobody knows when and how.
+    Lost,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// What the checks found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// Failures in a row.
+    pub failing_streak: u32,
+    /// The last [`HEALTH_LOG_LENGTH`] probes, oldest first.
+    pub log: Vec<Probe>,
+}
+
+/// The verdict of the checks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// None yet.
+    #[default]
+    Starting,
+    /// The last probe succeeded, or too few have failed since.
+    Healthy,
+    /// As many probes as allowed have failed in a row.
+    Unhealthy,
+}
+
+impl std::fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        })
+    }
+}
+
+/// One run of the check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// RFC 3339.
+    pub start: String,
+    /// RFC 3339.
+    pub end: String,
+    /// 0 is healthy; −1 where the probe was not run or took too long.
+    pub exit_code: i32,
+    /// At most 4 KiB.
+    pub output: String,
+}
+
+impl State {
+    /// The state in a container's folder on the run root; none where it was never started since boot.
+    ///
+    /// # Errors
+    /// [`codes::STATE`] where the file can't be read or understood.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(FILE);
+        let failed = |cause: String| {
+            Diagnostic::error(&codes::STATE, format!("reading the container's state {}", path.display())).cause(cause)
+        };
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error.to_string()).into()),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.to_string()).into())
+    }
+
+    /// Replaces the state in a container's folder. Nothing is synced: a reboot voids it.
+    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
+        let temporary = folder.join(".state.json.new");
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&text)?;
+        std::fs::rename(&temporary, folder.join(FILE))
+    }
+
+    /// Whether the first process lives: the same boot, the same pid with the same start time, and no zombie.
+    pub fn is_alive(&self) -> bool {
+        self.boot_id == boot_id() && lives(self.pid, self.pid_start_ticks)
+    }
+
+    /// Whether the shim lives.
+    pub fn has_shim(&self) -> bool {
+        self.boot_id == boot_id() && lives(self.shim_pid, self.shim_start_ticks)
+    }
+
+    /// What is true now, whatever was written: a container that neither lives nor has a shim to say so is lost.
+    pub fn actual_status(&self) -> Status {
+        let active = matches!(self.status, Status::Running | Status::Paused | Status::Restarting);
+        match () {
+            () if !active || self.has_shim() || self.is_alive() => self.status,
+            () => Status::Lost,
+        }
+    }
+}
+
+fn lives(pid: i32, start_ticks: u64) -> bool {
+    pid > 0 && start_ticks != 0 && start_ticks_of(pid) == Some(start_ticks)
+}
+
+/// The id of this boot; empty where the kernel doesn't say.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// When a process began, in clock ticks since boot; with the pid it is unique in a boot. None for one that is not or no
+/// longer, and for zombies.
+pub fn start_ticks_of(pid: i32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_start_ticks(&stat)
+}
+
+/// From proc_pid_stat(5): the name in parentheses may hold anything, so counting begins behind the last one.
+fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
+    let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let rest = std::str::from_utf8(stat.get(behind_name..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+fn is_zero_u32(number: &u32) -> bool {
+    *number == 0
+}
+
+fn is_zero_u64(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_hostile_process_name_moves_no_field() {
+        let stat = b"12 (a) Z 1 (x) S 1 12 12 0 -1 4194560 105 0 0 0 0 0 0 0 20 0 1 0 6789 2 3";
+        assert_eq!(parse_start_ticks(stat), Some(6789));
+        assert_eq!(parse_start_ticks(b"12 (a) Z 1 12 12 0 -1 4194560 105 0 0 0 0 0 0 0 20 0 1 0 6789 2 3"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_stat_is_read_without_panic(stat: Vec<u8>) {
+            let _ = parse_start_ticks(&stat);
+        }
+    }
+
+    #[test]
+    fn this_process_lives_and_an_older_one_of_its_pid_does_not() {
+        let pid = std::process::id() as i32;
+        let ticks = start_ticks_of(pid).unwrap();
+        let mut state = State { boot_id: boot_id(), pid, pid_start_ticks: ticks, ..State::default() };
+        state.status = Status::Running;
+        assert_eq!(state.actual_status(), Status::Running);
+        state.pid_start_ticks -= 1;
+        assert_eq!(state.actual_status(), Status::Lost);
+        state.pid_start_ticks = ticks;
+        state.boot_id = "another".into();
+        assert_eq!(state.actual_status(), Status::Lost);
+    }
+}
