@@ -47,6 +47,9 @@ pub struct Replica {
     pub number: u32,
     /// The image's id: the digest of its configuration.
     pub image: Digest,
+    /// Whether the container or its image has a health check.
+    #[serde(default)]
+    pub health_checked: bool,
     /// Everything else.
     pub container: Container,
 }

@@ -3,19 +3,27 @@
 //!
 //! This crate never looks at the machine and never changes it: states come in as values, plans go out as values.
 
+mod builder;
+pub mod codes;
 mod compare;
 mod desired;
+mod down;
 pub mod label;
+mod lower;
 mod observed;
 mod operation;
 mod plan;
+mod reconcile;
 mod release;
 
 pub use compare::Change;
 pub use desired::{
     Condition, Dependency, Desired, DesiredService, FileVersion, Network, Replica, Subnet, Update, Volume,
 };
+pub use down::{DownOptions, down};
+pub use lower::{Image, Inputs, container, container_name, image_name, lower};
 pub use observed::{Health, ObservedContainer, ObservedState, State};
 pub use operation::Operation;
 pub use plan::{Cause, Impact, NodeId, Plan, PlanNode};
+pub use reconcile::{Options, reconcile};
 pub use release::{Difference, DifferenceEntry, How, Release, diff};

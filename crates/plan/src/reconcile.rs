@@ -1,0 +1,723 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use carrack_diag::{Diagnostic, Diagnostics, nearest};
+use carrack_specgen::container::NetworkMode;
+
+use crate::builder::{Builder, Reason};
+use crate::compare::{self, Change};
+use crate::{
+    Cause, Condition, Dependency, Desired, DesiredService, Health, NodeId, ObservedContainer, ObservedState, Operation,
+    Plan, Release, Replica, State, codes, label,
+};
+
+/// How to get to the wanted state.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only these services and what they depend on; all where empty.
+    pub services: Vec<String>,
+    /// Not what they depend on.
+    pub without_dependencies: bool,
+    /// Replace containers that are as wanted.
+    pub force_recreate: bool,
+    /// Leave containers alone that are otherwise than wanted.
+    pub keep_changed: bool,
+    /// Remove containers of services that the project does not have.
+    pub remove_orphans: bool,
+    /// New containers get new anonymous volumes; the old ones' are removed.
+    pub renew_anonymous_volumes: bool,
+    /// Create, and start nothing.
+    pub without_start: bool,
+    /// Wait until everything is ready.
+    pub wait: bool,
+    /// For each wait; where none, what the health check allows for, or ten minutes.
+    pub wait_timeout_ms: Option<u64>,
+    /// Between stop signal and SIGKILL; where none, the containers' own.
+    pub stop_timeout_ms: Option<u64>,
+}
+
+/// What has to be done to get from what is to what is wanted. Nothing, where nothing has to.
+///
+/// Containers that change are renamed out of the way, stopped, and removed only after the release is recorded, so that
+/// an apply that fails can go back to them.
+///
+/// # Errors
+/// Something that the plan would need is not there or is somebody else's.
+pub fn reconcile(desired: &Desired, observed: &ObservedState, options: &Options) -> Result<Plan, Diagnostics> {
+    let mut reconciler = Reconciler {
+        desired,
+        observed,
+        options,
+        selected: BTreeSet::new(),
+        builder: Builder::default(),
+        diagnostics: Vec::new(),
+        created: BTreeMap::new(),
+        stored: BTreeMap::new(),
+        set_aside: BTreeMap::new(),
+        started: BTreeMap::new(),
+        waits: BTreeMap::new(),
+        replaced: BTreeSet::new(),
+        removals: Vec::new(),
+    };
+    reconciler.select();
+    reconciler.networks();
+    reconciler.volumes();
+    for service in order(&desired.services) {
+        if reconciler.selected.contains(service) {
+            reconciler.service(service);
+        }
+    }
+    reconciler.orphans();
+    if options.wait && !options.without_start {
+        reconciler.wait_for_all();
+    }
+    reconciler.commit();
+    if reconciler.diagnostics.is_empty() {
+        Ok(reconciler.builder.finish(&desired.project, observed))
+    } else {
+        Err(reconciler.diagnostics)
+    }
+}
+
+/// The services, each after those it depends on. A ring, which the Compose reader refuses, is cut somewhere.
+pub(crate) fn order(services: &BTreeMap<String, DesiredService>) -> Vec<&str> {
+    let mut rest: Vec<&str> = services.keys().map(String::as_str).collect();
+    let mut ordered: Vec<&str> = Vec::new();
+    while !rest.is_empty() {
+        let waits = |name: &str| {
+            let dependencies = services.get(name).map_or(&[][..], |service| &service.dependencies);
+            dependencies.iter().any(|dependency| rest.contains(&dependency.service.as_str()))
+        };
+        let mut free: Vec<&str> = rest.iter().copied().filter(|name| !waits(name)).collect();
+        if free.is_empty() {
+            free.extend(rest.first());
+        }
+        rest.retain(|name| !free.contains(name));
+        ordered.append(&mut free);
+    }
+    ordered
+}
+
+struct Reconciler<'a> {
+    desired: &'a Desired,
+    observed: &'a ObservedState,
+    options: &'a Options,
+    selected: BTreeSet<&'a str>,
+    builder: Builder,
+    diagnostics: Diagnostics,
+    /// The nodes that make networks and volumes, by their name.
+    created: BTreeMap<String, NodeId>,
+    /// The nodes that store secrets and configs, by version.
+    stored: BTreeMap<String, NodeId>,
+    /// Containers that were stopped early because their network is made anew, by id: what stopped them.
+    set_aside: BTreeMap<&'a str, NodeId>,
+    /// The nodes after which a container runs, by its name.
+    started: BTreeMap<String, NodeId>,
+    waits: BTreeMap<(String, Condition), NodeId>,
+    /// Services of which a container was replaced or restarted.
+    replaced: BTreeSet<&'a str>,
+    /// What goes once the release is recorded.
+    removals: Vec<(Operation, Vec<NodeId>, Reason)>,
+}
+
+/// What is to become of one replica.
+enum Action<'a> {
+    Keep,
+    Create,
+    Start(&'a ObservedContainer),
+    Restart(&'a ObservedContainer, Cause),
+    Replace(&'a ObservedContainer, Cause),
+}
+
+impl<'a> Reconciler<'a> {
+    fn select(&mut self) {
+        let services = &self.desired.services;
+        let mut wanted: Vec<&'a str> = Vec::new();
+        for name in &self.options.services {
+            match services.get_key_value(name) {
+                Some((name, _)) => wanted.push(name),
+                None => {
+                    let near = nearest(name, services.keys().map(String::as_str));
+                    let hint = near.map_or("`carrack config --services` lists them".into(), |near| {
+                        format!("did you mean `{near}`?")
+                    });
+                    let message = format!("the project {} has no service `{name}`", self.desired.project);
+                    self.diagnostics.push(Diagnostic::error(&codes::UNKNOWN_SERVICE, message).hint(hint));
+                }
+            }
+        }
+        if self.options.services.is_empty() {
+            wanted = services.keys().map(String::as_str).collect();
+        }
+        while let Some(name) = wanted.pop() {
+            if self.selected.insert(name) && !self.options.without_dependencies {
+                let dependencies = services.get(name).map_or(&[][..], |service| &service.dependencies);
+                wanted.extend(dependencies.iter().filter_map(|dependency| {
+                    services.get_key_value(&dependency.service).map(|(name, _)| name.as_str())
+                }));
+            }
+        }
+    }
+
+    fn networks(&mut self) {
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        for service in self.selected.iter().filter_map(|name| self.desired.services.get(*name)) {
+            names.extend(service.replicas.iter().flat_map(|replica| attached_to(&replica.container.network)));
+        }
+        for network in names.iter().filter_map(|name| self.desired.networks.get(*name)) {
+            let reason = |cause| Reason::new(format!("network {}", network.name), cause).at(&network.origin);
+            match self.observed.networks.get(&network.name) {
+                None if network.external => {
+                    let mut diagnostic = Diagnostic::error(
+                        &codes::EXTERNAL_MISSING,
+                        format!("the external network {} does not exist", network.name),
+                    );
+                    if let Some(span) = network.origin.first() {
+                        diagnostic = diagnostic.at(*span, "said to exist");
+                    }
+                    let hint = format!("create it: `carrack network create {}`", network.name);
+                    self.diagnostics.push(diagnostic.hint(hint));
+                }
+                None => {
+                    let op = Operation::CreateNetwork { network: network.clone() };
+                    let node = self.builder.add(op, [], &reason(Cause::Missing));
+                    self.created.insert(network.name.clone(), node);
+                }
+                Some(_) if network.external => {}
+                Some(found) => {
+                    let owner = found.labels.get(label::PROJECT);
+                    let changes = compare::networks(found, network);
+                    if owner != Some(&self.desired.project) {
+                        self.builder.notes.push(format!(
+                            "the network {} was not made by this project and is used as it is",
+                            network.name
+                        ));
+                    } else if !changes.is_empty() {
+                        self.replace_network(found, network, changes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A network can't change under containers: they are set aside first, and made anew on the new one.
+    fn replace_network(&mut self, found: &'a crate::Network, wanted: &crate::Network, changes: Vec<Change>) {
+        let reason = Reason::new(format!("network {}", wanted.name), Cause::Changed { changes }).at(&wanted.origin);
+        let on_it = self.observed.containers.iter().filter(|old| {
+            let mut names = attached_to(&old.container.network);
+            old.state.is_active()
+                && !self.set_aside.contains_key(old.id.as_str())
+                && names.any(|name| name == wanted.name)
+        });
+        let mut stops = Vec::new();
+        let mut movable = Vec::new();
+        for old in on_it {
+            let service = old.service().and_then(|name| self.desired.services.get_key_value(name));
+            match service.filter(|_| !old.is_one_off()) {
+                Some((service, _)) => movable.push((service.as_str(), old)),
+                None => {
+                    let message = format!("the network {} stays as it was: {} is on it", wanted.name, old.name);
+                    self.builder.notes.push(message);
+                    return;
+                }
+            }
+        }
+        for (service, old) in movable {
+            self.selected.insert(service);
+            self.builder.impact.downtime.insert(service.to_owned());
+            let reason = Reason { subject: old.container.name.clone(), ..reason.clone() };
+            let renamed = self.rename(old, &[], &reason);
+            let stop = self.stop(&set_aside_name(old), renamed, &reason);
+            self.set_aside.insert(&old.id, stop);
+            stops.push(stop);
+        }
+        let removed = self.builder.add(Operation::RemoveNetwork { network: found.clone() }, stops, &reason);
+        let op = Operation::CreateNetwork { network: wanted.clone() };
+        let created = self.builder.add(op, [removed], &reason);
+        self.created.insert(wanted.name.clone(), created);
+    }
+
+    fn volumes(&mut self) {
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        for service in self.selected.iter().filter_map(|name| self.desired.services.get(*name)) {
+            names.extend(service.replicas.iter().flat_map(|replica| mounted(&replica.container)));
+        }
+        for volume in names.iter().filter_map(|name| self.desired.volumes.get(*name)) {
+            match self.observed.volumes.get(&volume.name) {
+                None if volume.external => {
+                    let mut diagnostic = Diagnostic::error(
+                        &codes::EXTERNAL_MISSING,
+                        format!("the external volume {} does not exist", volume.name),
+                    );
+                    if let Some(span) = volume.origin.first() {
+                        diagnostic = diagnostic.at(*span, "said to exist");
+                    }
+                    self.diagnostics
+                        .push(diagnostic.hint(format!("create it: `carrack volume create {}`", volume.name)));
+                }
+                None => {
+                    let reason = Reason::new(format!("volume {}", volume.name), Cause::Missing).at(&volume.origin);
+                    let node = self.builder.add(Operation::CreateVolume { volume: volume.clone() }, [], &reason);
+                    self.created.insert(volume.name.clone(), node);
+                }
+                Some(found) if !volume.external && !compare::volumes(found, volume).is_empty() => {
+                    self.builder.notes.push(format!(
+                        "the volume {} exists with other settings and is kept: a new one would lose its data",
+                        volume.name
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn service(&mut self, name: &'a str) {
+        let Some(service) = self.desired.services.get(name) else { return };
+        let mut found: Vec<&'a ObservedContainer> =
+            self.observed.containers.iter().filter(|old| old.service() == Some(name) && !old.is_one_off()).collect();
+        let actions: Vec<(&'a Replica, Action<'a>)> = service
+            .replicas
+            .iter()
+            .map(|replica| {
+                let old = take(&mut found, replica);
+                (replica, self.action(name, service, replica, old))
+            })
+            .collect();
+        let active = self.observed.containers.iter().filter(|old| old.service() == Some(name) && old.state.is_active());
+        let active = active.count();
+        let interrupted = actions
+            .iter()
+            .filter(|(replica, action)| match action {
+                Action::Replace(old, _) => old.state.is_active() && !starts_first(service, replica),
+                Action::Restart(..) => true,
+                _ => false,
+            })
+            .count();
+        let at_once = if service.update.parallelism == 0 { interrupted } else { service.update.parallelism as usize };
+        let surplus = found.iter().filter(|old| old.state.is_active()).count();
+        if active > 0 && (interrupted.min(at_once) >= active || surplus >= active) {
+            self.builder.impact.downtime.insert(name.to_owned());
+        }
+        let gates = self.gates(name, service, &actions);
+        let mut replaced: Vec<NodeId> = Vec::new();
+        for (replica, action) in actions {
+            let reason = |cause| Reason::new(&replica.container.name, cause).at(&service.origin);
+            match action {
+                Action::Keep => {}
+                Action::Create => {
+                    let reason = reason(Cause::Missing);
+                    let create = self.create(replica, None, [], &reason);
+                    self.start(replica, gates.iter().copied().chain([create]), &reason);
+                }
+                Action::Start(old) => {
+                    let reason = reason(Cause::NotRunning { state: old.state.to_string() });
+                    self.start(replica, gates.iter().copied(), &reason);
+                }
+                Action::Restart(old, cause) => {
+                    self.replaced.insert(name);
+                    let reason = reason(cause);
+                    let stop = self.stop(&old.name, gates.iter().copied(), &reason);
+                    self.start(replica, [stop], &reason);
+                }
+                Action::Replace(old, cause) => {
+                    self.replaced.insert(name);
+                    let parallelism = service.update.parallelism as usize;
+                    let turn = (parallelism > 0).then(|| replaced.len().checked_sub(parallelism)).flatten();
+                    let turn = turn.and_then(|at| replaced.get(at)).copied();
+                    let ready = self.replace(service, replica, old, turn, &gates, &reason(cause));
+                    replaced.push(ready);
+                }
+            }
+        }
+        let wanted = u32::try_from(service.replicas.len()).unwrap_or(u32::MAX);
+        for old in found {
+            let reason = Reason::new(&old.name, Cause::Surplus { wanted }).at(&service.origin);
+            self.remove(old, &reason);
+        }
+    }
+
+    fn action(
+        &self,
+        name: &str,
+        service: &'a DesiredService,
+        replica: &'a Replica,
+        old: Option<&'a ObservedContainer>,
+    ) -> Action<'a> {
+        let Some(old) = old else { return Action::Create };
+        let mut changes = compare::containers((&old.container, &old.image), (&replica.container, &replica.image));
+        if old.name != replica.container.name {
+            let (before, after) = (Some(old.name.clone()), Some(replica.container.name.clone()));
+            changes.push(Change { field: "name".into(), before, after });
+        }
+        let follows = |wanted: fn(&Dependency) -> bool| {
+            let dependencies = service.dependencies.iter();
+            let replaced = dependencies.filter(|dependency| self.replaced.contains(dependency.service.as_str()));
+            replaced.filter(|dependency| wanted(dependency)).map(|dependency| dependency.service.clone()).next()
+        };
+        let misnamed = old.name != replica.container.name;
+        if !changes.is_empty() && (!self.options.keep_changed || misnamed) {
+            return Action::Replace(old, Cause::Changed { changes });
+        }
+        if self.set_aside.contains_key(old.id.as_str()) {
+            let changes = vec![Change::unnamed_values("networks")];
+            return Action::Replace(old, Cause::Changed { changes });
+        }
+        if self.options.force_recreate && self.is_asked_for(name) {
+            return Action::Replace(old, Cause::Requested);
+        }
+        if let Some(service) = follows(|dependency| dependency.shares_namespace) {
+            return Action::Replace(old, Cause::Follows { service });
+        }
+        let done = service.job && matches!(old.state, State::Exited { code: 0 });
+        match old.state {
+            State::Running | State::Restarting => match follows(|dependency| dependency.restart) {
+                Some(service) => Action::Restart(old, Cause::Follows { service }),
+                None => Action::Keep,
+            },
+            State::Paused => Action::Keep,
+            _ if done || self.options.without_start => Action::Keep,
+            State::Created | State::Exited { .. } | State::Dead => Action::Start(old),
+        }
+    }
+
+    fn is_asked_for(&self, name: &str) -> bool {
+        self.options.services.is_empty() || self.options.services.iter().any(|asked| asked == name)
+    }
+
+    /// What has to be ready before a container of the service may start.
+    fn gates(&mut self, name: &str, service: &'a DesiredService, actions: &[(&Replica, Action<'_>)]) -> Vec<NodeId> {
+        let starts = actions.iter().any(|(_, action)| !matches!(action, Action::Keep));
+        if !starts || self.options.without_start {
+            return Vec::new();
+        }
+        let mut gates = Vec::new();
+        for dependency in &service.dependencies {
+            let Some(other) = self.desired.services.get(&dependency.service) else { continue };
+            for replica in &other.replicas {
+                let cause = Cause::NeededBy { service: name.to_owned(), condition: dependency.condition };
+                gates.extend(self.ready(other, replica, dependency.condition, dependency.required, cause));
+            }
+        }
+        gates
+    }
+
+    /// The node after which a container is ready. None where it is so already, or where it is not there.
+    fn ready(
+        &mut self,
+        service: &DesiredService,
+        replica: &Replica,
+        condition: Condition,
+        required: bool,
+        cause: Cause,
+    ) -> Option<NodeId> {
+        let name = &replica.container.name;
+        let started = self.started.get(name).copied();
+        if let Some(wait) = self.waits.get(&(name.clone(), condition)) {
+            return Some(*wait);
+        }
+        if started.is_none() {
+            let old = self.observed.containers.iter().find(|old| old.name == *name)?;
+            let ready = match condition {
+                Condition::Running => old.state.is_active(),
+                Condition::Healthy => old.state.is_active() && old.health == Some(Health::Healthy),
+                Condition::CompletedSuccessfully => matches!(old.state, State::Exited { code: 0 }),
+            };
+            if ready || condition == Condition::Running {
+                return None;
+            }
+        }
+        if condition == Condition::Running && !self.options.wait {
+            return started;
+        }
+        let timeout_ms = self.options.wait_timeout_ms.unwrap_or_else(|| patience_ms(replica, condition));
+        let op = Operation::WaitFor { name: name.clone(), condition, timeout_ms, required };
+        let reason = Reason::new(name, cause).at(&service.origin);
+        let node = self.builder.add(op, started, &reason);
+        self.waits.insert((name.clone(), condition), node);
+        Some(node)
+    }
+
+    /// Makes a container, after what it uses.
+    fn create(
+        &mut self,
+        replica: &Replica,
+        inherit_volumes_from: Option<String>,
+        after: impl IntoIterator<Item = NodeId>,
+        reason: &Reason,
+    ) -> NodeId {
+        let container = &replica.container;
+        if let Some(owner) = self.observed.taken.get(&container.name) {
+            let message = format!("the container name {} is taken: {owner}", container.name);
+            let mut diagnostic = Diagnostic::error(&codes::NAME_TAKEN, message);
+            if let Some(span) = reason.origin.first() {
+                diagnostic = diagnostic.at(*span, "wants this name");
+            }
+            self.diagnostics.push(diagnostic.hint(format!("remove the other one: `carrack rm -f {}`", container.name)));
+        }
+        let mut after: Vec<NodeId> = after.into_iter().collect();
+        let used = attached_to(&container.network).chain(mounted(container));
+        after.extend(used.filter_map(|name| self.created.get(name)));
+        for file in &container.files {
+            let file =
+                crate::FileVersion { name: file.name.clone(), version: file.version.clone(), secret: file.secret };
+            after.extend(self.store(file, &reason.origin));
+        }
+        let op = Operation::CreateContainer {
+            container: Box::new(container.clone()),
+            image: replica.image,
+            inherit_volumes_from,
+        };
+        self.builder.add(op, after, reason)
+    }
+
+    fn store(&mut self, file: crate::FileVersion, origin: &[carrack_diag::Span]) -> Option<NodeId> {
+        if self.observed.files.contains(&file.version) {
+            return None;
+        }
+        if let Some(node) = self.stored.get(&file.version) {
+            return Some(*node);
+        }
+        let kind = if file.secret { "secret" } else { "config" };
+        let reason = Reason::new(format!("{kind} {}", file.name), Cause::Missing).at(origin);
+        let version = file.version.clone();
+        let node = self.builder.add(Operation::StoreFile { file }, [], &reason);
+        self.stored.insert(version, node);
+        Some(node)
+    }
+
+    fn start(&mut self, replica: &Replica, after: impl IntoIterator<Item = NodeId>, reason: &Reason) {
+        if self.options.without_start {
+            return;
+        }
+        let name = replica.container.name.clone();
+        let node = self.builder.add(Operation::StartContainer { name: name.clone() }, after, reason);
+        self.started.insert(name, node);
+    }
+
+    /// Puts a new container in the place of an old one. Returns the node after which the next replica may follow.
+    fn replace(
+        &mut self,
+        service: &'a DesiredService,
+        replica: &Replica,
+        old: &'a ObservedContainer,
+        turn: Option<NodeId>,
+        gates: &[NodeId],
+        reason: &Reason,
+    ) -> NodeId {
+        let set_aside = self.set_aside.get(old.id.as_str()).copied();
+        let renamed = match set_aside {
+            Some(stop) => vec![stop],
+            None => self.rename(old, turn.as_slice(), reason),
+        };
+        let aside = set_aside_name(old);
+        let inherits = (!self.options.renew_anonymous_volumes).then(|| aside.clone());
+        let create = self.create(replica, inherits, renamed.iter().copied(), reason);
+        let before_start: Vec<NodeId> = gates.iter().copied().chain([create]).chain(turn).collect();
+        let active = old.state.is_active() && set_aside.is_none();
+        let start_first = starts_first(service, replica);
+        let stopped = if active && !start_first { Some(self.stop(&aside, before_start.clone(), reason)) } else { None };
+        let mut last = stopped.unwrap_or(create);
+        if old.state.is_active() || !self.options.without_start {
+            self.start(replica, before_start.into_iter().chain(stopped), reason);
+            last = self.started.get(&replica.container.name).copied().unwrap_or(last);
+        }
+        let condition = ready_condition(service, replica);
+        if condition != Condition::Running
+            && self.started.contains_key(&replica.container.name)
+            && let Some(wait) = self.ready(service, replica, condition, true, reason.cause.clone())
+        {
+            last = wait;
+        }
+        if active && start_first {
+            last = self.stop(&aside, [last], reason);
+        }
+        let op = Operation::RemoveContainer { name: aside, anonymous_volumes: self.options.renew_anonymous_volumes };
+        if self.options.renew_anonymous_volumes {
+            self.note_anonymous(old);
+        }
+        self.removals.push((op, vec![last], reason.clone()));
+        last
+    }
+
+    /// Gives an old container a name that is in nobody's way, where it has one that is.
+    fn rename(&mut self, old: &ObservedContainer, after: &[NodeId], reason: &Reason) -> Vec<NodeId> {
+        let to = set_aside_name(old);
+        if to == old.name {
+            return after.to_vec();
+        }
+        let op = Operation::RenameContainer { from: old.name.clone(), to };
+        vec![self.builder.add(op, after.iter().copied(), reason)]
+    }
+
+    fn stop(&mut self, name: &str, after: impl IntoIterator<Item = NodeId>, reason: &Reason) -> NodeId {
+        let op = Operation::StopContainer { name: name.to_owned(), timeout_ms: self.options.stop_timeout_ms };
+        self.builder.add(op, after, reason)
+    }
+
+    fn remove(&mut self, old: &'a ObservedContainer, reason: &Reason) {
+        let (name, after) = match self.set_aside.get(old.id.as_str()) {
+            Some(stop) => (set_aside_name(old), vec![*stop]),
+            None if old.state.is_active() => (old.name.clone(), vec![self.stop(&old.name, [], reason)]),
+            None => (old.name.clone(), Vec::new()),
+        };
+        let op = Operation::RemoveContainer { name, anonymous_volumes: false };
+        self.removals.push((op, after, reason.clone()));
+    }
+
+    fn note_anonymous(&mut self, old: &ObservedContainer) {
+        if has_anonymous_volume(old) {
+            self.builder.impact.data.insert(format!("{} (anonymous)", old.container.name));
+        }
+    }
+
+    /// Containers of services that the project does not have.
+    fn orphans(&mut self) {
+        let mut noted = Vec::new();
+        for old in &self.observed.containers {
+            let known = old.service().is_some_and(|service| self.desired.services.contains_key(service));
+            if known || old.is_one_off() {
+                continue;
+            }
+            if self.options.remove_orphans {
+                if old.state.is_active() {
+                    self.builder.impact.downtime.insert(old.service().unwrap_or(&old.name).to_owned());
+                }
+                self.remove(old, &Reason::new(&old.name, Cause::Orphaned));
+            } else {
+                noted.push(old.name.as_str());
+            }
+        }
+        if !noted.is_empty() {
+            let are = if noted.len() == 1 { "is of a service" } else { "are of services" };
+            self.builder.notes.push(format!(
+                "{} {are} that the project does not have; `--remove-orphans` removes such containers",
+                noted.join(", ")
+            ));
+        }
+    }
+
+    fn wait_for_all(&mut self) {
+        let services: Vec<&'a str> = self.selected.iter().copied().collect();
+        for service in services.into_iter().filter_map(|name| self.desired.services.get(name)) {
+            for replica in &service.replicas {
+                let condition = ready_condition(service, replica);
+                self.ready(service, replica, condition, true, Cause::Requested);
+            }
+        }
+    }
+
+    /// Records the release where it is another one, and then takes away what was replaced.
+    fn commit(&mut self) {
+        let release = Release::new(self.result());
+        let mut committed = None;
+        if self.observed.release != Some(release.id) {
+            let reason = Reason::new("release", Cause::Commit);
+            let ends = self.builder.ends();
+            let op = Operation::RecordRelease { release: Box::new(release) };
+            committed = Some(self.builder.add(op, ends, &reason));
+        }
+        let ends = if committed.is_none() && !self.builder.is_empty() { self.builder.ends() } else { Vec::new() };
+        for (op, after, reason) in std::mem::take(&mut self.removals) {
+            self.builder.add(op, after.into_iter().chain(committed).chain(ends.iter().copied()), &reason);
+        }
+    }
+
+    /// The state that the plan leads to: the wanted one, with services that were not selected as they are.
+    fn result(&self) -> Desired {
+        let mut result = self.desired.clone();
+        for (name, service) in &mut result.services {
+            if self.selected.contains(name.as_str()) {
+                continue;
+            }
+            let mut replicas: Vec<Replica> = self
+                .observed
+                .containers
+                .iter()
+                .filter(|old| old.service() == Some(name) && !old.is_one_off())
+                .map(|old| Replica {
+                    number: old.number().unwrap_or(1),
+                    image: old.image,
+                    health_checked: old.health.is_some(),
+                    container: old.container.clone(),
+                })
+                .collect();
+            replicas.sort_by_key(|replica| replica.number);
+            service.replicas = replicas;
+        }
+        result.services.retain(|name, service| self.selected.contains(name.as_str()) || !service.replicas.is_empty());
+        result
+    }
+}
+
+/// The observed container of a replica, taken from the list: by number, preferably with the right name.
+fn take<'a>(found: &mut Vec<&'a ObservedContainer>, replica: &Replica) -> Option<&'a ObservedContainer> {
+    let of_number = |old: &&ObservedContainer| old.number() == Some(replica.number);
+    let named = found.iter().position(|old| of_number(old) && old.name == replica.container.name);
+    let at = named.or_else(|| found.iter().position(of_number))?;
+    Some(found.remove(at))
+}
+
+fn set_aside_name(old: &ObservedContainer) -> String {
+    let short = old.id.get(..12).unwrap_or(&old.id);
+    if old.name.starts_with(short) { old.name.clone() } else { format!("{short}_{}", old.name) }
+}
+
+/// Whether the new container of a replica can run beside the old one: nothing that only one can hold is fixed.
+fn starts_first(service: &DesiredService, replica: &Replica) -> bool {
+    let fixed_address = match &replica.container.network {
+        NetworkMode::Networks(attachments) => {
+            attachments.iter().any(|attachment| attachment.ipv4.is_some() || attachment.ipv6.is_some())
+        }
+        _ => false,
+    };
+    let fixed_port = replica.container.ports.iter().any(|port| port.host_port.is_some());
+    service.update.start_first && !fixed_address && !fixed_port
+}
+
+fn ready_condition(service: &DesiredService, replica: &Replica) -> Condition {
+    if service.job {
+        Condition::CompletedSuccessfully
+    } else if replica.health_checked {
+        Condition::Healthy
+    } else {
+        Condition::Running
+    }
+}
+
+/// How long a container may take to become ready, where nobody says: its check's start period and all its retries
+/// (with Docker's defaults for what is not set), and a minute; ten minutes for a job or the check of an image.
+fn patience_ms(replica: &Replica, condition: Condition) -> u64 {
+    const TEN_MINUTES_MS: u64 = 600_000;
+    let check = replica.container.healthcheck.as_ref().filter(|check| !check.test.is_empty());
+    match (condition, check) {
+        (Condition::Running, _) => 60_000,
+        (Condition::Healthy, Some(check)) => {
+            let or = |ns: u64, default_ms: u64| if ns == 0 { default_ms } else { ns / 1_000_000 };
+            let round = or(check.interval, 30_000).saturating_add(or(check.timeout, 30_000));
+            let retries = if check.retries == 0 { 3 } else { u64::from(check.retries) };
+            or(check.start_period, 0).saturating_add(round.saturating_mul(retries)).saturating_add(60_000)
+        }
+        (Condition::Healthy, None) | (Condition::CompletedSuccessfully, _) => TEN_MINUTES_MS,
+    }
+}
+
+/// The networks that a container joins.
+pub(crate) fn attached_to(network: &NetworkMode) -> impl Iterator<Item = &str> {
+    let attachments = match network {
+        NetworkMode::Networks(attachments) => attachments.as_slice(),
+        _ => &[],
+    };
+    attachments.iter().map(|attachment| attachment.network.as_str())
+}
+
+/// The named volumes that a container mounts.
+fn mounted(container: &carrack_specgen::Container) -> impl Iterator<Item = &str> {
+    container.mounts.iter().filter_map(|mount| match &mount.source {
+        carrack_specgen::container::MountSource::Volume { name, .. } => name.as_deref(),
+        _ => None,
+    })
+}
+
+pub(crate) fn has_anonymous_volume(old: &ObservedContainer) -> bool {
+    use carrack_specgen::container::MountSource;
+    old.container.mounts.iter().any(|mount| matches!(mount.source, MountSource::Volume { name: None, .. }))
+}
