@@ -64,6 +64,11 @@ pub(crate) fn parse(
         "ENV" => context.assignments().map(Command::Env),
         "LABEL" => context.assignments().map(Command::Label),
         "EXPOSE" => context.expose(),
+        // A stage's own FROM never comes here, so this one was deferred.
+        "FROM" => {
+            context.diagnostics.push(invalid_trigger(keyword));
+            None
+        }
         "HEALTHCHECK" => context.healthcheck(&mut flags),
         "MAINTAINER" => context.maintainer(),
         "ONBUILD" => context.onbuild(),

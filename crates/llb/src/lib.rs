@@ -1,1 +1,16 @@
-//! (taking shape)
+//! What a build consists of: a graph of operations with the keys they are cached under, and the way from a Dockerfile to it.
+//!
+//! This crate never reads a file or asks a registry: what it must know of base images it asks for and is handed in.
+
+pub mod codes;
+mod graph;
+mod lower;
+
+pub use graph::{
+    Action, CacheMount, CopyAction, Edge, Exec, ExecMount, FileContent, Graph, HistoryStep, MountKind, Network, Op,
+    Source, Vertex, VertexId, cache_key,
+};
+pub use lower::{ImageNeed, LowerOptions, Lowered, ResolvedImage, lower};
+
+#[cfg(test)]
+mod tests;

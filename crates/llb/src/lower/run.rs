@@ -1,0 +1,241 @@
+//! `RUN`.
+
+use std::fmt::Write as _;
+
+use carrack_diag::Diagnostic;
+use carrack_dockerfile::ast::{self, CommandLine, Instruction, Run, Sharing, Word};
+
+use super::stage::{Stage, clean};
+use super::{Lowering, scope};
+use crate::codes;
+use crate::graph::{CacheMount, Edge, Exec, ExecMount, MountKind, Network, Op, Vertex};
+
+impl Lowering<'_> {
+    pub(super) fn run(&mut self, stage: &mut Stage, instruction: &Instruction, run: &Run) {
+        let errors = self.diagnostics.len();
+        if let Some(security) = run.security.as_ref().filter(|security| security.value == ast::Security::Insecure) {
+            self.not_yet(
+                security.span,
+                "RUN --security=insecure",
+                "leave it away if the step does not need privileges",
+            );
+        }
+        if let Some(device) = run.devices.first() {
+            self.not_yet(device.span, "RUN --device", "run the step in a container that has the device");
+        }
+        let mut inputs = vec![Edge { vertex: stage.vertex }];
+        let mut mounts: Vec<_> =
+            run.mounts.iter().filter_map(|mount| self.mount(stage, instruction, mount, &mut inputs)).collect();
+        let arguments = self.command(stage, run, &mut mounts);
+        if self.diagnostics[errors..].iter().any(Diagnostic::is_error) || !self.late.is_empty() {
+            return;
+        }
+        let declared = stage.scope.effective_arguments();
+        let mut environment = stage.image.config.env.clone();
+        environment.extend(declared.iter().map(|(name, value)| format!("{name}={value}")));
+        let proxies = self.options.build_args.iter();
+        let is_undeclared = |name: &str| stage.scope.get(name).is_none();
+        let exec = Exec {
+            arguments: arguments.clone(),
+            environment,
+            proxy_environment: proxies
+                .filter(|(name, _)| scope::is_proxy(name) && is_undeclared(name))
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+            working_directory: stage.image.config.working_dir.clone(),
+            user: stage.image.config.user.clone(),
+            mounts,
+            network: match run.network.as_ref().map(|network| network.value) {
+                None | Some(ast::Network::Default) => Network::Default,
+                Some(ast::Network::None) => Network::None,
+                Some(ast::Network::Host) => Network::Host,
+            },
+        };
+        let name = format!("{}{}", stage.prefix(), instruction.text);
+        let origin = vec![instruction.span];
+        let vertex = self.add(Vertex { op: Op::Exec(Box::new(exec)), inputs, origin, name });
+        stage.vertex = vertex;
+        stage.record(history(&declared, &arguments), Some(vertex));
+    }
+
+    /// The argument vector, with here-documents where they belong.
+    fn command(&mut self, stage: &Stage, run: &Run, mounts: &mut Vec<ExecMount>) -> Vec<String> {
+        let line = match &run.command {
+            CommandLine::Exec(words) => return words.iter().map(|word| word.value.clone()).collect(),
+            CommandLine::Shell(line) => line,
+        };
+        let mut arguments = stage.shell();
+        let Some(first) = run.heredocs.first() else {
+            arguments.push(line.value.clone());
+            return arguments;
+        };
+        let is_alone = run.heredocs.len() == 1 && !line.value.contains(char::is_whitespace);
+        if !is_alone {
+            // A program reads its here-documents; the shell hands them over.
+            let mut text = line.value.clone();
+            for heredoc in &run.heredocs {
+                let _ = write!(text, "\n{}{}", heredoc.content.value, heredoc.name.value);
+            }
+            arguments.push(text);
+            return arguments;
+        }
+        // The here-document is the program. Its variables are the shell's to expand.
+        let content = first.stripped();
+        if content.starts_with("#!") {
+            let target = format!("/dev/pipes/{}", clean(&first.name.value).trim_start_matches('/').replace('/', "_"));
+            mounts.push(ExecMount { target: Some(target.clone()), kind: MountKind::File { content, mode: 0o755 } });
+            return vec![target];
+        }
+        arguments.push(content);
+        arguments
+    }
+
+    fn mount(
+        &mut self,
+        stage: &Stage,
+        instruction: &Instruction,
+        mount: &ast::Mount,
+        inputs: &mut Vec<Edge>,
+    ) -> Option<ExecMount> {
+        if mount.kind == ast::MountKind::Ssh {
+            self.not_yet(mount.span, "RUN --mount=type=ssh", "give the key as a secret: --mount=type=secret,id=key");
+            return None;
+        }
+        let target = match &mount.target {
+            None => None,
+            Some(word) => {
+                let text = stage.scope.word(word, &mut self.diagnostics)?;
+                Some(stage.absolute(&text).trim_end_matches('/').to_owned())
+            }
+        };
+        if target.as_deref().is_some_and(str::is_empty) {
+            self.diagnostics.push(
+                Diagnostic::error(&codes::INVALID_VALUE, "a mount cannot cover the root")
+                    .at(mount.span, "its target is `/`")
+                    .hint("mount it at a folder of its own"),
+            );
+            return None;
+        }
+        let mut text = |word: &Option<Word>| match word {
+            None => Some(None),
+            Some(word) => stage.scope.word(word, &mut self.diagnostics).map(Some),
+        };
+        let (source, id) = (text(&mount.source)?, text(&mount.id)?);
+        let source = clean(source.as_deref().unwrap_or("/"));
+        let kind = match mount.kind {
+            ast::MountKind::Bind => {
+                let from = mount.from.as_ref().map(|from| (from.value.as_str(), from.span));
+                inputs.push(self.files(from, instruction.span, stage.index)?);
+                MountKind::Bind { input: inputs.len() - 1, source, writable: mount.read_only == Some(false) }
+            }
+            ast::MountKind::Cache => {
+                let from = match &mount.from {
+                    None => None,
+                    Some(from) => {
+                        inputs.push(self.files(Some((&from.value, from.span)), instruction.span, stage.index)?);
+                        Some((inputs.len() - 1, source))
+                    }
+                };
+                MountKind::Cache(CacheMount {
+                    id: id.unwrap_or_else(|| target.clone().unwrap_or_default()),
+                    sharing: match mount.sharing {
+                        Sharing::Shared => "shared",
+                        Sharing::Private => "private",
+                        Sharing::Locked => "locked",
+                    }
+                    .into(),
+                    from,
+                    read_only: mount.read_only == Some(true),
+                    mode: self.number(stage, &mount.mode, 8)?.unwrap_or(0o755),
+                    uid: self.number(stage, &mount.uid, 10)?.unwrap_or(0),
+                    gid: self.number(stage, &mount.gid, 10)?.unwrap_or(0),
+                })
+            }
+            ast::MountKind::Tmpfs => MountKind::Tmpfs { size_bytes: self.size(stage, &mount.size)? },
+            ast::MountKind::Secret | ast::MountKind::Ssh => {
+                return self.secret(stage, mount, id, target);
+            }
+        };
+        Some(ExecMount { target, kind })
+    }
+
+    fn secret(
+        &mut self,
+        stage: &Stage,
+        mount: &ast::Mount,
+        id: Option<String>,
+        target: Option<String>,
+    ) -> Option<ExecMount> {
+        let environment = match &mount.env {
+            None => None,
+            Some(word) => Some(stage.scope.word(word, &mut self.diagnostics)?),
+        };
+        let named = target.as_deref().or(mount.source.as_ref().map(|word| word.value.as_str()));
+        let from_target = || named.and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
+        let id = id.unwrap_or_else(from_target);
+        // Given as a variable it is no file, unless a place for one is named too.
+        let target = target.or_else(|| environment.is_none().then(|| format!("/run/secrets/{id}")));
+        let kind = MountKind::Secret {
+            id,
+            environment,
+            required: mount.required,
+            mode: self.number(stage, &mount.mode, 8)?.unwrap_or(0o400),
+            uid: self.number(stage, &mount.uid, 10)?.unwrap_or(0),
+            gid: self.number(stage, &mount.gid, 10)?.unwrap_or(0),
+        };
+        Some(ExecMount { target, kind })
+    }
+
+    /// A number of a mount; the outer none means that it was malformed.
+    fn number(&mut self, stage: &Stage, word: &Option<Word>, radix: u32) -> Option<Option<u32>> {
+        let Some(word) = word else { return Some(None) };
+        let text = stage.scope.word(word, &mut self.diagnostics)?;
+        let number = u32::from_str_radix(&text, radix).ok();
+        if number.is_none() {
+            let form = if radix == 8 { "an octal number" } else { "a number" };
+            self.diagnostics.push(
+                Diagnostic::error(&codes::INVALID_VALUE, format!("`{text}` is not {form}"))
+                    .at(word.span, "malformed")
+                    .hint("write for example mode=0755 or uid=1000"),
+            );
+        }
+        number.map(Some)
+    }
+
+    /// A size such as `64m`.
+    fn size(&mut self, stage: &Stage, word: &Option<Word>) -> Option<Option<u64>> {
+        let Some(word) = word else { return Some(None) };
+        let text = stage.scope.word(word, &mut self.diagnostics)?.to_ascii_lowercase();
+        let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+        let shift = match text[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
+            "" => Some(0),
+            "k" => Some(10),
+            "m" => Some(20),
+            "g" => Some(30),
+            "t" => Some(40),
+            _ => None,
+        };
+        let size = shift.and_then(|shift| digits.parse::<u64>().ok()?.checked_mul(1 << shift));
+        if size.is_none() {
+            self.diagnostics.push(
+                Diagnostic::error(&codes::INVALID_VALUE, format!("`{text}` is not a size"))
+                    .at(word.span, "malformed")
+                    .hint("write a number and k, m or g, for example size=64m"),
+            );
+        }
+        size.map(Some)
+    }
+}
+
+/// As BuildKit writes it: the number of arguments and their values before the command.
+fn history(declared: &[(String, String)], arguments: &[String]) -> String {
+    let mut text = String::from("RUN ");
+    if !declared.is_empty() {
+        let _ = write!(text, "|{} ", declared.len());
+        for (name, value) in declared {
+            let _ = write!(text, "{name}={value} ");
+        }
+    }
+    let _ = write!(text, "{} # buildkit", arguments.join(" "));
+    text
+}

@@ -1,0 +1,221 @@
+//! One stage: what it starts from, and its instructions in order.
+
+use carrack_diag::{Diagnostic, Span};
+use carrack_dockerfile::ast::{Argument, Command, Instruction};
+use carrack_dockerfile::parse_trigger;
+use carrack_oci::{History, ImageConfig};
+
+use super::scope::Scope;
+use super::{Base, Lowering};
+use crate::codes;
+use crate::graph::{Action, Edge, HistoryStep, Op, Source, Vertex, VertexId};
+
+/// Tools that show an image's history (and scanners that read it) know BuildKit's words.
+const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// What programs are looked up in where the base image says nothing.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A stage as far as it has come.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    pub(super) index: usize,
+    pub(super) image: ImageConfig,
+    pub(super) scope: Scope,
+    pub(super) vertex: VertexId,
+    pub(super) history: Vec<HistoryStep>,
+    /// Whether CMD was given in this very stage, so that ENTRYPOINT leaves it alone.
+    pub(super) has_own_cmd: bool,
+    label: String,
+    step: usize,
+    steps: usize,
+}
+
+impl Stage {
+    /// `[build 2/5] `, counted over the steps that make layers.
+    pub(super) fn prefix(&mut self) -> String {
+        self.step += 1;
+        let label = if self.label.is_empty() { String::new() } else { format!("{} ", self.label) };
+        format!("[{label}{}/{}] ", self.step, self.steps)
+    }
+
+    /// Notes an instruction in the history.
+    pub(super) fn record(&mut self, text: String, vertex: Option<VertexId>) {
+        let entry = History {
+            created_by: Some(text),
+            comment: Some(HISTORY_COMMENT.into()),
+            empty_layer: vertex.is_none(),
+            ..History::default()
+        };
+        self.history.push(HistoryStep { entry, vertex });
+    }
+
+    /// The image's environment follows the stage's.
+    pub(super) fn store_environment(&mut self) {
+        self.image.config.env = self.scope.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    }
+
+    /// A path of the image, made absolute from the working directory. `..` ends at the root. A slash at the end stays.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        let joined =
+            if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.image.config.working_dir) };
+        let is_folder = path.ends_with('/') || path.ends_with("/.") || path == ".";
+        let clean = clean(&joined);
+        if is_folder && clean != "/" { format!("{clean}/") } else { clean }
+    }
+}
+
+/// An absolute path without `.`, `..` and doubled slashes.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+impl Lowering<'_> {
+    /// Lowers the stage `index`, whose base and sources among the stages are lowered already. Where something is wrong a
+    /// diagnostic says so, and the stage is only good for finding further mistakes.
+    pub(super) fn stage(&mut self, index: usize) -> Stage {
+        let file = self.file;
+        let ast = &file.stages[index];
+        let mut stage = self.begin(index);
+        let triggers = std::mem::take(&mut stage.image.config.on_build);
+        let triggers: Vec<Instruction> =
+            triggers.iter().filter_map(|text| self.trigger(text, ast.from.image.span)).collect();
+        let is_layer = |instruction: &&Instruction| {
+            matches!(instruction.command, Command::Add(_) | Command::Copy(_) | Command::Run(_) | Command::Workdir(_))
+        };
+        stage.steps += triggers.iter().chain(&ast.instructions).filter(is_layer).count();
+        for instruction in triggers.iter().chain(&ast.instructions) {
+            self.instruction(&mut stage, instruction);
+        }
+        stage
+    }
+
+    fn begin(&mut self, index: usize) -> Stage {
+        let from = &self.file.stages[index].from;
+        let label = match &from.name {
+            Some(name) => name.value.clone(),
+            None if self.file.stages.len() > 1 => format!("stage-{index}"),
+            None => String::new(),
+        };
+        let mut stage = Stage {
+            index,
+            image: ImageConfig::scratch(&self.options.target_platform),
+            scope: Scope::new(self.file.directives.escape),
+            vertex: VertexId(0),
+            history: Vec::new(),
+            has_own_cmd: false,
+            label,
+            step: 1,
+            steps: 1,
+        };
+        match self.base(index) {
+            Some((Base::Stage(base), _)) => {
+                if let Some(base) = self.stages.get(&base) {
+                    stage.image.clone_from(&base.image);
+                    stage.scope.clone_from(&base.scope);
+                    stage.vertex = base.vertex;
+                    stage.history.clone_from(&base.history);
+                }
+            }
+            Some((Base::Image(reference), platform)) => {
+                if let Some((vertex, config)) = self.image_vertex(&reference, &platform, from.image.span, index) {
+                    stage.vertex = vertex;
+                    stage.image.clone_from(config);
+                    stage.history =
+                        config.history.iter().map(|entry| HistoryStep { entry: entry.clone(), vertex: None }).collect();
+                }
+                stage.scope.environment = variables(&stage.image.config.env);
+            }
+            Some((Base::Scratch, platform)) => {
+                stage.image = ImageConfig::scratch(&platform);
+                stage.vertex = self.source(Source::Scratch, "FROM scratch".into(), from.span);
+            }
+            None => stage.vertex = self.source(Source::Scratch, "FROM scratch".into(), from.span),
+        }
+        if stage.scope.get("PATH").is_none() {
+            stage.scope.set("PATH".into(), DEFAULT_PATH.into());
+        }
+        if stage.image.config.working_dir.is_empty() {
+            stage.image.config.working_dir = "/".into();
+        }
+        stage.store_environment();
+        stage
+    }
+
+    fn trigger(&mut self, text: &str, origin: Span) -> Option<Instruction> {
+        let (instruction, diagnostics) = parse_trigger(text, origin);
+        if let Some(problem) = diagnostics.into_iter().find(Diagnostic::is_error) {
+            self.diagnostics.push(
+                Diagnostic::error(&codes::INVALID_TRIGGER, format!("the base image's `ONBUILD {text}` cannot be used"))
+                    .at(origin, "this image")
+                    .cause(problem.message)
+                    .hint("build from another image, or correct the base image"),
+            );
+            return None;
+        }
+        instruction
+    }
+
+    fn instruction(&mut self, stage: &mut Stage, instruction: &Instruction) {
+        match &instruction.command {
+            Command::Arg(arguments) => arguments.iter().for_each(|argument| self.argument(stage, argument)),
+            Command::Add(copy) => self.copy(stage, instruction, copy, true),
+            Command::Copy(copy) => self.copy(stage, instruction, copy, false),
+            Command::Run(run) => self.run(stage, instruction, run),
+            Command::Workdir(path) => {
+                let Some(path) = stage.scope.word(path, &mut self.diagnostics) else { return };
+                self.workdir(stage, instruction, &path);
+            }
+            _ => self.configure(stage, instruction),
+        }
+    }
+
+    fn argument(&mut self, stage: &mut Stage, argument: &Argument) {
+        let name = &argument.name.value;
+        self.used_arguments.insert(name.clone());
+        let given = self.options.build_args.get(name).cloned();
+        let value = match (given, &argument.default) {
+            (Some(given), _) => Some(given),
+            (None, Some(default)) => stage.scope.word(default, &mut self.diagnostics),
+            (None, None) => self.globals.argument(name),
+        };
+        stage.scope.define(name, value.clone());
+        stage.record(value.map_or_else(|| format!("ARG {name}"), |value| format!("ARG {name}={value}")), None);
+    }
+
+    fn workdir(&mut self, stage: &mut Stage, instruction: &Instruction, path: &str) {
+        let path = stage.absolute(path);
+        let path = if path == "/" { path } else { path.trim_end_matches('/').to_owned() };
+        stage.image.config.working_dir.clone_from(&path);
+        let prefix = stage.prefix();
+        if path == "/" {
+            stage.record("WORKDIR /".into(), None);
+            return;
+        }
+        let user = Some(stage.image.config.user.clone()).filter(|user| !user.is_empty());
+        let vertex = self.add(Vertex {
+            op: Op::File(vec![Action::MakeFolder { path: path.clone(), mode: 0o755, owner: user }]),
+            inputs: vec![Edge { vertex: stage.vertex }],
+            origin: vec![instruction.span],
+            name: format!("{prefix}WORKDIR {path}"),
+        });
+        stage.vertex = vertex;
+        stage.record(format!("WORKDIR {path}"), Some(vertex));
+    }
+}
+
+/// `NAME=VALUE` pairs; a name without a value has an empty one.
+fn variables(environment: &[String]) -> Vec<(String, String)> {
+    let pairs = environment.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,392 @@
+use carrack_diag::{Diagnostic, SourceMap};
+use carrack_oci::{Digest, ImageConfig, Platform};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::*;
+
+fn platform() -> Platform {
+    "linux/amd64".parse().unwrap()
+}
+
+fn base_config() -> ImageConfig {
+    let mut config = ImageConfig::scratch(&platform());
+    config.rootfs.diff_ids = vec![Digest::of("base layer")];
+    config.config.env = vec!["PATH=/bin".into(), "LANG=C".into()];
+    config.config.cmd = Some(vec!["sh".into()]);
+    config
+}
+
+fn line(diagnostic: &Diagnostic, sources: &SourceMap) -> String {
+    let place = diagnostic.labels.first().map_or(String::new(), |label| {
+        let position = sources.position(label.span);
+        format!(" {}:{}:{}", position.path, position.line, position.column)
+    });
+    format!("{}{place} {} [{}]", diagnostic.code.id, diagnostic.message, diagnostic.hints.join("; "))
+}
+
+/// Lowers with every image known; errors as text.
+fn lower_with(text: &str, change: impl FnOnce(&mut LowerOptions), config: &ImageConfig) -> Result<Graph, String> {
+    let mut sources = SourceMap::new();
+    let file = sources.add("Dockerfile", text);
+    let (dockerfile, diagnostics) = carrack_dockerfile::parse(file, sources.get(file));
+    assert!(!diagnostics.iter().any(Diagnostic::is_error), "{diagnostics:?}");
+    let mut options = LowerOptions::new(platform());
+    change(&mut options);
+    loop {
+        let lowered = lower(&dockerfile, &options)
+            .map_err(|errors| errors.iter().map(|error| line(error, &sources)).collect::<Vec<_>>().join("\n"))?;
+        match lowered {
+            Lowered::Graph(graph) => return Ok(*graph),
+            Lowered::Needs(needs) => options.images.extend(needs.into_iter().map(|need| ResolvedImage {
+                manifest: Digest::of(need.reference.to_string()),
+                reference: need.reference,
+                platform: need.platform,
+                config: config.clone(),
+            })),
+        }
+    }
+}
+
+fn graph(text: &str) -> Graph {
+    lower_with(text, |_| {}, &base_config()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn errors(text: &str) -> String {
+    lower_with(text, |_| {}, &base_config()).err().unwrap_or_default()
+}
+
+fn with_args(text: &str, arguments: &[(&str, &str)]) -> Graph {
+    let change = |options: &mut LowerOptions| {
+        options.build_args = arguments.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    };
+    lower_with(text, change, &base_config()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn names(graph: &Graph) -> Vec<&str> {
+    graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect()
+}
+
+fn execs(graph: &Graph) -> Vec<&Exec> {
+    let execs = graph.vertices.iter().filter_map(|vertex| match &vertex.op {
+        Op::Exec(exec) => Some(&**exec),
+        _ => None,
+    });
+    execs.collect()
+}
+
+fn copies(graph: &Graph) -> Vec<&CopyAction> {
+    let actions = graph.vertices.iter().filter_map(|vertex| match &vertex.op {
+        Op::File(actions) => Some(actions),
+        _ => None,
+    });
+    let copies = actions.flatten().filter_map(|action| match action {
+        Action::Copy(copy) => Some(copy),
+        _ => None,
+    });
+    copies.collect()
+}
+
+/// D2: what the target does not need is not in the graph.
+#[test]
+fn unneeded_stages_are_left_out() {
+    let text = "FROM a AS base\nRUN one\nFROM base AS unused\nRUN two\nFROM scratch AS out\nCOPY --from=base /x /y\n";
+    let graph = graph(text);
+    assert_eq!(
+        names(&graph),
+        ["FROM a:latest", "[base 2/2] RUN one", "FROM scratch", "[out 2/2] COPY --from=base /x /y"]
+    );
+    let target = lower_with(text, |options| options.target = Some("unused".into()), &base_config()).unwrap();
+    assert_eq!(names(&target), ["FROM a:latest", "[base 2/2] RUN one", "[unused 2/2] RUN two"]);
+    let by_number = lower_with(text, |options| options.target = Some("0".into()), &base_config()).unwrap();
+    assert_eq!(by_number.vertices.len(), 2);
+}
+
+#[test]
+fn images_are_asked_for_once_and_only_where_needed() {
+    let mut sources = SourceMap::new();
+    let file = sources.add(
+        "Dockerfile",
+        "ARG V=3\nFROM base:$V AS a\nFROM never\nFROM --platform=linux/arm64 base:3\nCOPY --from=tool /t /t\nRUN --mount=from=tool,target=/m x\nCOPY --from=a / /\n",
+    );
+    let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
+    let Ok(Lowered::Needs(needs)) = lower(&dockerfile, &LowerOptions::new(platform())) else { panic!() };
+    let mut needs: Vec<_> =
+        needs.iter().map(|need| format!("{} {}", need.reference.familiar(), need.platform)).collect();
+    needs.sort();
+    assert_eq!(needs, ["base:3 linux/amd64", "base:3 linux/arm64", "tool:latest linux/amd64"]);
+}
+
+/// D1: scopes of ARG and ENV.
+#[test]
+fn arguments_and_environment() {
+    let text = "ARG G=global\nFROM a\nARG G\nARG D=$G-x\nENV E=\"$D y\" F=$E\nARG E=hidden\nRUN r\nWORKDIR /w/$D\nWORKDIR sub\nUSER ${NOBODY:-app}\n";
+    let plain = graph(text);
+    let exec = execs(&plain)[0];
+    assert_eq!(exec.environment, ["PATH=/bin", "LANG=C", "E=global-x y", "F=", "G=global", "D=global-x"]);
+    assert_eq!(plain.config.config.env, ["PATH=/bin", "LANG=C", "E=global-x y", "F="]);
+    assert_eq!(plain.config.config.working_dir, "/w/global-x/sub");
+    assert_eq!(plain.config.config.user, "app");
+    assert_eq!(execs(&with_args(text, &[("G", "given")]))[0].environment[2], "E=given-x y");
+    let no_scope = graph("ARG G=global\nFROM a\nRUN r\n");
+    assert_eq!(execs(&no_scope)[0].environment, ["PATH=/bin", "LANG=C"], "an ARG before FROM is not in the stage");
+    let inherited = graph("FROM a AS x\nARG V=1\nFROM x\nRUN r\n");
+    assert_eq!(execs(&inherited)[0].environment, ["PATH=/bin", "LANG=C", "V=1"]);
+    let platform = graph("FROM a\nARG TARGETARCH\nARG BUILDPLATFORM\nRUN r\n");
+    assert_eq!(execs(&platform)[0].environment[2..], ["TARGETARCH=amd64", "BUILDPLATFORM=linux/amd64"]);
+}
+
+/// D4: what belongs to a key and what does not.
+#[test]
+fn keys_follow_what_a_step_can_see() {
+    let key = |graph: &Graph| {
+        let exec = graph.vertices.iter().find(|vertex| matches!(vertex.op, Op::Exec(_))).unwrap();
+        cache_key(&exec.op, &[])
+    };
+    let text = "FROM a\nRUN r\nARG V=1\n";
+    assert_eq!(key(&graph(text)), key(&with_args(text, &[("V", "2")])), "declared after the step");
+    let text = "FROM a\nARG V=1\nRUN r\n";
+    assert_ne!(key(&graph(text)), key(&with_args(text, &[("V", "2")])), "declared before the step");
+    let proxy = [("HTTP_PROXY", "http://p")];
+    let with_proxy = with_args("FROM a\nRUN r\n", &proxy);
+    assert_eq!(key(&graph("FROM a\nRUN r\n")), key(&with_proxy), "proxies are no part of it");
+    assert_eq!(execs(&with_proxy)[0].proxy_environment, ["HTTP_PROXY=http://p"]);
+    assert!(with_proxy.warnings.is_empty());
+    let declared = "FROM a\nARG HTTP_PROXY\nRUN r\n";
+    assert_ne!(key(&graph(declared)), key(&with_args(declared, &proxy)), "unless they are declared");
+    assert_ne!(key(&graph("FROM a\nRUN r\n")), key(&graph("FROM a\nUSER 1\nRUN r\n")));
+    assert_eq!(key(&graph("FROM a\nRUN r\n")), key(&graph("FROM a\nLABEL x=y\n\n\nRUN   r\n")));
+    let op = Op::Merge;
+    assert_ne!(
+        cache_key(&op, &[Digest::of("a"), Digest::of("b")]),
+        cache_key(&op, &[Digest::of("b"), Digest::of("a")])
+    );
+}
+
+/// D1: what the image says of itself.
+#[test]
+fn configuration_and_history() {
+    let mut config = base_config();
+    config.history = vec![carrack_oci::History { created_by: Some("base".into()), ..Default::default() }];
+    let graph = lower_with(
+        "FROM a\nARG V=1\nLABEL a=b \"c d\"='e f'\nEXPOSE 80 8000-8001/udp\nVOLUME /v [\"x\"]\nVOLUME [\"/j k\"]\n\
+         HEALTHCHECK --interval=30s --retries=3 CMD curl -f x\nSTOPSIGNAL SIGQUIT\nSHELL [\"/bin/bash\", \"-c\"]\nRUN make all\n\
+         ENTRYPOINT [\"/app\"]\nONBUILD RUN x\nCOPY --chown=1:2 a b c/\nCMD go on\nUSER 1000\n",
+        |_| {},
+        &config,
+    )
+    .unwrap();
+    let steps = graph.history.iter().map(|step| {
+        format!(
+            "{} {}",
+            if step.vertex.is_some() { "+" } else { " " },
+            step.entry.created_by.as_deref().unwrap_or_default()
+        )
+    });
+    assert_snapshot!(steps.collect::<Vec<_>>().join("\n"), @r#"
+      base
+      ARG V=1
+      LABEL a=b c d=e f
+      EXPOSE [80/tcp 8000/udp 8001/udp]
+      VOLUME [/v [x]]
+      VOLUME [/j k]
+      HEALTHCHECK &{["CMD-SHELL" "curl -f x"] "30s" "0s" "0s" "0s" '\x03'}
+      STOPSIGNAL SIGQUIT
+      SHELL [/bin/bash -c]
+    + RUN |1 V=1 /bin/bash -c make all # buildkit
+      ENTRYPOINT ["/app"]
+      ONBUILD RUN x
+    + COPY --chown=1:2 a b /c/ # buildkit
+      CMD ["/bin/bash" "-c" "go on"]
+      USER 1000
+    "#);
+    let config = graph.config.config;
+    assert_eq!(config.entrypoint.unwrap(), ["/app"]);
+    assert_eq!(config.cmd.unwrap(), ["/bin/bash", "-c", "go on"]);
+    assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["80/tcp", "8000/udp", "8001/udp"]);
+    assert_eq!(config.labels["c d"], "e f");
+    assert_eq!(config.on_build, ["RUN x"]);
+    assert_eq!(config.stop_signal.unwrap(), "SIGQUIT");
+    assert_eq!(config.healthcheck.unwrap().interval, 30_000_000_000);
+}
+
+#[test]
+fn entrypoint_drops_the_cmd_of_the_base_only() {
+    assert_eq!(graph("FROM a\n").config.config.cmd.unwrap(), ["sh"]);
+    assert_eq!(graph("FROM a\nENTRYPOINT [\"x\"]\n").config.config.cmd, None);
+    assert!(graph("FROM a\nCMD [\"y\"]\nENTRYPOINT [\"x\"]\n").config.config.cmd.is_some());
+    assert_eq!(graph("FROM a\nCMD []\n").config.config.cmd.unwrap(), Vec::<String>::new());
+}
+
+/// D9: a final stage from nothing.
+#[test]
+fn scratch_has_a_path_and_a_root() {
+    let graph = graph("FROM scratch\nCOPY a /\n");
+    assert_eq!(graph.config.config.working_dir, "/");
+    assert!(graph.config.config.env[0].starts_with("PATH=/usr/local/sbin:"));
+    assert!(graph.uses_context());
+}
+
+#[test]
+fn triggers_of_the_base_run_first() {
+    let mut config = base_config();
+    config.config.on_build = vec!["COPY . /app".into(), "RUN <<E\nmake\nE".into(), "ENV A=b".into()];
+    let graph = lower_with("FROM a\nRUN echo $A\n", |_| {}, &config).unwrap();
+    assert_eq!(
+        names(&graph),
+        ["FROM a:latest", "[internal] build context", "[2/4] COPY . /app", "[3/4] RUN <<E", "[4/4] RUN echo $A"]
+    );
+    assert_eq!(execs(&graph)[0].arguments, ["/bin/sh", "-c", "make\n"]);
+    assert!(graph.config.config.on_build.is_empty(), "triggers run once");
+    config.config.on_build = vec!["COPY --from=tools /t /t".into()];
+    let late = lower_with("FROM scratch AS tools\nCOPY t /t\nFROM a\n", |_| {}, &config).unwrap();
+    assert_eq!(copies(&late).len(), 2, "a stage that only a trigger names is built");
+    config.config.on_build = vec!["FROM b".into()];
+    assert!(lower_with("FROM a\n", |_| {}, &config).unwrap_err().starts_with("build/invalid-trigger Dockerfile:1:6"));
+}
+
+#[test]
+fn copy_paths_and_flags() {
+    let graph = graph(
+        "FROM a\nWORKDIR /w\nCOPY ../../x/./y dst\nCOPY a b sub/\nCOPY --chown=app --chmod=755 --exclude=*.md . .\nADD a.tar /\nCOPY --parents a/./b/c /d/\n",
+    );
+    let shown: Vec<_> = copies(&graph)
+        .iter()
+        .map(|copy| format!("{} -> {} {:?} {:?} {}", copy.source, copy.destination, copy.owner, copy.mode, copy.unpack))
+        .collect();
+    assert_snapshot!(shown.join("\n"), @r#"
+    /x/y -> /w/dst None None false
+    /a -> /w/sub/ None None false
+    /b -> /w/sub/ None None false
+    / -> /w/ Some("app") Some(493) false
+    /a.tar -> / None None true
+    /a/./b/c -> /d/ None None false
+    "#);
+}
+
+#[test]
+fn a_linked_copy_is_made_on_nothing() {
+    let graph = graph("FROM a\nRUN x\nCOPY --link a /b\nRUN y\n");
+    let merge = graph.vertices.iter().position(|vertex| vertex.op == Op::Merge).unwrap();
+    let inputs: Vec<_> = graph.vertices[merge].inputs.iter().map(|edge| graph.vertex(edge.vertex)).collect();
+    assert!(matches!(inputs[0].op, Op::Exec(_)));
+    assert_eq!(graph.vertex(inputs[1].inputs[0].vertex).op, Op::Source(Source::Scratch));
+}
+
+#[test]
+fn heredocs_in_run_and_copy() {
+    let graph = graph(
+        "FROM a\nENV V=v\nRUN <<EOF\necho $V\nEOF\nRUN <<EOF\n#!/usr/bin/python3\nprint(1)\nEOF\nRUN python3 <<EOF\nx\nEOF\nCOPY <<A <<\"B\" /d/\n$V \"q\"\nA\n$V\nB\n",
+    );
+    let execs = execs(&graph);
+    assert_eq!(execs[0].arguments, ["/bin/sh", "-c", "echo $V\n"]);
+    assert_eq!(execs[1].arguments, ["/dev/pipes/EOF"]);
+    assert!(
+        matches!(&execs[1].mounts[0].kind, MountKind::File { content, mode: 0o755 } if content.ends_with("print(1)\n"))
+    );
+    assert_eq!(execs[2].arguments, ["/bin/sh", "-c", "python3 <<EOF\nx\nEOF"]);
+    let Op::File(actions) = &graph.vertex(graph.output).op else { panic!() };
+    let contents: Vec<_> = actions
+        .iter()
+        .map(|action| match action {
+            Action::MakeFile(file) => (file.name.as_str(), file.content.as_str()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(contents, [("A", "v \"q\"\n"), ("B", "$V\n")]);
+}
+
+#[test]
+fn mounts_of_run() {
+    let graph = graph(
+        "FROM scratch AS s\nCOPY x /\nFROM a\nWORKDIR /w\nARG C=cache\nRUN --mount=target=. --mount=type=bind,from=s,source=/x,target=/x,rw \
+         --mount=type=cache,target=/root/.$C,uid=5 --mount=type=tmpfs,target=/t,size=64m \
+         --mount=type=secret,id=key --mount=type=secret,id=tok,env=TOK make\n",
+    );
+    let exec = execs(&graph)[0];
+    assert_snapshot!(serde_json::to_string(&exec.mounts).unwrap(), @r#"[{"target":"/w","kind":{"Bind":{"input":1,"source":"/","writable":false}}},{"target":"/x","kind":{"Bind":{"input":2,"source":"/x","writable":true}}},{"target":"/root/.cache","kind":{"Cache":{"id":"/root/.cache","sharing":"shared","from":null,"read_only":false,"mode":493,"uid":5,"gid":0}}},{"target":"/t","kind":{"Tmpfs":{"size_bytes":67108864}}},{"target":"/run/secrets/key","kind":{"Secret":{"id":"key","environment":null,"required":false,"mode":256,"uid":0,"gid":0}}},{"target":null,"kind":{"Secret":{"id":"tok","environment":"TOK","required":false,"mode":256,"uid":0,"gid":0}}}]"#);
+}
+
+/// Each says code, file, line, column and hint.
+#[test]
+fn mistakes() {
+    assert_snapshot!(errors("FROM a AS build\nFROM b\nCOPY --from=3 x y\n"), @"build/unknown-stage Dockerfile:3:13 there is no stage 3 before this one [stages are counted from 0; 1 stand before this one]");
+    assert_snapshot!(errors("FROM a\nCOPY --from=later x y\nFROM b AS later\nCOPY --from=0 x y\n"), @"build/unknown-stage Dockerfile:2:13 the stage `later` does not stand before this one [move the stage up: a stage can only use those above it]");
+    assert_snapshot!(errors("FROM a\nCOPY --from=Bad:: x y\n").lines().count(), @"1");
+    assert_snapshot!(errors("ARG B\nFROM $B\n"), @"build/empty-base Dockerfile:2:6 the base image's name is empty [give the ARG before the first FROM a default, or pass --build-arg]");
+    assert_snapshot!(errors("FROM a\nENV A=${B:?needed}\n"), @"build/invalid-variable Dockerfile:2:7 a word cannot be expanded [close the quote or brace, escape a literal `$`, or pass the variable with --build-arg]");
+    assert_snapshot!(errors("FROM a\nENV P=x\nEXPOSE $P\n"), @"build/invalid-value Dockerfile:3:8 EXPOSE cannot read `x` [write PORT[-PORT][/PROTOCOL]]");
+    assert_snapshot!(errors("FROM a\nSTOPSIGNAL SIGNOPE\n"), @"build/invalid-value Dockerfile:2:12 `SIGNOPE` is not a signal [write a name such as SIGQUIT, or a number from 1 to 64]");
+    assert_snapshot!(errors("FROM a\nCOPY a b c\n"), @"build/invalid-value Dockerfile:2:10 several sources need a folder as their destination [write `c/`]");
+    assert_snapshot!(errors("FROM a\nCOPY --chmod=9 a b\n"), @"build/invalid-value Dockerfile:2:14 --chmod cannot be `9` [write for example --chmod=0755]");
+    assert_snapshot!(errors("FROM a\nCOPY --chmod=u+x a b\n"), @"build/not-yet Dockerfile:2:14 a symbolic --chmod is not supported yet [write the mode in octal, for example --chmod=0755]");
+    assert_snapshot!(errors("FROM a\nCOPY --link --chown=app a b\n"), @"build/named-owner-with-link Dockerfile:2:21 an owner's name cannot be looked up with --link [give numbers, for example --chown=1000:1000]");
+    assert_snapshot!(errors("FROM a\nADD https://x/y /z\n"), @"build/not-yet Dockerfile:2:5 ADD of an address is not supported yet [fetch it in a RUN with curl or git]");
+    assert_snapshot!(errors("FROM a\nRUN --security=insecure x\n"), @"build/not-yet Dockerfile:2:16 RUN --security=insecure is not supported yet [leave it away if the step does not need privileges]");
+    assert_snapshot!(errors("FROM a\nRUN --mount=type=ssh x\n"), @"build/not-yet Dockerfile:2:13 RUN --mount=type=ssh is not supported yet [give the key as a secret: --mount=type=secret,id=key]");
+    assert_snapshot!(errors("FROM a\nRUN --mount=type=tmpfs,target=/ x\n"), @"build/invalid-value Dockerfile:2:13 a mount cannot cover the root [mount it at a folder of its own]");
+    assert_snapshot!(errors("# syntax=earthly/dockerfile:1\nFROM a\n"), @"build/foreign-syntax Dockerfile:1:10 `earthly/dockerfile:1` is not the Dockerfile frontend [remove the line if the file is a plain Dockerfile]");
+    assert_snapshot!(errors("FROM --platform=$NOPE/ a\n").lines().next().unwrap_or_default(), @"oci/invalid-platform Dockerfile:1:17 `/` is not a platform [write OS/ARCHITECTURE[/VARIANT], for example linux/amd64]");
+    let target = lower_with("FROM a AS prod\n", |options| options.target = Some("porod".into()), &base_config());
+    assert_snapshot!(target.unwrap_err(), @"build/unknown-stage Dockerfile:1:1 the target `porod` is not a stage of the Dockerfile [did you mean `prod`?]");
+    let unused = with_args("FROM a\nARG VERSION\n", &[("VERSOIN", "1")]);
+    assert_eq!(
+        line(&unused.warnings[0], &SourceMap::new()),
+        "build/unused-argument the build argument `VERSOIN` is not used [did you mean `VERSION`?]"
+    );
+}
+
+#[test]
+fn syntax_lines_of_the_usual_frontend_are_fine() {
+    for syntax in [
+        "docker/dockerfile:1",
+        "docker/dockerfile:1.7-labs",
+        "mirror:5000/docker/dockerfile",
+        "docker.io/docker/dockerfile@sha256:x",
+    ] {
+        assert_eq!(errors(&format!("# syntax={syntax}\nFROM a\n")), "", "{syntax}");
+    }
+}
+
+#[test]
+fn codes_are_unique() {
+    let mut ids: Vec<_> = codes::ALL.iter().map(|code| code.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), codes::ALL.len());
+}
+
+proptest! {
+    #[test]
+    fn any_file_is_lowered_or_refused(parts in proptest::collection::vec(prop_oneof![
+        Just("FROM a\n"), Just("FROM scratch AS s\n"), Just("FROM s\n"), Just("FROM ${X:-a} AS t\n"), Just("COPY --from=s a b\n"),
+        Just("COPY --from=t --link a b\n"), Just("COPY . .\n"), Just("RUN --mount=from=s,target=/x y\n"), Just("ARG X=$Y\n"),
+        Just("ENV X=${X}x\n"), Just("WORKDIR ../$X\n"), Just("USER $X\n"), Just("EXPOSE $X\n"), Just("ONBUILD COPY --from=s a b\n"),
+        Just("RUN <<E\n#!x\nE\n"), Just("COPY <<E /\n$X\nE\n"), Just("CMD x\n"), Just("VOLUME $X\n"),
+    ], 0..20), target in proptest::option::of("[st0-9]")) {
+        let text = parts.concat();
+        let mut sources = SourceMap::new();
+        let file = sources.add("Dockerfile", text);
+        let (dockerfile, diagnostics) = carrack_dockerfile::parse(file, sources.get(file));
+        prop_assume!(!diagnostics.iter().any(Diagnostic::is_error));
+        let mut options = LowerOptions { target, ..LowerOptions::new(platform()) };
+        for _ in 0..4 {
+            match lower(&dockerfile, &options) {
+                Err(errors) => { prop_assert!(errors.iter().any(Diagnostic::is_error)); break }
+                Ok(Lowered::Graph(graph)) => {
+                    for (index, vertex) in graph.vertices.iter().enumerate() {
+                        prop_assert!(vertex.inputs.iter().all(|edge| edge.vertex.0 < index));
+                    }
+                    prop_assert!(graph.output.0 < graph.vertices.len());
+                    break;
+                }
+                Ok(Lowered::Needs(needs)) => {
+                    prop_assert!(!needs.is_empty());
+                    options.images.extend(needs.into_iter().map(|need| ResolvedImage {
+                        manifest: Digest::of("m"), reference: need.reference, platform: need.platform, config: base_config(),
+                    }));
+                }
+            }
+        }
+    }
+}
