@@ -50,8 +50,11 @@ impl Store {
     pub fn blob(&self, digest: &Digest) -> Result<File> {
         let path = self.blob_path(digest);
         present(File::open(&path)).context("read the blob", &path)?.ok_or_else(|| {
-            Diagnostic::error(&codes::NOT_FOUND, format!("the blob {digest} is not below {}", self.roots().data.display()))
-                .boxed()
+            Diagnostic::error(
+                &codes::NOT_FOUND,
+                format!("the blob {digest} is not below {}", self.roots().data.display()),
+            )
+            .boxed()
         })
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Dir, FileType, FlockOperation, Mode, OFlags};
 
 use crate::codes;
 use crate::fault::{Context as _, present};
@@ -168,8 +168,8 @@ pub(crate) fn sweep(dir: &Path) -> Result<()> {
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
-        let is_dir = rustix::fs::fstat(&file)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        let is_dir =
+            rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         if is_dir {
             remove_tree(&path)?;
         } else {
@@ -208,10 +208,4 @@ pub(crate) fn entries(dir: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// Whether two paths are one inode.
-pub(crate) fn same_file(path: &Path, file: &File) -> bool {
-    let Ok(here) = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) else { return false };
-    file.metadata().is_ok_and(|there| (here.st_dev, here.st_ino) == (there.dev(), there.ino()))
 }

@@ -9,16 +9,25 @@ pub mod codes;
 mod content;
 mod fault;
 mod files;
+mod garbage;
+mod image;
+mod layer;
 mod lease;
 mod lock;
 mod record;
 mod root;
+mod snapshot;
+mod tar;
 
 pub use content::Ingest;
 pub use files::{Durability, check_name};
+pub use garbage::{Garbage, Scope};
+pub use image::{Image, NewImage};
+pub use layer::{View, copy_tree, extract, write_tree};
 pub use lease::{Keep, KeepKind, Lease};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
+pub use snapshot::{Layer, Scratch, Snapshot, Snapshotter, Upper, chain_of, decompress};
 
 pub(crate) use root::read_only;

@@ -170,7 +170,9 @@ fn locked(file: &File, lock: &Lock, wait: Duration) -> Box<Diagnostic> {
         Some(pid) => {
             let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
-            diagnostic.cause(format!("process {pid} holds it: {command}")).hint("wait for it, or give a larger --timeout")
+            diagnostic
+                .cause(format!("process {pid} holds it: {command}"))
+                .hint("wait for it, or give a larger --timeout")
         }
         None => diagnostic.hint("try again, or give a larger --timeout"),
     }

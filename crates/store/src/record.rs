@@ -30,7 +30,12 @@ pub struct Records<T> {
 
 impl Store {
     /// Records below the data root; `what` names the kind in messages (`container`).
-    pub fn records<T: Serialize + DeserializeOwned>(&self, dir: &str, what: &'static str, layout: Layout) -> Records<T> {
+    pub fn records<T: Serialize + DeserializeOwned>(
+        &self,
+        dir: &str,
+        what: &'static str,
+        layout: Layout,
+    ) -> Records<T> {
         Records { dir: self.roots().data.join(dir), what, layout, writable: self.is_writable(), kind: PhantomData }
     }
 
@@ -116,7 +121,8 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
             files::make_dir(dir)?;
         }
         files::write_atomic(&path, &to_json(&path, record)?, 0o600, durability)?;
-        if is_new && durability == Durability::Synced
+        if is_new
+            && durability == Durability::Synced
             && let Some(parent) = dir.parent()
         {
             files::sync_dir(parent)?;

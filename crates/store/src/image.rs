@@ -1,0 +1,384 @@
+use std::collections::BTreeMap;
+
+use carrack_diag::{Diagnostic, Result, nearest};
+use carrack_oci::{Descriptor, Digest, ImageConfig, Manifest, Reference, chain_ids, media_type};
+use serde::{Deserialize, Serialize};
+
+use crate::files::Durability;
+use crate::lock::{DEFAULT_WAIT, Lock, Sharing};
+use crate::{Layer, Layout, Lease, Records, Snapshotter as _, Store, codes};
+
+/// Largest configuration or manifest that is read, in bytes (distribution-spec recommends 4 MiB for manifests).
+pub(crate) const JSON_LIMIT: u64 = 4 << 20;
+
+/// An image of this store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// The digest of its configuration's bytes, as Docker shows it.
+    pub id: Digest,
+    /// The configuration.
+    pub config: ImageConfig,
+    /// Its manifest; the bytes are the blob of that digest.
+    pub manifest: Descriptor,
+    /// Base layer first.
+    pub layers: Vec<Layer>,
+    /// Tags, sorted.
+    pub names: Vec<Reference>,
+    /// Names by digest, of where it was pulled from or pushed to.
+    pub repo_digests: Vec<Reference>,
+    /// RFC 3339, when it came into this store.
+    pub added: String,
+}
+
+impl Image {
+    /// The chain id of all its layers; none where it has none.
+    pub fn chain(&self) -> Option<&Digest> {
+        self.layers.last().map(|layer| &layer.chain)
+    }
+
+    /// The familiar name, or the short id where it has no name.
+    pub fn display_name(&self) -> String {
+        self.names.first().map_or_else(|| self.id.short(), Reference::familiar)
+    }
+}
+
+/// What is on disk of an image. Its names are records of their own, so that a tag moves in one rename.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    pub(crate) manifest: Descriptor,
+    pub(crate) layers: Vec<Layer>,
+    #[serde(default)]
+    pub(crate) repo_digests: Vec<String>,
+    pub(crate) added: String,
+}
+
+/// The file's name is the digest of the reference, which may be longer than a file name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct NameRecord {
+    name: String,
+    image: Digest,
+}
+
+/// What [`Store::put_image`] needs besides the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct NewImage {
+    /// Base layer first; their blobs are in content.
+    pub layers: Vec<Layer>,
+    /// The manifest's own bytes and media type where it was pulled or loaded; else one is made.
+    pub manifest: Option<(Vec<u8>, String)>,
+    /// Tags that the image takes over.
+    pub names: Vec<Reference>,
+    /// Names by digest.
+    pub repo_digests: Vec<Reference>,
+}
+
+impl Store {
+    /// Makes an image of a configuration and its layers, and gives it its names, in this order: whoever finds the name
+    /// finds the whole image. Synced.
+    ///
+    /// # Errors
+    /// `store/invalid-image` where configuration, layers and blobs do not fit together.
+    pub fn put_image(&self, lease: &Lease, config: &[u8], new: NewImage) -> Result<Image> {
+        self.mutable()?;
+        let parsed = parse_config(config)?;
+        self.check_layers(&parsed, &new.layers)?;
+        let id = self.ingest_bytes(lease, config)?;
+        let (bytes, media_type) = match new.manifest {
+            Some(manifest) => manifest,
+            None => (make_manifest(id, config, &new.layers)?, media_type::MANIFEST.to_owned()),
+        };
+        let manifest = Descriptor::new(media_type, self.ingest_bytes(lease, &bytes)?, bytes.len() as u64);
+        let mut repo_digests: Vec<String> = new.repo_digests.iter().map(Reference::to_string).collect();
+        if let Some(known) = self.image_records().get(&id.hex())? {
+            repo_digests.extend(known.repo_digests);
+        }
+        repo_digests.sort();
+        repo_digests.dedup();
+        let record =
+            ImageRecord { manifest, layers: new.layers, repo_digests, added: jiff::Timestamp::now().to_string() };
+        {
+            let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
+            self.image_records().put(&id.hex(), &record, Durability::Synced)?;
+        }
+        for name in &new.names {
+            self.tag(&id, name)?;
+        }
+        self.image_by_id(&id)
+    }
+
+    fn check_layers(&self, config: &ImageConfig, layers: &[Layer]) -> Result<()> {
+        let wrong = |reason: String| {
+            Diagnostic::error(&codes::INVALID_IMAGE, "the image's configuration and layers do not fit together")
+                .cause(reason)
+                .boxed()
+        };
+        let said = &config.rootfs.diff_ids;
+        if said.len() != layers.len() {
+            return Err(wrong(format!("the configuration names {} layers, there are {}", said.len(), layers.len())));
+        }
+        for ((said, layer), chain) in said.iter().zip(layers).zip(chain_ids(said)) {
+            if *said != layer.diff_id || chain != layer.chain {
+                return Err(wrong(format!("the configuration names the layer {said}, there is {}", layer.diff_id)));
+            }
+            if !self.has_blob(&layer.blob.digest) {
+                return Err(wrong(format!("the blob {} is missing", layer.blob.digest)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds an image by name (`nginx`, `nginx:1`, `nginx@sha256:…`), id (with or without `sha256:`), manifest digest, or
+    /// the first digits of its id.
+    ///
+    /// # Errors
+    /// `store/image-not-found`, with the nearest name as a hint; `store/image-ambiguous`.
+    pub fn image(&self, text: &str) -> Result<Image> {
+        match self.find_image(text)? {
+            Some(image) => Ok(image),
+            None => Err(self.image_not_found(text)?),
+        }
+    }
+
+    /// As [`Store::image`]; none where there is none.
+    ///
+    /// # Errors
+    /// `store/image-ambiguous`; what can't be read.
+    pub fn find_image(&self, text: &str) -> Result<Option<Image>> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        if let Some(digest) = Digest::from_hex(digits) {
+            return self.find_by_digest(&digest, None);
+        }
+        if let Ok(name) = text.parse::<Reference>() {
+            let found = match name.digest() {
+                Some(digest) => self.find_by_digest(digest, Some(&name))?,
+                None => self.find_by_name(&name)?,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        self.find_by_prefix(text, digits)
+    }
+
+    fn find_by_name(&self, name: &Reference) -> Result<Option<Image>> {
+        let Some(record) = self.name_records().get(&name_key(name))? else { return Ok(None) };
+        self.find_by_digest(&record.image, None)
+    }
+
+    /// The digest of a configuration, a manifest, or of where the image came from (of the same repository, if one is given).
+    fn find_by_digest(&self, digest: &Digest, name: Option<&Reference>) -> Result<Option<Image>> {
+        if self.image_records().get(&digest.hex())?.is_some() {
+            return self.image_by_id(digest).map(Some);
+        }
+        let suffix = format!("@{digest}");
+        let repository = name.map(|name| format!("{}/{}@", name.host(), name.path()));
+        for (hex, record) in self.image_records().list()? {
+            let of_repository = |known: &String| {
+                known.ends_with(&suffix) && repository.as_ref().is_none_or(|repository| known.starts_with(repository))
+            };
+            if record.manifest.digest == *digest || record.repo_digests.iter().any(of_repository) {
+                return Digest::from_hex(&hex).map(|id| self.image_by_id(&id)).transpose();
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_by_prefix(&self, text: &str, digits: &str) -> Result<Option<Image>> {
+        let is_hex = !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hex {
+            return Ok(None);
+        }
+        let names = self.image_records().names()?;
+        let mut matching = names.iter().filter(|hex| hex.starts_with(digits));
+        match (matching.next(), matching.next()) {
+            (Some(first), Some(second)) => Err(Diagnostic::error(
+                &codes::IMAGE_AMBIGUOUS,
+                format!("`{text}` is the beginning of several image ids"),
+            )
+            .cause(format!("{} and {}", &first[..16], &second[..16]))
+            .hint("give more digits, or the name")
+            .boxed()),
+            (Some(hex), None) => Digest::from_hex(hex).map(|id| self.image_by_id(&id)).transpose(),
+            _ => Ok(None),
+        }
+    }
+
+    fn image_not_found(&self, text: &str) -> Result<Box<Diagnostic>> {
+        let diagnostic = Diagnostic::error(&codes::IMAGE_NOT_FOUND, format!("there is no image `{text}`"));
+        let known: Vec<String> = self.names()?.keys().map(Reference::familiar).collect();
+        let wanted = text.parse::<Reference>().map_or_else(|_| text.to_owned(), |name| name.familiar());
+        Ok(match nearest(&wanted, known.iter().map(String::as_str)) {
+            Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
+            None if known.is_empty() => diagnostic
+                .cause(format!("there are no images below {}", self.roots().data.display()))
+                .hint("get one with `carrack pull`, `carrack load`, `carrack build` or `carrack image bootstrap`"),
+            None => diagnostic.hint("`carrack images` lists what is there"),
+        }
+        .boxed())
+    }
+
+    /// All images, by id.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let mut by_image: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
+        for (name, image) in self.names()? {
+            by_image.entry(image).or_default().push(name);
+        }
+        let mut images = Vec::new();
+        for (hex, record) in self.image_records().list()? {
+            if let Some(id) = Digest::from_hex(&hex) {
+                images.push(self.assemble(id, record, by_image.remove(&id).unwrap_or_default())?);
+            }
+        }
+        Ok(images)
+    }
+
+    /// All tags and the image that each names.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn names(&self) -> Result<BTreeMap<Reference, Digest>> {
+        let mut names = BTreeMap::new();
+        for record in self.name_records().list()?.into_values() {
+            names.insert(record.name.parse::<Reference>()?, record.image);
+        }
+        Ok(names)
+    }
+
+    fn image_by_id(&self, id: &Digest) -> Result<Image> {
+        let Some(record) = self.image_records().get(&id.hex())? else {
+            return Err(self.image_not_found(&id.to_string())?);
+        };
+        let names = self.names()?.into_iter().filter(|(_, image)| image == id).map(|(name, _)| name).collect();
+        self.assemble(*id, record, names)
+    }
+
+    fn assemble(&self, id: Digest, record: ImageRecord, names: Vec<Reference>) -> Result<Image> {
+        let config = parse_config(&self.read_blob(&id, JSON_LIMIT)?)?;
+        let repo_digests = record.repo_digests.iter().map(|name| name.parse()).collect::<Result<_>>()?;
+        let ImageRecord { manifest, layers, added, .. } = record;
+        Ok(Image { id, config, manifest, layers, names, repo_digests, added })
+    }
+
+    /// Gives an image a tag, taking it from whatever had it. Synced.
+    ///
+    /// # Errors
+    /// `store/image-not-found`; `store/invalid-name` for a reference by digest.
+    pub fn tag(&self, image: &Digest, name: &Reference) -> Result<()> {
+        if name.digest().is_some() || name.tag().is_none() {
+            return Err(Diagnostic::error(&codes::INVALID_NAME, format!("`{}` is no tag", name.familiar()))
+                .hint("a digest names its image by itself; give NAME:TAG")
+                .boxed());
+        }
+        let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
+        if self.image_records().get(&image.hex())?.is_none() {
+            return Err(self.image_not_found(&image.to_string())?);
+        }
+        let record = NameRecord { name: name.to_string(), image: *image };
+        self.name_records().put(&name_key(name), &record, Durability::Synced)
+    }
+
+    /// Takes a tag away; whether it was there. The image stays until it is removed or pruned.
+    ///
+    /// # Errors
+    /// Where the record can't be removed.
+    pub fn untag(&self, name: &Reference) -> Result<bool> {
+        self.name_records().remove(&name_key(name))
+    }
+
+    /// Who keeps an image: containers, releases, builds. The words are for people: `container 3f2a…`.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn image_users(&self, id: &Digest) -> Result<Vec<String>> {
+        let mut users: Vec<String> = Vec::new();
+        for keep in self.keeps()? {
+            if keep.digests.contains(id) {
+                let kind = match keep.kind {
+                    crate::KeepKind::Container => "container",
+                    crate::KeepKind::Release => "release",
+                    crate::KeepKind::Cache => "build cache entry",
+                };
+                let owner = if keep.owner.len() == 64 { &keep.owner[..12] } else { keep.owner.as_str() };
+                users.push(format!("{kind} {owner}"));
+            }
+        }
+        if self.leased()?.contains(id) {
+            users.push("a running command".into());
+        }
+        Ok(users)
+    }
+
+    /// Removes an image with all its names. Layers and blobs go with the next [`Store::prune`].
+    ///
+    /// # Errors
+    /// `store/image-in-use` where a container, release or running command keeps it, unless forced.
+    pub fn remove_image(&self, id: &Digest, force: bool) -> Result<()> {
+        let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
+        let users = self.image_users(id)?;
+        if !users.is_empty() && !force {
+            return Err(Diagnostic::error(&codes::IMAGE_IN_USE, format!("the image {} is in use", id.short()))
+                .cause(format!("it is kept by {}", users.join(", ")))
+                .hint("remove what uses it first, or force it: what runs keeps its layers")
+                .boxed());
+        }
+        for (name, image) in self.names()? {
+            if image == *id {
+                self.untag(&name)?;
+            }
+        }
+        self.image_records().remove(&id.hex())?;
+        Ok(())
+    }
+
+    /// What an image takes unpacked, in bytes: its layers, shared ones counted too.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn image_size_bytes(&self, image: &Image) -> Result<u64> {
+        let mut total = 0;
+        for layer in &image.layers {
+            total += self.snapshot(&layer.chain)?.map_or(layer.blob.size, |snapshot| snapshot.size_bytes);
+        }
+        Ok(total)
+    }
+
+    pub(crate) fn image_records(&self) -> Records<ImageRecord> {
+        self.records("images/records", "image", Layout::Flat)
+    }
+
+    fn name_records(&self) -> Records<NameRecord> {
+        self.records("images/names", "image name", Layout::Flat)
+    }
+}
+
+fn name_key(name: &Reference) -> String {
+    Digest::of(name.to_string()).hex()
+}
+
+pub(crate) fn parse_config(bytes: &[u8]) -> Result<ImageConfig> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Diagnostic::error(&codes::INVALID_IMAGE, "the image's configuration can't be read")
+            .cause(error.to_string())
+            .boxed()
+    })
+}
+
+fn make_manifest(id: Digest, config: &[u8], layers: &[Layer]) -> Result<Vec<u8>> {
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: media_type::MANIFEST.to_owned(),
+        artifact_type: None,
+        config: Descriptor::new(media_type::CONFIG, id, config.len() as u64),
+        layers: layers.iter().map(|layer| layer.blob.clone()).collect(),
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
+    serde_json::to_vec(&manifest).map_err(|error| {
+        Diagnostic::error(&codes::INVALID_IMAGE, "the image's manifest can't be written")
+            .cause(error.to_string())
+            .boxed()
+    })
+}

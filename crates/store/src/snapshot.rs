@@ -1,0 +1,377 @@
+//! Snapshots: layers made ready to be mounted, by chain id.
+//!
+//! A snapshot's life has three states and no way back:
+//!
+//! ```text
+//!   in progress ──── commit ────▶ committed ──── remove ────▶ gone
+//!   snapshots/new/RANDOM          snapshots/CHAIN
+//!   held by flock                 immutable
+//! ```
+//!
+//! - *In progress*: a folder that its process holds. If the process dies, the next mutating open sweeps it.
+//! - *Committed*: it is on disk (`syncfs`) before it gets its name, so a chain id that can be seen survives a power
+//!   failure. It never changes, and it comes after the layers that it lies on: a parent is committed before its child.
+//! - *Gone*: first renamed away, then deleted, so a half-deleted layer is never seen under its chain id. A parent goes
+//!   after its children (see [`crate::Store::prune`]).
+//!
+//! What a container or a build step writes to is no snapshot but an *upper directory*: made by [`Store::prepare_upper`] or
+//! [`Store::scratch`], never synced, owned by one overlay mount at a time, and either thrown away or adopted by
+//! [`Snapshotter::commit_upper`] once nothing has it mounted.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_oci::{Descriptor, Digest, Hasher, chain_ids, media_type};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Context as _, fault};
+use crate::files::{self, Durability, Held};
+use crate::layer::{self, View};
+use crate::record::{parse, to_json};
+use crate::{Lease, Store, codes};
+
+/// A committed layer on the layers below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Of this layer and all below (image-spec `config.md`, "Layer ChainID").
+    pub chain: Digest,
+    /// The chain id of the layers below; none for a base layer.
+    pub parent: Option<Digest>,
+    /// Of this layer's plain tar.
+    pub diff_id: Digest,
+    /// What the unpacked layer takes on disk.
+    pub size_bytes: u64,
+}
+
+/// A layer as images hold it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Of the plain tar.
+    pub diff_id: Digest,
+    /// Of this layer and all below.
+    pub chain: Digest,
+    /// The blob that holds it, plain or compressed.
+    pub blob: Descriptor,
+}
+
+/// Makes layers mountable. What an implementation keeps of a layer is its own affair; that overlays of it show the same
+/// tree as those of every other implementation is held by one conformance suite (`snapshot/conformance.rs`).
+pub trait Snapshotter {
+    /// A committed layer; none where it is not there.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    fn snapshot(&self, chain: &Digest) -> Result<Option<Snapshot>>;
+
+    /// All committed layers.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    fn snapshots(&self) -> Result<Vec<Snapshot>>;
+
+    /// Commits a layer from its tar (plain or gzip), kept by `lease`. A layer that is there already is not read.
+    ///
+    /// # Errors
+    /// `store/not-found` for the parent, `store/digest-mismatch` where the plain tar is not `diff_id`, and what makes a
+    /// tar unusable. Nothing is kept then.
+    fn apply(&self, lease: &Lease, parent: Option<&Digest>, diff_id: &Digest, tar: &mut dyn Read) -> Result<Snapshot>;
+
+    /// Writes an upper directory that is no longer mounted as a layer on `parent`: its plain tar goes to content, hashed
+    /// as it is written, and the layer is committed, both kept by `lease` and both on disk before they are visible. The
+    /// directory is gone afterwards.
+    ///
+    /// # Errors
+    /// Where it can't be written; where its names can't be a layer's.
+    fn commit_upper(&self, lease: &Lease, parent: Option<&Digest>, upper: &Path) -> Result<Layer>;
+
+    /// The read-only folders of an overlay that shows the chain, topmost first; never empty: no chain is one empty folder.
+    ///
+    /// # Errors
+    /// `store/not-found`.
+    fn lower_dirs(&self, chain: Option<&Digest>) -> Result<Vec<PathBuf>>;
+
+    /// Removes one layer. The caller has seen that nothing refers to it and nothing lies on it.
+    ///
+    /// # Errors
+    /// Where it can't be removed.
+    fn remove(&self, chain: &Digest) -> Result<()>;
+}
+
+/// A writable directory of an overlay, and the work directory that the kernel wants beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upper {
+    /// What is written to.
+    pub upper: PathBuf,
+    /// Empty, on the same file system.
+    pub work: PathBuf,
+}
+
+/// An upper directory for a build step: gone with this value, or when the process dies.
+#[derive(Debug)]
+pub struct Scratch {
+    held: Held,
+}
+
+impl Scratch {
+    /// Its directories.
+    pub fn upper(&self) -> Upper {
+        Upper { upper: self.held.path.join("upper"), work: self.held.path.join("work") }
+    }
+
+    /// A folder beside them for whatever the step needs on the data root.
+    pub fn dir(&self) -> &Path {
+        &self.held.path
+    }
+}
+
+/// The chain id of a layer on others.
+pub fn chain_of(parent: Option<&Digest>, diff_id: &Digest) -> Digest {
+    match parent {
+        None => *diff_id,
+        Some(parent) => Digest::of(format!("{parent} {diff_id}")),
+    }
+}
+
+const RECORD: &str = "layer.json";
+const TREE: &str = "fs";
+
+impl Snapshotter for Store {
+    fn snapshot(&self, chain: &Digest) -> Result<Option<Snapshot>> {
+        let path = self.snapshot_dir(chain).join(RECORD);
+        files::read(&path)?.map(|bytes| parse("layer", &path, &bytes)).transpose()
+    }
+
+    fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let mut snapshots = Vec::new();
+        for name in files::names(&self.snapshots_dir())? {
+            if let Some(chain) = Digest::from_hex(&name) {
+                snapshots.extend(self.snapshot(&chain)?);
+            }
+        }
+        Ok(snapshots)
+    }
+
+    fn apply(&self, lease: &Lease, parent: Option<&Digest>, diff_id: &Digest, tar: &mut dyn Read) -> Result<Snapshot> {
+        let chain = chain_of(parent, diff_id);
+        lease.add(&[chain])?;
+        if let Some(snapshot) = self.snapshot(&chain)? {
+            return Ok(snapshot);
+        }
+        let below = parent.map(|parent| View::open(&self.lower_dirs(Some(parent))?)).transpose()?;
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let tree = held.path.join(TREE);
+        files::make_dir(&tree)?;
+        let mut tee = Tee { inner: decompress(tar)?, hasher: Hasher::new(io::sink()) };
+        layer::apply(&mut tee, &tree, below.as_ref())?;
+        let (_, found, _) = tee.hasher.finish();
+        if found != *diff_id {
+            return Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {diff_id} unpacks to {found}"))
+                .hint("fetch or make the image again; nothing of the layer was kept")
+                .boxed());
+        }
+        let size_bytes = files::disk_usage(&tree);
+        let snapshot = Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes };
+        self.commit(&held, &snapshot, || Ok(()))?;
+        Ok(snapshot)
+    }
+
+    fn commit_upper(&self, lease: &Lease, parent: Option<&Digest>, upper: &Path) -> Result<Layer> {
+        let below = self.lower_dirs(parent)?;
+        let mut ingest = self.ingest()?;
+        layer::diff(upper, &below[0], &mut ingest)?;
+        let sealed = ingest.seal(None, Durability::Cached)?;
+        let (diff_id, size_bytes) = (sealed.digest, sealed.size_bytes);
+        let chain = chain_of(parent, &diff_id);
+        lease.add(&[chain])?;
+        let layer = Layer { diff_id, chain, blob: Descriptor::new(media_type::LAYER, diff_id, size_bytes) };
+        if self.snapshot(&chain)?.is_some() {
+            sync_tree(&self.ingest_dir())?;
+            self.publish(sealed, lease, Durability::Synced)?;
+            files::remove_tree(upper)?;
+            return Ok(layer);
+        }
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let tree = held.path.join(TREE);
+        fs::rename(upper, &tree).context("adopt", upper)?;
+        set_root_time(&below[0], &tree)?;
+        let snapshot = Snapshot { chain, parent: parent.copied(), diff_id, size_bytes: files::disk_usage(&tree) };
+        // The tar was written back with the tree.
+        self.commit(&held, &snapshot, || self.publish(sealed, lease, Durability::Synced))?;
+        Ok(layer)
+    }
+
+    fn lower_dirs(&self, chain: Option<&Digest>) -> Result<Vec<PathBuf>> {
+        let mut dirs = Vec::new();
+        let mut next = chain.copied();
+        while let Some(chain) = next {
+            let Some(snapshot) = self.snapshot(&chain)? else {
+                return Err(
+                    Diagnostic::error(&codes::NOT_FOUND, format!("the layer chain {chain} is not unpacked")).boxed()
+                );
+            };
+            dirs.push(self.snapshot_dir(&chain).join(TREE));
+            next = snapshot.parent;
+        }
+        if dirs.is_empty() {
+            let empty = self.snapshots_dir().join("empty");
+            if !empty.is_dir() {
+                self.mutable()?;
+                files::make_dir(&empty)?;
+                layer::make_implicit(&empty)?;
+            }
+            dirs.push(empty);
+        }
+        Ok(dirs)
+    }
+
+    fn remove(&self, chain: &Digest) -> Result<()> {
+        self.mutable()?;
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let path = self.snapshot_dir(chain);
+        match fs::rename(&path, held.path.join("removed")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.context("remove", &path)?,
+        }
+        files::remove_tree(&held.path)
+    }
+}
+
+impl Store {
+    /// Makes the upper directory of a container on a chain, kept by nobody: see [`Store::keep`]. What was there before is
+    /// kept as it is, so that a stopped container starts where it stopped.
+    ///
+    /// # Errors
+    /// `store/not-found` for the chain; where the folders can't be made.
+    pub fn prepare_upper(&self, container: &str, chain: Option<&Digest>) -> Result<Upper> {
+        self.mutable()?;
+        let dir = self.container_dir(container)?;
+        let upper = Upper { upper: dir.join("upper"), work: dir.join("work") };
+        if !upper.upper.is_dir() {
+            self.make_upper(&upper, chain)?;
+        }
+        Ok(upper)
+    }
+
+    /// Makes the upper directory of a build step.
+    ///
+    /// # Errors
+    /// As [`Store::prepare_upper`].
+    pub fn scratch(&self, chain: Option<&Digest>) -> Result<Scratch> {
+        self.mutable()?;
+        let scratch = Scratch { held: Held::dir(&self.new_snapshots_dir())? };
+        self.make_upper(&scratch.upper(), chain)?;
+        Ok(scratch)
+    }
+
+    /// The root of a mounted overlay looks as its upper directory does. The upper directory comes last, as its presence
+    /// says that all is made.
+    fn make_upper(&self, upper: &Upper, chain: Option<&Digest>) -> Result<()> {
+        let below = self.lower_dirs(chain)?;
+        files::make_dir(&upper.work)?;
+        let fresh = upper.work.with_file_name(format!("{}upper", files::TEMPORARY));
+        files::remove_tree(&fresh)?;
+        files::make_dir(&fresh)?;
+        layer::copy_attributes(&below[0], &fresh)?;
+        fs::rename(&fresh, &upper.upper).context("make", &upper.upper)
+    }
+
+    /// The tree that a chain shows, without mounting it.
+    ///
+    /// # Errors
+    /// `store/not-found`.
+    pub fn view(&self, chain: Option<&Digest>) -> Result<View> {
+        View::open(&self.lower_dirs(chain)?)
+    }
+
+    /// Unpacks what is missing of layers whose blobs are there, base first; gives the topmost chain id.
+    ///
+    /// # Errors
+    /// As [`Snapshotter::apply`], and `store/not-found` for a blob.
+    pub fn unpack(&self, lease: &Lease, layers: &[Layer]) -> Result<Option<Digest>> {
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+        let mut parent = None;
+        for (layer, chain) in layers.iter().zip(chain_ids(&diff_ids)) {
+            lease.add(&[chain])?;
+            if self.snapshot(&chain)?.is_none() {
+                self.apply(lease, parent.as_ref(), &layer.diff_id, &mut self.blob(&layer.blob.digest)?)?;
+            }
+            parent = Some(chain);
+        }
+        Ok(parent)
+    }
+
+    /// Gives the work its name once it is on disk; `before` comes between. Somebody who was faster made the same.
+    fn commit(&self, held: &Held, snapshot: &Snapshot, before: impl FnOnce() -> Result<()>) -> Result<()> {
+        let record = held.path.join(RECORD);
+        fs::write(&record, to_json(&record, snapshot)?).context("write", &record)?;
+        sync_tree(&held.path)?;
+        before()?;
+        let path = self.snapshot_dir(&snapshot.chain);
+        match fs::rename(&held.path, &path) {
+            Ok(()) => files::sync_dir(&self.snapshots_dir()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+                Ok(())
+            }
+            Err(error) => Err(fault("commit the layer", &path, error)),
+        }
+    }
+
+    pub(crate) fn snapshots_dir(&self) -> PathBuf {
+        self.roots().data.join("snapshots")
+    }
+
+    fn snapshot_dir(&self, chain: &Digest) -> PathBuf {
+        self.snapshots_dir().join(chain.hex())
+    }
+}
+
+/// One call for a whole tree; it tells of errors since the descriptor was opened.
+fn sync_tree(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| rustix::fs::syncfs(dir).map_err(Into::into)).context("write back", path)
+}
+
+/// The root's time changes with every entry and is no part of a layer.
+fn set_root_time(below: &Path, tree: &Path) -> Result<()> {
+    let set = || -> io::Result<()> {
+        let modified = fs::metadata(below)?.modified()?;
+        File::open(tree)?.set_times(fs::FileTimes::new().set_modified(modified))
+    };
+    set().context("set the time of", tree)
+}
+
+/// Plain or gzip, told by the first bytes.
+///
+/// # Errors
+/// `store/compression` for what can't be read yet.
+pub fn decompress<'a>(stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
+    let mut buffered = BufReader::with_capacity(1 << 16, stream);
+    let start = buffered.fill_buf().context("read the start of", Path::new("a layer"))?;
+    let unsupported = |name: &str| {
+        Err(Diagnostic::error(&codes::COMPRESSION, format!("the layer is compressed with {name}"))
+            .hint("decompress it, or repack it with gzip")
+            .boxed())
+    };
+    match start {
+        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(buffered))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => unsupported("zstd"),
+        [b'B', b'Z', b'h', ..] => unsupported("bzip2"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => unsupported("xz"),
+        _ => Ok(Box::new(buffered)),
+    }
+}
+
+/// Hashes what is read through it.
+struct Tee<R> {
+    inner: R,
+    hasher: Hasher<io::Sink>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}
