@@ -27,3 +27,6 @@ pub use operation::Operation;
 pub use plan::{Cause, Impact, NodeId, Plan, PlanNode};
 pub use reconcile::{Options, reconcile};
 pub use release::{Difference, DifferenceEntry, How, Release, diff};
+
+#[cfg(test)]
+mod tests;

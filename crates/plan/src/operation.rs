@@ -61,7 +61,7 @@ pub enum Operation {
         /// Whether a failure fails the apply; otherwise it is a warning.
         required: bool,
     },
-    /// Stops a running container: its stop signal, then SIGKILL.
+    /// Stops a container: its stop signal, then SIGKILL. One that has ended meanwhile is stopped.
     StopContainer {
         /// Its name.
         name: String,

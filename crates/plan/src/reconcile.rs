@@ -393,6 +393,10 @@ impl<'a> Reconciler<'a> {
         for dependency in &service.dependencies {
             let Some(other) = self.desired.services.get(&dependency.service) else { continue };
             for replica in &other.replicas {
+                if dependency.condition == Condition::Running {
+                    gates.extend(self.started.get(&replica.container.name));
+                    continue;
+                }
                 let cause = Cause::NeededBy { service: name.to_owned(), condition: dependency.condition };
                 gates.extend(self.ready(other, replica, dependency.condition, dependency.required, cause));
             }
@@ -421,12 +425,9 @@ impl<'a> Reconciler<'a> {
                 Condition::Healthy => old.state.is_active() && old.health == Some(Health::Healthy),
                 Condition::CompletedSuccessfully => matches!(old.state, State::Exited { code: 0 }),
             };
-            if ready || condition == Condition::Running {
+            if ready {
                 return None;
             }
-        }
-        if condition == Condition::Running && !self.options.wait {
-            return started;
         }
         let timeout_ms = self.options.wait_timeout_ms.unwrap_or_else(|| patience_ms(replica, condition));
         let op = Operation::WaitFor { name: name.clone(), condition, timeout_ms, required };

@@ -1,0 +1,86 @@
+use carrack_specgen::container::{MountSource, NetworkMode, RestartPolicy, SeccompMode};
+
+use super::*;
+
+#[test]
+fn a_service_becomes_its_containers() {
+    let text = r#"
+services:
+  web:
+    build: .
+    command: serve "two words"
+    environment: [A=1, B]
+    ports: ["127.0.0.1:8000-8001:80", "53:53/udp"]
+    deploy: {replicas: 2, resources: {limits: {cpus: '0.5', memory: 64M, pids: 50}}}
+    networks: {front: {aliases: [shop]}, back: {gw_priority: 1}}
+    links: ["db:database"]
+    volumes: ["data:/data:ro", "./conf:/etc/app", "/cache", {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0700}}]
+    security_opt: ["no-new-privileges:true", "seccomp=unconfined"]
+    restart: on-failure:3
+    logging: {options: {max-size: 1m, max-file: "7"}}
+    stop_grace_period: 1m30s
+    configs: [{source: conf, target: /etc/conf, mode: 0640, uid: "7"}]
+    expose: [53]
+  db:
+    image: postgres
+    networks: [back]
+networks: {front: {}, back: {internal: true}, unused: {}}
+volumes: {data: {}, unused: {}}
+configs: {conf: {content: "x"}}
+"#;
+    // 53 is fixed, so two replicas could not both publish it: the test asks for it in one.
+    let text = text.replace(", \"53:53/udp\"", "");
+    let desired = desired(&text);
+    let web = &desired.services["web"];
+    assert_eq!(web.replicas.len(), 2);
+    let second = &web.replicas[1].container;
+    assert_eq!((second.name.as_str(), second.image.as_str()), ("shop-web-2", "shop-web"));
+    assert_eq!(second.command.as_deref(), Some(&["serve".to_owned(), "two words".to_owned()][..]));
+    assert_eq!(second.env, BTreeMap::from([("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None)]));
+    assert_eq!(second.ports[0].host_port, Some(8001));
+    let NetworkMode::Networks(attachments) = &second.network else { panic!("networks") };
+    assert_eq!(attachments[0].network, "shop_back");
+    assert_eq!(attachments[1].aliases, ["web", "shop"]);
+    let NetworkMode::Networks(db) = &desired.services["db"].replicas[0].container.network else { panic!("networks") };
+    assert_eq!(db[0].aliases, ["db", "database"]);
+    assert_eq!(second.resources.nano_cpus, Some(500_000_000));
+    assert_eq!((second.resources.memory_bytes, second.resources.pids), (Some(64 << 20), Some(50)));
+    assert!(second.no_new_privileges && second.seccomp == SeccompMode::Unconfined);
+    assert_eq!(second.restart, RestartPolicy::OnFailure { max_retries: Some(3) });
+    assert_eq!((second.log.max_size_bytes, second.log.max_files), (1 << 20, 7));
+    assert_eq!(second.stop_timeout_ms, Some(90_000));
+    assert_eq!((second.files[0].mode, second.files[0].uid), (0o440, 7));
+    let sources: Vec<&MountSource> = second.mounts.iter().map(|mount| &mount.source).collect();
+    assert!(matches!(sources[0], MountSource::Volume { name: Some(name), .. } if name == "shop_data"));
+    assert!(matches!(sources[1], MountSource::Bind { path, create: true, .. } if path == "/srv/shop/conf"));
+    assert!(matches!(sources[2], MountSource::Volume { name: None, .. }));
+    assert!(matches!(sources[3], MountSource::Tmpfs { size_bytes: Some(0x10_0000), mode: Some(0o700), .. }));
+    assert_eq!(desired.networks.keys().collect::<Vec<_>>(), ["shop_back", "shop_front"]);
+    assert_eq!(desired.volumes.keys().collect::<Vec<_>>(), ["shop_data"]);
+    assert_eq!(second.labels[label::DEPENDS_ON], "db:service_started:false");
+    assert_eq!(second.labels[label::NUMBER], "2");
+    assert_eq!(second.labels[label::CONFIG_HASH].len(), 64);
+}
+
+/// K1, X1: neither lowering nor a plan knows a secret's value.
+#[test]
+fn what_is_not_resolved_is_named() {
+    let project = project("services: {web: {image: nginx, secrets: [key]}}\nsecrets: {key: {file: ./key}}\n");
+    let diagnostics = lower(&project, &Inputs::default()).expect_err("no image");
+    assert_eq!(diagnostics[0].code.id, "plan/image-unresolved");
+    assert_eq!(diagnostics[0].hints, ["pull or load it: `carrack pull nginx`"]);
+    let inputs = Inputs { secrets: BTreeMap::new(), ..inputs(&project, "1") };
+    let diagnostics = lower(&project, &inputs).expect_err("no secret");
+    assert_eq!(
+        (diagnostics[0].code.id, diagnostics[0].message.as_str()),
+        ("plan/file-unresolved", "the secret `key` has no content")
+    );
+}
+
+#[test]
+fn every_code_has_an_entry() {
+    for code in codes::ALL {
+        assert!(code.id.starts_with("plan/"));
+        assert!([code.title, code.cause, code.check, code.fix].iter().all(|text| !text.is_empty()));
+    }
+}
