@@ -1,1 +1,6 @@
-//! (taking shape)
+//! What tests are made of: tars and images, well-formed and hostile, root file systems, scratch folders.
+//!
+//! This crate never takes part in a build of the product: it is a dependency of tests only.
+
+pub mod image;
+pub mod tar;
