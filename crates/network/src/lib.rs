@@ -1,1 +1,39 @@
-//! (taking shape)
+//! Networks of one host: bridges with address ranges, the addresses and names of containers on them, the packet filter
+//! that keeps them apart, and what the host's resolvers and listening processes mean for containers.
+//!
+//! This crate never starts, stops or judges a container, and never changes a firewall rule, address or link that carries
+//! neither this root's tag nor carrack's own name.
+//!
+//! What is true is asked of the kernel, in the network namespace of the calling thread; records say what was wanted.
+//! Networks live in `networks/NAME.json` of the data root, the addresses in use in `networks/NAME.json` of the run root.
+
+mod attach;
+pub mod codes;
+mod fault;
+mod firewall;
+mod forwarding;
+mod holder;
+mod host_lock;
+mod leak;
+mod lease;
+mod names;
+mod namespace;
+mod network;
+mod networks;
+mod other_firewalls;
+mod resolver;
+mod subnet;
+
+pub use attach::{Attachment, Endpoint, PORTS_PER_BRIDGE};
+pub use carrack_sys::netlink::route::Mac;
+pub use holder::{Holder, Transport, who_listens};
+pub use leak::Leak;
+pub use names::Names;
+pub use namespace::{DNS_ADDRESS, Namespace};
+pub use network::{DEFAULT_NETWORK, Network, Wanted};
+pub use networks::Networks;
+pub use resolver::{Resolvers, host_resolvers, hosts_file, resolv_conf};
+pub use subnet::Subnet;
+
+#[cfg(test)]
+mod tests;

@@ -184,10 +184,10 @@ fn without_link_local(message: &mut Message) {
     });
 }
 
-/// Makes a link a port of the bridge `bridge`; 0 takes it out of the one it is in.
-pub fn set_bridge(index: u32, bridge: u32) -> Message {
-    let mut message = set_link(index, 0, 0);
-    message.attribute(libc::IFLA_MASTER, &bridge.to_ne_bytes());
+/// Takes a link out of the bridge it is a port of, and down.
+pub fn disconnect(index: u32) -> Message {
+    let mut message = set_link(index, 0, UP);
+    message.attribute(libc::IFLA_MASTER, &0_u32.to_ne_bytes());
     message
 }
 

@@ -1,0 +1,83 @@
+//! IPv4 forwarding, which the kernel has once a network namespace.
+//!
+//! Where it was off and we turn it on, the table `ip carrack` says so: it drops what would now pass between the interfaces
+//! that were there before, and its existence is the record that the sysctl is ours to turn off again. All roots share it.
+
+use carrack_diag::Result;
+use carrack_sys::netlink::Socket;
+use carrack_sys::netlink::route::Link;
+use carrack_sys::nftables::{Batch, Element, Expression as E, Family, Hook, HookPoint, KeyType, Set, Table, tables};
+
+use crate::fault::Context as _;
+use crate::firewall::{TABLE_PREFIX, remove_table};
+
+const SYSCTL: &str = "/proc/sys/net/ipv4/ip_forward";
+
+const GUARDED: &str = "guarded";
+const FORWARD: &str = "forward";
+
+/// The table that all roots of a host share.
+pub(crate) fn table() -> Table {
+    Table { family: Family::Ip, name: "carrack".into() }
+}
+
+/// Turns forwarding on where it is off, guarding the interfaces that nobody meant to connect.
+pub(crate) fn turn_on(filter: &mut Socket, links: &[Link]) -> Result<()> {
+    let guarded = |link: &&Link| !link.is_loopback && link.bridge.is_none() && !is_ours(link);
+    if is_on()? {
+        // Hardware that was plugged in since is guarded too. What other programs made forwards by their intention.
+        let hardware = links.iter().filter(guarded).filter(|link| link.kind.is_none());
+        return if is_ours_to_turn_off(filter)? { guard(filter, hardware) } else { Ok(()) };
+    }
+    guard(filter, links.iter().filter(guarded))?;
+    std::fs::write(SYSCTL, "1").context(|| format!("can't turn on IPv4 forwarding ({SYSCTL})"))
+}
+
+/// After the last table of a root is gone: forwarding is what it was, unless somebody has come to need it.
+pub(crate) fn turn_off_if_unused(filter: &mut Socket, links: &[Link]) -> Result<()> {
+    let tables = tables(filter).context(|| "can't list the packet filter's tables".into())?;
+    let is_used = tables.iter().any(|table| table.name.starts_with(TABLE_PREFIX));
+    if is_used || !tables.contains(&table()) {
+        return Ok(());
+    }
+    let forwards = |link: &Link| matches!(link.kind.as_deref(), Some("bridge" | "tun" | "wireguard")) && !is_ours(link);
+    if !links.iter().any(forwards) {
+        std::fs::write(SYSCTL, "0").context(|| format!("can't turn off IPv4 forwarding ({SYSCTL})"))?;
+    }
+    remove_table(filter, &table())
+}
+
+/// Whether some root turned it on.
+pub(crate) fn is_ours_to_turn_off(filter: &mut Socket) -> Result<bool> {
+    Ok(tables(filter).context(|| "can't list the packet filter's tables".into())?.contains(&table()))
+}
+
+pub(crate) fn is_on() -> Result<bool> {
+    let text = std::fs::read_to_string(SYSCTL).context(|| format!("can't read {SYSCTL}"))?;
+    Ok(text.trim() != "0")
+}
+
+fn is_ours(link: &Link) -> bool {
+    let tag = link.name.strip_prefix("ck").and_then(|rest| rest.get(..8));
+    tag.is_some_and(|tag| tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn guard<'a>(filter: &mut Socket, links: impl Iterator<Item = &'a Link>) -> Result<()> {
+    let table = table();
+    let elements: Vec<Element> = links.map(|link| Element::interface(&link.name)).collect();
+    let mut batch = Batch::new();
+    batch.add_table(&table);
+    batch.add_set(&table, &Set { name: GUARDED, key: KeyType::InterfaceName, is_interval: false });
+    batch.add_elements(&table, GUARDED, &elements);
+    batch.add_chain(&table, FORWARD, Some(Hook { point: HookPoint::Forward, is_nat: false, priority: 0 }));
+    batch.flush_chain(&table, FORWARD);
+    let rule = [
+        E::InputInterfaceIn { set: GUARDED, negated: false },
+        E::OutputInterfaceIn { set: GUARDED, negated: false },
+        E::DestinationTranslated(false),
+        E::Counter,
+        E::Drop,
+    ];
+    batch.append_rule(&table, FORWARD, &rule, "carrack turned forwarding on, not for these");
+    batch.commit(filter).context(|| "can't guard the host's interfaces before turning on forwarding".into())
+}

@@ -1,0 +1,332 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_store::{DEFAULT_WAIT, Durability, Layout, Lock, Records, Store};
+use carrack_sys::netlink::Socket;
+use carrack_sys::netlink::route::{self, Link, Mac};
+use carrack_sys::nftables::Table;
+
+use crate::fault::Context as _;
+use crate::host_lock::HostLock;
+use crate::lease::{Leases, boot_id};
+use crate::network::link_prefix;
+use crate::subnet::pools;
+use crate::{DEFAULT_NETWORK, Endpoint, Network, Subnet, Wanted, codes, firewall, forwarding, other_firewalls};
+
+/// Where no route says another.
+const DEFAULT_MTU_BYTES: u32 = 1500;
+
+/// A route this short is a default route in disguise (VPNs halve the default route in two).
+const SHORTEST_PREFIX: u8 = 8;
+
+/// All networks of a root.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    pub(crate) store: Store,
+    pub(crate) tag: String,
+}
+
+impl Networks {
+    /// Those of the store's root, in the network namespace of whichever thread calls.
+    pub fn new(store: &Store) -> Self {
+        Self { store: store.clone(), tag: store.roots().tag() }
+    }
+
+    pub(crate) fn records(&self) -> Records<Network> {
+        self.store.records("networks", "network", Layout::Flat)
+    }
+
+    pub(crate) fn lease_records(&self) -> Records<Leases> {
+        self.store.run_records("networks", "network", Layout::Flat)
+    }
+
+    /// The root's table of the packet filter.
+    pub fn table(&self) -> Table {
+        firewall::table(&self.tag)
+    }
+
+    /// What the names of all links of the root begin with.
+    pub fn link_prefix(&self) -> String {
+        link_prefix(&self.tag)
+    }
+
+    /// All networks by name.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn list(&self) -> Result<Vec<Network>> {
+        Ok(self.records().list()?.into_values().collect())
+    }
+
+    /// The network of that name.
+    ///
+    /// # Errors
+    /// `store/invalid-name`, `store/corrupt-record`.
+    pub fn get(&self, name: &str) -> Result<Option<Network>> {
+        self.records().get(name)
+    }
+
+    /// The network of that name, id, or beginning of an id.
+    ///
+    /// # Errors
+    /// `network/unknown-network` with the nearest name.
+    pub fn find(&self, wanted: &str) -> Result<Network> {
+        let networks = self.list()?;
+        if let Some(network) = networks.iter().find(|network| network.name == wanted) {
+            return Ok(network.clone());
+        }
+        let mut by_id = networks.iter().filter(|network| !wanted.is_empty() && network.id.starts_with(wanted));
+        match (by_id.next(), by_id.next()) {
+            (Some(network), None) => Ok(network.clone()),
+            _ => {
+                let error = Diagnostic::error(&codes::UNKNOWN_NETWORK, format!("there is no network `{wanted}`"));
+                let near = carrack_diag::nearest(wanted, networks.iter().map(|network| network.name.as_str()));
+                Err(match near {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error.hint("`carrack network ls` lists all of them"),
+                }
+                .boxed())
+            }
+        }
+    }
+
+    /// The containers' places on a network; none for what happened before the last reboot.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn endpoints(&self, network: &str) -> Result<Vec<Endpoint>> {
+        Ok(Leases::of_boot(self.lease_records().get(network)?, &boot_id()?).endpoints)
+    }
+
+    /// Makes a network: record, packet filter, bridge.
+    ///
+    /// # Errors
+    /// `network/name-taken`, `network/invalid-subnet`, `network/subnet-taken`, `network/pool-exhausted`,
+    /// `network/not-yet`, `network/unknown-option`, `network/kernel`. Nothing of it is left then.
+    pub fn create(&self, wanted: &Wanted) -> Result<Network> {
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        if self.get(&wanted.name)?.is_some() {
+            let message = format!("there is already a network `{}`", wanted.name);
+            return Err(Diagnostic::error(&codes::NAME_TAKEN, message)
+                .hint(format!("`carrack network inspect {}` shows it", wanted.name))
+                .boxed());
+        }
+        self.create_locked(wanted)
+    }
+
+    fn create_locked(&self, wanted: &Wanted) -> Result<Network> {
+        if wanted.ipv6 {
+            let message = format!("network {}: IPv6 is not implemented yet", wanted.name);
+            return Err(Diagnostic::error(&codes::NOT_YET, message).hint("remove enable_ipv6, or --ipv6").boxed());
+        }
+        let _host = HostLock::take()?;
+        let host = Host::look()?;
+        let recorded: Vec<Subnet> = self.list()?.iter().map(|network| network.subnet).collect();
+        let subnet = match wanted.subnet {
+            Some(subnet) => host.check_free(subnet, &recorded, &wanted.name)?,
+            None => host.choose(&recorded)?,
+        };
+        let network = Network::new(wanted, &self.tag, subnet, host.mtu_bytes())?;
+        // The record first: what a kill leaves then is a network to raise or to remove, never a bridge without an owner.
+        self.records().put(&network.name, &network, Durability::Synced)?;
+        if let Err(error) = self.raise(&network, &host.links) {
+            // The first error is the one to tell; what can't be undone now is a leak that doctor names.
+            let _ = self.lower(&network);
+            return Err(error);
+        }
+        Ok(network)
+    }
+
+    /// Makes the kernel's part of networks whose bridge is missing, as after a reboot.
+    ///
+    /// # Errors
+    /// `network/subnet-taken` where the host has come to use the range otherwise, `network/kernel`.
+    pub fn restore(&self, networks: &[Network]) -> Result<()> {
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        let _host = HostLock::take()?;
+        for network in networks {
+            let host = Host::look()?;
+            // Whoever waited for the lock may find it done.
+            if !host.links.iter().any(|link| link.name == network.bridge && link.is_up) {
+                host.check_free(network.subnet, &[], &network.name)?;
+                self.raise(network, &host.links)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The network of that name, made where it is the default one and missing.
+    pub(crate) fn wanted(&self, name: &str) -> Result<Network> {
+        if name != DEFAULT_NETWORK {
+            return self.find(name);
+        }
+        if let Some(network) = self.get(name)? {
+            return Ok(network);
+        }
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        match self.get(name)? {
+            Some(network) => Ok(network),
+            None => self.create_locked(&Wanted { name: name.into(), ..Wanted::default() }),
+        }
+    }
+
+    /// Filter before bridge: there is no instant at which the network is open.
+    fn raise(&self, network: &Network, links: &[Link]) -> Result<()> {
+        let mut filter = open_filter()?;
+        firewall::add_network(&mut filter, &self.tag, network)?;
+        if !network.internal {
+            forwarding::turn_on(&mut filter, links)?;
+        }
+        other_firewalls::admit(&mut filter, &self.tag)?;
+        raise_bridge(network, links).map_err(|error| {
+            (*error).cause(format!("while raising network {} ({})", network.name, network.subnet)).boxed()
+        })
+    }
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// `network/unknown-network`; `network/in-use` with the containers on it; `network/kernel`.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        let network = self.find(name)?;
+        let endpoints = self.endpoints(&network.name)?;
+        if !endpoints.is_empty() {
+            let message = format!("network {} has {} containers on it", network.name, endpoints.len());
+            let error = Diagnostic::error(&codes::IN_USE, message);
+            let error = endpoints.iter().take(10).fold(error, |error, endpoint| {
+                error.cause(format!("container {} holds {}", endpoint.short_container(), endpoint.address))
+            });
+            return Err(error.hint("stop them or disconnect them first").boxed());
+        }
+        let _host = HostLock::take()?;
+        self.lower(&network)
+    }
+
+    /// The reverse of making, the record last.
+    fn lower(&self, network: &Network) -> Result<()> {
+        let mut routes = open_routes()?;
+        delete_link(&mut routes, &network.bridge)?;
+        let is_last = self.records().names()?.iter().all(|name| *name == network.name);
+        let mut filter = open_filter()?;
+        firewall::remove_network(&mut filter, &self.tag, network, is_last)?;
+        if is_last {
+            other_firewalls::withdraw(&mut filter, &self.tag)?;
+            let links = routes.links().context(|| "can't list the links".into())?;
+            forwarding::turn_off_if_unused(&mut filter, &links)?;
+        }
+        self.lease_records().remove(&network.name)?;
+        self.records().remove(&network.name)?;
+        Ok(())
+    }
+
+    /// What other firewalls of this host will do to the containers' packets, as warnings. Changes nothing.
+    ///
+    /// # Errors
+    /// `network/kernel`.
+    pub fn firewall_warnings(&self) -> Result<Vec<Diagnostic>> {
+        other_firewalls::warnings(&mut open_filter()?, &self.tag)
+    }
+}
+
+pub(crate) fn open_routes() -> Result<Socket> {
+    Socket::route().context(|| "can't open a netlink socket for links and routes".into())
+}
+
+pub(crate) fn open_filter() -> Result<Socket> {
+    Socket::netfilter().context(|| "can't open a netlink socket for the packet filter".into())
+}
+
+fn raise_bridge(network: &Network, links: &[Link]) -> Result<()> {
+    let mut routes = open_routes()?;
+    let attempt = || format!("can't make the bridge {}", network.bridge);
+    let gateway = IpAddr::V4(network.gateway);
+    if !links.iter().any(|link| link.name == network.bridge) {
+        let bridge = route::create_bridge(&network.bridge, Mac::of(gateway), network.mtu_bytes);
+        routes.execute(&[bridge]).context(attempt)?;
+    }
+    let link = routes.link(&network.bridge).context(attempt)?;
+    let index = link.ok_or(rustix::io::Errno::NODEV).context(attempt)?.index;
+    let addresses = routes.addresses().context(attempt)?;
+    if !addresses.iter().any(|found| found.index == index && found.address == gateway) {
+        routes.execute(&[route::add_address(index, gateway, network.subnet.prefix())]).context(attempt)?;
+    }
+    // Up last: the sign that all of it stands.
+    routes.execute(&[route::set_up(index, false)]).context(attempt)
+}
+
+/// Deletes the link of that name, where it is there.
+pub(crate) fn delete_link(routes: &mut Socket, name: &str) -> Result<()> {
+    let attempt = || format!("can't delete the link {name}");
+    let Some(link) = routes.link(name).context(attempt)? else { return Ok(()) };
+    match routes.execute(&[route::delete_link(link.index)]) {
+        // It died with its namespace meanwhile.
+        Err(refusal) if refusal.error == rustix::io::Errno::NODEV => Ok(()),
+        other => other.context(attempt),
+    }
+}
+
+/// What of the host decides which addresses are free.
+struct Host {
+    links: Vec<Link>,
+    /// Of interfaces.
+    connected: Vec<Subnet>,
+    /// Of routes, the connected ones too.
+    routed: Vec<Subnet>,
+    /// Index of the link of the default route.
+    uplink: Option<u32>,
+}
+
+impl Host {
+    fn look() -> Result<Self> {
+        let attempt = || "can't read the host's links, addresses and routes".to_owned();
+        let mut socket = open_routes()?;
+        let links = socket.links().context(attempt)?;
+        let addresses = socket.addresses().context(attempt)?;
+        let routes = socket.routes().context(attempt)?;
+        let default = |route: &&route::Route| route.prefix == 0 && route.destination.is_ipv4();
+        Ok(Self {
+            links,
+            connected: addresses.iter().filter_map(|found| subnet(found.address, found.prefix)).collect(),
+            routed: routes.iter().filter_map(|route| subnet(route.destination, route.prefix)).collect(),
+            uplink: routes.iter().find(default).and_then(|route| route.output),
+        })
+    }
+
+    fn mtu_bytes(&self) -> u32 {
+        let link = self.links.iter().find(|link| Some(link.index) == self.uplink);
+        link.map_or(DEFAULT_MTU_BYTES, |link| link.mtu_bytes)
+    }
+
+    fn choose(&self, recorded: &[Subnet]) -> Result<Subnet> {
+        let is_taken = |subnet: Subnet| {
+            let routed = self.routed.iter().filter(|routed| routed.prefix() >= SHORTEST_PREFIX);
+            routed.chain(&self.connected).chain(recorded).any(|taken| taken.overlaps(subnet))
+        };
+        pools().find(|subnet| !is_taken(*subnet)).ok_or_else(|| {
+            Diagnostic::error(&codes::POOL_EXHAUSTED, "every default address range is in use on this host")
+                .hint("remove unused networks, or give this one a subnet of its own")
+                .boxed()
+        })
+    }
+
+    /// A range that somebody asked for may lie within a larger route, not within a connected network.
+    fn check_free(&self, subnet: Subnet, recorded: &[Subnet], name: &str) -> Result<Subnet> {
+        match self.connected.iter().chain(recorded).find(|taken| taken.overlaps(subnet)) {
+            None => Ok(subnet),
+            Some(taken) => {
+                let message = format!("network {name} can't have {subnet}: {taken} is in use on this host");
+                let error = Diagnostic::error(&codes::SUBNET_TAKEN, message);
+                let free = self.choose(recorded).map(|free| format!("{free} is free"));
+                Err(free.into_iter().fold(error, Diagnostic::hint).boxed())
+            }
+        }
+    }
+}
+
+fn subnet(address: IpAddr, prefix: u8) -> Option<Subnet> {
+    match address {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(_) => None,
+        IpAddr::V4(address) => Some(Subnet::containing(address, prefix)),
+    }
+}
