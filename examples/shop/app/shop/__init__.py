@@ -1,0 +1,1 @@
+"""A small shop: items in PostgreSQL, a visit counter and an order queue in Redis."""
