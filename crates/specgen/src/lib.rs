@@ -14,6 +14,15 @@ pub mod facts;
 pub mod init_plan;
 /// Users and groups of a container.
 pub mod passwd;
+mod plan;
+pub mod seccomp;
+mod spec;
+
+#[cfg(test)]
+mod tests;
 
 pub use container::Container;
+pub use facts::HostFacts;
 pub use init_plan::{InitPlan, InitStep};
+pub use plan::{ExecRequest, Launch, exec_plan, init_plan, launch};
+pub use spec::{Resolved, ResolvedDevice, Source, spec};

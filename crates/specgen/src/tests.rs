@@ -1,0 +1,282 @@
+use std::collections::BTreeMap;
+
+use carrack_oci::Config;
+
+use crate::container::{Mount, MountSource, NamespaceMode, NetworkMode, Resources, SeccompMode, Ulimit};
+use crate::facts::{Architecture, Cgroups, Hierarchy};
+use crate::init_plan::{InitStep, RootSource};
+use crate::{Container, ExecRequest, HostFacts, Resolved, Source, exec_plan, init_plan, launch, spec};
+
+fn facts() -> HostFacts {
+    HostFacts {
+        architecture: Architecture::X86_64,
+        kernel: (6, 1),
+        cgroups: Cgroups::V1 {
+            hierarchies: vec![Hierarchy {
+                folder: "cpu,cpuacct".into(),
+                options: vec!["cpu".into(), "cpuacct".into()],
+            }],
+        },
+        capabilities: u64::MAX,
+        apparmor: false,
+    }
+}
+
+fn resolved() -> Resolved {
+    Resolved {
+        id: "0123456789abcdef".repeat(4),
+        rootfs: "/run/carrack/root".into(),
+        cgroup: "carrack-00000000/0123".into(),
+        ..Resolved::default()
+    }
+}
+
+fn container() -> Container {
+    Container { command: Some(vec!["true".into()]), network: NetworkMode::None, ..Container::default() }
+}
+
+fn overlay() -> RootSource {
+    RootSource::Overlay { lower: vec!["/l1".into()], upper: Some("/u".into()), work: Some("/w".into()), volatile: true }
+}
+
+/// A line a step: name and subject, the way failures name them.
+fn outline(container: &Container, image: &Config) -> String {
+    let spec = spec(container, image, &facts(), &resolved()).expect("a spec");
+    let plan = init_plan(&spec, &launch(container, image, &resolved(), overlay()), &facts()).expect("a plan");
+    let lines = plan.steps.iter().map(|step| format!("{} {}", step.name(), step.subject()).trim().to_owned());
+    std::iter::once(format!("{:?}", plan.namespaces)).chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_default_plan() {
+    insta::assert_snapshot!(outline(&container(), &Config::default()), @r"
+    [Mount, Pid, Ipc, Uts, Network]
+    join-cgroups
+    loopback-up
+    new-cgroup-namespace
+    hostname 0123456789ab
+    isolate-mounts
+    root /run/carrack/root
+    mount /proc
+    mount /dev
+    device /dev/null
+    device /dev/zero
+    device /dev/full
+    device /dev/random
+    device /dev/urandom
+    device /dev/tty
+    symlink /dev/fd
+    symlink /dev/stdin
+    symlink /dev/stdout
+    symlink /dev/stderr
+    symlink /dev/core
+    symlink /dev/ptmx
+    mount /dev/pts
+    mount /sys
+    mount /sys/fs/cgroup
+    mount /sys/fs/cgroup/cpu,cpuacct
+    symlink /sys/fs/cgroup/cpu
+    symlink /sys/fs/cgroup/cpuacct
+    mount /dev/mqueue
+    mount /dev/shm
+    sysctl net.ipv4.ip_unprivileged_port_start
+    sysctl net.ipv4.ping_group_range
+    mask /proc/acpi
+    mask /proc/asound
+    mask /proc/interrupts
+    mask /proc/kcore
+    mask /proc/keys
+    mask /proc/latency_stats
+    mask /proc/sched_debug
+    mask /proc/scsi
+    mask /proc/timer_list
+    mask /proc/timer_stats
+    mask /sys/devices/virtual/powercap
+    mask /sys/firmware
+    read-only /proc/bus
+    read-only /proc/fs
+    read-only /proc/irq
+    read-only /proc/sys
+    read-only /proc/sysrq-trigger
+    pivot
+    session-keyring carrack
+    identify
+    own-stdio
+    working-directory /
+    bound-capabilities
+    switch-user
+    seccomp
+    capabilities
+    execute true
+    ");
+}
+
+#[test]
+fn a_privileged_plan_masks_and_filters_nothing() {
+    let outline = outline(&Container { privileged: true, ..container() }, &Config::default());
+    for absent in ["mask", "read-only", "\nseccomp"] {
+        assert!(!outline.contains(absent), "{absent}");
+    }
+}
+
+/// F4, F5.
+#[test]
+fn a_read_only_root_closes_after_the_working_directory_is_made() {
+    let tmpfs = Mount {
+        target: "/tmp".into(),
+        source: MountSource::Tmpfs { size_bytes: Some(100 << 20), mode: None, options: vec!["exec".into()] },
+        read_only: false,
+    };
+    let wanted = Container {
+        read_only: true,
+        no_new_privileges: true,
+        user: Some("10001:10001".into()),
+        working_dir: Some("/srv/app".into()),
+        mounts: vec![tmpfs],
+        ..container()
+    };
+    let outline = outline(&wanted, &Config::default());
+    let order = [
+        "working-directory /srv/app",
+        "read-only-root",
+        "bound-capabilities",
+        "switch-user",
+        "no-new-privileges",
+        "\nseccomp",
+        "\ncapabilities",
+        "execute true",
+    ];
+    let positions: Vec<_> = order.iter().map(|step| outline.find(step).unwrap_or_else(|| panic!("{step}"))).collect();
+    assert!(positions.is_sorted(), "{outline}");
+    let spec = spec(&wanted, &Config::default(), &facts(), &resolved()).expect("a spec");
+    let mount = spec.mounts.iter().find(|mount| mount.destination == "/tmp").expect("the mount");
+    assert_eq!(mount.options, ["nosuid", "nodev", "rw", "exec", "size=104857600", "mode=1777"]);
+    assert_eq!((spec.process.user.uid, spec.process.user.gid), (10001, 10001));
+}
+
+#[test]
+fn environment_follows_docker() {
+    let image = Config { env: vec!["PATH=/opt/bin".into(), "A=image".into(), "B=image".into()], ..Config::default() };
+    let env = BTreeMap::from([
+        ("A".to_owned(), Some("own".to_owned())),
+        ("B".to_owned(), None),
+        ("C".to_owned(), Some(String::new())),
+    ]);
+    let wanted = Container { env, tty: true, hostname: Some("box".into()), ..container() };
+    let spec = spec(&wanted, &image, &facts(), &resolved()).expect("a spec");
+    assert_eq!(spec.process.env, ["PATH=/opt/bin", "HOSTNAME=box", "TERM=xterm", "A=own", "C="]);
+}
+
+#[test]
+fn volumes_cover_the_images_and_parents_come_first() {
+    let image = Config {
+        volumes: BTreeMap::from([("/data".to_owned(), Default::default()), ("/var/x".to_owned(), Default::default())]),
+        ..Config::default()
+    };
+    let volume = |target: &str| Mount {
+        target: target.into(),
+        source: MountSource::Volume { name: Some("v".into()), subpath: String::new(), no_copy: false },
+        read_only: true,
+    };
+    let source = |path: &str| Source { path: path.into(), read_only: false };
+    let resolved = Resolved {
+        sources: BTreeMap::from([
+            ("/data".to_owned(), source("/v/1")),
+            ("/data/deep/er".to_owned(), source("/v/2")),
+            ("/var/x".to_owned(), source("/v/3")),
+        ]),
+        ..resolved()
+    };
+    let wanted = Container { mounts: vec![volume("/data/deep/er"), volume("/data")], ..container() };
+    let spec = spec(&wanted, &image, &facts(), &resolved).expect("a spec");
+    let own: Vec<_> = spec
+        .mounts
+        .iter()
+        .filter(|mount| mount.source.starts_with("/v/"))
+        .map(|mount| (mount.destination.as_str(), mount.options[2].as_str()))
+        .collect();
+    assert_eq!(own, [("/data", "rro"), ("/var/x", "rw"), ("/data/deep/er", "rro")]);
+}
+
+/// F2.
+#[test]
+fn limits_become_kernel_units() {
+    let resources = Resources {
+        memory_bytes: Some(256 << 20),
+        nano_cpus: Some(1_500_000_000),
+        pids: Some(100),
+        ..Resources::default()
+    };
+    let spec =
+        spec(&Container { resources, ..container() }, &Config::default(), &facts(), &resolved()).expect("a spec");
+    let resources = spec.linux.resources.expect("resources");
+    let memory = resources.memory.expect("memory");
+    assert_eq!((memory.limit, memory.swap), (Some(256 << 20), Some(512 << 20)));
+    let cpu = resources.cpu.expect("cpu");
+    assert_eq!((cpu.quota, cpu.period), (Some(150_000), Some(100_000)));
+    assert_eq!(resources.pids.map(|pids| pids.limit), Some(100));
+}
+
+#[test]
+fn bad_settings_are_refused_with_a_code() {
+    let refused =
+        |wanted: Container| spec(&wanted, &Config::default(), &facts(), &resolved()).expect_err("refused").code.id;
+    assert_eq!(refused(Container { command: None, ..container() }), "container/no-command");
+    assert_eq!(refused(Container { cap_add: vec!["FLY".into()], ..container() }), "container/unknown-capability");
+    let sysctls = |name: &str| BTreeMap::from([(name.to_owned(), "1".to_owned())]);
+    assert_eq!(refused(Container { sysctls: sysctls("kernel.panic"), ..container() }), "container/host-sysctl");
+    assert_eq!(
+        refused(Container { sysctls: sysctls("net.ipv4.ip_forward"), network: NetworkMode::Host, ..container() }),
+        "container/host-sysctl"
+    );
+    assert_eq!(
+        refused(Container { sysctls: sysctls("kernel.sem"), ipc: NamespaceMode::Host, ..container() }),
+        "container/host-sysctl"
+    );
+    let ulimits = |name: &str, soft, hard| BTreeMap::from([(name.to_owned(), Ulimit { soft, hard })]);
+    assert_eq!(refused(Container { ulimits: ulimits("nofiles", 1, 2), ..container() }), "container/invalid-setting");
+    assert_eq!(refused(Container { ulimits: ulimits("nofile", -1, 2), ..container() }), "container/invalid-setting");
+    assert_eq!(refused(Container { oom_score_adj: Some(1001), ..container() }), "container/invalid-setting");
+    assert_eq!(
+        refused(Container { seccomp: SeccompMode::Profile("{".into()), ..container() }),
+        "container/seccomp-profile"
+    );
+    for target in ["relative", "/", "/a/../..", "//"] {
+        let mounts = vec![Mount {
+            target: target.into(),
+            source: MountSource::Bind { path: "/tmp".into(), create: false, propagation: None, non_recursive: false },
+            read_only: false,
+        }];
+        assert_eq!(refused(Container { mounts, ..container() }), "container/invalid-setting", "{target}");
+    }
+}
+
+/// An exec is confined as its container is, and never makes a namespace.
+#[test]
+fn an_exec_enters_and_is_confined() {
+    let spec = spec(&container(), &Config::default(), &facts(), &resolved()).expect("a spec");
+    let launch = launch(&container(), &Config::default(), &resolved(), overlay());
+    let request = ExecRequest { args: vec!["sh".into()], env: vec!["A=1".into()], ..ExecRequest::default() };
+    let plan = exec_plan(&spec, &launch, &request, &facts()).expect("a plan");
+    let names: Vec<_> = plan.steps.iter().map(InitStep::name).collect();
+    assert_eq!(
+        names,
+        [
+            "join-cgroups",
+            "enter-container",
+            "session-keyring",
+            "identify",
+            "own-stdio",
+            "working-directory",
+            "bound-capabilities",
+            "switch-user",
+            "seccomp",
+            "capabilities",
+            "execute"
+        ]
+    );
+    assert!(plan.namespaces.is_empty());
+    let privileged = ExecRequest { privileged: true, ..request };
+    let plan = exec_plan(&spec, &launch, &privileged, &facts()).expect("a plan");
+    assert!(plan.steps.iter().all(|step| step.name() != "seccomp"));
+}
