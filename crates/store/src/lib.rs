@@ -31,3 +31,6 @@ pub use root::{Roots, Store};
 pub use snapshot::{Layer, Scratch, Snapshot, Snapshotter, Upper, chain_of, decompress};
 
 pub(crate) use root::read_only;
+
+#[cfg(test)]
+mod testing;

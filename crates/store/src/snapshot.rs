@@ -164,7 +164,8 @@ impl Snapshotter for Store {
         let tree = held.path.join(TREE);
         files::make_dir(&tree)?;
         let mut tee = Tee { inner: decompress(tar)?, hasher: Hasher::new(io::sink()) };
-        layer::apply(&mut tee, &tree, below.as_ref())?;
+        layer::apply(&mut tee, &tree, below.as_ref())
+            .map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
         let (_, found, _) = tee.hasher.finish();
         if found != *diff_id {
             return Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {diff_id} unpacks to {found}"))

@@ -3,7 +3,7 @@
 
 mod diff;
 mod extract;
-mod node;
+pub(crate) mod node;
 mod view;
 
 pub(crate) use diff::diff;
@@ -25,3 +25,6 @@ pub(crate) const WHITEOUT_META: &[u8] = b".wh..wh.";
 pub(crate) const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 /// On a folder of an upper directory: `y` hides what lies below it.
 pub(crate) const OVERLAY_OPAQUE: &str = "trusted.overlay.opaque";
+
+#[cfg(test)]
+mod tests;
