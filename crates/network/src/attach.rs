@@ -241,7 +241,7 @@ fn connect_ports(
     for ((network, bridge), endpoint) in networks.iter().zip(bridges).zip(endpoints) {
         batch.push(route::create_veth(&Veth {
             name: &endpoint.port,
-            bridge: *bridge,
+            bridge: Some(*bridge),
             mtu_bytes: network.mtu_bytes,
             peer_name: &endpoint.interface,
             peer_mac: endpoint.mac,

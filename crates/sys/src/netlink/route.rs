@@ -86,8 +86,8 @@ impl TryFrom<String> for Mac {
 pub struct Veth<'a> {
     /// Name of the end here, at most 15 bytes.
     pub name: &'a str,
-    /// Index of the bridge it is a port of.
-    pub bridge: u32,
+    /// Index of the bridge it is a port of; none to stay outside of any.
+    pub bridge: Option<u32>,
     /// Of both ends, in bytes.
     pub mtu_bytes: u32,
     /// Name of the other end.
@@ -128,7 +128,9 @@ pub fn create_veth(veth: &Veth<'_>) -> Message {
     let mtu = veth.mtu_bytes.to_ne_bytes();
     let mut message = Message::new(libc::RTM_NEWLINK, CREATE, &link_header(0, UP, UP));
     message.text(libc::IFLA_IFNAME, veth.name).attribute(libc::IFLA_MTU, &mtu);
-    message.attribute(libc::IFLA_MASTER, &veth.bridge.to_ne_bytes());
+    if let Some(bridge) = veth.bridge {
+        message.attribute(libc::IFLA_MASTER, &bridge.to_ne_bytes());
+    }
     message.nested(libc::IFLA_LINKINFO, |info| {
         info.text(libc::IFLA_INFO_KIND, "veth");
         info.nested(libc::IFLA_INFO_DATA, |data| {

@@ -1,0 +1,156 @@
+use super::*;
+use crate::lease::Leases;
+
+fn network(host: &Host, wanted: &str) -> crate::Network {
+    host.networks.create(&Wanted { name: "app".into(), subnet: Some(subnet(wanted)), ..Wanted::default() }).unwrap()
+}
+
+#[test]
+fn ranges_are_taken_from_the_pools_around_what_the_host_routes() {
+    on_a_host(|host| {
+        let mut socket = Socket::route().unwrap();
+        // 172.18.4.0/24 is connected; nothing of 172.18.0.0/16 is free then.
+        let address = "172.18.4.1".parse().unwrap();
+        socket
+            .execute(&[route::create_bridge("lan", Mac::of(address), 1500), route::set_up_by_name("lan", false)])
+            .unwrap();
+        let index = socket.link("lan").unwrap().unwrap().index;
+        socket.execute(&[route::add_address(index, address, 24)]).unwrap();
+        assert_eq!(host.create("a").subnet, subnet("172.17.0.0/16"));
+        assert_eq!(host.create("b").subnet, subnet("172.19.0.0/16"));
+        let wanted = Wanted { name: "c".into(), subnet: Some(subnet("172.18.0.0/20")), ..Wanted::default() };
+        let error = host.networks.create(&wanted).unwrap_err();
+        assert_eq!(error.code.id, "network/subnet-taken");
+        assert_eq!(error.hints, ["172.20.0.0/16 is free"]);
+        for subnet in ["172.17.128.0/20", "172.16.0.0/12"] {
+            let subnet = Some(super::subnet(subnet));
+            let wanted = Wanted { name: "c".into(), subnet, ..Wanted::default() };
+            assert_eq!(host.networks.create(&wanted).unwrap_err().code.id, "network/subnet-taken");
+        }
+    });
+}
+
+#[test]
+fn malformed_wishes_are_refused_and_leave_nothing() {
+    on_a_host(|host| {
+        let base = Wanted { name: "app".into(), subnet: Some(subnet("10.5.0.0/16")), ..Wanted::default() };
+        let option =
+            |key: &str, value: &str| Wanted { options: [(key.to_owned(), value.to_owned())].into(), ..base.clone() };
+        for (wanted, code) in [
+            (Wanted { gateway: Some("10.6.0.1".parse().unwrap()), ..base.clone() }, "network/invalid-subnet"),
+            (Wanted { ip_range: Some(subnet("10.6.0.0/24")), ..base.clone() }, "network/invalid-subnet"),
+            (Wanted { subnet: Some(subnet("10.5.0.0/31")), ..base.clone() }, "network/invalid-subnet"),
+            (Wanted { ipv6: true, ..base.clone() }, "network/not-yet"),
+            (option("com.docker.network.driver.mtu", "12"), "network/unknown-option"),
+            (option("com.docker.network.bridge.name", "br0"), "network/not-yet"),
+            (option("mut", "1500"), "network/unknown-option"),
+            (Wanted { name: "../app".into(), ..base.clone() }, "store/invalid-name"),
+        ] {
+            assert_eq!(host.networks.create(&wanted).unwrap_err().code.id, code, "{wanted:?}");
+        }
+        assert!(host.networks.list().unwrap().is_empty());
+        assert!(host.ruleset().is_none_or(|rules| rules.is_empty()));
+    });
+}
+
+#[test]
+fn fixed_address_is_given_once_and_range_gateway_and_reservations_are_kept() {
+    on_a_host(|host| {
+        let wanted = Wanted {
+            name: "app".into(),
+            subnet: Some(subnet("172.28.0.0/16")),
+            gateway: Some("172.28.5.254".parse().unwrap()),
+            ip_range: Some(subnet("172.28.5.248/29")),
+            reserved: [("router".to_owned(), "172.28.5.249".parse().unwrap())].into(),
+            ..Wanted::default()
+        };
+        host.networks.create(&wanted).unwrap();
+        let attach = |id: &str, address: Option<&str>| {
+            let address = address.map(|address| address.parse().unwrap());
+            let attachment = Attachment { network: "app".into(), address, ..Attachment::default() };
+            let endpoints = host.networks.attach(id, &Namespace::create().unwrap(), &[attachment])?;
+            Ok::<_, Box<carrack_diag::Diagnostic>>(endpoints[0].address.to_string())
+        };
+        assert_eq!(attach("a", None).unwrap(), "172.28.5.248");
+        assert_eq!(attach("b", None).unwrap(), "172.28.5.250");
+        assert_eq!(attach("c", Some("172.28.1.1")).unwrap(), "172.28.1.1");
+        let code = |address: &str| attach("d", Some(address)).unwrap_err().code.id;
+        assert_eq!(code("172.28.1.1"), "network/address-taken");
+        assert_eq!(code("172.28.5.254"), "network/address-taken");
+        assert_eq!(code("172.29.1.1"), "network/invalid-subnet");
+        assert_eq!(code("172.28.255.255"), "network/invalid-subnet");
+        for id in ["e", "f", "g", "h"] {
+            attach(id, None).unwrap();
+        }
+        assert_eq!(attach("i", None).unwrap_err().code.id, "network/no-address");
+    });
+}
+
+#[test]
+fn released_address_rests_two_seconds() {
+    on_a_host(|host| {
+        let network = network(host, "10.7.0.0/24");
+        let endpoint = host.container("a", &["app"]).endpoints.remove(0);
+        let mut leases = Leases::of_boot(None, "this");
+        let first = leases.choose(&network, None, 0).unwrap();
+        assert_eq!(first, endpoint.address);
+        leases.endpoints.push(endpoint);
+        leases.release(|_| true, 5000);
+        assert_ne!(leases.choose(&network, None, 6999).unwrap(), first);
+        assert_eq!(leases.choose(&network, Some(first), 6999).unwrap(), first, "asked for by name it is given at once");
+        assert_eq!(leases.choose(&network, None, 7000).unwrap(), first);
+        assert_eq!(Leases::of_boot(Some(leases), "another").endpoints, [], "void after a reboot");
+    });
+}
+
+#[test]
+fn bridge_holds_1023_ports_and_says_so() {
+    on_a_host(|host| {
+        let network = network(host, "10.7.0.0/16");
+        let endpoint = host.container("a", &["app"]).endpoints.remove(0);
+        let mut leases = Leases::of_boot(None, "this");
+        for _ in 0..crate::PORTS_PER_BRIDGE {
+            let address = leases.choose(&network, None, 0).unwrap();
+            leases.endpoints.push(Endpoint { address, ..endpoint.clone() });
+        }
+        let error = leases.choose(&network, None, 0).unwrap_err();
+        assert_eq!(error.code.id, "network/bridge-full");
+    });
+}
+
+#[test]
+fn names_are_those_of_shared_networks_only() {
+    on_a_host(|host| {
+        host.create("front");
+        host.create_internal("back");
+        let proxy = host.container("proxy", &["front"]);
+        let web = host.container("web", &["front", "back"]);
+        let db = host.container("db", &["back"]);
+        let names = |id: &str| host.networks.names(id).unwrap();
+        let address = |container: &Container, index: usize| [container.endpoints[index].address].into();
+        assert_eq!(
+            names("proxy").names,
+            [("proxy".to_owned(), address(&proxy, 0)), ("web".to_owned(), address(&web, 0))].into()
+        );
+        assert_eq!(
+            names("db").names,
+            [("db".to_owned(), address(&db, 0)), ("web".to_owned(), address(&web, 1))].into()
+        );
+        assert_eq!(names("web").addresses("WEB.").unwrap().len(), 2);
+        assert_eq!(names("web").name_of(db.endpoints[0].address), Some("db"));
+        assert!(names("proxy").forward && names("web").forward && !names("db").forward);
+        let around: Vec<String> = host.networks.names_around("db").unwrap().into_keys().collect();
+        assert_eq!(around, ["db", "web"]);
+        host.networks.detach("web").unwrap();
+        assert_eq!(names("db").addresses("web"), None);
+
+        let path = host.folder.path().join("names");
+        names("db").write(&path).unwrap();
+        assert_eq!(crate::Names::read(&path).unwrap(), names("db"));
+        let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+        let before = inode(&path);
+        names("db").write(&path).unwrap();
+        assert_eq!(inode(&path), before, "a file that says the same is left alone");
+        assert_eq!(std::fs::read_dir(host.folder.path()).unwrap().count(), 3, "nothing temporary stays");
+    });
+}

@@ -1,0 +1,71 @@
+use carrack_sys::nftables::Batch;
+
+use super::*;
+use crate::Leak;
+
+/// Plants one kind, sees it named, sees it swept.
+fn planted(plant: impl Fn(&Host) -> Leak + Send + Sync) {
+    on_a_host(|host| {
+        assert_eq!(host.networks.leaks(&|_| true).unwrap(), []);
+        let leak = plant(host);
+        let holds = |id: &str| id != "gone";
+        assert_eq!(host.networks.leaks(&holds).unwrap(), [leak.clone()]);
+        assert_eq!(host.networks.sweep(&holds).unwrap(), [leak]);
+        assert_eq!(host.networks.leaks(&holds).unwrap(), []);
+    });
+}
+
+#[test]
+fn link_of_ours_without_a_record() {
+    planted(|host| {
+        let name = format!("{}abcde", host.networks.link_prefix());
+        let mut socket = Socket::route().unwrap();
+        socket.execute(&[route::create_bridge(&name, Mac([2, 0, 0, 0, 0, 1]), 1500)]).unwrap();
+        Leak::Link(name)
+    });
+}
+
+#[test]
+fn table_of_ours_without_a_network() {
+    planted(|host| {
+        let mut batch = Batch::new();
+        batch.add_table(&host.networks.table());
+        batch.commit(&mut Socket::netfilter().unwrap()).unwrap();
+        Leak::Table(host.networks.table().name)
+    });
+}
+
+#[test]
+fn guard_of_forwarding_without_a_root() {
+    planted(|_| {
+        let mut batch = Batch::new();
+        batch.add_table(&crate::forwarding::table());
+        batch.commit(&mut Socket::netfilter().unwrap()).unwrap();
+        Leak::Table("carrack".into())
+    });
+}
+
+#[test]
+fn address_of_a_container_that_is_gone() {
+    planted(|host| {
+        let container = host.container("gone", &["bridge"]);
+        let leases = host.networks.lease_records().get("bridge").unwrap().unwrap();
+        host.networks.detach("gone").unwrap();
+        drop(container);
+        host.networks.lease_records().put("bridge", &leases, carrack_store::Durability::Cached).unwrap();
+        Leak::Address { network: "bridge".into(), container: "gone".into() }
+    });
+}
+
+#[test]
+fn attach_that_was_killed_is_swept_with_its_port() {
+    on_a_host(|host| {
+        let container = host.container("gone", &["bridge"]);
+        let port = container.endpoints[0].port.clone();
+        let holds = |id: &str| id != "gone";
+        let expected = [Leak::Link(port), Leak::Address { network: "bridge".into(), container: "gone".into() }];
+        assert_eq!(host.networks.leaks(&holds).unwrap(), expected);
+        assert_eq!(host.networks.sweep(&holds).unwrap(), expected);
+        assert_eq!(host.networks.leaks(&holds).unwrap(), []);
+    });
+}

@@ -1,0 +1,222 @@
+use super::*;
+
+fn links() -> Vec<String> {
+    Socket::route().unwrap().links().unwrap().into_iter().map(|link| link.name).collect()
+}
+
+#[test]
+fn rules_are_fixed_and_read_back_through_nft() {
+    on_a_host(|host| {
+        host.outside(0);
+        let app = host.create("app");
+        let Some(text) = host.ruleset() else { return };
+        let text = text.replace(&app.bridge, "APP").replace(&host.networks.tag, "TAG").replace('\t', "    ");
+        insta::assert_snapshot!(text, @r#"
+        table ip carrack-TAG {
+            set subnets {
+                type ipv4_addr
+                flags interval
+                elements = { 172.17.0.0/16 }
+            }
+
+            set masqueraded {
+                type ipv4_addr
+                flags interval
+                elements = { 172.17.0.0/16 }
+            }
+
+            set bridges {
+                type ifname
+                elements = { "APP" }
+            }
+
+            set internal {
+                type ifname
+            }
+
+            set same {
+                type ifname . ifname
+                elements = { "APP" . "APP" }
+            }
+
+            chain forward {
+                type filter hook forward priority filter; policy accept;
+                ct state established,related accept comment "what was let through before"
+                iifname . oifname @same accept comment "within one network"
+                iifname @internal counter packets 0 bytes 0 drop comment "nothing leaves an internal network"
+                oifname @internal counter packets 0 bytes 0 drop comment "nothing enters an internal network"
+                oifname @bridges ct status dnat accept comment "published ports"
+                oifname @bridges counter packets 0 bytes 0 drop comment "not published, or from another network"
+            }
+
+            chain postrouting {
+                type nat hook postrouting priority srcnat; policy accept;
+                ct status dnat ip saddr @subnets ip daddr @subnets masquerade comment "to a published port and back into its network"
+                ip saddr @masqueraded oifname != @bridges masquerade comment "outward"
+            }
+        }
+        table ip carrack {
+            set guarded {
+                type ifname
+                elements = { "up0" }
+            }
+
+            chain forward {
+                type filter hook forward priority filter; policy accept;
+                iifname @guarded oifname @guarded ct status ! dnat counter packets 0 bytes 0 drop comment "carrack turned forwarding on, not for these"
+            }
+        }
+        "#);
+    });
+}
+
+#[test]
+fn last_network_leaves_without_a_trace() {
+    on_a_host(|host| {
+        let before = links();
+        host.create("app");
+        host.create_internal("back");
+        let a = host.container("a", &["app", "back"]);
+        assert_eq!(host.networks.remove("app").unwrap_err().code.id, "network/in-use");
+        host.networks.detach("a").unwrap();
+        drop(a);
+        host.networks.remove("app").unwrap();
+        assert!(host.ruleset().is_none_or(|rules| rules.contains(&host.networks.table().name)));
+        host.networks.remove("back").unwrap();
+        assert!(host.ruleset().is_none_or(|rules| rules.is_empty()));
+        assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(), "0\n");
+        assert_eq!(host.networks.leaks(&|_| true).unwrap(), []);
+        assert!(links().iter().filter(|name| !before.contains(name)).all(|name| is_dying(name)), "{:?}", links());
+        assert!(host.networks.list().unwrap().is_empty());
+        let files = std::fs::read_dir(host.folder.path().join("run/networks")).unwrap().count();
+        assert_eq!(files, 0);
+    });
+}
+
+/// A detached port goes with its namespace, a moment later.
+fn is_dying(name: &str) -> bool {
+    let link = Socket::route().unwrap().link(name).unwrap();
+    link.is_none_or(|link| link.bridge.is_none() && !link.is_up)
+}
+
+#[test]
+fn networks_are_listed_found_and_refused_by_name() {
+    on_a_host(|host| {
+        let app = host.create("app-network");
+        host.create("monitoring");
+        assert_eq!(host.networks.list().unwrap().len(), 2);
+        assert_eq!(host.networks.find("app-network").unwrap(), app);
+        assert_eq!(host.networks.find(&app.id[..12]).unwrap(), app);
+        let error = host.networks.find("app-netwrok").unwrap_err();
+        assert_eq!(
+            (error.code.id, error.hints.as_slice()),
+            ("network/unknown-network", &["did you mean `app-network`?".to_owned()][..])
+        );
+        let twice = Wanted { name: "monitoring".into(), ..Wanted::default() };
+        assert_eq!(host.networks.create(&twice).unwrap_err().code.id, "network/name-taken");
+        assert_eq!(host.networks.remove("nothing").unwrap_err().code.id, "network/unknown-network");
+    });
+}
+
+#[test]
+fn default_network_is_made_when_first_used_and_the_bridge_restored_when_missing() {
+    on_a_host(|host| {
+        let outside = host.outside(0);
+        let a = host.container("a", &["bridge"]);
+        assert_eq!(a.address(), "172.17.0.2".parse::<IpAddr>().unwrap());
+        assert_eq!(a.endpoints[0].mac.to_string(), "02:42:ac:11:00:02");
+        // As after a reboot: records are there, links and rules are not.
+        host.networks.detach("a").unwrap();
+        let bridge = host.networks.get("bridge").unwrap().unwrap().bridge;
+        crate::networks::delete_link(&mut Socket::route().unwrap(), &bridge).unwrap();
+        crate::firewall::remove_table(&mut Socket::netfilter().unwrap(), &host.networks.table()).unwrap();
+        let b = host.container("b", &["bridge"]);
+        let _server = listen(&outside.namespace, 443);
+        assert_reaches(&b.namespace, outside.address, 443);
+    });
+}
+
+#[test]
+fn interfaces_addresses_routes_and_limits_are_as_asked_for() {
+    on_a_host(|host| {
+        let options = [("com.docker.network.driver.mtu".to_owned(), "1400".to_owned())].into();
+        let wanted = Wanted { name: "app".into(), subnet: Some(subnet("172.20.0.0/16")), options, ..Wanted::default() };
+        host.networks.create(&wanted).unwrap();
+        host.create_internal("back");
+        let namespace = Namespace::create().unwrap();
+        let attachments = [
+            Attachment { network: "back".into(), ..Attachment::default() },
+            Attachment {
+                network: "app".into(),
+                address: Some("172.20.5.5".parse().unwrap()),
+                mac: Some("02:00:00:00:00:09".parse().unwrap()),
+                interface: Some("web0".into()),
+                ..Attachment::default()
+            },
+        ];
+        let endpoints = host.networks.attach("c", &namespace, &attachments).unwrap();
+        assert_eq!(endpoints[0].interface, "eth0");
+        let (links, addresses, routes) = namespace
+            .run(|| {
+                let mut socket = Socket::route().unwrap();
+                Ok((socket.links().unwrap(), socket.addresses().unwrap(), socket.routes().unwrap()))
+            })
+            .unwrap();
+        let web = links.iter().find(|link| link.name == "web0").unwrap();
+        assert_eq!((web.mac.unwrap().to_string(), web.mtu_bytes, web.is_up), ("02:00:00:00:00:09".into(), 1400, true));
+        assert!(
+            addresses.iter().any(|found| found.index == web.index && found.address == IpAddr::from([172, 20, 5, 5]))
+        );
+        let defaults: Vec<_> = routes.iter().filter(|route| route.prefix == 0 && route.gateway.is_some()).collect();
+        assert_eq!(defaults.len(), 1, "the internal network gives none");
+        assert_eq!(defaults[0].gateway, Some(IpAddr::from([172, 20, 0, 1])));
+    });
+}
+
+#[test]
+fn failed_attach_leaves_nothing() {
+    on_a_host(|host| {
+        host.create("app");
+        let namespace = Namespace::create().unwrap();
+        let same = Attachment { network: "app".into(), interface: Some("eth0".into()), ..Attachment::default() };
+        let error = host.networks.attach("c", &namespace, &[same.clone(), same]).unwrap_err();
+        assert_eq!(error.code.id, "network/kernel");
+        assert_eq!(host.networks.endpoints("app").unwrap(), []);
+        let ports = links().into_iter().filter(|name| name.starts_with(&host.networks.link_prefix())).count();
+        assert_eq!(ports, 1, "the bridge");
+    });
+}
+
+#[test]
+fn containers_come_and_go_at_once_from_several_threads() {
+    on_a_host(|host| {
+        let here = Namespace::of_this_thread().unwrap();
+        let here = &here;
+        let addresses = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let addresses = &addresses;
+                scope.spawn(move || {
+                    here.run(|| {
+                        for round in 0..5 {
+                            let id = format!("c{thread}-{round}");
+                            let container = host.container(&id, &["bridge"]);
+                            addresses.lock().unwrap().push(container.address());
+                            if round % 2 == 0 {
+                                host.networks.detach(&id).unwrap();
+                            }
+                        }
+                        Ok(())
+                    })
+                    .unwrap();
+                });
+            }
+        });
+        let mut addresses = addresses.into_inner().unwrap();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 20, "no address was given twice, released ones rest");
+        assert_eq!(host.networks.endpoints("bridge").unwrap().len(), 8);
+        assert_eq!(host.networks.leaks(&|_| true).unwrap(), []);
+    });
+}
