@@ -29,3 +29,6 @@ pub type Env = std::collections::BTreeMap<String, String>;
 pub use load::{FILE_NAMES, LoadOptions, Loaded, Need, OVERRIDE_FILE_NAMES, load, project_name_of};
 pub use project::Project;
 pub use words::split as split_words;
+
+#[cfg(test)]
+mod tests;

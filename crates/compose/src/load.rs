@@ -102,11 +102,13 @@ impl Loader<'_> {
             self.bases.insert(*file, self.options.project_directory.clone());
         }
         let documents: Vec<Node> = self.options.files.iter().map(|file| self.document(*file)).collect();
+        self.is_sound()?;
         let name = self.name(&documents, &env)?;
         env.insert("COMPOSE_PROJECT_NAME".into(), name.clone());
         let mut root = self.merged(documents, &env)?;
         let mut stack = self.options.files.clone();
         self.include(&mut root, &env, &mut stack);
+        self.is_sound()?;
         self.note_version(&root);
         let mut project = self.read(&root, &env, name);
         if self.needs.is_empty() {
@@ -114,6 +116,11 @@ impl Loader<'_> {
             validate::check(&mut project, &root, base, &mut self.diagnostics);
         }
         Some(project)
+    }
+
+    /// Whether there is no error so far: what is read from half a file, or without its variables, gives errors that are none.
+    fn is_sound(&self) -> Option<()> {
+        (!self.diagnostics.iter().any(Diagnostic::is_error)).then_some(())
     }
 
     /// The process environment over the env files. None where those have to be read first.

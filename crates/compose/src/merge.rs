@@ -248,17 +248,30 @@ pub(crate) fn key_values(node: Node) -> Node {
     Node { value: Value::Mapping(entries), span: node.span, tag: node.tag }
 }
 
-/// `{host: [address, …]}` as `["host=address", …]`.
+/// `{host: [address, …]}` and `["host:address"]` as `["host=address"]`.
 fn hosts(node: Node) -> Node {
-    let Value::Mapping(entries) = node.value else { return node };
-    let mut items = Vec::new();
-    for Entry { key, value } in entries {
-        let addresses = if matches!(value.value, Value::Sequence(_)) { into_items(value) } else { vec![value] };
-        for address in addresses {
-            let text = format!("{}={}", key.value, address.as_text().unwrap_or_default());
-            items.push(Node { value: Node::text(text, address.span).value, ..address });
-        }
-    }
+    let one = |text: String, address: Node| Node { value: Node::text(text, address.span).value, ..address };
+    let items = match node.value {
+        Value::Mapping(entries) => entries
+            .into_iter()
+            .flat_map(|Entry { key, value }| {
+                let addresses = if matches!(value.value, Value::Sequence(_)) { into_items(value) } else { vec![value] };
+                let named = move |address: Node| {
+                    let text = format!("{}={}", key.value, address.as_text().unwrap_or_default());
+                    one(text, address)
+                };
+                addresses.into_iter().map(named)
+            })
+            .collect(),
+        Value::Sequence(items) => items
+            .into_iter()
+            .map(|item| match item.as_text() {
+                Some(text) if !text.contains('=') => one(text.replacen(':', "=", 1), item),
+                _ => item,
+            })
+            .collect(),
+        _ => return node,
+    };
     Node { value: Value::Sequence(items), span: node.span, tag: node.tag }
 }
 

@@ -149,6 +149,7 @@ impl<'t> Reader<'t, '_> {
         let Some(anchored) = self.anchors.get(&id) else {
             return Err(Diagnostic::error(&codes::YAML_SYNTAX, "an alias stands inside the value that it repeats")
                 .at(span, "this value would contain itself")
+                .hint("write out what is meant here")
                 .boxed());
         };
         let (size, height) = (anchored.size, anchored.height);

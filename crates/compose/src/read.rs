@@ -78,7 +78,14 @@ impl Reading<'_> {
     pub(crate) fn wrong_type(&mut self, node: &Node, path: &str, expected: &str) {
         self.report(
             Diagnostic::error(&codes::WRONG_TYPE, format!("`{path}` takes {expected}, not {}", node.kind()))
-                .at(node.span, format!("{expected} is expected here")),
+                .at(node.span, format!("{expected} is expected here"))
+                .hint(match () {
+                    () if expected.starts_with("a mapping") => "a mapping is written `key: value`, one in each line",
+                    () if expected.contains("list") => {
+                        "a list is written `- item`, one in each line, or `[item, item]`"
+                    }
+                    () => "write one value; look at the indentation of the lines below",
+                }),
         );
     }
 

@@ -756,7 +756,13 @@ impl Reading<'_> {
             if remote { context } else { Spanned::new(self.absolute(&context.value, context.span), context.span) };
         self.exclusive(node, path, "dockerfile", "dockerfile_inline");
         let labels = self.pairs_of(node, path, "labels");
-        let contexts = self.pairs_of(node, path, "additional_contexts");
+        let mut contexts = self.pairs_of(node, path, "additional_contexts");
+        for context in contexts.values_mut() {
+            let local = |text: &String| !is_remote(text) && !text.starts_with("service:");
+            let place =
+                context.value.take().map(|text| if local(&text) { self.absolute(&text, context.span) } else { text });
+            context.value = place;
+        }
         let text = |pairs: BTreeMap<String, Spanned<Option<String>>>| {
             pairs.into_iter().map(|(name, value)| (name, value.map(Option::unwrap_or_default))).collect()
         };

@@ -8,10 +8,14 @@ use carrack_diag::{Code, Diagnostic, Diagnostics, FileId, Span, Spanned, nearest
 use crate::codes;
 use crate::node::Node;
 use crate::project::{Condition, Content, MountKind, Port, Project, Service};
+use crate::units;
 
 pub(crate) fn check(project: &mut Project, root: &Node, base: Option<FileId>, diagnostics: &mut Diagnostics) {
     let mut checks = Checks { project, diagnostics };
     if checks.project.services.is_empty() && checks.project.inactive.is_empty() {
+        if checks.diagnostics.iter().any(Diagnostic::is_error) {
+            return;
+        }
         let mut diagnostic = Diagnostic::error(&codes::NO_SERVICES, "the project defines no service")
             .hint("add one below `services:`, as `web: {image: nginx:1.27}`");
         if let Some(services) = root.entries().iter().find(|entry| entry.key.value == "services") {
@@ -80,21 +84,14 @@ impl Checks<'_> {
                 (service.name.clone(), profile.unwrap_or_default())
             })
             .collect();
-        let checked: BTreeMap<String, bool> = self
-            .project
-            .services
-            .values()
-            .map(|service| {
-                let check = service.healthcheck.as_ref();
-                (service.name.clone(), check.is_some_and(|check| !check.is_disabled() && !check.test.is_empty()))
-            })
-            .collect();
+        let checks: BTreeMap<String, Check> =
+            self.project.services.values().map(|service| (service.name.clone(), Check::of(service))).collect();
         for service in self.project.services.values_mut() {
             let name = service.name.clone();
             service.depends_on.retain(|wanted, dependency| {
-                if checked.contains_key(wanted) {
-                    if dependency.condition == Condition::Healthy && checked.get(wanted) == Some(&false) {
-                        self.diagnostics.push(no_healthcheck(&name, wanted, dependency.span));
+                if let Some(check) = checks.get(wanted) {
+                    if dependency.condition == Condition::Healthy {
+                        self.diagnostics.extend(no_healthcheck(&name, wanted, *check, dependency.span));
                     }
                     return true;
                 }
@@ -161,11 +158,40 @@ fn cycle(ring: &[(&str, Span)]) -> Diagnostic {
     diagnostic.hint("remove one of these dependencies")
 }
 
-fn no_healthcheck(name: &str, wanted: &str, span: Span) -> Diagnostic {
-    let message = format!("`{name}` waits for `{wanted}` to be healthy, and the file gives it no health check");
-    Diagnostic::note(&codes::NO_HEALTHCHECK, message)
-        .at(span, "waits here")
-        .hint(format!("unless the image of `{wanted}` has one, add `healthcheck:` to `{wanted}`"))
+/// What the file says of a service's health check.
+#[derive(Clone, Copy)]
+enum Check {
+    Given,
+    /// The image may have one.
+    Unsaid,
+    Disabled(Span),
+}
+
+impl Check {
+    fn of(service: &Service) -> Self {
+        match &service.healthcheck {
+            Some(check) if check.is_disabled() => Self::Disabled(check.span),
+            Some(check) if !check.test.is_empty() => Self::Given,
+            _ => Self::Unsaid,
+        }
+    }
+}
+
+fn no_healthcheck(name: &str, wanted: &str, check: Check, span: Span) -> Option<Diagnostic> {
+    let hint = format!("add a `healthcheck:` to `{wanted}`, or wait for `service_started`");
+    match check {
+        Check::Given => None,
+        Check::Unsaid => {
+            let message = format!("`{name}` waits for `{wanted}` to be healthy, and the file gives it no health check");
+            let hint = format!("unless the image of `{wanted}` has one, {hint}");
+            Some(Diagnostic::note(&codes::NO_HEALTHCHECK, message).at(span, "waits here").hint(hint))
+        }
+        Check::Disabled(disabled) => {
+            let message = format!("`{name}` waits for `{wanted}` to be healthy, which it can never be");
+            let diagnostic = Diagnostic::error(&codes::NO_HEALTHCHECK, message).at(span, "waits here");
+            Some(diagnostic.at(disabled, "the check is switched off").hint(hint))
+        }
+    }
 }
 
 fn did_you_mean<'a>(word: &str, names: impl Iterator<Item = &'a str>, otherwise: &str) -> String {
@@ -232,6 +258,23 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
                     .at(option.span, "can't be understood")
                     .hint("it is `no-new-privileges:true`, `seccomp=unconfined` or `apparmor=PROFILE`"),
             ),
+        }
+    }
+    for (option, value) in service.logging.iter().flat_map(|logging| &logging.options) {
+        let (valid, hint) = match option.as_str() {
+            "max-size" => (units::size_bytes(&value.value).is_some_and(|size| size > 0), "it is a size, as `10m`"),
+            "max-file" => (value.value.parse::<u32>().is_ok_and(|files| files > 0), "it is a number from 1"),
+            _ => {
+                let message = format!("`{name}`: the log option `{option}` is not implemented yet");
+                diagnostics.push(not_yet(value.span, message));
+                continue;
+            }
+        };
+        if !valid {
+            let message = format!("`{name}` has the log option `{option}`, which can't be `{}`", value.value);
+            diagnostics.push(
+                Diagnostic::error(&codes::INVALID_VALUE, message).at(value.span, "can't be understood").hint(hint),
+            );
         }
     }
     if let Some(driver) = service.logging.as_ref().and_then(|logging| logging.driver.as_ref())
