@@ -4,10 +4,35 @@
 //! hold: that is `carrack-plan`'s.
 
 pub mod apply;
+mod boot;
+pub mod bootstrap;
 pub mod codes;
+mod container;
 pub mod docker;
+pub mod doctor;
+mod engine;
+mod events;
 pub mod fault;
+mod image;
+pub mod interrupt;
 pub mod journal;
+mod leaks;
+mod network;
+mod signal;
+mod stack;
+mod volume;
 
 #[cfg(test)]
 mod tests;
+
+pub use bootstrap::BootstrapRequest;
+pub use carrack_store::Roots;
+pub use container::{
+    AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,
+    RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
+};
+pub use engine::Engine;
+pub use image::ImageView;
+pub use leaks::Leak;
+pub use network::NetworkView;
+pub use stack::{Applied, ServiceStatus, StackStatus, UpOptions, docker_holds};
