@@ -3,7 +3,10 @@
 //!
 //! This crate never reads a file, the environment or a clock: texts are handed in, and what else is needed is asked for.
 
+mod build;
 pub mod codes;
+mod connection;
+mod deploy;
 pub mod dotenv;
 mod interpolate;
 mod load;

@@ -6,8 +6,7 @@ use carrack_diag::{Diagnostic, Spanned};
 
 use crate::node::{Entry, Node, Value};
 use crate::project::{
-    Build, Condition, Dependency, DependencyKind, Device, Grant, Healthcheck, Limits, Logging, NamespaceTarget,
-    NetworkAttachment, Restart, Service, UpdateConfig,
+    Condition, Dependency, DependencyKind, Device, Grant, Healthcheck, Logging, NamespaceTarget, Restart, Service,
 };
 use crate::read::{Reading, extensions, mode};
 use crate::{codes, dotenv, schema, units, words};
@@ -98,7 +97,7 @@ impl Reading<'_> {
         Some(service)
     }
 
-    fn exclusive(&mut self, node: &Node, path: &str, first: &str, second: &str) {
+    pub(crate) fn exclusive(&mut self, node: &Node, path: &str, first: &str, second: &str) {
         if let (Some(one), Some(other)) = (node.get(first), node.get(second))
             && !one.is_null()
             && !other.is_null()
@@ -360,255 +359,6 @@ impl Reading<'_> {
         })
     }
 
-    fn replicas(&mut self, node: &Node, path: &str, deployed: Option<Spanned<u32>>) -> Option<Spanned<u32>> {
-        let scale = self.parsed_of(node, path, "scale", "it is a whole number");
-        match (scale, deployed) {
-            (Some(scale), Some(replicas)) if scale.value != replicas.value => {
-                self.differ(path, ("scale", &scale), ("deploy.replicas", &replicas));
-                Some(scale)
-            }
-            (scale, replicas) => scale.or(replicas),
-        }
-    }
-
-    fn differ<T>(&mut self, path: &str, first: (&str, &Spanned<T>), second: (&str, &Spanned<T>)) {
-        let message = format!("`{path}` gives different values for `{}` and `{}`", first.0, second.0);
-        self.report(
-            Diagnostic::error(&codes::CONFLICTING_KEYS, message)
-                .at(first.1.span, first.0)
-                .at(second.1.span, second.0)
-                .hint("keep one of them"),
-        );
-    }
-
-    fn deploy(&mut self, service: &Node, path: &str) -> Deploy {
-        let mut deploy = Deploy::default();
-        let Some(node) = service.get("deploy") else { return deploy };
-        let path = format!("{path}.deploy");
-        if !self.mapping(node, &path, schema::DEPLOY) {
-            return deploy;
-        }
-        deploy.replicas = self.parsed_of(node, &path, "replicas", "it is a whole number");
-        let modes = |text: &str| matches!(text, "vip" | "dnsrr").then(|| text.to_owned());
-        deploy.endpoint_mode = self.converted_of(node, &path, "endpoint_mode", "it is `vip` or `dnsrr`", modes);
-        let known = |text: &str| {
-            matches!(text, "replicated" | "global" | "replicated-job" | "global-job").then(|| text.to_owned())
-        };
-        if let Some(mode) = self.converted_of(node, &path, "mode", "it is `replicated` or `global`", known)
-            && mode.value == "global"
-        {
-            // One container a host, and there is one host.
-            deploy.replicas = Some(Spanned::new(1, mode.span));
-        }
-        if let Some(resources) = node.get("resources") {
-            let path = format!("{path}.resources");
-            if self.mapping(resources, &path, schema::RESOURCES) {
-                deploy.limits = self.limits(resources, &path, "limits", schema::LIMITS);
-                deploy.reservations = self.limits(resources, &path, "reservations", schema::RESERVATIONS);
-            }
-        }
-        deploy.restart = node.get("restart_policy").and_then(|policy| {
-            let path = format!("{path}.restart_policy");
-            self.mapping(policy, &path, schema::RESTART_POLICY).then_some(())?;
-            let attempts = self.parsed_of(policy, &path, "max_attempts", "it is a whole number");
-            let attempts = attempts.map(|attempts| attempts.value).filter(|attempts| *attempts > 0);
-            let hint = "it is `none`, `on-failure` or `any`";
-            let restart = self.converted_of(policy, &path, "condition", hint, |text| match text {
-                "none" => Some(Restart::No),
-                "on-failure" => Some(Restart::OnFailure(attempts)),
-                "any" => Some(Restart::Always),
-                _ => None,
-            });
-            Some(restart.unwrap_or(Spanned::new(Restart::Always, policy.span)))
-        });
-        deploy.update = node.get("update_config").and_then(|update| {
-            let path = format!("{path}.update_config");
-            self.mapping(update, &path, schema::UPDATE_CONFIG).then_some(())?;
-            let order = |text: &str| match text {
-                "start-first" => Some(true),
-                "stop-first" => Some(false),
-                _ => None,
-            };
-            Some(UpdateConfig {
-                span: update.span,
-                parallelism: self
-                    .parsed_of(update, &path, "parallelism", "it is a whole number")
-                    .map_or(1, |parallelism| parallelism.value),
-                start_first: self
-                    .converted_of(update, &path, "order", "it is `stop-first` or `start-first`", order)
-                    .is_some_and(|order| order.value),
-            })
-        });
-        if let Some(rollback) = node.get("rollback_config") {
-            self.mapping(rollback, &format!("{path}.rollback_config"), schema::UPDATE_CONFIG);
-        }
-        deploy
-    }
-
-    fn limits(&mut self, resources: &Node, path: &str, key: &str, keys: &[schema::Key]) -> Limits {
-        let Some(node) = resources.get(key) else { return Limits::default() };
-        let path = format!("{path}.{key}");
-        if !self.mapping(node, &path, keys) {
-            return Limits::default();
-        }
-        Limits {
-            nano_cpus: self.converted_of(node, &path, "cpus", CPUS, units::nano_cpus),
-            memory_bytes: self.size_of(node, &path, "memory"),
-            pids: self.parsed_of(node, &path, "pids", PIDS),
-        }
-    }
-
-    /// `cpus`, `mem_limit`, `mem_reservation`, `pids_limit`: the same limits as under `deploy`.
-    fn plain_limits(&mut self, node: &Node, path: &str, service: &mut Service) {
-        // 0 is "no limit" in these, as in the engine's flags.
-        let cpus = self.converted_of(node, path, "cpus", CPUS, units::nano_cpus).filter(|cpus| cpus.value > 0);
-        let memory = self.size_of(node, path, "mem_limit").filter(|size| size.value > 0);
-        let reservation = self.size_of(node, path, "mem_reservation").filter(|size| size.value > 0);
-        let pids = self.parsed_of(node, path, "pids_limit", PIDS).filter(|pids: &Spanned<i64>| pids.value != 0);
-        let limits = &mut service.limits;
-        self.same(path, ("cpus", cpus), ("deploy.resources.limits.cpus", &mut limits.nano_cpus));
-        self.same(path, ("mem_limit", memory), ("deploy.resources.limits.memory", &mut limits.memory_bytes));
-        self.same(path, ("pids_limit", pids), ("deploy.resources.limits.pids", &mut limits.pids));
-        let reserved = ("deploy.resources.reservations.memory", &mut service.reservations.memory_bytes);
-        self.same(path, ("mem_reservation", reservation), reserved);
-    }
-
-    fn same<T: PartialEq>(
-        &mut self,
-        path: &str,
-        plain: (&str, Option<Spanned<T>>),
-        deployed: (&str, &mut Option<Spanned<T>>),
-    ) {
-        let Some(value) = plain.1 else { return };
-        if let Some(other) = deployed.1.as_ref().filter(|other| other.value != value.value) {
-            self.differ(path, (plain.0, &value), (deployed.0, other));
-        }
-        *deployed.1 = Some(value);
-    }
-
-    fn namespace(&mut self, node: &Node, path: &str, key: &str) -> Option<Spanned<NamespaceTarget>> {
-        let hint = match key {
-            "network_mode" => "it is `bridge`, `host`, `none`, `service:NAME` or `container:NAME`",
-            "uts" => "it is `host`",
-            "cgroup" => "it is `host` or `private`",
-            _ => "it is `host`, `service:NAME` or `container:NAME`",
-        };
-        let network = key == "network_mode";
-        let joins = matches!(key, "network_mode" | "pid" | "ipc");
-        self.converted_of(node, path, key, hint, |text| match text {
-            "host" => Some(NamespaceTarget::Host),
-            "private" | "shareable" if !network => Some(NamespaceTarget::Private),
-            "bridge" | "default" if network => Some(NamespaceTarget::Private),
-            "none" if network => Some(NamespaceTarget::None),
-            other if joins => {
-                let (kind, name) = other.split_once(':')?;
-                match kind {
-                    "service" if !name.is_empty() => Some(NamespaceTarget::Service(name.into())),
-                    "container" if !name.is_empty() => Some(NamespaceTarget::Container(name.into())),
-                    _ => None,
-                }
-            }
-            _ => None,
-        })
-    }
-
-    fn attachments(&mut self, node: &Node, path: &str) -> BTreeMap<String, NetworkAttachment> {
-        let Some(value) = node.get("networks") else { return BTreeMap::new() };
-        let path = format!("{path}.networks");
-        let mut attachments = BTreeMap::new();
-        match &value.value {
-            Value::Null => {}
-            Value::Scalar(_) => self.wrong_type(value, &path, "a list or a mapping"),
-            Value::Sequence(items) => {
-                for name in items.iter().filter_map(|item| self.text(item, &path)).collect::<Vec<_>>() {
-                    attachments.insert(name.value, NetworkAttachment::at(name.span));
-                }
-            }
-            Value::Mapping(entries) => {
-                for entry in entries {
-                    let path = format!("{path}.{}", entry.key.value);
-                    if self.mapping(&entry.value, &path, schema::ATTACHMENT) {
-                        let attachment = self.attachment(entry, &path);
-                        attachments.insert(entry.key.value.clone(), attachment);
-                    }
-                }
-            }
-        }
-        attachments
-    }
-
-    fn attachment(&mut self, entry: &Entry, path: &str) -> NetworkAttachment {
-        let node = &entry.value;
-        let whole = "it is a whole number";
-        NetworkAttachment {
-            aliases: self.list_of(node, path, "aliases", false),
-            ipv4: self.parsed_of(node, path, "ipv4_address", "it is an address, as `172.20.0.10`"),
-            ipv6: self.parsed_of(node, path, "ipv6_address", "it is an address, as `2001:db8::10`"),
-            mac: self.filled_of(node, path, "mac_address"),
-            gateway_priority: self.parsed_of(node, path, "gw_priority", whole).map_or(0, |priority| priority.value),
-            priority: self.parsed_of(node, path, "priority", whole).map_or(0, |priority| priority.value),
-            ..NetworkAttachment::at(entry.key.span)
-        }
-    }
-
-    fn links(&mut self, node: &Node, path: &str) -> Vec<Spanned<(String, String)>> {
-        let links = self.list_of(node, path, "links", false);
-        let split = |link: String| match link.split_once(':') {
-            Some((service, alias)) => (service.to_owned(), alias.to_owned()),
-            None => (link.clone(), link),
-        };
-        links.into_iter().map(|link| link.map(split)).collect()
-    }
-
-    /// `HOST=ADDRESS`, `HOST:ADDRESS`, or a mapping of hosts to one or several addresses.
-    pub(crate) fn extra_hosts(&mut self, node: &Node, path: &str) -> Vec<Spanned<(String, String)>> {
-        let Some(value) = node.get("extra_hosts") else { return Vec::new() };
-        let path = format!("{path}.extra_hosts");
-        let mut written = Vec::new();
-        match &value.value {
-            Value::Null => {}
-            Value::Scalar(_) => self.wrong_type(value, &path, "a list or a mapping"),
-            Value::Sequence(items) => {
-                for item in items.iter().filter_map(|item| self.text(item, &path)).collect::<Vec<_>>() {
-                    match item.value.split_once('=').or_else(|| item.value.split_once(':')) {
-                        Some((host, address)) => written.push((host.to_owned(), address.to_owned(), item.span)),
-                        None => self.invalid(item.span, &path, &item.value, "it is written `HOST=ADDRESS`"),
-                    }
-                }
-            }
-            Value::Mapping(entries) => {
-                for entry in entries {
-                    let single = std::slice::from_ref(&entry.value);
-                    let addresses = if entry.value.items().is_empty() { single } else { entry.value.items() };
-                    for address in addresses.iter().filter_map(|address| self.text(address, &path)).collect::<Vec<_>>()
-                    {
-                        written.push((entry.key.value.clone(), address.value, address.span));
-                    }
-                }
-            }
-        }
-        let mut hosts = Vec::new();
-        for (host, address, span) in written {
-            let address = address.trim().trim_start_matches('[').trim_end_matches(']').to_owned();
-            if address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err() {
-                self.invalid(span, &path, &address, "it is an IP address or `host-gateway`");
-            }
-            hosts.push(Spanned::new((host.trim().to_owned(), address), span));
-        }
-        hosts
-    }
-
-    fn name_servers(&mut self, node: &Node, path: &str) -> Vec<Spanned<std::net::IpAddr>> {
-        let mut servers = Vec::new();
-        for server in self.list_of(node, path, "dns", true) {
-            match server.value.parse() {
-                Ok(address) => servers.push(Spanned::new(address, server.span)),
-                Err(_) => self.invalid(server.span, &format!("{path}.dns"), &server.value, "it is an IP address"),
-            }
-        }
-        servers
-    }
-
     /// Secrets or configs; relative targets lie in `folder`.
     pub(crate) fn grants(&mut self, node: &Node, path: &str, key: &str, folder: &str) -> Vec<Grant> {
         let path_of_list = format!("{path}.{key}");
@@ -740,65 +490,6 @@ impl Reading<'_> {
             options: self.options_of(node, path, "options"),
         })
     }
-
-    fn build(&mut self, node: &Node, path: &str) -> Option<Build> {
-        let directory = self.bases.get(&node.span.file).map_or(self.directory, String::as_str).to_owned();
-        let context = if let Some(text) = node.as_text() {
-            Spanned::new(text.to_owned(), node.span)
-        } else {
-            if node.is_null() || !self.mapping(node, path, schema::BUILD) {
-                return None;
-            }
-            self.filled_of(node, path, "context").unwrap_or(Spanned::new(directory, node.span))
-        };
-        let remote = is_remote(&context.value);
-        let context =
-            if remote { context } else { Spanned::new(self.absolute(&context.value, context.span), context.span) };
-        self.exclusive(node, path, "dockerfile", "dockerfile_inline");
-        let labels = self.pairs_of(node, path, "labels");
-        let mut contexts = self.pairs_of(node, path, "additional_contexts");
-        for context in contexts.values_mut() {
-            let local = |text: &String| !is_remote(text) && !text.starts_with("service:");
-            let place =
-                context.value.take().map(|text| if local(&text) { self.absolute(&text, context.span) } else { text });
-            context.value = place;
-        }
-        let text = |pairs: BTreeMap<String, Spanned<Option<String>>>| {
-            pairs.into_iter().map(|(name, value)| (name, value.map(Option::unwrap_or_default))).collect()
-        };
-        let mut secrets = self.grants(node, path, "secrets", "/");
-        // A build's secret has an id where a container's has a path.
-        secrets.iter_mut().for_each(|secret| secret.target = secret.target.trim_start_matches('/').to_owned());
-        Some(Build {
-            span: node.span,
-            context,
-            dockerfile: self.filled_of(node, path, "dockerfile"),
-            dockerfile_inline: self.text_of(node, path, "dockerfile_inline"),
-            target: self.filled_of(node, path, "target"),
-            args: self.build_args(node, path),
-            labels: text(labels),
-            tags: self.list_of(node, path, "tags", false),
-            network: self.filled_of(node, path, "network"),
-            secrets,
-            additional_contexts: text(contexts),
-            extra_hosts: self.extra_hosts(node, path),
-            shm_size_bytes: self.size_of(node, path, "shm_size").map(|size| size.value),
-            no_cache: self.boolean_of(node, path, "no_cache").unwrap_or(false),
-            pull: self.boolean_of(node, path, "pull").unwrap_or(false),
-            platforms: self.list_of(node, path, "platforms", false),
-        })
-    }
-
-    /// An argument without value takes the environment's.
-    fn build_args(&mut self, node: &Node, path: &str) -> BTreeMap<String, Spanned<Option<String>>> {
-        let mut args = self.pairs_of(node, path, "args");
-        for (name, value) in &mut args {
-            if value.value.is_none() {
-                value.value = self.env.get(name).cloned();
-            }
-        }
-        args
-    }
 }
 
 /// An entry of `env_file`.
@@ -809,19 +500,6 @@ pub(crate) struct EnvFile {
     raw: bool,
 }
 
-#[derive(Default)]
-struct Deploy {
-    replicas: Option<Spanned<u32>>,
-    endpoint_mode: Option<Spanned<String>>,
-    limits: Limits,
-    reservations: Limits,
-    restart: Option<Spanned<Restart>>,
-    update: Option<UpdateConfig>,
-}
-
-const CPUS: &str = "it is a number of processors, as `0.5`";
-const PIDS: &str = "it is a whole number; -1 is unlimited";
-
 fn condition(text: &str) -> Option<Condition> {
     match text {
         "service_started" => Some(Condition::Started),
@@ -831,21 +509,8 @@ fn condition(text: &str) -> Option<Condition> {
     }
 }
 
-/// Whether a build context is a repository's URL rather than a folder.
-fn is_remote(context: &str) -> bool {
-    ["https://", "http://", "git://", "ssh://", "git@", "github.com/", "docker-image://"]
-        .iter()
-        .any(|scheme| context.starts_with(scheme))
-}
-
 impl Dependency {
     fn started(span: carrack_diag::Span, kind: DependencyKind) -> Self {
         Self { span, condition: Condition::Started, required: true, restart: false, kind }
-    }
-}
-
-impl NetworkAttachment {
-    pub(crate) fn at(span: carrack_diag::Span) -> Self {
-        Self { span, aliases: Vec::new(), ipv4: None, ipv6: None, mac: None, gateway_priority: 0, priority: 0 }
     }
 }
