@@ -3,6 +3,7 @@
 
 mod addresses;
 mod dns;
+mod docker;
 mod firewalls;
 mod leaks;
 mod life;

@@ -79,7 +79,7 @@ fn firewall_of_nft_and_firewalld_are_named_too() {
         for (table, policy) in
             [("inet mine", "drop; }"), ("inet firewalld", "accept; reject with icmpx admin-prohibited; }")]
         {
-            let script = format!("table {table} {{ chain through {forward} {policy} }}");
+            let script = format!("table {table} {{ chain through {forward} {policy}; }}");
             if output("nft", &[&script]).is_none() {
                 return;
             }
