@@ -92,7 +92,7 @@ impl Child {
 }
 
 /// Why a container's program does not run. The process is dead and reaped by then.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InitFailure {
     /// Index into the plan's steps; none is before the first or unknown.
     pub step: Option<usize>,

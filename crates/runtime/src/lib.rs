@@ -5,7 +5,13 @@
 
 pub mod cgroup;
 pub mod codes;
+pub mod exec;
+pub mod host;
+pub mod event;
 pub mod init;
+pub mod shim;
+pub mod state;
+mod time;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +25,9 @@ use std::ffi::OsStr;
 pub fn dispatch() {
     match std::env::args_os().next().as_deref().and_then(OsStr::to_str) {
         Some(init::ARGV0) => init::main(),
+        Some(shim::ARGV0) => shim::main(),
+        Some(shim::EVENT_ARGV0) => shim::event_main(),
+        Some(shim::PROBE_ARGV0) => shim::probe_main(),
         _ => {}
     }
 }

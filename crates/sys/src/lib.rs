@@ -15,6 +15,8 @@ pub mod mount;
 pub mod netlink;
 /// The packet filter, without the `nft` program.
 pub mod nftables;
+/// Ends of processes that are not ours.
+pub mod pidfd;
 /// Births, deaths and images of processes.
 pub mod process;
 /// System call filters.

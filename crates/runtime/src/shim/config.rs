@@ -24,6 +24,8 @@ pub struct ShimConfig {
     pub events: PathBuf,
     /// Where the output goes.
     pub log: LogConfig,
+    /// The container's control groups, which exist; none puts it nowhere.
+    pub cgroup: Option<CgroupName>,
     /// Whether the plan has a terminal.
     pub tty: bool,
     /// Whether standard input is a pipe from the clients; /dev/null otherwise.
@@ -38,6 +40,15 @@ pub struct ShimConfig {
     pub dns: Option<DnsConfig>,
     /// Ports to bind on the host.
     pub ports: Vec<PublishedPort>,
+}
+
+/// Where a container's control groups are in every hierarchy, as [`crate::cgroup::Cgroup::open`] takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupName {
+    /// `carrack-TAG`.
+    pub parent: String,
+    /// The container's.
+    pub id: String,
 }
 
 /// Where output goes.
@@ -162,7 +173,9 @@ impl StartError {
     /// As something to read. The engine may know more, for example who holds the port.
     pub fn diagnostic(&self) -> Diagnostic {
         match self {
-            Self::Init(failure) => Diagnostic::error(&codes::START, "starting the container").cause(failure.to_string()),
+            Self::Init(failure) => {
+                Diagnostic::error(&codes::START, "starting the container").cause(failure.to_string())
+            }
             Self::Port { host, protocol, .. } => {
                 Diagnostic::error(&codes::PORT, format!("binding port {host}/{protocol} of the host"))
                     .cause(self.to_string())

@@ -109,7 +109,13 @@ mod tests {
     }
 
     fn check() -> Check {
-        Check { interval_ns: 10 * SECOND, start_period_ns: 20 * SECOND, start_interval_ns: 2 * SECOND, retries: 2, ..Check::default() }
+        Check {
+            interval_ns: 10 * SECOND,
+            start_period_ns: 20 * SECOND,
+            start_interval_ns: 2 * SECOND,
+            retries: 2,
+            ..Check::default()
+        }
     }
 
     #[test]

@@ -101,9 +101,7 @@ impl<'a> Order<'a> {
                 Self::Resize { columns: u16::from_le_bytes([*a, *b]), rows: u16::from_le_bytes([*c, *d]) }
             }
             (0x05, []) => Self::Restart,
-            (0x06, bytes) => {
-                Self::RestartIn { delay_ms: u64::from_le_bytes(bytes.try_into().map_err(|_| Malformed)?) }
-            }
+            (0x06, bytes) => Self::RestartIn { delay_ms: u64::from_le_bytes(bytes.try_into().map_err(|_| Malformed)?) },
             (0x07, []) => Self::StopIntended,
             (0x08, []) => Self::Shutdown,
             (0x09, bytes) => Self::Signal(number(bytes)?),

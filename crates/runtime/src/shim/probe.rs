@@ -1,0 +1,227 @@
+//! One run of the health check, in a process of its own: entering a container may block, and the shim must not.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use carrack_specgen::InitPlan;
+use carrack_sys::process::{self, Process};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+
+use super::CgroupName;
+use super::start::{descriptor, null, seal, unseal};
+use crate::cgroup::{Cgroup, Hierarchies};
+use crate::init::{self, SpawnRequest, own_binary};
+
+/// Argument zero of a process that is to run a probe.
+pub(crate) const ARGV0: &str = "carrack-probe";
+
+/// What is kept of a probe's output, in bytes; Docker's bound.
+const OUTPUT_MAX: usize = 4096;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Handover<Plan, Group> {
+    plan: Plan,
+    timeout_ns: u64,
+    cgroup: Group,
+    open_files_limit: (u64, u64),
+}
+
+/// What a probe has found.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    /// −1 where it was not run or took too long.
+    pub(super) exit_code: i32,
+    pub(super) output: String,
+}
+
+/// A probe that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    process: Process,
+    /// Readable when there is an outcome.
+    pub(super) channel: OwnedFd,
+    pub(super) began_ns: u64,
+    pub(super) began_wall_ns: u64,
+}
+
+/// What to run where.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) plan: &'a InitPlan,
+    pub(super) timeout_ns: u64,
+    pub(super) container: BorrowedFd<'a>,
+    pub(super) cgroup: Option<&'a CgroupName>,
+    /// What the container's processes inherit.
+    pub(super) open_files_limit: (u64, u64),
+}
+
+/// Starts one.
+pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) -> Result<Running, Errno> {
+    let memory = seal(&Handover {
+        plan: request.plan,
+        timeout_ns: request.timeout_ns,
+        cgroup: request.cgroup,
+        open_files_limit: request.open_files_limit,
+    })?;
+    let (channel, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let null = null()?;
+    let process = process::spawn(&process::Spawn {
+        program: own_binary()?,
+        argv0: c"carrack-probe",
+        namespaces: 0,
+        cgroup: None,
+        descriptors: &[
+            null.as_fd(),
+            null.as_fd(),
+            rustix::stdio::stderr(),
+            memory.as_fd(),
+            theirs.as_fd(),
+            request.container,
+        ],
+        failure: theirs.as_fd(),
+    })?;
+    Ok(Running { process, channel, began_ns, began_wall_ns })
+}
+
+impl Running {
+    /// The outcome, once the channel is readable. The process is reaped.
+    pub(super) fn finish(self) -> Outcome {
+        let mut bytes = [0; 4 * OUTPUT_MAX];
+        let received = rustix::net::recv(&self.channel, &mut bytes, RecvFlags::DONTWAIT);
+        let length = received.map_or(0, |(length, _)| length);
+        let outcome = match bytes.get(..length).unwrap_or_default() {
+            [] => failed("the probe's process died".into()),
+            [a, b, c, d] => failed(format!(
+                "the probe's process: {}",
+                Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, *c, *d]))
+            )),
+            bytes => postcard::from_bytes(bytes).unwrap_or_else(|_| failed("the probe's process made no sense".into())),
+        };
+        self.kill();
+        outcome
+    }
+
+    /// Ends it without waiting for an outcome; the program inside ends with its container.
+    pub(super) fn kill(self) {
+        let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, Signal::KILL);
+        let _ = rustix::process::waitid(WaitId::PidFd(self.process.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+}
+
+fn failed(output: String) -> Outcome {
+    Outcome { exit_code: -1, output }
+}
+
+/// The new process's part.
+pub(crate) fn main() -> ! {
+    if let Ok(channel) = process::take_inherited(descriptor::CONTROL) {
+        let outcome = run().unwrap_or_else(failed);
+        if let Ok(bytes) = postcard::to_stdvec(&outcome) {
+            let _ = rustix::net::send(&channel, &bytes, SendFlags::NOSIGNAL);
+        }
+    }
+    process::exit_immediately(0);
+}
+
+fn run() -> Result<Outcome, String> {
+    let at = |attempt: &'static str| move |errno: Errno| format!("{attempt}: {errno}");
+    let memory = process::take_inherited(descriptor::MEMORY).map_err(at("find the plan"))?;
+    let handover: Handover<InitPlan, Option<CgroupName>> = unseal(&memory).map_err(at("read the plan"))?;
+    let container = process::take_inherited(descriptor::FURTHER).map_err(at("find the container"))?;
+    let cgroup = handover.cgroup.as_ref().map(open_cgroup).transpose().map_err(|diagnostic| diagnostic.to_string())?;
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(at("make a pipe"))?;
+    let null = null().map_err(at("open /dev/null"))?;
+    let (soft, hard) = handover.open_files_limit;
+    process::set_rlimit(super::server::RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
+
+    let child = init::spawn(&SpawnRequest {
+        plan: &handover.plan,
+        stdio: [null.as_fd(), write.as_fd(), write.as_fd()],
+        network_namespace: None,
+        container: Some(container.as_fd()),
+        cgroup: cgroup.as_ref(),
+    })
+    .map_err(|failure| failure.to_string())?;
+    drop(write);
+    Ok(follow(&child, &read, handover.timeout_ns))
+}
+
+/// The container's control groups by name.
+pub(super) fn open_cgroup(name: &CgroupName) -> carrack_diag::Result<Cgroup> {
+    Cgroup::open(&Hierarchies::detect()?, &name.parent, &name.id)
+}
+
+/// Collects output until the program ends; what it left behind may keep the pipe.
+fn follow(child: &init::Child, output: &OwnedFd, timeout_ns: u64) -> Outcome {
+    let deadline = Instant::now().checked_add(Duration::from_nanos(timeout_ns));
+    let mut kept = Vec::new();
+    let mut truncated = false;
+    let mut open = true;
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+        let mut polled = [PollFd::new(&child.pidfd, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
+        let polled = if open { &mut polled[..] } else { &mut polled[..1] };
+        let ready = match rustix::event::poll(polled, timeout.as_ref()) {
+            Err(Errno::INTR) => continue,
+            ready => ready.unwrap_or(0),
+        };
+        let has = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
+        // Output that never ends must not keep the time from running out.
+        if has(1) && left.is_none_or(|left| !left.is_zero()) {
+            open = collect(output, &mut kept, &mut truncated);
+            continue;
+        }
+        let mut text = String::from_utf8_lossy(&kept).into_owned();
+        if truncated {
+            text.push_str("...");
+        }
+        if ready > 0 {
+            return Outcome { exit_code: child.wait().unwrap_or(-1), output: text };
+        }
+        let _ = child.signal(Signal::KILL.as_raw());
+        let _ = child.wait();
+        let separator = if text.is_empty() { "" } else { ": " };
+        let limit = go_duration(timeout_ns);
+        return failed(format!("Health check exceeded timeout ({limit}){separator}{text}"));
+    }
+}
+
+/// Reads once; says whether there may be more.
+fn collect(output: &OwnedFd, kept: &mut Vec<u8>, truncated: &mut bool) -> bool {
+    let mut buffer = [0; OUTPUT_MAX];
+    let Ok(length @ 1..) = rustix::io::read(output, &mut buffer) else { return false };
+    let room = OUTPUT_MAX - kept.len();
+    *truncated |= length > room;
+    kept.extend(buffer.iter().take(length.min(room)));
+    true
+}
+
+/// `1m30s`, `1.5s`, `200ms`: a duration as Docker's messages have it.
+fn go_duration(ns: u64) -> String {
+    if ns < 1_000_000_000 {
+        return format!("{}ms", ns as f64 / 1e6);
+    }
+    let seconds = (ns % 60_000_000_000) as f64 / 1e9;
+    match (ns / 3_600_000_000_000, ns / 60_000_000_000 % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn durations_read_as_in_go() {
+        let texts = [30, 90, 3600].map(|seconds| super::go_duration(seconds * 1_000_000_000));
+        assert_eq!(texts, ["30s", "1m30s", "1h0m0s"]);
+        assert_eq!([super::go_duration(1_500_000_000), super::go_duration(200_000_000)], ["1.5s", "200ms"]);
+    }
+}

@@ -1,0 +1,466 @@
+//! The shim itself: one loop over everything that can happen to its container.
+
+mod orders;
+mod program;
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use carrack_specgen::InitPlan;
+use carrack_sys::process::{self, Fork, Process, SingleThreaded};
+use carrack_sys::signal::SignalFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::clients::Clients;
+use super::event_process::{self, Kind};
+use super::forward::Forwarder;
+use super::health::Monitor;
+use super::log::Log;
+use super::poll::{Interest, Poll, Token, Watch};
+use super::probe;
+use super::protocol::{PAYLOAD_MAX, SOCKET};
+use super::resolver::Resolver;
+use super::start::{Handover, Report, descriptor, report, unseal};
+use super::stdio::Streams;
+use super::{ShimConfig, StartError};
+use crate::state::{State, Status, boot_id, start_ticks_of};
+use crate::time::now_ns;
+use program::Program;
+
+/// Argument zero of a process that is to be a shim.
+pub(crate) const ARGV0: &str = "carrack-shim";
+pub(super) const ARGV0_C: &std::ffi::CStr = c"carrack-shim";
+
+/// Number of the limit on open files (setrlimit(2)).
+pub(super) const RLIMIT_NOFILE: u32 = 7;
+/// How many files a shim opens at most: two for each forwarded connection, and a few pipes.
+const OPEN_FILES_MAX: u64 = 1 << 16;
+/// How long an event's process may run before the shim no longer waits for it.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long an ending shim waits for clients to take the rest.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Becomes a shim.
+pub(crate) fn main() -> ! {
+    let status = match birth() {
+        Ok(()) => 0,
+        Err(errno) => {
+            complain(&format!("shim: {errno}"));
+            1
+        }
+    };
+    process::exit_immediately(status);
+}
+
+/// To the shim's own log.
+fn complain(text: &str) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
+}
+
+fn birth() -> Result<(), Errno> {
+    let proof = SingleThreaded::check().ok_or(Errno::BUSY)?;
+    let memory = process::take_inherited(descriptor::MEMORY)?;
+    let control = process::take_inherited(descriptor::CONTROL)?;
+    let handover: Handover<ShimConfig, InitPlan> = unseal(&memory)?;
+    drop(memory);
+    let mut further = descriptor::FURTHER..;
+    let mut next = || process::take_inherited(further.next().unwrap_or(-1));
+    let network = if handover.network { Some(next()?) } else { None };
+    for _ in 0..handover.cgroups {
+        rustix::io::write(next()?, b"0")?;
+    }
+    // The starter reaps the first process at once; nobody has to reap this one.
+    if let Fork::Parent(_) = process::fork(&proof, false)? {
+        process::exit_immediately(0);
+    }
+    rustix::process::setsid()?;
+    rustix::process::chdir("/")?;
+    // Docker's containers are born with it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+
+    let outcome = Shim::new(handover, network, proof);
+    match outcome {
+        Ok(mut shim) => {
+            let pid = rustix::process::getpid().as_raw_pid();
+            let ports = shim.state.ports.clone();
+            report(&control, &Report::Prepared { shim_pid: pid, dns: shim.state.dns, ports })?;
+            shim.poll.watch_input(&control, Token::Control)?;
+            shim.control = Some(control);
+            let result = shim.run();
+            shim.clean_up();
+            result
+        }
+        Err(error) => report(&control, &Report::Failed(error)),
+    }
+}
+
+struct Shim {
+    config: ShimConfig,
+    plan: InitPlan,
+    network: Option<OwnedFd>,
+    poll: Poll,
+    signals: SignalFd,
+    socket: OwnedFd,
+    socket_watch: Watch,
+    /// Until the first start has gone well or not.
+    control: Option<OwnedFd>,
+    /// What the container's processes inherit.
+    open_files_limit: (u64, u64),
+    state: State,
+    log: Log,
+    streams: Streams,
+    clients: Clients,
+    program: Option<Program>,
+    monitor: Option<Monitor>,
+    next_probe: Option<Instant>,
+    probe: Option<probe::Running>,
+    resolver: Option<Resolver>,
+    forwarder: Forwarder,
+    events: VecDeque<Kind>,
+    event: Option<(Process, Instant)>,
+    restart_at: Option<Instant>,
+    /// Whether it stays without anything to wait for.
+    keep: bool,
+    ending: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+impl Shim {
+    fn new(
+        handover: Handover<ShimConfig, InitPlan>,
+        network: Option<OwnedFd>,
+        proof: SingleThreaded,
+    ) -> Result<Self, StartError> {
+        let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
+        let Handover { config, plan, adopted, .. } = handover;
+        let signals = SignalFd::new(&IGNORED).map_err(at("block signals"))?;
+        let poll = Poll::new().map_err(at("make the event loop"))?;
+        poll.watch_input(&signals, Token::Signals).map_err(at("watch signals"))?;
+        let open_files_limit = process::rlimit(RLIMIT_NOFILE).map_err(at("read the limit of open files"))?;
+
+        let former = match adopted {
+            Some(adopted) => Some(
+                serde_json::from_str::<State>(&adopted.state)
+                    .map_err(|error| StartError::shim("read the state", error))?,
+            ),
+            None => None,
+        };
+        let network = match (&former, network) {
+            (Some(former), None) => program::network_of(former),
+            (_, network) => network,
+        };
+        let resolver = match (&config.dns, &network) {
+            (Some(dns), Some(network)) => {
+                Some(Resolver::open(dns, former.as_ref().and_then(|state| state.dns), network, &proof, &poll)?)
+            }
+            _ => None,
+        };
+        let former_ports = former.as_ref().map_or(&[][..], |state| &state.ports);
+        let forwarder = Forwarder::open(&config.ports, former_ports, network.as_ref(), proof, &poll)?;
+        let streams = Streams::open(&config.folder, config.tty, config.open_stdin).map_err(at("make the streams"))?;
+        let socket = listen(&config).map_err(at("listen on shim.sock"))?;
+        let pid = rustix::process::getpid().as_raw_pid();
+        let mut shim = Self {
+            state: State {
+                boot_id: boot_id(),
+                shim_pid: pid,
+                shim_start_ticks: start_ticks_of(pid).unwrap_or(0),
+                dns: resolver.as_ref().map(Resolver::ports),
+                ports: forwarder.bound(),
+                ..former.clone().unwrap_or_default()
+            },
+            log: Log::new(&config.log),
+            config,
+            plan,
+            network,
+            poll,
+            signals,
+            socket,
+            socket_watch: Watch::new(Token::Socket),
+            control: None,
+            open_files_limit,
+            streams,
+            clients: Clients::default(),
+            program: None,
+            monitor: None,
+            next_probe: None,
+            probe: None,
+            resolver,
+            forwarder,
+            events: VecDeque::new(),
+            event: None,
+            restart_at: None,
+            keep: false,
+            ending: None,
+            buffer: vec![0; PAYLOAD_MAX],
+        };
+        if let Some(former) = former {
+            shim.adopt(&former)?;
+        }
+        shim.allow_many_files();
+        Ok(shim)
+    }
+
+    /// The program's own limit stays what it was: this one is for connections.
+    fn allow_many_files(&self) {
+        let (soft, hard) = self.open_files_limit;
+        let _ = process::set_rlimit(RLIMIT_NOFILE, soft.max(OPEN_FILES_MAX).min(hard), hard);
+    }
+
+    fn run(&mut self) -> Result<(), Errno> {
+        let mut ready = Vec::with_capacity(64);
+        while !self.is_done() {
+            self.settle()?;
+            let timeout = self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            self.poll.wait(timeout, &mut ready)?;
+            for (token, interest) in ready.drain(..) {
+                self.handle(token, interest)?;
+            }
+            self.tick(Instant::now())?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, token: Token, interest: Interest) -> Result<(), Errno> {
+        match token {
+            // There is nothing to do about any of them while the container runs, and without it the shim ends anyway.
+            Token::Signals => while self.signals.read()?.is_some() {},
+            Token::Control => self.hear_starter()?,
+            Token::Child => self.program_ended()?,
+            Token::Stdout => self.pump(super::stdio::Stream::Stdout),
+            Token::Stderr => self.pump(super::stdio::Stream::Stderr),
+            Token::Stdin => self.streams.write_stdin(),
+            Token::Socket => self.clients.accept(&self.socket)?,
+            Token::Client(number) => self.hear_client(number, interest)?,
+            Token::Event => self.event_ended(),
+            Token::Probe => self.probe_ended()?,
+            Token::DnsUdp | Token::DnsTcp | Token::DnsClient(_) | Token::Upstream(_) => {
+                if let Some(resolver) = &mut self.resolver {
+                    resolver.handle(token, interest, &self.poll);
+                }
+            }
+            Token::TcpListener(_)
+            | Token::TcpOutside(_)
+            | Token::TcpInside(_)
+            | Token::UdpListener(_)
+            | Token::UdpSession(_) => self.forwarder.handle(token, interest, &self.poll),
+        }
+        Ok(())
+    }
+
+    fn pump(&mut self, stream: super::stdio::Stream) {
+        let data = self.streams.read(stream, &mut self.buffer, &mut self.log, now_ns());
+        if !data.is_empty() {
+            self.clients.broadcast(stream, data);
+        }
+    }
+
+    /// The starter gives its order, or is gone without one.
+    fn hear_starter(&mut self) -> Result<(), Errno> {
+        let Some(control) = self.control.take() else { return Ok(()) };
+        let mut order = [0; 2];
+        match rustix::net::recv(&control, &mut order, RecvFlags::DONTWAIT) {
+            Ok((2, _)) => {}
+            Err(Errno::AGAIN) => {
+                self.control = Some(control);
+                return Ok(());
+            }
+            _ if self.program.is_some() => return Ok(()),
+            _ => {
+                self.ending = Some(Instant::now());
+                return Ok(());
+            }
+        }
+        let started = match &self.program {
+            Some(program) => Ok(program.pid()),
+            None => self.start_program(),
+        };
+        match started {
+            Ok(pid) => report(&control, &Report::Started { pid }),
+            Err(error) => {
+                self.ending = Some(Instant::now());
+                report(&control, &Report::Failed(error))
+            }
+        }
+        // A starter that was killed meanwhile has started a container all the same.
+        .or(Ok(()))
+    }
+
+    /// Watches what can be used now.
+    fn settle(&mut self) -> Result<(), Errno> {
+        let now = Instant::now();
+        let takes_stdin = self.streams.takes_stdin();
+        if self.clients.settle(&self.poll, now, takes_stdin)? && self.config.stdin_once {
+            self.streams.end_stdin();
+        }
+        self.streams.watch(&self.poll, self.clients.take_output())?;
+        let wanted = if self.clients.have_room() { Interest::IN } else { Interest::empty() };
+        self.poll.set(&self.socket, &mut self.socket_watch, wanted)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let event = self.event.as_ref().map(|(_, since)| *since + EVENT_TIMEOUT);
+        let farewell = self.ending.map(|since| since + FAREWELL);
+        [
+            event,
+            farewell,
+            self.restart_at,
+            self.next_probe,
+            self.clients.deadline(),
+            self.resolver.as_ref().and_then(Resolver::deadline),
+            self.forwarder.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<(), Errno> {
+        if self.restart_at.is_some_and(|at| at <= now) {
+            self.restart_at = None;
+            self.tell(Kind::RestartDue);
+        }
+        if self.next_probe.is_some_and(|at| at <= now) {
+            self.next_probe = None;
+            self.start_probe()?;
+        }
+        if self.event.as_ref().is_some_and(|(_, since)| *since + EVENT_TIMEOUT <= now) {
+            complain("shim: the event command takes too long; it is left to itself");
+            self.event = None;
+            self.next_event();
+        }
+        if let Some(resolver) = &mut self.resolver {
+            resolver.tick(now, &self.poll);
+        }
+        self.forwarder.tick(now, &self.poll);
+        Ok(())
+    }
+
+    /// Has the engine told as soon as it is not being told something else.
+    fn tell(&mut self, kind: Kind) {
+        if !self.events.contains(&kind) {
+            self.events.push_back(kind);
+        }
+        self.next_event();
+    }
+
+    fn next_event(&mut self) {
+        let Some(command) = &self.config.event_command else {
+            self.events.clear();
+            return;
+        };
+        if self.event.is_some() {
+            return;
+        }
+        let Some(kind) = self.events.pop_front() else { return };
+        let born = event_process::spawn(command, kind).and_then(|process| {
+            self.poll.watch_input(&process.pidfd, Token::Event)?;
+            Ok(process)
+        });
+        match born {
+            Ok(process) => self.event = Some((process, Instant::now())),
+            Err(errno) => complain(&format!("shim: starting the event command: {errno}")),
+        }
+    }
+
+    fn event_ended(&mut self) {
+        if let Some((process, _)) = self.event.take() {
+            let _ = rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+        self.next_event();
+    }
+
+    /// Whether there is nothing left to wait for.
+    fn is_done(&self) -> bool {
+        if self.program.is_some() {
+            return false;
+        }
+        let served = self.clients.are_served();
+        if let Some(since) = self.ending {
+            return served || since.elapsed() > FAREWELL;
+        }
+        let awaited = self.control.is_some() || self.event.is_some() || !self.events.is_empty();
+        let idle = !awaited && self.restart_at.is_none() && !self.keep;
+        idle && served && self.state.status != Status::Created
+    }
+
+    /// Takes away what would promise a shim. The state stays: it says how the container ended.
+    fn clean_up(&mut self) {
+        for name in [SOCKET, "stdout", "stderr"] {
+            let _ = std::fs::remove_file(self.config.folder.join(name));
+        }
+        if self.state.status != Status::Created || !self.state.error.is_empty() {
+            self.state.shim_pid = 0;
+            self.state.shim_start_ticks = 0;
+            self.state.dns = None;
+            self.state.ports.clear();
+            self.write_state();
+        }
+    }
+
+    fn write_state(&self) {
+        if let Err(error) = self.state.write(&self.config.folder) {
+            complain(&format!("shim: writing the state: {error}"));
+        }
+    }
+
+    fn append_event(&self, action: String, extra: Option<(&str, String)>) {
+        let mut attributes = self.config.attributes.clone();
+        attributes.extend(extra.map(|(key, value)| (key.to_owned(), value)));
+        let event = crate::event::Event {
+            time: String::new(),
+            kind: "container".into(),
+            action,
+            id: self.config.id.clone(),
+            attributes,
+        };
+        if let Err(error) = crate::event::append(&self.config.events, &event) {
+            complain(&format!("shim: appending an event: {error}"));
+        }
+    }
+}
+
+/// Signals that a shim neither obeys nor lets its programs inherit.
+const IGNORED: [i32; 6] = [
+    Signal::HUP.as_raw(),
+    Signal::INT.as_raw(),
+    Signal::QUIT.as_raw(),
+    Signal::TERM.as_raw(),
+    Signal::PIPE.as_raw(),
+    Signal::CHILD.as_raw(),
+];
+
+/// Time since boot in nanoseconds, which processes' start times are measured in too.
+fn since_boot_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// A dead shim's socket is in the way. The name is short from inside of the folder, whatever the folder's is.
+fn listen(config: &ShimConfig) -> Result<OwnedFd, Errno> {
+    let path = config.folder.join(SOCKET);
+    let _ = std::fs::remove_file(&path);
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    let folder = rustix::fs::open(
+        &config.folder,
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    let address = super::client::socket_address(&folder)?;
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = rustix::net::bind(&socket, &address);
+    rustix::process::umask(before);
+    bound?;
+    rustix::net::listen(&socket, 64)?;
+    let _: &SocketAddrUnix = &address;
+    Ok(socket)
+}

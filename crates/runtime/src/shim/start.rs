@@ -1,0 +1,239 @@
+//! The engine's side of a shim's birth.
+
+use std::fs::OpenOptions;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use carrack_specgen::InitPlan;
+use carrack_sys::process;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType};
+use rustix::process::{WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+
+use super::{BoundPort, DnsPorts, ShimConfig, StartError};
+use crate::cgroup::Cgroup;
+use crate::init::own_binary;
+use crate::state::State;
+
+/// How long a shim may take for one step; its init plan has a bound of its own below this.
+const STEP_TIMEOUT: Duration = Duration::from_secs(90);
+/// What the shim logs about itself, in the container's folder on the run root.
+const OWN_LOG: &str = "shim.log";
+
+/// What a shim is made of.
+#[derive(Debug)]
+pub struct ShimRequest<'a> {
+    /// What it has to know.
+    pub config: &'a ShimConfig,
+    /// What the container's process does until its program runs; kept for restarts.
+    pub plan: &'a InitPlan,
+    /// The container's network namespace, which the shim keeps alive; none where the plan makes or needs none.
+    pub network_namespace: Option<BorrowedFd<'a>>,
+    /// Control groups of the shim itself, never the container's; none leaves it in the caller's.
+    pub cgroup: Option<&'a Cgroup>,
+}
+
+/// A shim that has bound what it needs and waits for the order to start the program. Dropped, it ends.
+#[derive(Debug)]
+pub struct Prepared {
+    control: OwnedFd,
+    shim_pid: i32,
+    dns: Option<DnsPorts>,
+    ports: Vec<BoundPort>,
+}
+
+/// A running container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// Of the shim.
+    pub shim_pid: i32,
+    /// Of the container's first process.
+    pub pid: i32,
+}
+
+/// What the shim finds in its sealed memory file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Handover<Config, Plan> {
+    pub(super) config: Config,
+    pub(super) plan: Plan,
+    /// Whether a network namespace follows the control socket.
+    pub(super) network: bool,
+    /// How many `cgroup.procs` files follow, for the shim to write itself into.
+    pub(super) cgroups: u8,
+    /// The container that runs already.
+    pub(super) adopted: Option<Adopted>,
+}
+
+/// What a new shim gets to know of its dead predecessor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Adopted {
+    /// JSON, as postcard does not carry fields that are left out.
+    pub(super) state: String,
+}
+
+/// What the shim reports on the control socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    Prepared { shim_pid: i32, dns: Option<DnsPorts>, ports: Vec<BoundPort> },
+    Started { pid: i32 },
+    Failed(StartError),
+}
+
+/// Descriptors that every role of ours is born with, after standard input, output and error.
+pub(super) mod descriptor {
+    pub(crate) const MEMORY: i32 = 3;
+    pub(crate) const CONTROL: i32 = 4;
+    pub(crate) const FURTHER: i32 = 5;
+}
+
+/// Makes the shim of a container that does not run, with everything bound and nothing started.
+pub fn prepare(request: &ShimRequest<'_>) -> Result<Prepared, StartError> {
+    born(request, None)
+}
+
+/// Makes a new shim for a container whose shim was killed; `state` is what that one wrote last.
+///
+/// The container goes on whatever comes of it. With a terminal it can't: the terminal died with the shim.
+pub fn adopt(request: &ShimRequest<'_>, state: &State) -> Result<Started, StartError> {
+    let state = serde_json::to_string(state).map_err(|error| StartError::shim("encode the state", error))?;
+    born(request, Some(Adopted { state }))?.go()
+}
+
+impl Prepared {
+    /// Where the shim answers DNS inside the container's network namespace.
+    pub fn dns(&self) -> Option<DnsPorts> {
+        self.dns
+    }
+
+    /// What it has bound on the host.
+    pub fn ports(&self) -> &[BoundPort] {
+        &self.ports
+    }
+
+    /// Of the shim.
+    pub fn shim_pid(&self) -> i32 {
+        self.shim_pid
+    }
+
+    /// Starts the program and returns when it runs, or can't; then the shim is gone too.
+    pub fn go(self) -> Result<Started, StartError> {
+        rustix::net::send(&self.control, b"go", SendFlags::NOSIGNAL)
+            .map_err(|errno| StartError::shim("order the start", errno))?;
+        match receive(&self.control)? {
+            Report::Started { pid } => Ok(Started { shim_pid: self.shim_pid, pid }),
+            Report::Failed(error) => Err(error),
+            Report::Prepared { .. } => Err(StartError::shim("await the start", Errno::BADMSG)),
+        }
+    }
+}
+
+fn born(request: &ShimRequest<'_>, adopted: Option<Adopted>) -> Result<Prepared, StartError> {
+    let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
+    let cgroups = request.cgroup.map_or(0, |cgroup| cgroup.joined_by_writing().count() as u8);
+    let network = request.network_namespace.is_some();
+    let memory = seal(&Handover { config: request.config, plan: request.plan, network, cgroups, adopted })
+        .map_err(at("seal the configuration"))?;
+    let binary = own_binary().map_err(at("open our own binary"))?;
+    let (control, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(at("make the control socket"))?;
+    let null = null().map_err(at("open /dev/null"))?;
+    let path = request.config.folder.join(OWN_LOG);
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+    let log = log.map_err(|error| StartError::shim(format!("open {}", path.display()), error))?;
+
+    let mut descriptors = vec![null.as_fd(), null.as_fd(), log.as_fd(), memory.as_fd(), theirs.as_fd()];
+    descriptors.extend(request.network_namespace);
+    descriptors.extend(request.cgroup.into_iter().flat_map(|cgroup| cgroup.joined_by_writing()));
+    let first = process::spawn(&process::Spawn {
+        program: binary,
+        argv0: super::server::ARGV0_C,
+        namespaces: 0,
+        cgroup: request.cgroup.and_then(|cgroup| cgroup.born_into()),
+        descriptors: &descriptors,
+        failure: theirs.as_fd(),
+    })
+    .map_err(at("clone the shim"))?;
+    drop(theirs);
+    let report = receive(&control);
+    // The first process only makes the second and ends.
+    let _ = rustix::process::waitid(WaitId::PidFd(first.pidfd.as_fd()), WaitIdOptions::EXITED);
+    match report? {
+        Report::Prepared { shim_pid, dns, ports } => Ok(Prepared { control, shim_pid, dns, ports }),
+        Report::Failed(error) => Err(error),
+        Report::Started { .. } => Err(StartError::shim("await the shim", Errno::BADMSG)),
+    }
+}
+
+/// Memory that nobody can change any more, with a value in postcard.
+pub(super) fn seal(value: &impl Serialize) -> Result<OwnedFd, Errno> {
+    let bytes = postcard::to_stdvec(value).map_err(|_| Errno::INVAL)?;
+    let memory = rustix::fs::memfd_create("carrack-shim", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let written = rustix::io::write(&memory, rest)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(memory)
+}
+
+/// What [`seal`] has sealed.
+pub(super) fn unseal<T: serde::de::DeserializeOwned>(memory: &OwnedFd) -> Result<T, Errno> {
+    let size = rustix::fs::fstat(memory)?.st_size as usize;
+    let mut bytes = vec![0; size];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(memory, rest, filled as u64)? {
+            0 => return Err(Errno::BADMSG),
+            read => filled += read,
+        }
+    }
+    postcard::from_bytes(&bytes).map_err(|_| Errno::BADMSG)
+}
+
+/// /dev/null for reading and writing.
+pub(super) fn null() -> Result<OwnedFd, Errno> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())
+}
+
+/// One report as one message.
+pub(super) fn report(control: &OwnedFd, report: &Report) -> Result<(), Errno> {
+    let bytes = postcard::to_stdvec(report).map_err(|_| Errno::INVAL)?;
+    let nothing = &mut SendAncillaryBuffer::default();
+    rustix::net::sendmsg(control, &[IoSlice::new(&bytes)], nothing, SendFlags::NOSIGNAL).map(drop)
+}
+
+fn receive(control: &OwnedFd) -> Result<Report, StartError> {
+    let deadline = Instant::now() + STEP_TIMEOUT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match rustix::event::poll(&mut [PollFd::new(control, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Err(StartError::shim("await the shim", Errno::TIMEDOUT)),
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(StartError::shim("await the shim", errno)),
+        }
+    }
+    let mut bytes = vec![0; 128 << 10];
+    let length = match rustix::net::recv(control, &mut bytes, RecvFlags::empty()) {
+        Ok((length, _)) => length,
+        Err(Errno::CONNRESET) => 0,
+        Err(errno) => return Err(StartError::shim("hear from the shim", errno)),
+    };
+    match bytes.get(..length).unwrap_or_default() {
+        [] => Err(StartError::Shim { attempt: "await the shim, which died".into(), errno: 0 }),
+        [a, b, c, d] => {
+            let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
+            Err(StartError::Shim { attempt: "execute our own binary".into(), errno })
+        }
+        bytes => postcard::from_bytes(bytes).map_err(|_| StartError::shim("understand the shim", Errno::BADMSG)),
+    }
+}
