@@ -176,15 +176,6 @@ pub static COMPRESSION: Code = Code {
     fix: "Decompress it, or repack it with gzip.",
 };
 
-/// A volume that something needs or that is not empty.
-pub static VOLUME_IN_USE: Code = Code {
-    id: "store/volume-in-use",
-    title: "the volume is in use",
-    cause: "A container refers to the volume.",
-    check: "`carrack ps -a --filter volume=NAME`.",
-    fix: "Remove the container first.",
-};
-
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &COMPRESSION,
@@ -206,5 +197,4 @@ pub static ALL: &[&Code] = &[
     &NO_PERMISSION,
     &READ_ONLY,
     &UNKNOWN_VERSION,
-    &VOLUME_IN_USE,
 ];

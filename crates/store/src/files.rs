@@ -42,6 +42,16 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|dir| dir.sync_all()).context("sync the folder", path)
 }
 
+/// A new folder is on disk only with the folders above it.
+pub(crate) fn sync_parents(path: &Path, levels: usize) -> Result<()> {
+    path.ancestors().take(levels).try_for_each(sync_dir)
+}
+
+/// One call for a whole tree.
+pub(crate) fn sync_tree(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| rustix::fs::syncfs(dir).map_err(Into::into)).context("write back", path)
+}
+
 /// 16 random hexadecimal digits.
 pub(crate) fn random_name() -> Result<String> {
     let mut bytes = [0_u8; 8];

@@ -5,30 +5,41 @@
 //! This crate never starts a process, opens a connection or mounts a file system: it only reads and writes files below
 //! its two roots.
 
+mod archive;
 pub mod codes;
 mod content;
+mod events;
 mod fault;
 mod files;
 mod garbage;
 mod image;
 mod layer;
 mod lease;
+mod ledger;
 mod lock;
 mod record;
 mod root;
 mod snapshot;
 mod tar;
+mod vault;
+mod volume;
 
+pub use archive::Import;
 pub use content::Ingest;
+pub use events::{EventReader, Start};
 pub use files::{Durability, check_name};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage};
 pub use layer::{View, copy_tree, extract, write_tree};
 pub use lease::{Keep, KeepKind, Lease};
+pub use ledger::{Entry, Ledger};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
 pub use snapshot::{Layer, Scratch, Snapshot, Snapshotter, Upper, chain_of, decompress};
+
+pub use vault::VersionId;
+pub use volume::Volume;
 
 pub(crate) use root::read_only;
 

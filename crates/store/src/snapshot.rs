@@ -188,7 +188,7 @@ impl Snapshotter for Store {
         lease.add(&[chain])?;
         let layer = Layer { diff_id, chain, blob: Descriptor::new(media_type::LAYER, diff_id, size_bytes) };
         if self.snapshot(&chain)?.is_some() {
-            sync_tree(&self.ingest_dir())?;
+            files::sync_tree(&self.ingest_dir())?;
             self.publish(sealed, lease, Durability::Synced)?;
             files::remove_tree(upper)?;
             return Ok(layer);
@@ -307,7 +307,7 @@ impl Store {
     fn commit(&self, held: &Held, snapshot: &Snapshot, before: impl FnOnce() -> Result<()>) -> Result<()> {
         let record = held.path.join(RECORD);
         fs::write(&record, to_json(&record, snapshot)?).context("write", &record)?;
-        sync_tree(&held.path)?;
+        files::sync_tree(&held.path)?;
         before()?;
         let path = self.snapshot_dir(&snapshot.chain);
         match fs::rename(&held.path, &path) {
@@ -326,11 +326,6 @@ impl Store {
     fn snapshot_dir(&self, chain: &Digest) -> PathBuf {
         self.snapshots_dir().join(chain.hex())
     }
-}
-
-/// One call for a whole tree; it tells of errors since the descriptor was opened.
-fn sync_tree(path: &Path) -> Result<()> {
-    File::open(path).and_then(|dir| rustix::fs::syncfs(dir).map_err(Into::into)).context("write back", path)
 }
 
 /// The root's time changes with every entry and is no part of a layer.

@@ -1,0 +1,153 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use carrack_diag::{Diagnostic, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Context as _;
+use crate::files::{self, Durability, Held};
+use crate::lock::{DEFAULT_WAIT, Lock};
+use crate::{Layout, Records, Store, View, codes};
+
+/// A named folder that outlives containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Unique on a root.
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    /// Free text by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Whether it was made for one container without being named.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
+}
+
+const DATA: &str = "_data";
+
+impl Store {
+    /// Makes a volume, or gives the one of that name, as Docker does. Without a name it is anonymous and gets 64
+    /// hexadecimal digits. Synced.
+    ///
+    /// # Errors
+    /// `store/invalid-name`; where it can't be made.
+    pub fn create_volume(&self, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<Volume> {
+        self.mutable()?;
+        let anonymous = name.is_none();
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => anonymous_name()?,
+        };
+        files::check_name("volume", &name)?;
+        let _guard = self.lock(Lock::Volume(name.clone()), DEFAULT_WAIT)?;
+        if let Some(volume) = self.volume_records().get(&name)? {
+            return Ok(volume);
+        }
+        let data = self.volume_data(&name)?;
+        files::make_dir(&data)?;
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).context("set the mode of", &data)?;
+        let volume = Volume { name, created: jiff::Timestamp::now().to_string(), labels, anonymous };
+        // The record comes last: a folder without one is no volume.
+        self.volume_records().put(&volume.name, &volume, Durability::Synced)?;
+        files::sync_dir(&self.roots().data.join("volumes"))?;
+        Ok(volume)
+    }
+
+    /// The volume of a name; none where there is none.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn volume(&self, name: &str) -> Result<Option<Volume>> {
+        self.volume_records().get(name)
+    }
+
+    /// All volumes by name.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn volumes(&self) -> Result<BTreeMap<String, Volume>> {
+        self.volume_records().list()
+    }
+
+    /// The folder that is mounted.
+    ///
+    /// # Errors
+    /// `store/invalid-name`.
+    pub fn volume_data(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.volume_dir(name)?.join(DATA))
+    }
+
+    /// What a volume takes on disk, in bytes.
+    ///
+    /// # Errors
+    /// `store/invalid-name`.
+    pub fn volume_size_bytes(&self, name: &str) -> Result<u64> {
+        Ok(files::disk_usage(&self.volume_data(name)?))
+    }
+
+    /// Gives an empty volume what an image holds at `path`: content, owners, modes, extended attributes, and those of the
+    /// folder itself. One that is not empty stays as it is. Whether anything was copied.
+    ///
+    /// # Errors
+    /// `store/not-found` for the volume; where copying fails: the volume then is as empty as before.
+    pub fn populate_volume(&self, name: &str, image: &View, path: &Path) -> Result<bool> {
+        let _guard = self.lock(Lock::Volume(name.to_owned()), DEFAULT_WAIT)?;
+        let data = self.volume_data(name)?;
+        if self.volume(name)?.is_none() {
+            return Err(no_volume(name));
+        }
+        if !files::names(&data)?.is_empty() || !image.is_dir(path)? {
+            return Ok(false);
+        }
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let fresh = held.path.join(DATA);
+        files::make_dir(&fresh)?;
+        image.copy_dir(path, &fresh)?;
+        files::sync_tree(&fresh)?;
+        // Onto an empty folder, which rename(2) allows.
+        fs::rename(&fresh, &data).context("fill the volume", &data)?;
+        files::sync_dir(&self.volume_dir(name)?)?;
+        Ok(true)
+    }
+
+    /// Removes a volume and all that is in it; whether it was there. Whether something uses it is the caller's to know.
+    ///
+    /// # Errors
+    /// Where it can't be removed.
+    pub fn remove_volume(&self, name: &str) -> Result<bool> {
+        let _guard = self.lock(Lock::Volume(name.to_owned()), DEFAULT_WAIT)?;
+        let dir = self.volume_dir(name)?;
+        if !dir.is_dir() {
+            return Ok(false);
+        }
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        fs::rename(&dir, held.path.join("removed")).context("remove the volume", &dir)?;
+        files::sync_dir(&self.roots().data.join("volumes"))?;
+        files::remove_tree(&held.path)?;
+        Ok(true)
+    }
+
+    fn volume_dir(&self, name: &str) -> Result<PathBuf> {
+        files::check_name("volume", name)?;
+        Ok(self.roots().data.join("volumes").join(name))
+    }
+
+    fn volume_records(&self) -> Records<Volume> {
+        self.records("volumes", "volume", Layout::Folder("record.json"))
+    }
+}
+
+fn anonymous_name() -> Result<String> {
+    let mut bytes = [0; 32];
+    files::random(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn no_volume(name: &str) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NOT_FOUND, format!("there is no volume `{name}`"))
+        .hint("`carrack volume ls` lists what is there")
+        .boxed()
+}
