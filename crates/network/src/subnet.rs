@@ -101,6 +101,14 @@ impl std::fmt::Debug for Subnet {
     }
 }
 
+impl std::str::FromStr for Subnet {
+    type Err = Box<Diagnostic>;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
 impl From<Subnet> for String {
     fn from(subnet: Subnet) -> Self {
         subnet.to_string()

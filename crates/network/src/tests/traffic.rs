@@ -76,7 +76,10 @@ fn what_leaves_takes_the_hosts_address_and_an_internal_network_has_no_way_out() 
         assert_dropped(&b.namespace, outside.address, 443);
         // Nor when the container gives itself a route.
         let gateway = IpAddr::V4(b.endpoints[0].gateway);
-        let give = || Ok(Socket::route().unwrap().execute(&[route::add_default_route(gateway)]).unwrap());
+        let give = || {
+            Socket::route().unwrap().execute(&[route::add_default_route(gateway)]).unwrap();
+            Ok(())
+        };
         b.namespace.run(give).unwrap();
         assert_dropped(&b.namespace, outside.address, 443);
     });

@@ -1,0 +1,46 @@
+//! Times of connecting containers, in a network namespace of its own: `cargo run --example attach -- 50`.
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+
+use std::time::{Duration, Instant};
+
+use carrack_network::{Attachment, Namespace, Networks};
+use carrack_store::{Roots, Store};
+
+fn main() {
+    let rounds: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(50);
+    let host = Namespace::create().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let roots = Roots { data: folder.path().join("data"), run: folder.path().join("run") };
+    let networks = Networks::new(&Store::open(roots).unwrap());
+    let mut steps = vec![("namespace", Vec::new()), ("attach", Vec::new()), ("dns", Vec::new()), ("detach", Vec::new())];
+    host.run(|| {
+        let attachments = [Attachment { network: "bridge".into(), ..Attachment::default() }];
+        let start = Instant::now();
+        networks.attach("first", &Namespace::create()?, &attachments)?;
+        println!("first, with its network  {:>8.2?}", start.elapsed());
+        for round in 0..rounds {
+            let id = format!("c{round}");
+            let mut lap = Instant::now();
+            let mut step = |index: usize| {
+                let now = Instant::now();
+                let steps: &mut Vec<(&str, Vec<Duration>)> = &mut steps;
+                steps[index].1.push(now - lap);
+                lap = now;
+            };
+            let namespace = Namespace::create()?;
+            step(0);
+            networks.attach(&id, &namespace, &attachments)?;
+            step(1);
+            namespace.redirect_dns(40000, 40001)?;
+            step(2);
+            networks.detach(&id)?;
+            step(3);
+        }
+        Ok(())
+    })
+    .unwrap();
+    for (name, times) in &mut steps {
+        times.sort();
+        println!("{name:<12} median {:>8.2?}   p90 {:>8.2?}", times[times.len() / 2], times[times.len() * 9 / 10]);
+    }
+}
