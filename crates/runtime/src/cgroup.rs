@@ -142,7 +142,8 @@ impl Cgroup {
     pub fn processes(&self) -> Result<Vec<i32>> {
         let mut numbers = Vec::new();
         for folder in self.folders() {
-            collect_processes(&folder, &mut numbers).map_err(|error| failed("list the processes of", &folder, &error))?;
+            collect_processes(&folder, &mut numbers)
+                .map_err(|error| failed("list the processes of", &folder, &error))?;
         }
         numbers.sort_unstable();
         numbers.dedup();

@@ -1,6 +1,10 @@
-//! Containers on the real kernel. Each needs root and prints why it is skipped without.
+//! Containers on the real kernel. Each test needs root and says why it is skipped without.
 
+mod attacks;
+mod exec;
+mod faults;
 mod fixture;
+mod limits;
 mod start;
 
 // The tests' own binary is what init executes.

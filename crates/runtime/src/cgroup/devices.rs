@@ -74,7 +74,8 @@ fn compile(rules: &[DeviceRule]) -> Vec<Instruction> {
     ];
     for rule in rules.iter().rev() {
         let mut tests = Vec::new();
-        let mut unless_equal = |register: u8, value: i32| tests.push(instruction(op::JUMP_UNLESS_EQUAL, register, 0, value));
+        let mut unless_equal =
+            |register: u8, value: i32| tests.push(instruction(op::JUMP_UNLESS_EQUAL, register, 0, value));
         match rule.kind.as_str() {
             "b" => unless_equal(op::KIND, 1),
             "c" => unless_equal(op::KIND, 2),

@@ -92,6 +92,11 @@ impl Hierarchies {
         if self.v1.is_empty() { Version::V2 } else { Version::V1 }
     }
 
+    /// The folders of a group of this name, `carrack-TAG`, whether they are there or not.
+    pub fn folders(&self, name: &str) -> Vec<PathBuf> {
+        self.unified().into_iter().chain(self.all_v1_mounts()).map(|mount| mount.join(name)).collect()
+    }
+
     pub(super) fn unified(&self) -> Option<&Path> {
         self.unified.as_deref()
     }
@@ -114,7 +119,8 @@ impl Hierarchies {
 }
 
 fn is_controller(option: &str) -> bool {
-    const OTHER: &[&str] = &["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "none"];
+    const OTHER: &[&str] =
+        &["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "none"];
     !OTHER.contains(&option) && !option.starts_with("release_agent=")
 }
 
@@ -130,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_hybrid_host() {
-        let found = Hierarchies::parse(HYBRID, "3:cpu,cpuacct:/\n2:memory:/user/1\n1:name=systemd:/init.scope\n0::/x\n");
+        let found =
+            Hierarchies::parse(HYBRID, "3:cpu,cpuacct:/\n2:memory:/user/1\n1:name=systemd:/init.scope\n0::/x\n");
         assert_eq!(found.version(), Version::V1);
         assert_eq!(found.unified(), Some("/sys/fs/cgroup/unified".as_ref()));
         assert_eq!(found.v1_mount("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct".as_ref()));
@@ -142,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_v2_host() {
-        let found = Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", "0::/user.slice\n");
+        let found =
+            Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", "0::/user.slice\n");
         assert_eq!((found.version(), found.unified()), (Version::V2, Some("/sys/fs/cgroup".as_ref())));
     }
 }

@@ -181,4 +181,3 @@ fn or_max(value: i64) -> String {
 fn pids_limit(limit: i64) -> String {
     if limit <= 0 { "max".into() } else { limit.to_string() }
 }
-

@@ -67,13 +67,17 @@ impl Cgroup {
     }
 
     fn stats_v1(&self) -> Stats {
-        let inactive = self.v1("memory", "memory.stat").and_then(|text| field(&text, "total_inactive_file")).unwrap_or(0);
+        let inactive =
+            self.v1("memory", "memory.stat").and_then(|text| field(&text, "total_inactive_file")).unwrap_or(0);
         let number = |controller, file| self.v1(controller, file).and_then(|text| limit(&text));
         Stats {
             memory_bytes: number("memory", "memory.usage_in_bytes").map(|used| used.saturating_sub(inactive)),
             memory_peak_bytes: number("memory", "memory.max_usage_in_bytes"),
             cpu_us: number("cpuacct", "cpuacct.usage").map(|time_ns| time_ns / 1_000).or_else(|| self.unified_cpu()),
-            throttled_us: self.v1("cpu", "cpu.stat").and_then(|text| field(&text, "throttled_time")).map(|ns| ns / 1_000),
+            throttled_us: self
+                .v1("cpu", "cpu.stat")
+                .and_then(|text| field(&text, "throttled_time"))
+                .map(|ns| ns / 1_000),
             pids: number("pids", "pids.current"),
             oom_kills: self.v1("memory", "memory.oom_control").and_then(|text| field(&text, "oom_kill")),
         }

@@ -14,7 +14,9 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use super::channel::{self, Message};
-use super::{CHANNEL_DESCRIPTOR, Handover, PLAN_DESCRIPTOR, execute, identity, inside, mounts, namespace_flag, terminal};
+use super::{
+    CHANNEL_DESCRIPTOR, Handover, PLAN_DESCRIPTOR, execute, identity, inside, mounts, namespace_flag, terminal,
+};
 
 /// What a step failed with.
 #[derive(Debug)]

@@ -40,7 +40,9 @@ pub(super) fn root(state: &mut State, source: &RootSource, mountpoint: &str) -> 
             set_propagation(&tree, Propagation::PrivateRecursive)?;
             tree
         }
-        RootSource::Overlay { lower, upper, work, volatile } => overlay(lower, upper.as_deref(), work.as_deref(), *volatile)?,
+        RootSource::Overlay { lower, upper, work, volatile } => {
+            overlay(lower, upper.as_deref(), work.as_deref(), *volatile)?
+        }
     };
     let target = open_host(mountpoint).map_err(|errno| Failure::new(errno, mountpoint))?;
     attach(&detached, &target)?;

@@ -3,52 +3,74 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use carrack_specgen::InitPlan;
-use carrack_specgen::init_plan::{
-    Execute, InitStep, MountAttributes, MountSource, MountStep, NamespaceKind, Propagation, RootSource,
-};
+use carrack_oci::Config;
+use carrack_oci::runtime::{Resources, Spec};
+use carrack_specgen::container::NetworkMode;
+use carrack_specgen::init_plan::{Execute, InitStep, MountAttributes, MountSource, MountStep, Propagation, RootSource};
+use carrack_specgen::{Container, HostFacts, InitPlan, Launch, Resolved, init_plan, launch, spec};
 use rustix::pipe::PipeFlags;
 
+use crate::cgroup::{Cgroup, Hierarchies};
+use crate::host;
 use crate::init::{Child, InitFailure, SpawnRequest, spawn};
 
 /// Whether containers can be made here; else says why not.
 pub(crate) fn can_run() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
+    let problem = if !rustix::process::geteuid().is_root() {
+        Some("needs root")
     } else if !Path::new("/bin/busybox").exists() {
-        eprintln!("skipped: needs /bin/busybox, statically linked");
+        Some("needs /bin/busybox, statically linked")
+    } else {
+        None
+    };
+    if let Some(problem) = problem {
+        eprintln!("skipped: {problem}");
     }
-    root && Path::new("/bin/busybox").exists()
+    problem.is_none()
 }
 
-/// A root file system of busybox, with what overlay needs beside it.
+/// A root file system of busybox, what overlay needs beside it, and control groups. Everything goes at the end.
 pub(crate) struct Bundle {
-    pub(crate) folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    id: String,
+    pub(crate) hierarchies: Hierarchies,
+    pub(crate) facts: HostFacts,
+    pub(crate) resolved: Resolved,
+    cgroup: Option<Cgroup>,
 }
 
 impl Bundle {
-    pub(crate) fn new() -> Self {
+    /// A bundle where containers can be made.
+    pub(crate) fn new() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !can_run() {
+            return None;
+        }
         let folder = tempfile::Builder::new().prefix("carrack-runtime-").tempdir().expect("a folder");
-        let lower = folder.path().join("lower");
-        for name in ["bin", "etc", "tmp", "proc", "sys", "dev", "root"] {
-            fs::create_dir_all(lower.join(name)).expect("a folder");
-        }
-        fs::copy("/bin/busybox", lower.join("bin/busybox")).expect("a copy");
-        for name in ["sh", "true", "cat", "id", "echo", "ls", "mknod", "dd", "sleep", "mount", "grep", "stat", "kill"] {
-            symlink("busybox", lower.join("bin").join(name)).expect("a link");
-        }
-        fs::write(lower.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/srv:/bin/sh\n").expect("written");
-        fs::write(lower.join("etc/group"), "root:x:0:\nweb:x:1000:\nlogs:x:4:web\n").expect("written");
+        make_root(&folder.path().join("lower"));
         for name in ["upper", "work", "merged"] {
             fs::create_dir(folder.path().join(name)).expect("a folder");
         }
-        Self { folder }
+        let id = format!("{:032x}{:032x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let hierarchies = Hierarchies::detect().expect("hierarchies");
+        let facts = host::facts(&hierarchies).expect("facts");
+        let rootfs = folder.path().join("merged").to_str().expect("a plain path").to_owned();
+        let cgroup = format!("{}/{id}", parent());
+        let resolved = Resolved { id: id.clone(), rootfs, cgroup, ..Resolved::default() };
+        Some(Self { folder, id, hierarchies, facts, resolved, cgroup: None })
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().expect("a plain path").to_owned()
+    }
+
+    /// Writes a file into the image.
+    pub(crate) fn add(&self, name: &str, content: &str) {
+        let path = self.folder.path().join("lower").join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, content).expect("written");
     }
 
     pub(crate) fn overlay(&self) -> RootSource {
@@ -56,9 +78,84 @@ impl Bundle {
             lower: vec![self.path("lower")],
             upper: Some(self.path("upper")),
             work: Some(self.path("work")),
-            volatile: true,
+            // A volatile upper folder can't be used twice, and some tests start a container again.
+            volatile: false,
         }
     }
+
+    pub(crate) fn spec(&self, container: &Container) -> Spec {
+        spec(container, &Config::default(), &self.facts, &self.resolved).expect("a spec")
+    }
+
+    pub(crate) fn launch(&self, container: &Container) -> Launch {
+        launch(container, &Config::default(), &self.resolved, self.overlay())
+    }
+
+    pub(crate) fn plan(&self, container: &Container) -> InitPlan {
+        init_plan(&self.spec(container), &self.launch(container), &self.facts).expect("a plan")
+    }
+
+    /// The control groups, made at the first call.
+    pub(crate) fn cgroup(&mut self, resources: &Resources) -> &Cgroup {
+        let made = || Cgroup::create(&self.hierarchies, &parent(), &self.id, resources).expect("control groups");
+        self.cgroup.get_or_insert_with(made)
+    }
+
+    /// Starts a container with its output in a pipe.
+    pub(crate) fn start(&mut self, container: &Container) -> Result<(Child, OwnedFd), InitFailure> {
+        let resources = self.spec(container).linux.resources.unwrap_or_default();
+        let plan = self.plan(container);
+        let cgroup = self.cgroup(&resources);
+        start(&plan, Some(cgroup))
+    }
+
+    /// Runs a container to its end.
+    pub(crate) fn run(&mut self, container: &Container) -> Result<Outcome, InitFailure> {
+        self.start(container).map(finish)
+    }
+
+    /// The output of a shell line in a container.
+    pub(crate) fn shell(&mut self, line: &str, container: Container) -> Outcome {
+        let command = Some(vec!["sh".into(), "-c".into(), line.into()]);
+        self.run(&Container { command, ..container }).expect("it runs")
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
+            let cleaned = cgroup.kill().and_then(|()| cgroup.remove());
+            assert!(cleaned.is_ok() || std::thread::panicking(), "{cleaned:?}");
+        }
+    }
+}
+
+/// Of this test run alone.
+fn parent() -> String {
+    format!("carrack-test-{}", std::process::id())
+}
+
+fn make_root(root: &Path) {
+    for name in ["bin", "etc", "tmp", "proc", "sys", "dev", "root"] {
+        fs::create_dir_all(root.join(name)).expect("a folder");
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox")).expect("a copy");
+    let applets = [
+        "sh", "true", "cat", "id", "echo", "ls", "mknod", "dd", "sleep", "mount", "grep", "stat", "kill", "hostname",
+        "readlink", "umount", "touch", "unshare", "tty", "env", "pwd", "ps", "test", "head", "wc", "stty", "chroot",
+    ];
+    for name in applets {
+        symlink("busybox", root.join("bin").join(name)).expect("a link");
+    }
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/srv:/bin/sh\n";
+    fs::write(root.join("etc/passwd"), passwd).expect("written");
+    fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1000:\nlogs:x:4:web\nextra:x:77:\n").expect("written");
+}
+
+/// A container without network that runs `words`.
+pub(crate) fn container(words: &[&str]) -> Container {
+    let command = Some(words.iter().map(|word| (*word).to_owned()).collect());
+    Container { command, network: NetworkMode::None, ..Container::default() }
 }
 
 /// What came of a container.
@@ -69,25 +166,24 @@ pub(crate) struct Outcome {
 }
 
 /// Starts a plan with its output in a pipe.
-pub(crate) fn start(plan: &InitPlan) -> Result<(Child, OwnedFd), InitFailure> {
+pub(crate) fn start(plan: &InitPlan, cgroup: Option<&Cgroup>) -> Result<(Child, OwnedFd), InitFailure> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
     let null = fs::File::open("/dev/null").expect("the null device");
-    let request = SpawnRequest {
-        plan,
-        stdio: [null.as_fd(), writer.as_fd(), writer.as_fd()],
-        network_namespace: None,
-        container: None,
-        cgroup: None,
-    };
-    spawn(&request).map(|child| (child, reader))
+    let stdio = [null.as_fd(), writer.as_fd(), writer.as_fd()];
+    spawn(&SpawnRequest { plan, stdio, network_namespace: None, container: None, cgroup }).map(|child| (child, reader))
+}
+
+/// Reads the output to its end and waits.
+pub(crate) fn finish((child, reader): (Child, OwnedFd)) -> Outcome {
+    let mut output = Vec::new();
+    fs::File::from(reader).read_to_end(&mut output).expect("output");
+    let output = String::from_utf8_lossy(&output).into_owned();
+    Outcome { status: child.wait().expect("a status"), output }
 }
 
 /// Runs a plan to its end.
 pub(crate) fn run(plan: &InitPlan) -> Result<Outcome, InitFailure> {
-    let (child, reader) = start(plan)?;
-    let mut output = String::new();
-    fs::File::from(reader).read_to_string(&mut output).expect("text");
-    Ok(Outcome { status: child.wait().expect("a status"), output })
+    start(plan, None).map(finish)
 }
 
 pub(crate) fn execute(words: &[&str]) -> InitStep {
@@ -98,31 +194,11 @@ pub(crate) fn execute(words: &[&str]) -> InitStep {
     })
 }
 
-pub(crate) fn file_system(kind: &str, target: &str) -> InitStep {
+pub(crate) fn bind(path: &str, target: &str, attributes: MountAttributes) -> InitStep {
     InitStep::Mount(MountStep {
         target: target.into(),
-        source: MountSource::FileSystem { kind: kind.into(), source: kind.into(), options: Vec::new() },
-        attributes: MountAttributes::default(),
+        source: MountSource::Bind { path: path.into(), recursive: true },
+        attributes,
         propagation: Propagation::default(),
     })
-}
-
-/// The smallest plan that is a container: `steps` stand between the root and the pivot.
-pub(crate) fn small_plan(bundle: &Bundle, steps: Vec<InitStep>, last: Vec<InitStep>) -> InitPlan {
-    let mut all = vec![
-        InitStep::IsolateMounts,
-        InitStep::Root { source: bundle.overlay(), mountpoint: bundle.path("merged") },
-        file_system("proc", "/proc"),
-    ];
-    all.extend(steps);
-    all.push(InitStep::Pivot);
-    all.extend(last);
-    let namespaces = vec![
-        NamespaceKind::Mount,
-        NamespaceKind::Pid,
-        NamespaceKind::Ipc,
-        NamespaceKind::Uts,
-        NamespaceKind::Network,
-    ];
-    InitPlan::new(namespaces, all)
 }

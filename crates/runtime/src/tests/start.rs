@@ -1,23 +1,159 @@
-use super::fixture::{Bundle, Outcome, can_run, execute, run, small_plan};
+use std::collections::BTreeMap;
 
-/// F1: a container is a Linux process started from the image.
+use carrack_specgen::Container;
+use carrack_specgen::container::{Mount, MountSource, Ulimit};
+
+use super::fixture::{Bundle, Outcome, container};
+
+/// F1: a container is a Linux process started from the image, with every namespace, filter and mask of the default.
 #[test]
 fn true_exits_with_zero() {
-    if !can_run() {
-        return;
-    }
-    let bundle = Bundle::new();
-    let outcome = run(&small_plan(&bundle, vec![], vec![execute(&["true"])]));
-    assert_eq!(outcome, Ok(Outcome { status: 0, output: String::new() }));
+    let Some(mut bundle) = Bundle::new() else { return };
+    assert_eq!(bundle.run(&container(&["true"])), Ok(Outcome { status: 0, output: String::new() }));
 }
 
 #[test]
-fn a_missing_program_is_127() {
-    if !can_run() {
-        return;
-    }
-    let bundle = Bundle::new();
-    let failure = run(&small_plan(&bundle, vec![], vec![execute(&["nothing"])])).expect_err("no such program");
+fn exit_statuses_are_docker_s() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    assert_eq!(bundle.shell("exit 7", container(&[])).status, 7);
+    assert_eq!(bundle.shell("kill -9 $$; exit 3", container(&[])).status, 3, "process 1 is safe from itself");
+    bundle.add("etc/data", "text");
+    let missing = bundle.run(&container(&["nothing"])).expect_err("no such program");
+    assert_eq!((missing.exit_status(), missing.name.as_str()), (127, "execute"));
+    assert!(missing.to_string().contains("\"nothing\": executable file not found in $PATH"), "{missing}");
+    assert_eq!(bundle.run(&container(&["/etc/data"])).expect_err("no program").exit_status(), 126);
+    assert_eq!(bundle.run(&container(&["/etc/nothing"])).expect_err("no program").exit_status(), 127);
+    let lost = Container { user: Some("ghost".into()), ..container(&["true"]) };
+    let failure = bundle.run(&lost).expect_err("no such user");
+    assert_eq!((failure.exit_status(), failure.name.as_str()), (125, "identify"));
+    assert!(failure.detail.contains("unable to find user ghost"), "{failure}");
+}
+
+#[test]
+fn it_sees_itself_alone() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let named = Container { hostname: Some("box".into()), ..container(&[]) };
+    let outcome = bundle.shell("echo $$ $(hostname) $PWD $HOME; ls /proc | grep -c '^[0-9]'; ls /sys/class/net", named);
+    let lines: Vec<&str> = outcome.output.lines().collect();
+    assert_eq!(lines.first(), Some(&"1 box / /root"));
+    assert_eq!(lines.last(), Some(&"lo"));
+    let mounts = bundle.shell("cat /proc/self/mounts", container(&[])).output;
+    assert!(!mounts.contains("/dev/vda") && !mounts.contains("ext4"), "nothing of the host's: {mounts}");
+}
+
+/// F4, CVE-2023-25173.
+#[test]
+fn users_by_name_and_number_with_their_groups() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let as_user = |user: &str, groups: &[&str]| Container {
+        user: Some(user.into()),
+        group_add: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..container(&[])
+    };
+    let line = "grep -E '^(Uid|Gid|Groups)' /proc/self/status; echo $HOME";
+    let text = |bundle: &mut Bundle, wanted| bundle.shell(line, wanted).output.replace(['\t', '\n'], " ");
+    assert_eq!(text(&mut bundle, as_user("web", &[])), "Uid: 1000 1000 1000 1000 Gid: 1000 1000 1000 1000 Groups: 4 1000  /srv ");
+    assert_eq!(
+        text(&mut bundle, as_user("10001:10001", &["extra"])),
+        "Uid: 10001 10001 10001 10001 Gid: 10001 10001 10001 10001 Groups: 77 10001  / "
+    );
+    assert_eq!(text(&mut bundle, as_user("0", &[])), "Uid: 0 0 0 0 Gid: 0 0 0 0 Groups: 0  /root ");
+}
+
+/// F3, F4.
+#[test]
+fn rights_are_the_default_ones_and_can_be_taken() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let line = "grep -E '^(CapEff|CapBnd|CapInh|NoNewPrivs|Seccomp):' /proc/self/status";
+    let text = |bundle: &mut Bundle, wanted| bundle.shell(line, wanted).output.replace(['\t', '\n'], " ");
+    assert_eq!(
+        text(&mut bundle, container(&[])),
+        "CapInh: 0000000000000000 CapEff: 00000000a80425fb CapBnd: 00000000a80425fb NoNewPrivs: 0 Seccomp: 2 "
+    );
+    let drop_all = Container {
+        cap_drop: vec!["ALL".into()],
+        cap_add: vec!["CHOWN".into()],
+        no_new_privileges: true,
+        ..container(&[])
+    };
+    assert_eq!(
+        text(&mut bundle, drop_all),
+        "CapInh: 0000000000000000 CapEff: 0000000000000001 CapBnd: 0000000000000001 NoNewPrivs: 1 Seccomp: 2 "
+    );
+    let user = Container { user: Some("web".into()), ..container(&[]) };
+    assert!(text(&mut bundle, user).contains("CapEff: 0000000000000000"));
+}
+
+/// F4, F5.
+#[test]
+fn a_read_only_root_with_temporary_folders() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let tmpfs = Mount {
+        target: "/tmp".into(),
+        source: MountSource::Tmpfs { size_bytes: Some(1 << 20), mode: None, options: Vec::new() },
+        read_only: false,
+    };
+    let wanted = Container {
+        read_only: true,
+        mounts: vec![tmpfs],
+        working_dir: Some("/srv/app".into()),
+        ..container(&[])
+    };
+    let outcome = bundle.shell(
+        "pwd; touch /etc/x 2>/dev/null || echo closed; touch /tmp/x && echo open; dd if=/dev/zero of=/tmp/big bs=1M count=2 2>&1 | grep -c 'No space'",
+        wanted,
+    );
+    assert_eq!(outcome.output, "/srv/app\nclosed\nopen\n1\n");
+}
+
+#[test]
+fn limits_of_the_process_hold() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let ulimits = BTreeMap::from([("nofile".to_owned(), Ulimit { soft: 100, hard: 200 })]);
+    let wanted = Container { ulimits, oom_score_adj: Some(500), ..container(&[]) };
+    let outcome = bundle.shell("ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj", wanted);
+    assert_eq!(outcome.output, "100\n200\n500\n");
+    // Here without CAP_SYS_RESOURCE, elsewhere with: never a failure.
+    let ulimits = BTreeMap::from([("nofile".to_owned(), Ulimit { soft: 1 << 20, hard: 1 << 20 })]);
+    assert_eq!(bundle.shell("true", Container { ulimits, ..container(&[]) }).status, 0);
+}
+
+/// F6: the small init passes signals on and reaps orphans.
+#[test]
+fn the_small_init_reaps_and_forwards() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let line = "(sleep 0.01 &) ; trap 'echo got; exit 42' TERM; echo $$; while :; do sleep 0.05; n=$(ps -o stat= | grep -c Z); done";
+    let command = Some(vec!["sh".into(), "-c".into(), line.into()]);
+    let (child, reader) = bundle.start(&Container { init: true, command, ..container(&[]) }).expect("it runs");
+    let mut first = [0; 16];
+    let length = rustix::io::read(&reader, &mut first).expect("a line");
+    assert_ne!(&first[..length], b"1\n", "the program is not the first process");
+    child.signal(15).expect("sent");
+    let outcome = super::fixture::finish((child, reader));
+    assert_eq!(outcome, Outcome { status: 42, output: "got\n".into() });
+    let failure = bundle.run(&Container { init: true, ..container(&["nothing"]) }).expect_err("no program");
     assert_eq!(failure.exit_status(), 127);
-    assert_eq!(failure.to_string(), "execute \"nothing\": executable file not found in $PATH: No such file or directory (os error 2)");
+}
+
+#[test]
+fn binds_of_files_and_folders() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let folder = bundle.path("shared");
+    std::fs::create_dir(&folder).expect("a folder");
+    let file = bundle.path("file");
+    std::fs::write(&file, "content").expect("written");
+    let mount = |path: &str, target: &str, read_only| Mount {
+        target: target.into(),
+        source: MountSource::Bind { path: path.into(), create: false, propagation: None, non_recursive: false },
+        read_only,
+    };
+    let mounts = vec![
+        mount(&folder, "/made/on/the/way", false),
+        mount(&folder, "/closed", true),
+        mount(&file, "/etc/made.conf", true),
+    ];
+    let line = "echo x > /made/on/the/way/new; cat /closed/new /etc/made.conf; touch /closed/y 2>/dev/null || echo closed";
+    let outcome = bundle.shell(line, Container { mounts, ..container(&[]) });
+    assert_eq!(outcome.output, "x\ncontentclosed\n");
+    assert_eq!(std::fs::read_to_string(format!("{folder}/new")).ok().as_deref(), Some("x\n"));
 }

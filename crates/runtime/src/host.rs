@@ -1,0 +1,43 @@
+//! What plans need to know of this host, asked of the kernel.
+
+use std::fs;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_specgen::facts::{Architecture, HostFacts};
+
+use crate::cgroup::Hierarchies;
+use crate::codes;
+
+/// The facts of this host, as this process sees it.
+pub fn facts(hierarchies: &Hierarchies) -> Result<HostFacts> {
+    let name = rustix::system::uname();
+    let kernel = name.release().to_string_lossy();
+    let mut numbers = kernel.split(|letter: char| !letter.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    Ok(HostFacts {
+        architecture: architecture(&name.machine().to_string_lossy())?,
+        kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
+        cgroups: hierarchies.facts(),
+        capabilities: grantable_capabilities(),
+        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')),
+    })
+}
+
+fn architecture(machine: &str) -> Result<Architecture> {
+    match machine {
+        "x86_64" => Ok(Architecture::X86_64),
+        "aarch64" => Ok(Architecture::Aarch64),
+        other => Err(Diagnostic::error(&codes::UNKNOWN_ARCHITECTURE, format!("run a container on {other}"))
+            .cause("carrack has no table of its system calls")
+            .boxed()),
+    }
+}
+
+/// Those that we hold and that may pass an execve.
+fn grantable_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+    };
+    mask("CapBnd:") & mask("CapPrm:")
+}
