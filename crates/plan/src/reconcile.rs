@@ -1,13 +1,18 @@
+mod replica;
+mod resources;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use carrack_diag::{Diagnostic, Diagnostics, nearest};
-use carrack_specgen::container::NetworkMode;
+
+pub(crate) use replica::{attached_to, has_anonymous_volume};
+use replica::{mounted, patience_ms, ready_condition, starts_first};
 
 use crate::builder::{Builder, Reason};
 use crate::compare::{self, Change};
 use crate::{
     Cause, Condition, Dependency, Desired, DesiredService, Health, NodeId, ObservedContainer, ObservedState, Operation,
-    Plan, Release, Replica, State, codes, label,
+    Plan, Release, Replica, State, codes,
 };
 
 /// How to get to the wanted state.
@@ -50,7 +55,8 @@ pub fn reconcile(desired: &Desired, observed: &ObservedState, options: &Options)
         selected: BTreeSet::new(),
         builder: Builder::default(),
         diagnostics: Vec::new(),
-        created: BTreeMap::new(),
+        new_networks: BTreeMap::new(),
+        new_volumes: BTreeMap::new(),
         stored: BTreeMap::new(),
         set_aside: BTreeMap::new(),
         started: BTreeMap::new(),
@@ -104,8 +110,10 @@ struct Reconciler<'a> {
     selected: BTreeSet<&'a str>,
     builder: Builder,
     diagnostics: Diagnostics,
-    /// The nodes that make networks and volumes, by their name.
-    created: BTreeMap<String, NodeId>,
+    /// The nodes that make networks, by their name.
+    new_networks: BTreeMap<String, NodeId>,
+    /// The nodes that make volumes, by their name.
+    new_volumes: BTreeMap<String, NodeId>,
     /// The nodes that store secrets and configs, by version.
     stored: BTreeMap<String, NodeId>,
     /// Containers that were stopped early because their network is made anew, by id: what stopped them.
@@ -154,118 +162,6 @@ impl<'a> Reconciler<'a> {
                 wanted.extend(dependencies.iter().filter_map(|dependency| {
                     services.get_key_value(&dependency.service).map(|(name, _)| name.as_str())
                 }));
-            }
-        }
-    }
-
-    fn networks(&mut self) {
-        let mut names: BTreeSet<&str> = BTreeSet::new();
-        for service in self.selected.iter().filter_map(|name| self.desired.services.get(*name)) {
-            names.extend(service.replicas.iter().flat_map(|replica| attached_to(&replica.container.network)));
-        }
-        for network in names.iter().filter_map(|name| self.desired.networks.get(*name)) {
-            let reason = |cause| Reason::new(format!("network {}", network.name), cause).at(&network.origin);
-            match self.observed.networks.get(&network.name) {
-                None if network.external => {
-                    let mut diagnostic = Diagnostic::error(
-                        &codes::EXTERNAL_MISSING,
-                        format!("the external network {} does not exist", network.name),
-                    );
-                    if let Some(span) = network.origin.first() {
-                        diagnostic = diagnostic.at(*span, "said to exist");
-                    }
-                    let hint = format!("create it: `carrack network create {}`", network.name);
-                    self.diagnostics.push(diagnostic.hint(hint));
-                }
-                None => {
-                    let op = Operation::CreateNetwork { network: network.clone() };
-                    let node = self.builder.add(op, [], &reason(Cause::Missing));
-                    self.created.insert(network.name.clone(), node);
-                }
-                Some(_) if network.external => {}
-                Some(found) => {
-                    let owner = found.labels.get(label::PROJECT);
-                    let changes = compare::networks(found, network);
-                    if owner != Some(&self.desired.project) {
-                        self.builder.notes.push(format!(
-                            "the network {} was not made by this project and is used as it is",
-                            network.name
-                        ));
-                    } else if !changes.is_empty() {
-                        self.replace_network(found, network, changes);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A network can't change under containers: they are set aside first, and made anew on the new one.
-    fn replace_network(&mut self, found: &'a crate::Network, wanted: &crate::Network, changes: Vec<Change>) {
-        let reason = Reason::new(format!("network {}", wanted.name), Cause::Changed { changes }).at(&wanted.origin);
-        let on_it = self.observed.containers.iter().filter(|old| {
-            let mut names = attached_to(&old.container.network);
-            old.state.is_active()
-                && !self.set_aside.contains_key(old.id.as_str())
-                && names.any(|name| name == wanted.name)
-        });
-        let mut stops = Vec::new();
-        let mut movable = Vec::new();
-        for old in on_it {
-            let service = old.service().and_then(|name| self.desired.services.get_key_value(name));
-            match service.filter(|_| !old.is_one_off()) {
-                Some((service, _)) => movable.push((service.as_str(), old)),
-                None => {
-                    let message = format!("the network {} stays as it was: {} is on it", wanted.name, old.name);
-                    self.builder.notes.push(message);
-                    return;
-                }
-            }
-        }
-        for (service, old) in movable {
-            self.selected.insert(service);
-            self.builder.impact.downtime.insert(service.to_owned());
-            let reason = Reason { subject: old.container.name.clone(), ..reason.clone() };
-            let renamed = self.rename(old, &[], &reason);
-            let stop = self.stop(&set_aside_name(old), renamed, &reason);
-            self.set_aside.insert(&old.id, stop);
-            stops.push(stop);
-        }
-        let removed = self.builder.add(Operation::RemoveNetwork { network: found.clone() }, stops, &reason);
-        let op = Operation::CreateNetwork { network: wanted.clone() };
-        let created = self.builder.add(op, [removed], &reason);
-        self.created.insert(wanted.name.clone(), created);
-    }
-
-    fn volumes(&mut self) {
-        let mut names: BTreeSet<&str> = BTreeSet::new();
-        for service in self.selected.iter().filter_map(|name| self.desired.services.get(*name)) {
-            names.extend(service.replicas.iter().flat_map(|replica| mounted(&replica.container)));
-        }
-        for volume in names.iter().filter_map(|name| self.desired.volumes.get(*name)) {
-            match self.observed.volumes.get(&volume.name) {
-                None if volume.external => {
-                    let mut diagnostic = Diagnostic::error(
-                        &codes::EXTERNAL_MISSING,
-                        format!("the external volume {} does not exist", volume.name),
-                    );
-                    if let Some(span) = volume.origin.first() {
-                        diagnostic = diagnostic.at(*span, "said to exist");
-                    }
-                    self.diagnostics
-                        .push(diagnostic.hint(format!("create it: `carrack volume create {}`", volume.name)));
-                }
-                None => {
-                    let reason = Reason::new(format!("volume {}", volume.name), Cause::Missing).at(&volume.origin);
-                    let node = self.builder.add(Operation::CreateVolume { volume: volume.clone() }, [], &reason);
-                    self.created.insert(volume.name.clone(), node);
-                }
-                Some(found) if !volume.external && !compare::volumes(found, volume).is_empty() => {
-                    self.builder.notes.push(format!(
-                        "the volume {} exists with other settings and is kept: a new one would lose its data",
-                        volume.name
-                    ));
-                }
-                Some(_) => {}
             }
         }
     }
@@ -455,8 +351,8 @@ impl<'a> Reconciler<'a> {
             self.diagnostics.push(diagnostic.hint(format!("remove the other one: `carrack rm -f {}`", container.name)));
         }
         let mut after: Vec<NodeId> = after.into_iter().collect();
-        let used = attached_to(&container.network).chain(mounted(container));
-        after.extend(used.filter_map(|name| self.created.get(name)));
+        after.extend(attached_to(&container.network).filter_map(|name| self.new_networks.get(name)));
+        after.extend(mounted(container).filter_map(|name| self.new_volumes.get(name)));
         for file in &container.files {
             let file =
                 crate::FileVersion { name: file.name.clone(), version: file.version.clone(), secret: file.secret };
@@ -660,65 +556,4 @@ fn take<'a>(found: &mut Vec<&'a ObservedContainer>, replica: &Replica) -> Option
 fn set_aside_name(old: &ObservedContainer) -> String {
     let short = old.id.get(..12).unwrap_or(&old.id);
     if old.name.starts_with(short) { old.name.clone() } else { format!("{short}_{}", old.name) }
-}
-
-/// Whether the new container of a replica can run beside the old one: nothing that only one can hold is fixed.
-fn starts_first(service: &DesiredService, replica: &Replica) -> bool {
-    let fixed_address = match &replica.container.network {
-        NetworkMode::Networks(attachments) => {
-            attachments.iter().any(|attachment| attachment.ipv4.is_some() || attachment.ipv6.is_some())
-        }
-        _ => false,
-    };
-    let fixed_port = replica.container.ports.iter().any(|port| port.host_port.is_some());
-    service.update.start_first && !fixed_address && !fixed_port
-}
-
-fn ready_condition(service: &DesiredService, replica: &Replica) -> Condition {
-    if service.job {
-        Condition::CompletedSuccessfully
-    } else if replica.health_checked {
-        Condition::Healthy
-    } else {
-        Condition::Running
-    }
-}
-
-/// How long a container may take to become ready, where nobody says: its check's start period and all its retries
-/// (with Docker's defaults for what is not set), and a minute; ten minutes for a job or the check of an image.
-fn patience_ms(replica: &Replica, condition: Condition) -> u64 {
-    const TEN_MINUTES_MS: u64 = 600_000;
-    let check = replica.container.healthcheck.as_ref().filter(|check| !check.test.is_empty());
-    match (condition, check) {
-        (Condition::Running, _) => 60_000,
-        (Condition::Healthy, Some(check)) => {
-            let or = |ns: u64, default_ms: u64| if ns == 0 { default_ms } else { ns / 1_000_000 };
-            let round = or(check.interval, 30_000).saturating_add(or(check.timeout, 30_000));
-            let retries = if check.retries == 0 { 3 } else { u64::from(check.retries) };
-            or(check.start_period, 0).saturating_add(round.saturating_mul(retries)).saturating_add(60_000)
-        }
-        (Condition::Healthy, None) | (Condition::CompletedSuccessfully, _) => TEN_MINUTES_MS,
-    }
-}
-
-/// The networks that a container joins.
-pub(crate) fn attached_to(network: &NetworkMode) -> impl Iterator<Item = &str> {
-    let attachments = match network {
-        NetworkMode::Networks(attachments) => attachments.as_slice(),
-        _ => &[],
-    };
-    attachments.iter().map(|attachment| attachment.network.as_str())
-}
-
-/// The named volumes that a container mounts.
-fn mounted(container: &carrack_specgen::Container) -> impl Iterator<Item = &str> {
-    container.mounts.iter().filter_map(|mount| match &mount.source {
-        carrack_specgen::container::MountSource::Volume { name, .. } => name.as_deref(),
-        _ => None,
-    })
-}
-
-pub(crate) fn has_anonymous_volume(old: &ObservedContainer) -> bool {
-    use carrack_specgen::container::MountSource;
-    old.container.mounts.iter().any(|mount| matches!(mount.source, MountSource::Volume { name: None, .. }))
 }

@@ -1,15 +1,15 @@
 use carrack_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::Desired;
 use crate::compare::{Change, containers, networks, volumes};
+use crate::{Desired, label};
 
 /// A state that a project was in: what to go back to, without a network and without a registry (X1, M3).
 ///
 /// Its id is the digest of its content; number, time, message and commit are what is said about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Release {
-    /// The digest of `content`.
+    /// The digest of `content`, without the labels that Compose itself sets.
     pub id: Digest,
     /// Counted from 1 in each project's ledger; 0 until it is recorded.
     #[serde(default)]
@@ -30,15 +30,23 @@ pub struct Release {
 impl Release {
     /// A release that is not recorded yet.
     pub fn new(content: Desired) -> Self {
-        // Maps with text keys and plain data: writing them can't fail.
-        let id = Digest::of(serde_json::to_vec(&content).unwrap_or_default());
-        Self { id, number: 0, created: String::new(), message: String::new(), commit: None, content }
+        Self { id: id(&content), number: 0, created: String::new(), message: String::new(), commit: None, content }
     }
 
     /// Whether its content is what its id says.
     pub fn is_intact(&self) -> bool {
-        Self::new(self.content.clone()).id == self.id
+        id(&self.content) == self.id
     }
+}
+
+/// Compose's own labels are left out: they follow from the rest, and from the folder that the command was typed in.
+fn id(content: &Desired) -> Digest {
+    let mut content = content.clone();
+    for replica in content.services.values_mut().flat_map(|service| &mut service.replicas) {
+        replica.container.labels.retain(|name, _| !name.starts_with(label::PREFIX));
+    }
+    // Maps with text keys and plain data: writing them can't fail.
+    Digest::of(serde_json::to_vec(&content).unwrap_or_default())
 }
 
 /// What one release has and the other has not, or has otherwise.

@@ -347,3 +347,14 @@ fn a_plan_survives_being_saved() {
     machine.containers[0].state = State::Exited { code: 1 };
     assert_ne!(read.fingerprint, machine.fingerprint());
 }
+
+/// The folder that a command was typed in is no change.
+#[test]
+fn a_release_does_not_depend_on_how_its_files_were_named() {
+    let mut project = project(SHOP);
+    let before = lower(&project, &inputs(&project, "1")).expect("inputs");
+    project.files = vec!["../compose.yaml".into()];
+    let after = lower(&project, &inputs(&project, "1")).expect("inputs");
+    assert_ne!(before, after);
+    assert_eq!(Release::new(before).id, Release::new(after).id);
+}
