@@ -33,6 +33,8 @@ pub enum Loaded {
     Done {
         /// The project.
         project: Option<Box<Project>>,
+        /// The process environment over the env files: what secrets and configs with `environment` are looked up in.
+        environment: Env,
         /// Errors, warnings and notes.
         diagnostics: Diagnostics,
     },
@@ -67,6 +69,7 @@ pub fn load(sources: &SourceMap, env: &Env, options: &LoadOptions) -> Loaded {
         needs: BTreeMap::new(),
         bases: BTreeMap::new(),
         unset: BTreeSet::new(),
+        environment: Env::new(),
         diagnostics: Vec::new(),
     };
     let project = loader.project(env);
@@ -74,9 +77,9 @@ pub fn load(sources: &SourceMap, env: &Env, options: &LoadOptions) -> Loaded {
         let needs = loader.needs.into_iter().map(|(path, origin)| Need { path, origin });
         return Loaded::Needs(needs.collect());
     }
-    let diagnostics = loader.diagnostics;
+    let Loader { environment, diagnostics, .. } = loader;
     let failed = diagnostics.iter().any(Diagnostic::is_error);
-    Loaded::Done { project: project.filter(|_| !failed).map(Box::new), diagnostics }
+    Loaded::Done { project: project.filter(|_| !failed).map(Box::new), environment, diagnostics }
 }
 
 /// The name that a folder's path gives a project: its last part in lower case, without what names can't have.
@@ -92,6 +95,7 @@ struct Loader<'a> {
     needs: BTreeMap<String, Option<Span>>,
     bases: BTreeMap<FileId, String>,
     unset: BTreeSet<String>,
+    environment: Env,
     diagnostics: Diagnostics,
 }
 
@@ -105,6 +109,7 @@ impl Loader<'_> {
         self.is_sound()?;
         let name = self.name(&documents, &env)?;
         env.insert("COMPOSE_PROJECT_NAME".into(), name.clone());
+        self.environment.clone_from(&env);
         let mut root = self.merged(documents, &env)?;
         let mut stack = self.options.files.clone();
         self.include(&mut root, &env, &mut stack);

@@ -23,6 +23,7 @@ struct Fixture<'a> {
 
 struct Outcome {
     project: Option<Box<Project>>,
+    environment: Env,
     diagnostics: Vec<Diagnostic>,
     sources: SourceMap,
 }
@@ -42,7 +43,9 @@ impl Fixture<'_> {
         let env: Env = self.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         loop {
             match load(&sources, &env, &options) {
-                Loaded::Done { project, diagnostics } => return Outcome { project, diagnostics, sources },
+                Loaded::Done { project, environment, diagnostics } => {
+                    return Outcome { project, environment, diagnostics, sources };
+                }
                 Loaded::Needs(needs) => {
                     assert!(needs.iter().all(|need| !options.read.contains_key(&need.path)), "asked for again");
                     for need in needs {

@@ -75,7 +75,9 @@ fn environments_and_their_precedence() {
         env: &[("USER", "shell"), ("FROM_SHELL", "x")],
         ..Fixture::default()
     };
-    let web = fixture.project().services.remove("web").expect("web");
+    let outcome = fixture.load();
+    assert_eq!((outcome.environment["TAG"].as_str(), outcome.environment["USER"].as_str()), ("1", "shell"));
+    let web = outcome.project.expect("no errors").services.remove("web").expect("web");
     assert_eq!(web.image.map(|image| image.value).as_deref(), Some("nginx:1"));
     let environment: Vec<(&str, Option<&str>)> =
         web.environment.iter().map(|(name, value)| (name.as_str(), value.value.as_deref())).collect();
