@@ -96,6 +96,10 @@ impl Log {
         if self.path.is_none() {
             return;
         }
+        if let Err(error) = self.open() {
+            self.lose(1, &error);
+            return;
+        }
         if self.size_bytes + self.pending.len() as u64 >= self.max_size_bytes {
             self.flush(time_ns);
             if self.size_bytes >= self.max_size_bytes
@@ -141,14 +145,18 @@ impl Log {
         written
     }
 
-    /// All of it or, where the disk is full, nothing.
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.file.is_none() {
-            let path = self.path.as_deref().ok_or(std::io::ErrorKind::NotFound)?;
+    fn open(&mut self) -> Result<()> {
+        if let (None, Some(path)) = (&self.file, &self.path) {
             let (file, size_bytes) = open(path)?;
             self.file = Some(file);
             self.size_bytes = size_bytes;
         }
+        Ok(())
+    }
+
+    /// All of it or, where the disk is full, nothing.
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.open()?;
         let Some(file) = &mut self.file else { return Ok(()) };
         match file.write_all(bytes) {
             Ok(()) => {

@@ -7,13 +7,13 @@ use carrack_specgen::InitPlan;
 use carrack_sys::process::{self, Process};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use super::CgroupName;
-use super::start::{descriptor, null, seal, unseal};
+use super::start::{Received, descriptor, null, received, seal, send, unseal};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::init::{self, SpawnRequest, own_binary};
 
@@ -93,15 +93,12 @@ impl Running {
     /// The outcome, once the channel is readable. The process is reaped.
     pub(super) fn finish(self) -> Outcome {
         let mut bytes = [0; 4 * OUTPUT_MAX];
-        let received = rustix::net::recv(&self.channel, &mut bytes, RecvFlags::DONTWAIT);
-        let length = received.map_or(0, |(length, _)| length);
-        let outcome = match bytes.get(..length).unwrap_or_default() {
-            [] => failed("the probe's process died".into()),
-            [a, b, c, d] => failed(format!(
-                "the probe's process: {}",
-                Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, *c, *d]))
-            )),
-            bytes => postcard::from_bytes(bytes).unwrap_or_else(|_| failed("the probe's process made no sense".into())),
+        let answer = rustix::net::recv(&self.channel, &mut bytes, RecvFlags::DONTWAIT);
+        let length = answer.map_or(0, |(length, _)| length);
+        let outcome = match received(bytes.get(..length).unwrap_or_default()) {
+            Ok(Received::Value(outcome)) => outcome,
+            Ok(Received::NotExecuted(errno)) | Err(errno) => failed(format!("the probe's process: {errno}")),
+            Ok(Received::Nothing) => failed("the probe's process died".into()),
         };
         self.kill();
         outcome
@@ -122,9 +119,7 @@ fn failed(output: String) -> Outcome {
 pub(crate) fn main() -> ! {
     if let Ok(channel) = process::take_inherited(descriptor::CONTROL) {
         let outcome = run().unwrap_or_else(failed);
-        if let Ok(bytes) = postcard::to_stdvec(&outcome) {
-            let _ = rustix::net::send(&channel, &bytes, SendFlags::NOSIGNAL);
-        }
+        let _ = send(&channel, &outcome);
     }
     process::exit_immediately(0);
 }

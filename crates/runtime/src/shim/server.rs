@@ -24,7 +24,7 @@ use super::poll::{Interest, Poll, Token, Watch};
 use super::probe;
 use super::protocol::{PAYLOAD_MAX, SOCKET};
 use super::resolver::Resolver;
-use super::start::{Handover, Report, descriptor, report, unseal};
+use super::start::{Handover, Report, descriptor, send, unseal};
 use super::stdio::Streams;
 use super::{ShimConfig, StartError};
 use crate::state::{State, Status, boot_id, start_ticks_of};
@@ -87,14 +87,14 @@ fn birth() -> Result<(), Errno> {
         Ok(mut shim) => {
             let pid = rustix::process::getpid().as_raw_pid();
             let ports = shim.state.ports.clone();
-            report(&control, &Report::Prepared { shim_pid: pid, dns: shim.state.dns, ports })?;
+            send(&control, &Report::Prepared { shim_pid: pid, dns: shim.state.dns, ports })?;
             shim.poll.watch_input(&control, Token::Control)?;
             shim.control = Some(control);
             let result = shim.run();
             shim.clean_up();
             result
         }
-        Err(error) => report(&control, &Report::Failed(error)),
+        Err(error) => send(&control, &Report::Failed(error)),
     }
 }
 
@@ -280,10 +280,10 @@ impl Shim {
             None => self.start_program(),
         };
         match started {
-            Ok(pid) => report(&control, &Report::Started { pid }),
+            Ok(pid) => send(&control, &Report::Started { pid }),
             Err(error) => {
                 self.ending = Some(Instant::now());
-                report(&control, &Report::Failed(error))
+                send(&control, &Report::Failed(error))
             }
         }
         // A starter that was killed meanwhile has started a container all the same.

@@ -203,11 +203,33 @@ pub(super) fn null() -> Result<OwnedFd, Errno> {
     rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())
 }
 
-/// One report as one message.
-pub(super) fn report(control: &OwnedFd, report: &Report) -> Result<(), Errno> {
-    let bytes = postcard::to_stdvec(report).map_err(|_| Errno::INVAL)?;
-    let nothing = &mut SendAncillaryBuffer::default();
-    rustix::net::sendmsg(control, &[IoSlice::new(&bytes)], nothing, SendFlags::NOSIGNAL).map(drop)
+/// Before each message, so that none is as short as the errno of a process that could not be executed.
+const PREFIX: &[u8] = b"report: ";
+
+/// One value as one message.
+pub(super) fn send(channel: &OwnedFd, value: &impl Serialize) -> Result<(), Errno> {
+    let bytes = postcard::to_stdvec(value).map_err(|_| Errno::INVAL)?;
+    let parts = [IoSlice::new(PREFIX), IoSlice::new(&bytes)];
+    rustix::net::sendmsg(channel, &parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL).map(drop)
+}
+
+/// What came on a channel that a process of ours has the other end of.
+pub(super) enum Received<T> {
+    Value(T),
+    /// It could not be executed.
+    NotExecuted(Errno),
+    Nothing,
+}
+
+pub(super) fn received<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<Received<T>, Errno> {
+    match bytes {
+        [] => Ok(Received::Nothing),
+        [a, b, c, d] => Ok(Received::NotExecuted(Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, *c, *d])))),
+        bytes => {
+            let value = bytes.strip_prefix(PREFIX).ok_or(Errno::BADMSG)?;
+            postcard::from_bytes(value).map(Received::Value).map_err(|_| Errno::BADMSG)
+        }
+    }
 }
 
 fn receive(control: &OwnedFd) -> Result<Report, StartError> {
@@ -228,12 +250,10 @@ fn receive(control: &OwnedFd) -> Result<Report, StartError> {
         Err(Errno::CONNRESET) => 0,
         Err(errno) => return Err(StartError::shim("hear from the shim", errno)),
     };
-    match bytes.get(..length).unwrap_or_default() {
-        [] => Err(StartError::Shim { attempt: "await the shim, which died".into(), errno: 0 }),
-        [a, b, c, d] => {
-            let errno = i32::from_ne_bytes([*a, *b, *c, *d]);
-            Err(StartError::Shim { attempt: "execute our own binary".into(), errno })
-        }
-        bytes => postcard::from_bytes(bytes).map_err(|_| StartError::shim("understand the shim", Errno::BADMSG)),
+    match received(bytes.get(..length).unwrap_or_default()) {
+        Ok(Received::Value(report)) => Ok(report),
+        Ok(Received::NotExecuted(errno)) => Err(StartError::shim("execute our own binary", errno)),
+        Ok(Received::Nothing) => Err(StartError::Shim { attempt: "await the shim, which died".into(), errno: 0 }),
+        Err(errno) => Err(StartError::shim("understand the shim", errno)),
     }
 }

@@ -1,1 +1,5 @@
+//! Whole shims on the real kernel: this test binary executes itself as shim, init, probe and event.
 
+mod fixture;
+mod life;
+mod streams;
