@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -169,15 +169,23 @@ impl Drop for Held {
     }
 }
 
-/// Removes what nobody holds below `dir`: the work of processes that are gone.
-pub(crate) fn sweep(dir: &Path) -> Result<()> {
+/// What nobody holds below `dir`: the work of processes that are gone. Each with a lock on it.
+pub(crate) fn abandoned(dir: &Path) -> Result<Vec<(PathBuf, OwnedFd)>> {
+    let mut found = Vec::new();
     for name in names(dir)? {
         let path = dir.join(name);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) else { continue };
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            continue;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            found.push((path, file));
         }
+    }
+    Ok(found)
+}
+
+/// Removes what nobody holds below `dir`.
+pub(crate) fn sweep(dir: &Path) -> Result<()> {
+    for (path, file) in abandoned(dir)? {
         let is_dir =
             rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         if is_dir {

@@ -98,6 +98,18 @@ impl Store {
         Ok(Self { roots, writable: false })
     }
 
+    /// What processes that are gone have left half-made, and the next mutating command will sweep.
+    ///
+    /// # Errors
+    /// Where a folder can't be read.
+    pub fn abandoned(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for folder in [self.ingest_dir(), self.new_snapshots_dir(), self.leases_dir()] {
+            found.extend(files::abandoned(&folder)?.into_iter().map(|(path, _)| path));
+        }
+        Ok(found)
+    }
+
     /// Where it lives.
     pub fn roots(&self) -> &Roots {
         &self.roots

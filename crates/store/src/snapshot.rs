@@ -371,3 +371,6 @@ impl<R: Read> Read for Tee<R> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod conformance;

@@ -58,7 +58,6 @@ impl Scene {
         let seen = list(File::open(copy.path()).unwrap().as_fd());
         let lowers = self.store.lower_dirs(Some(chain)).unwrap();
         if let Some(overlay) = self.overlay(&lowers, None) {
-            // For a link that was broken by a copy up, the kernel goes on to tell the old count.
             assert_eq!(without_counts(&list(overlay.as_fd())), without_counts(&seen), "overlay and view differ");
         }
         seen
@@ -109,7 +108,8 @@ impl Scene {
     }
 }
 
-fn without_counts(listing: &str) -> Vec<String> {
+/// Lines without their link counts: of a link that was broken by a copy up, the kernel goes on to tell the old count.
+pub(crate) fn without_counts(listing: &str) -> Vec<String> {
     let is_count = |word: &&str| word.strip_prefix('x').is_some_and(|count| count.parse::<u32>().is_ok());
     listing.lines().map(|line| line.split(' ').filter(|word| !is_count(word)).collect::<Vec<_>>().join(" ")).collect()
 }
