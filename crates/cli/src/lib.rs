@@ -1,1 +1,118 @@
-//! (taking shape)
+//! The command line: from arguments to requests of the engine, from its answers to text, JSON and exit codes.
+//!
+//! This crate never touches a container, an image or a network itself: what it can't ask of the engine, it can't do.
+
+mod arguments;
+pub mod codes;
+mod commands;
+mod container_flags;
+mod flags;
+mod output;
+mod project;
+mod template;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use arguments::{Arguments, Command};
+use commands::Session;
+use output::{Failure, Outcome, Output, exit};
+
+/// Does what the command line says and returns what the process exits with.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json = arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => {
+            let output = Output { json: parsed.json };
+            let schema = schema(&parsed.command);
+            match run(parsed, output) {
+                Ok(code) => code.into(),
+                Err(failure) => {
+                    output.failure(schema, &failure);
+                    failure.exit_code.into()
+                }
+            }
+        }
+        Err(error) => usage(&error, Output { json }, &arguments),
+    }
+}
+
+fn run(arguments: Arguments, output: Output) -> Outcome {
+    let session = Session::new(&arguments.root, arguments.run_root.as_deref(), output);
+    commands::dispatch(&session, arguments.command)
+}
+
+/// Help and version are answers, everything else is wrong usage: 125 for `run` and `create` as in Docker, else 2.
+fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        output::print(&error.render().to_string());
+        return ExitCode::SUCCESS;
+    }
+    let rendered = error.render().to_string();
+    let message = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut diagnostic = carrack_diag::Diagnostic::error(&codes::USAGE, message);
+    for tip in rendered.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
+        diagnostic = diagnostic.hint(tip);
+    }
+    for line in rendered.lines().skip(1).take_while(|line| line.starts_with("  <") || line.starts_with("  [")) {
+        diagnostic = diagnostic.cause(format!("missing {}", line.trim()));
+    }
+    let verb = arguments.iter().skip(1).find(|argument| !argument.to_string_lossy().starts_with('-'));
+    let docker_verb = verb.is_some_and(|verb| verb == "run" || verb == "create" || verb == "exec");
+    if let Some(verb) = verb {
+        diagnostic = diagnostic.hint(format!("see `carrack {} --help`", verb.to_string_lossy()));
+    } else {
+        diagnostic = diagnostic.hint("see `carrack --help`");
+    }
+    output.failure("usage", &Failure::from(diagnostic));
+    ExitCode::from(if docker_verb { exit::ENGINE } else { exit::USAGE })
+}
+
+/// The name of the result's shape: the verb's.
+fn schema(command: &Command) -> &'static str {
+    match command {
+        Command::Up(_) => "up",
+        Command::Down(_) => "down",
+        Command::Plan(_) => "plan",
+        Command::Config(_) => "config",
+        Command::Status(_) => "status",
+        Command::Release(_) => "release",
+        Command::Rollback(_) => "rollback",
+        Command::Compose(_) => "compose",
+        Command::Run(_) => "run",
+        Command::Create(_) => "create",
+        Command::Start(_) => "start",
+        Command::Stop(_) => "stop",
+        Command::Restart(_) => "restart",
+        Command::Kill(_) => "kill",
+        Command::Rm(_) => "rm",
+        Command::Exec(_) => "exec",
+        Command::Attach(_) => "attach",
+        Command::Logs(_) => "logs",
+        Command::Ps(_) => "ps",
+        Command::Inspect(_) => "inspect",
+        Command::Wait(_) => "wait",
+        Command::Port(_) => "port",
+        Command::Build(_) => "build",
+        Command::Images(_) => "images",
+        Command::Load(_) => "load",
+        Command::Save(_) => "save",
+        Command::Import(_) => "import",
+        Command::Tag(_) => "tag",
+        Command::Rmi(_) => "rmi",
+        Command::Container(_) => "container",
+        Command::Image(_) => "image",
+        Command::Network(_) => "network",
+        Command::Volume(_) => "volume",
+        Command::Explain(_) => "explain",
+        Command::Doctor(_) => "doctor",
+        Command::Boot => "boot",
+        Command::Version => "version",
+        Command::Event(_) => "event",
+    }
+}
+

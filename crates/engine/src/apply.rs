@@ -19,6 +19,9 @@ const PARALLEL_NODES: usize = 8;
 /// Does one operation. Has to be repeatable: after an interruption a node that was started is done again, or taken back.
 pub type Perform<'a> = dyn Fn(&Operation) -> Result<()> + Sync + 'a;
 
+/// Does an operation that changes the project's ledger, in the thread that holds the project's lock.
+pub type Commit<'a> = dyn Fn(&Operation) -> Result<()> + 'a;
+
 /// What an apply says of itself while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -33,14 +36,37 @@ pub enum Step {
 /// Told of each step.
 pub type Watch<'a> = dyn Fn(&PlanNode, Step) + Sync + 'a;
 
+/// Who does what a plan says.
+#[derive(Clone, Copy)]
+pub struct Executor<'a> {
+    /// Everything but the ledger, in any thread.
+    pub perform: &'a Perform<'a>,
+    /// The ledger.
+    pub commit: &'a Commit<'a>,
+    /// Is told.
+    pub watch: &'a Watch<'a>,
+}
+
+/// Whether an operation belongs to [`Executor::commit`].
+fn is_commit(operation: &Operation) -> bool {
+    matches!(operation, Operation::RecordRelease { .. } | Operation::RetireRelease { .. })
+}
+
+/// With the faults that a test asks for.
+fn with_faults(operation: &Operation, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    fault::inject(operation, Moment::Before)?;
+    act()?;
+    fault::inject(operation, Moment::After)
+}
+
 /// Does what is left of the journal's plan. Where a node fails and everything can be taken back, it is.
-pub fn apply(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<()> {
-    match forward(journal, perform, watch) {
+pub fn apply(journal: &mut Journal, executor: Executor<'_>) -> Result<()> {
+    match forward(journal, executor) {
         Ok(()) => journal.end(Outcome::Applied),
         Err(failure) if journal.progress.has_to_be_finished() => Err(failure),
         Err(failure) => {
             journal.undoing(failure.to_string())?;
-            undo(journal, perform, watch).map_err(|second| both(&failure, &second))?;
+            undo(journal, executor).map_err(|second| both(&failure, &second))?;
             Err(Diagnostic {
                 hints: [failure.hints.clone(), vec!["what was done before is undone; the last release serves".into()]]
                     .concat(),
@@ -52,20 +78,20 @@ pub fn apply(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) ->
 }
 
 /// Settles a journal that was interrupted: forwards where something can't be taken back, else backwards.
-pub fn settle(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<Outcome> {
+pub fn settle(journal: &mut Journal, executor: Executor<'_>) -> Result<Outcome> {
     if journal.progress.has_to_be_finished() {
-        forward(journal, perform, watch)?;
+        forward(journal, executor)?;
         journal.end(Outcome::Applied)?;
         return Ok(Outcome::Applied);
     }
     if journal.progress.undoing.is_none() {
         journal.undoing("the apply was interrupted".into())?;
     }
-    undo(journal, perform, watch)?;
+    undo(journal, executor)?;
     Ok(Outcome::Undone)
 }
 
-fn forward(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<()> {
+fn forward(journal: &mut Journal, executor: Executor<'_>) -> Result<()> {
     let plan = journal.progress.plan.clone();
     let mut waiting: BTreeSet<NodeId> =
         plan.iter().map(|node| node.id).filter(|id| !journal.progress.done.contains(id)).collect();
@@ -81,16 +107,19 @@ fn forward(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> R
                     failure = Some(error);
                     break;
                 }
-                watch(node, Step::Started);
+                (executor.watch)(node, Step::Started);
                 running += 1;
-                let sender = sender.clone();
-                scope.spawn(move || {
-                    let result = fault::inject(&node.op, Moment::Before)
-                        .and_then(|()| perform(&node.op))
-                        .and_then(|()| fault::inject(&node.op, Moment::After));
-                    // The receiver outlives every thread of the scope.
+                // The receiver outlives every sender.
+                if is_commit(&node.op) {
+                    let result = with_faults(&node.op, || (executor.commit)(&node.op));
                     let _ = sender.send((node.id, result));
-                });
+                } else {
+                    let (sender, perform) = (sender.clone(), executor.perform);
+                    scope.spawn(move || {
+                        let result = with_faults(&node.op, || perform(&node.op));
+                        let _ = sender.send((node.id, result));
+                    });
+                }
             }
             if running == 0 {
                 return failure.map_or(Ok(()), Err);
@@ -99,7 +128,7 @@ fn forward(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> R
             running -= 1;
             let outcome = result.and_then(|()| journal.done(id));
             match (outcome, plan.node(id)) {
-                (Ok(()), Some(node)) => watch(node, Step::Done),
+                (Ok(()), Some(node)) => (executor.watch)(node, Step::Done),
                 (Err(error), Some(node)) => failure = failure.or(Some(explain(node, *error))),
                 (_, None) => {}
             }
@@ -113,7 +142,7 @@ fn next<'a>(plan: &'a Plan, waiting: &BTreeSet<NodeId>, done: &BTreeSet<NodeId>)
 }
 
 /// Takes back, last first, every node that was started.
-fn undo(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Result<()> {
+fn undo(journal: &mut Journal, executor: Executor<'_>) -> Result<()> {
     let plan = journal.progress.plan.clone();
     let mut nodes: Vec<&PlanNode> = plan.iter().collect();
     nodes.reverse();
@@ -122,7 +151,7 @@ fn undo(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Resu
             continue;
         }
         if let Some(inverse) = node.op.inverse() {
-            perform(&inverse).map_err(|error| {
+            (executor.perform)(&inverse).map_err(|error| {
                 Diagnostic {
                     code: &codes::UNDO_INCOMPLETE,
                     message: format!("could not take back `{}`", node.op),
@@ -133,7 +162,7 @@ fn undo(journal: &mut Journal, perform: &Perform<'_>, watch: &Watch<'_>) -> Resu
             })?;
         }
         journal.undone(node.id)?;
-        watch(node, Step::Undone);
+        (executor.watch)(node, Step::Undone);
     }
     journal.end(Outcome::Undone)
 }

@@ -191,21 +191,90 @@ pub static PLAN_STALE: Code = Code {
     fix: "Apply the new plan.",
 };
 
+/// The content of a secret or config can't be had.
+pub static NO_FILE_CONTENT: Code = Code {
+    id: "engine/no-file-content",
+    title: "the content of a secret or config can't be read",
+    cause: "The file is missing or unreadable, or the environment variable is not set.",
+    check: "Run `ls -l` on the path, or `printenv` for the variable.",
+    fix: "Create the file (mode 0600 for secrets), or set the variable; .env counts too.",
+};
+
+/// A volume that does not exist.
+pub static NO_SUCH_VOLUME: Code = Code {
+    id: "engine/no-such-volume",
+    title: "no such volume",
+    cause: "No volume of this root has that name.",
+    check: "List them with `carrack volume ls`.",
+    fix: "Correct the name, or create it with `carrack volume create NAME`.",
+};
+
+/// A volume that a container has.
+pub static VOLUME_IN_USE: Code = Code {
+    id: "engine/volume-in-use",
+    title: "the volume is in use",
+    cause: "A container, running or not, was made with the volume.",
+    check: "`carrack ps -a --filter volume=NAME` lists them.",
+    fix: "Remove those containers first.",
+};
+
+/// A network that can't be made as asked for.
+pub static INVALID_NETWORK: Code = Code {
+    id: "engine/invalid-network",
+    title: "malformed address of a network",
+    cause: "A subnet, gateway, range or reserved address is not an address.",
+    check: "Read the network's `ipam` section, or --subnet, --gateway and --ip-range.",
+    fix: "Write subnets as 10.9.0.0/24 and addresses as 10.9.0.1.",
+};
+
+/// Detach keys that can't be read.
+pub static INVALID_KEYS: Code = Code {
+    id: "engine/invalid-keys",
+    title: "malformed detach keys",
+    cause: "Keys are separated by commas, each a character or ctrl- and a letter or one of @ [ \\ ] ^ _.",
+    check: "Read the value of --detach-keys.",
+    fix: "Write them as in ctrl-p,ctrl-q.",
+};
+
+/// The shim of a container ended while a client was attached.
+pub static CONNECTION_LOST: Code = Code {
+    id: "engine/connection-lost",
+    title: "the connection to the container was lost",
+    cause: "The container's shim was killed. The program may go on; its output is kept until a new shim takes over.",
+    check: "`carrack ps -a` shows what became of the container.",
+    fix: "Run any changing command, which adopts the container, and attach again.",
+};
+
+/// No such signal.
+pub static INVALID_SIGNAL: Code = Code {
+    id: "engine/invalid-signal",
+    title: "no such signal",
+    cause: "The text is neither the name nor the number of a signal.",
+    check: "`kill -l` lists them.",
+    fix: "Write a name such as TERM or SIGTERM, or a number from 1 to 31.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &AMBIGUOUS,
     &APPLY_FAILED,
+    &CONNECTION_LOST,
     &DOCKER_HOLDS_PROJECT,
     &HOST,
+    &INVALID_KEYS,
     &INVALID_NAME,
+    &INVALID_NETWORK,
+    &INVALID_SIGNAL,
     &JOURNAL_DAMAGED,
     &JOURNAL_IO,
     &NAME_TAKEN,
     &NO_BIND_SOURCE,
     &NO_COMMAND,
+    &NO_FILE_CONTENT,
     &NO_SUCH_CONTAINER,
     &NO_SUCH_NETWORK,
     &NO_SUCH_RELEASE,
+    &NO_SUCH_VOLUME,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
@@ -214,9 +283,23 @@ pub static ALL: &[&Code] = &[
     &RUNNING,
     &START_FAILED,
     &UNDO_INCOMPLETE,
+    &VOLUME_IN_USE,
 ];
 
 /// The codes of this crate and of every crate that it stands on.
 pub fn every() -> Vec<&'static Code> {
-    [ALL, carrack_oci::codes::ALL].concat()
+    [
+        ALL,
+        crate::bootstrap::CODES,
+        carrack_compose::codes::ALL,
+        carrack_dockerfile::codes::ALL,
+        carrack_llb::codes::ALL,
+        carrack_network::codes::ALL,
+        carrack_oci::codes::ALL,
+        carrack_plan::codes::ALL,
+        carrack_runtime::codes::ALL,
+        carrack_specgen::codes::ALL,
+        carrack_store::codes::ALL,
+    ]
+    .concat()
 }

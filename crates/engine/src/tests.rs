@@ -60,13 +60,17 @@ impl Machine {
         Ok(())
     }
 
+    fn executor<'a>(&'a self, perform: &'a apply::Perform<'a>) -> apply::Executor<'a> {
+        apply::Executor { perform, commit: perform, watch: &|_, _| {} }
+    }
+
     fn running(&self) -> Vec<String> {
         self.running.lock().unwrap().iter().cloned().collect()
     }
 }
 
 fn apply_on(machine: &Machine, journal: &mut Journal) -> Result<()> {
-    apply::apply(journal, &|operation| machine.perform(operation), &|_, _| {})
+    apply::apply(journal, machine.executor(&|operation| machine.perform(operation)))
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn i3_an_interrupted_journal_is_undone_before_and_finished_after_the_point_of_no
         assert!(Journal::interrupted(folder.path()).unwrap().is_none(), "its writer lives");
         drop(journal);
         let mut journal = Journal::interrupted(folder.path()).unwrap().expect("its writer is gone");
-        let outcome = apply::settle(&mut journal, &|operation| machine.perform(operation), &|_, _| {}).unwrap();
+        let outcome = apply::settle(&mut journal, machine.executor(&|operation| machine.perform(operation))).unwrap();
         let expected = if interrupted_after == 3 { (Outcome::Applied, "new") } else { (Outcome::Undone, "old") };
         assert_eq!((outcome, machine.running()), (expected.0, vec![expected.1.to_owned()]));
         assert!(Journal::interrupted(folder.path()).unwrap().is_none(), "it has ended");

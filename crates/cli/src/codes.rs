@@ -1,0 +1,77 @@
+//! Diagnostic codes of the command line, and the collection of every crate's for `carrack explain`.
+
+use carrack_diag::Code;
+
+/// A command line that the grammar does not allow.
+pub static USAGE: Code = Code {
+    id: "cli/usage",
+    title: "wrong usage",
+    cause: "A command, flag or value is unknown, missing or malformed.",
+    check: "Compare with `carrack COMMAND --help`.",
+    fix: "Correct the command line; the hint names the nearest that exists.",
+};
+
+/// A value of a flag that can't be read.
+pub static INVALID_VALUE: Code = Code {
+    id: "cli/invalid-value",
+    title: "malformed value of a flag",
+    cause: "The value does not have the form that the flag takes.",
+    check: "Read the form in the message, and whether a shell variable expanded to nothing.",
+    fix: "Write the value in that form.",
+};
+
+/// A file named on the command line that can't be read.
+pub static UNREADABLE_FILE: Code = Code {
+    id: "cli/unreadable-file",
+    title: "a file can't be read",
+    cause: "The file does not exist, is not readable by this user, or is not UTF-8.",
+    check: "Run `ls -l` on the path; relative paths count from the current folder.",
+    fix: "Correct the path or the file's permissions.",
+};
+
+/// `carrack explain` of a code that no crate has.
+pub static UNKNOWN_CODE: Code = Code {
+    id: "cli/unknown-code",
+    title: "no such diagnostic code",
+    cause: "No part of this version of carrack reports that code.",
+    check: "List the codes with `carrack explain`.",
+    fix: "Copy the code from between the brackets of the message: error[area/name].",
+};
+
+/// No Compose file where a project was expected.
+pub static NO_PROJECT: Code = Code {
+    id: "cli/no-project",
+    title: "no Compose file here",
+    cause: "Neither the current folder nor one above it has a compose.yaml, compose.yml, docker-compose.yaml or \
+            docker-compose.yml, and none was named.",
+    check: "Run `ls compose.yaml` where you expect the project.",
+    fix: "Change into the project's folder, or name the file: `carrack up -f path/compose.yaml`.",
+};
+
+/// A verb that Docker has and carrack does not have yet.
+pub static NOT_YET: Code = Code {
+    id: "cli/not-yet",
+    title: "not implemented yet",
+    cause: "The verb or flag is known and planned, but this version does not do it.",
+    check: "Look for it in CHANGELOG.md.",
+    fix: "Do without for now; nothing was changed.",
+};
+
+/// A service that the project does not have.
+pub static NO_SUCH_SERVICE: Code = Code {
+    id: "cli/no-such-service",
+    title: "no such service",
+    cause: "The command names a service that the project's files do not define, or whose profile is off.",
+    check: "`carrack config --services` lists them.",
+    fix: "Correct the name, or enable its profile with --profile.",
+};
+
+/// All codes of this crate.
+pub static ALL: &[&Code] = &[&INVALID_VALUE, &NOT_YET, &NO_PROJECT, &NO_SUCH_SERVICE, &UNKNOWN_CODE, &UNREADABLE_FILE, &USAGE];
+
+/// Every code of every crate, in order of their ids.
+pub fn every() -> Vec<&'static Code> {
+    let mut codes: Vec<&'static Code> = [ALL, &carrack_engine::codes::every()].concat();
+    codes.sort_by_key(|code| code.id);
+    codes
+}

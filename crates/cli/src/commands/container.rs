@@ -1,0 +1,191 @@
+//! `run`, `create`, `start`, `stop`, `restart`, `kill`, `rm`, `wait`, `attach`.
+
+use std::io::{IsTerminal, Write};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_engine::{AttachOptions, AttachOutcome, Engine, RemoveOptions, StopOptions};
+use carrack_specgen::Container;
+
+use super::{Session, current_folder};
+use crate::arguments::{
+    AttachArguments, CreateArguments, KillArguments, NamesArguments, RmArguments, RunArguments, StartArguments,
+    StopArguments,
+};
+use crate::output::{Failure, Outcome, exit, note, print};
+use crate::{container_flags, flags};
+
+pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
+    let engine_failure = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
+    let container =
+        container_flags::container(&arguments.container, &arguments.image, &arguments.command, &current_folder())
+            .map_err(engine_failure)?;
+    let engine = session.engine().map_err(engine_failure)?;
+    if container.tty && container.open_stdin && !arguments.detach && !std::io::stdin().is_terminal() {
+        return Err(engine_failure(flags::invalid("--tty", "true", "-i without -t: standard input is not a terminal")));
+    }
+    let cidfile = arguments.container.cidfile.as_deref();
+    if let Some(path) = cidfile
+        && path.exists()
+    {
+        return Err(engine_failure(flags::invalid("--cidfile", &path.display().to_string(), "a file that is not there")));
+    }
+    let attach = (!arguments.detach).then(|| AttachOptions {
+        stdin: container.open_stdin,
+        detach_keys: arguments.detach_keys.clone(),
+        signal_proxy: arguments.sig_proxy && !container.tty,
+        foreground: true,
+    });
+    let started = engine.run(container, attach).map_err(|failure| {
+        let code = failure.exit_code.unwrap_or(exit::ENGINE);
+        Failure::from(failure.diagnostic).exit(code)
+    })?;
+    if let Some(path) = cidfile {
+        std::fs::write(path, &started.id)
+            .map_err(|error| Failure::from(unwritable(&path.display().to_string(), &error)).exit(exit::ENGINE))?;
+    }
+    if arguments.detach {
+        session.output.result("run", &serde_json::json!({ "id": started.id }), |_| format!("{}\n", started.id));
+        return Ok(exit::DONE);
+    }
+    match started.attached.map_err(engine_failure)? {
+        AttachOutcome::Exited(code) => Ok(status(code)),
+        AttachOutcome::Detached => Ok(exit::DONE),
+    }
+}
+
+pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome {
+    let failed = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
+    let container =
+        container_flags::container(&arguments.container, &arguments.image, &arguments.command, &current_folder())
+            .map_err(failed)?;
+    let id = create_container(&session.engine().map_err(failed)?, container).map_err(failed)?;
+    if let Some(path) = &arguments.container.cidfile {
+        std::fs::write(path, &id).map_err(|error| failed(unwritable(&path.display().to_string(), &error)))?;
+    }
+    session.output.result("create", &serde_json::json!({ "id": id }), |_| format!("{id}\n"));
+    Ok(exit::DONE)
+}
+
+fn create_container(engine: &Engine, container: Container) -> Result<String> {
+    Ok(engine.create(container)?.id)
+}
+
+pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {
+    let engine = session.engine()?;
+    if arguments.attach || arguments.interactive {
+        let [name] = arguments.names.as_slice() else {
+            return Err(flags::invalid("--attach", &arguments.names.join(" "), "one container to attach to").into());
+        };
+        let record = engine.container(name)?.record;
+        let attach = AttachOptions {
+            stdin: arguments.interactive && record.container.open_stdin,
+            detach_keys: None,
+            signal_proxy: !record.container.tty,
+            foreground: true,
+        };
+        return match engine.start_attached(name, attach)? {
+            AttachOutcome::Exited(code) => Ok(status(code)),
+            AttachOutcome::Detached => Ok(exit::DONE),
+        };
+    }
+    each(session, &arguments.names, |name| engine.start(name))
+}
+
+pub(crate) fn stop(session: &Session, arguments: &StopArguments) -> Outcome {
+    let engine = session.engine()?;
+    let options = stop_options(arguments);
+    each(session, &arguments.names, |name| engine.stop(name, &options))
+}
+
+pub(crate) fn restart(session: &Session, arguments: &StopArguments) -> Outcome {
+    let engine = session.engine()?;
+    let options = stop_options(arguments);
+    each(session, &arguments.names, |name| {
+        engine.stop(name, &options)?;
+        engine.start(name)
+    })
+}
+
+fn stop_options(arguments: &StopArguments) -> StopOptions {
+    StopOptions {
+        signal: arguments.signal.clone(),
+        timeout_ms: arguments.time.map(|seconds| seconds.saturating_mul(1000)),
+    }
+}
+
+pub(crate) fn kill(session: &Session, arguments: &KillArguments) -> Outcome {
+    let engine = session.engine()?;
+    each(session, &arguments.names, |name| engine.kill(name, &arguments.signal))
+}
+
+pub(crate) fn rm(session: &Session, arguments: &RmArguments) -> Outcome {
+    let engine = session.engine()?;
+    let options = RemoveOptions { force: arguments.force, anonymous_volumes: arguments.volumes };
+    each(session, &arguments.names, |name| engine.remove(name, &options))
+}
+
+pub(crate) fn wait(session: &Session, arguments: &NamesArguments) -> Outcome {
+    let engine = session.observer()?;
+    let mut codes = Vec::new();
+    for name in &arguments.names {
+        codes.push(engine.wait(name)?);
+    }
+    session.output.result("wait", &codes, |codes| codes.iter().map(|code| format!("{code}\n")).collect());
+    Ok(exit::DONE)
+}
+
+pub(crate) fn attach(session: &Session, arguments: &AttachArguments) -> Outcome {
+    let engine = session.observer()?;
+    let record = engine.container(&arguments.name)?.record;
+    let options = AttachOptions {
+        stdin: !arguments.no_stdin && record.container.open_stdin,
+        detach_keys: arguments.detach_keys.clone(),
+        signal_proxy: !record.container.tty,
+        foreground: false,
+    };
+    match engine.attach(&arguments.name, &options)? {
+        AttachOutcome::Exited(code) => Ok(status(code)),
+        AttachOutcome::Detached => Ok(exit::DONE),
+    }
+}
+
+/// Does one thing to several containers: names of the done on standard output, errors of the others, 1 if any.
+fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + Sync) -> Outcome {
+    let results: Vec<(&String, Result<()>)> = std::thread::scope(|scope| {
+        let act = &act;
+        let threads: Vec<_> = names.iter().map(|name| (name, scope.spawn(move || act(name)))).collect();
+        threads
+            .into_iter()
+            .map(|(name, thread)| (name, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+            .collect()
+    });
+    let mut failures = Vec::new();
+    let mut done = Vec::new();
+    for (name, result) in results {
+        match result {
+            Ok(()) => done.push(name),
+            Err(error) => failures.push(*error),
+        }
+    }
+    if failures.is_empty() {
+        session.output.result("names", &done, |done| done.iter().map(|name| format!("{name}\n")).collect());
+        return Ok(exit::DONE);
+    }
+    if !session.output.json {
+        done.iter().for_each(|name| print(&format!("{name}\n")));
+    }
+    Err(Failure::new(failures, carrack_diag::SourceMap::new()))
+}
+
+fn unwritable(path: &str, error: &std::io::Error) -> Box<Diagnostic> {
+    Diagnostic::error(&crate::codes::UNREADABLE_FILE, format!("can't write {path}")).cause(error.to_string()).boxed()
+}
+
+/// A container's status as an exit code of ours.
+pub(crate) fn status(code: i32) -> u8 {
+    let _ = std::io::stdout().flush();
+    u8::try_from(code).unwrap_or_else(|_| {
+        note(&format!("carrack: the container's status {code} does not fit an exit code\n"));
+        exit::ENGINE
+    })
+}

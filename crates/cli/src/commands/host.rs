@@ -1,0 +1,98 @@
+//! `explain`, `doctor`, `boot`, `version`, and what the shim calls.
+
+use carrack_diag::{Diagnostic, nearest};
+use serde_json::json;
+
+use super::Session;
+use crate::arguments::{DoctorArguments, EventArguments, ExplainArguments};
+use crate::codes;
+use crate::output::{Outcome, exit, note, table};
+
+pub(crate) fn explain(session: &Session, arguments: &ExplainArguments) -> Outcome {
+    let every = codes::every();
+    let Some(wanted) = &arguments.code else {
+        let list: Vec<_> = every.iter().map(|code| json!({ "code": code.id, "title": code.title })).collect();
+        session.output.result("explain", &list, |_| {
+            let rows: Vec<Vec<String>> =
+                every.iter().map(|code| vec![code.id.to_owned(), code.title.to_owned()]).collect();
+            table(&["CODE", "TITLE"], &rows)
+        });
+        return Ok(exit::DONE);
+    };
+    let wanted = wanted.trim_matches(|c| c == '[' || c == ']');
+    let Some(code) = every.iter().find(|code| code.id == wanted) else {
+        let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_CODE, format!("there is no code `{wanted}`"));
+        if let Some(near) = nearest(wanted, every.iter().map(|code| code.id)) {
+            diagnostic = diagnostic.hint(format!("did you mean `{near}`?"));
+        }
+        return Err(diagnostic.hint("`carrack explain` lists them all").into());
+    };
+    let value = json!({
+        "code": code.id, "title": code.title, "cause": code.cause, "check": code.check, "fix": code.fix,
+    });
+    session.output.result("explain", &value, |_| {
+        format!(
+            "{}: {}\n\nCause\n  {}\n\nCheck\n  {}\n\nFix\n  {}\n",
+            code.id, code.title, code.cause, code.check, code.fix
+        )
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome {
+    if arguments.leaks {
+        let leaks = session.observer()?.leaks()?;
+        session.output.result("leaks", &leaks, |leaks| {
+            if leaks.is_empty() {
+                return "nothing is left over\n".to_owned();
+            }
+            let rows: Vec<Vec<String>> =
+                leaks.iter().map(|leak| vec![leak.kind.to_owned(), leak.name.clone(), leak.reason.clone()]).collect();
+            table(&["KIND", "NAME", "WHY"], &rows)
+        });
+        return Ok(if leaks.is_empty() { exit::DONE } else { exit::FAILED });
+    }
+    let report = carrack_engine::doctor::examine(session.roots());
+    session.output.result("doctor", &report, |report| {
+        let mut text = format!("this host allows: {}\n\n", report.level);
+        let rows: Vec<Vec<String>> = report
+            .checks
+            .iter()
+            .map(|check| {
+                let mark = if check.ok { "ok" } else { "no" };
+                vec![mark.to_owned(), check.name.to_owned(), check.detail.clone()]
+            })
+            .collect();
+        text.push_str(&table(&["", "WHAT", "FOUND"], &rows));
+        text
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn boot(session: &Session) -> Outcome {
+    let report = session.engine()?.boot()?;
+    session.output.result("boot", &report, |report| {
+        let mut text = String::new();
+        for line in report {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn version(session: &Session) -> Outcome {
+    let value = json!({ "version": env!("CARGO_PKG_VERSION"), "os": "linux", "arch": std::env::consts::ARCH });
+    session.output.result("version", &value, |_| format!("carrack {}\n", env!("CARGO_PKG_VERSION")));
+    Ok(exit::DONE)
+}
+
+pub(crate) fn event(session: &Session, arguments: &EventArguments) -> Outcome {
+    if let Err(error) = session.engine().and_then(|engine| engine.event(&arguments.id, &arguments.kind)) {
+        // Standard error of a shim's child is the system's log at best.
+        note(&format!("carrack: {error}\n"));
+        return Ok(exit::FAILED);
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,187 @@
+//! `images`, `load`, `save`, `import`, `tag`, `rmi`, `image bootstrap`.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_engine::{BootstrapRequest, ImageView};
+use carrack_oci::{Config, Empty};
+use serde_json::json;
+
+use super::Session;
+use crate::arguments::{
+    BootstrapArguments, ImagesArguments, ImportArguments, LoadArguments, RmiArguments, SaveArguments, TagArguments,
+};
+use crate::output::{Outcome, exit, human_duration, human_size, note, table};
+use crate::{codes, flags};
+
+pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
+    let mut views = session.observer()?.images()?;
+    if let Some(wanted) = &arguments.repository {
+        views.retain(|view| view.repository == *wanted || format!("{}:{}", view.repository, view.tag) == *wanted);
+    }
+    views.sort_by(|left, right| right.created.cmp(&left.created));
+    session.output.result("images", &views, |views| {
+        if arguments.quiet {
+            let id = |view: &ImageView| if arguments.no_trunc { view.id.to_string() } else { view.id.short() };
+            let mut ids: Vec<String> = views.iter().map(|view| format!("{}\n", id(view))).collect();
+            ids.dedup();
+            return ids.concat();
+        }
+        images_table(views, arguments)
+    });
+    Ok(exit::DONE)
+}
+
+fn images_table(views: &[ImageView], arguments: &ImagesArguments) -> String {
+    let mut header = vec!["REPOSITORY", "TAG"];
+    if arguments.digests {
+        header.push("DIGEST");
+    }
+    header.extend(["IMAGE ID", "CREATED", "SIZE"]);
+    let rows: Vec<Vec<String>> = views
+        .iter()
+        .map(|view| {
+            let mut row = vec![view.repository.clone(), view.tag.clone()];
+            if arguments.digests {
+                row.push(view.manifest.to_string());
+            }
+            row.push(if arguments.no_trunc { view.id.to_string() } else { view.id.short() });
+            row.push(view.age_seconds.map_or("N/A".into(), |age| format!("{} ago", human_duration(age))));
+            row.push(human_size(view.size_bytes));
+            row
+        })
+        .collect();
+    table(&header, &rows)
+}
+
+pub(crate) fn load(session: &Session, arguments: &LoadArguments) -> Outcome {
+    let mut input: Box<dyn Read> = match &arguments.input {
+        Some(path) => Box::new(open(path)?),
+        None if std::io::stdin().is_terminal() => {
+            return Err(flags::invalid("--input", "-", "an archive: standard input is a terminal").into());
+        }
+        None => Box::new(std::io::stdin().lock()),
+    };
+    let names = session.engine()?.load(&mut input)?;
+    session.output.result("load", &names, |names| names.iter().map(|name| format!("Loaded image: {name}\n")).collect());
+    Ok(exit::DONE)
+}
+
+pub(crate) fn save(session: &Session, arguments: &SaveArguments) -> Outcome {
+    let engine = session.observer()?;
+    match &arguments.output {
+        Some(path) => {
+            let unwritable = |error: std::io::Error| {
+                Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
+                    .cause(error.to_string())
+                    .boxed()
+            };
+            let partial = path.with_extension("part");
+            let mut file = File::create(&partial).map_err(unwritable)?;
+            let saved = engine.save(&arguments.names, &mut file);
+            let saved = saved.and_then(|()| std::fs::rename(&partial, path).map_err(unwritable));
+            if saved.is_err() {
+                let _ = std::fs::remove_file(&partial);
+            }
+            saved?;
+        }
+        None if std::io::stdout().is_terminal() => {
+            return Err(flags::invalid("--output", "-", "--output FILE: standard output is a terminal").into());
+        }
+        None => engine.save(&arguments.names, &mut std::io::stdout().lock())?,
+    }
+    Ok(exit::DONE)
+}
+
+pub(crate) fn import(session: &Session, arguments: &ImportArguments) -> Outcome {
+    let mut input: Box<dyn Read> = if arguments.source.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(open(&arguments.source)?)
+    };
+    let mut config = Config::default();
+    for text in &arguments.change {
+        change(&mut config, text)?;
+    }
+    let name = arguments.name.as_deref();
+    let id = session.engine()?.import(&mut input, config, arguments.message.as_deref(), name)?;
+    session.output.result("import", &json!({ "id": id }), |_| format!("{id}\n"));
+    Ok(exit::DONE)
+}
+
+/// One instruction of `import --change`.
+fn change(config: &mut Config, text: &str) -> Result<()> {
+    let wrong = || {
+        flags::invalid("--change", text, "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR with its value")
+    };
+    let (instruction, value) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
+    let value = value.trim();
+    let list = || -> Vec<String> {
+        serde_json::from_str(value).unwrap_or_else(|_| vec!["/bin/sh".into(), "-c".into(), value.into()])
+    };
+    let words = || -> Vec<String> {
+        serde_json::from_str(value).unwrap_or_else(|_| value.split_whitespace().map(str::to_owned).collect())
+    };
+    match instruction.to_ascii_uppercase().as_str() {
+        "CMD" => config.cmd = Some(list()),
+        "ENTRYPOINT" => config.entrypoint = Some(list()),
+        "ENV" => {
+            let (name, value) = value.split_once('=').or_else(|| value.split_once(' ')).ok_or_else(wrong)?;
+            config.env.push(format!("{name}={}", value.trim_matches('"')));
+        }
+        "EXPOSE" => config.exposed_ports.extend(words().into_iter().map(|port| {
+            (if port.contains('/') { port } else { format!("{port}/tcp") }, Empty {})
+        })),
+        "LABEL" => {
+            let (key, value) = value.split_once('=').ok_or_else(wrong)?;
+            config.labels.insert(key.to_owned(), value.trim_matches('"').to_owned());
+        }
+        "STOPSIGNAL" => config.stop_signal = Some(value.to_owned()),
+        "USER" => value.clone_into(&mut config.user),
+        "VOLUME" => config.volumes.extend(words().into_iter().map(|path| (path, Empty {}))),
+        "WORKDIR" => value.clone_into(&mut config.working_dir),
+        _ => return Err(wrong()),
+    }
+    Ok(())
+}
+
+pub(crate) fn tag(session: &Session, arguments: &TagArguments) -> Outcome {
+    session.engine()?.tag(&arguments.source, &arguments.target)?;
+    Ok(exit::DONE)
+}
+
+pub(crate) fn remove(session: &Session, arguments: &RmiArguments) -> Outcome {
+    let engine = session.engine()?;
+    let mut lines = Vec::new();
+    for name in &arguments.names {
+        lines.extend(engine.remove_image(name, arguments.force)?);
+    }
+    session.output.result("rmi", &lines, |lines| lines.iter().map(|line| format!("{line}\n")).collect());
+    Ok(exit::DONE)
+}
+
+pub(crate) fn bootstrap(session: &Session, arguments: &BootstrapArguments) -> Outcome {
+    let request = BootstrapRequest {
+        name: arguments.name.clone(),
+        suite: arguments.suite.clone(),
+        variant: arguments.variant.clone(),
+        include: arguments.include.clone(),
+        mirror: arguments.mirror.clone(),
+        force_name: arguments.force_name,
+    };
+    if !session.output.json {
+        note(&format!("making {} from Debian {} …\n", arguments.name, arguments.suite));
+    }
+    let id = session.engine()?.bootstrap(&request)?;
+    session.output.result("bootstrap", &json!({ "id": id, "name": arguments.name }), |_| format!("{id}\n"));
+    Ok(exit::DONE)
+}
+
+fn open(path: &std::path::Path) -> Result<File> {
+    File::open(path).map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't read {}", path.display()))
+            .cause(error.to_string())
+            .boxed()
+    })
+}

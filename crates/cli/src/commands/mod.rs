@@ -1,0 +1,158 @@
+//! The verbs: each turns its arguments into requests and the answers into output.
+
+mod build;
+mod container;
+mod exec;
+mod host;
+mod image;
+mod inspect;
+mod logs;
+mod network;
+mod stack;
+mod volume;
+
+use std::path::{Path, PathBuf};
+
+use carrack_diag::Result;
+use carrack_engine::{Engine, Roots};
+
+use crate::arguments::{Command, ComposeCommand, ContainerCommand, ImageCommand, NetworkCommand, VolumeCommand};
+use crate::output::{Outcome, Output};
+
+/// Where state lives that no flag places elsewhere.
+pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
+
+/// What every verb needs: where the state is, and how to answer.
+pub(crate) struct Session {
+    roots: Roots,
+    pub(crate) output: Output,
+}
+
+impl Session {
+    /// A data root of one's own has a run root of its own.
+    pub(crate) fn new(root: &Path, run_root: Option<&Path>, output: Output) -> Self {
+        let mut roots = Roots { data: absolute(root), run: PathBuf::from("/run/carrack") };
+        match run_root {
+            Some(run) => roots.run = absolute(run),
+            None if root != Path::new(DEFAULT_ROOT) => roots.run = format!("/run/carrack-{}", roots.tag()).into(),
+            None => {}
+        }
+        Self { roots, output }
+    }
+
+    /// For verbs that change something.
+    pub(crate) fn engine(&self) -> Result<Engine> {
+        Engine::open(self.roots.clone())
+    }
+
+    /// For verbs that only look (I-5).
+    pub(crate) fn observer(&self) -> Result<Engine> {
+        Engine::open_read_only(self.roots.clone())
+    }
+
+    pub(crate) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The caller's folder: what relative paths count from.
+pub(crate) fn current_folder() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}
+
+pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
+    match command {
+        Command::Up(arguments) => stack::up(session, &arguments.project.into(), &arguments.options),
+        Command::Down(arguments) => stack::down(session, &arguments.project.into(), &arguments.options),
+        Command::Plan(arguments) => stack::plan(session, &arguments),
+        Command::Config(arguments) => stack::config(session, &arguments.project.into(), &arguments.options),
+        Command::Status(arguments) => stack::status(session, &arguments),
+        Command::Release(command) => stack::release(session, command),
+        Command::Rollback(arguments) => stack::rollback(session, &arguments),
+        Command::Compose(arguments) => {
+            let project = arguments.project.into();
+            match arguments.command {
+                ComposeCommand::Up(options) => stack::up(session, &project, &options),
+                ComposeCommand::Down(options) => stack::down(session, &project, &options),
+                ComposeCommand::Ps(options) => stack::ps(session, &project, &options),
+                ComposeCommand::Logs(options) => stack::logs(session, &project, &options),
+                ComposeCommand::Exec(options) => stack::exec(session, &project, &options),
+                ComposeCommand::Run(options) => stack::run(session, &project, &options),
+                ComposeCommand::Build(options) => build::services(session, &project, &options),
+                ComposeCommand::Config(options) => stack::config(session, &project, &options),
+                ComposeCommand::Start(options) => stack::start(session, &project, &options),
+                ComposeCommand::Stop(options) => stack::stop(session, &project, &options),
+                ComposeCommand::Restart(options) => stack::restart(session, &project, &options),
+            }
+        }
+        Command::Run(arguments) => container::run(session, &arguments),
+        Command::Create(arguments) => container::create(session, &arguments),
+        Command::Start(arguments) => container::start(session, &arguments),
+        Command::Stop(arguments) => container::stop(session, &arguments),
+        Command::Restart(arguments) => container::restart(session, &arguments),
+        Command::Kill(arguments) => container::kill(session, &arguments),
+        Command::Rm(arguments) => container::rm(session, &arguments),
+        Command::Exec(arguments) => exec::exec(session, &arguments),
+        Command::Attach(arguments) => container::attach(session, &arguments),
+        Command::Logs(arguments) => logs::logs(session, &arguments),
+        Command::Ps(arguments) => inspect::ps(session, &arguments),
+        Command::Inspect(arguments) => inspect::any(session, &arguments),
+        Command::Wait(arguments) => container::wait(session, &arguments),
+        Command::Port(arguments) => inspect::port(session, &arguments),
+        Command::Build(arguments) => build::build(session, &arguments),
+        Command::Images(arguments) => image::list(session, &arguments),
+        Command::Load(arguments) => image::load(session, &arguments),
+        Command::Save(arguments) => image::save(session, &arguments),
+        Command::Import(arguments) => image::import(session, &arguments),
+        Command::Tag(arguments) => image::tag(session, &arguments),
+        Command::Rmi(arguments) => image::remove(session, &arguments),
+        Command::Container(command) => match command {
+            ContainerCommand::Run(arguments) => container::run(session, &arguments),
+            ContainerCommand::Create(arguments) => container::create(session, &arguments),
+            ContainerCommand::Start(arguments) => container::start(session, &arguments),
+            ContainerCommand::Stop(arguments) => container::stop(session, &arguments),
+            ContainerCommand::Restart(arguments) => container::restart(session, &arguments),
+            ContainerCommand::Kill(arguments) => container::kill(session, &arguments),
+            ContainerCommand::Rm(arguments) => container::rm(session, &arguments),
+            ContainerCommand::Exec(arguments) => exec::exec(session, &arguments),
+            ContainerCommand::Attach(arguments) => container::attach(session, &arguments),
+            ContainerCommand::Logs(arguments) => logs::logs(session, &arguments),
+            ContainerCommand::Ls(arguments) => inspect::ps(session, &arguments),
+            ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
+            ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
+            ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
+        },
+        Command::Image(command) => match command {
+            ImageCommand::Build(arguments) => build::build(session, &arguments),
+            ImageCommand::Ls(arguments) => image::list(session, &arguments),
+            ImageCommand::Load(arguments) => image::load(session, &arguments),
+            ImageCommand::Save(arguments) => image::save(session, &arguments),
+            ImageCommand::Import(arguments) => image::import(session, &arguments),
+            ImageCommand::Tag(arguments) => image::tag(session, &arguments),
+            ImageCommand::Rm(arguments) => image::remove(session, &arguments),
+            ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
+            ImageCommand::Bootstrap(arguments) => image::bootstrap(session, &arguments),
+        },
+        Command::Network(command) => match command {
+            NetworkCommand::Ls(arguments) => network::list(session, &arguments),
+            NetworkCommand::Create(arguments) => network::create(session, &arguments),
+            NetworkCommand::Rm(arguments) => network::remove(session, &arguments),
+            NetworkCommand::Inspect(arguments) => inspect::networks(session, &arguments),
+        },
+        Command::Volume(command) => match command {
+            VolumeCommand::Ls(arguments) => volume::list(session, &arguments),
+            VolumeCommand::Create(arguments) => volume::create(session, &arguments),
+            VolumeCommand::Rm(arguments) => volume::remove(session, &arguments),
+            VolumeCommand::Inspect(arguments) => inspect::volumes(session, &arguments),
+        },
+        Command::Explain(arguments) => host::explain(session, &arguments),
+        Command::Doctor(arguments) => host::doctor(session, &arguments),
+        Command::Boot => host::boot(session),
+        Command::Version => host::version(session),
+        Command::Event(arguments) => host::event(session, &arguments),
+    }
+}

@@ -1,0 +1,475 @@
+//! The project's verbs: `up`, `down`, `plan`, `config`, `status`, `release`, `rollback`, and what `compose` adds.
+
+mod follow;
+mod run;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_engine::apply::Step;
+use carrack_engine::docker::Docker;
+use carrack_engine::{ContainerView, Engine, LogOptions, StackStatus, StopOptions, UpOptions as EngineOptions};
+use carrack_plan::{DownOptions as PlanDownOptions, Options, Plan, PlanNode, label};
+use serde_json::{Value, json};
+
+pub(crate) use follow::{logs, project_logs};
+pub(crate) use run::{exec, run};
+
+use super::{Session, build, inspect};
+use crate::arguments::{
+    ComposePsArguments, ComposeStopArguments, ConfigFormat, ConfigOptions, DownOptions, PlanArguments,
+    ProjectArguments, ReleaseCommand, RollbackArguments, ServicesArguments, UpOptions,
+};
+use crate::flags;
+use crate::output::{Failure, Outcome, exit, human_duration, note, print, table};
+use crate::project::{self, Loaded};
+
+pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOptions) -> Outcome {
+    let loaded = load(session, arguments, &options.services)?;
+    let engine_options = engine_options(&loaded, options)?;
+    if options.dry_run {
+        let engine = session.observer()?;
+        return show_plan(session, &plan_of(&engine, &loaded, &engine_options)?);
+    }
+    if !options.fresh {
+        refuse_docker(session, &loaded)?;
+    }
+    let engine = session.engine()?;
+    if !options.no_build {
+        build::project_images(session, &engine, &loaded, &options.services, options.build, &[])?;
+    }
+    let started = std::time::Instant::now();
+    let watch = |node: &PlanNode, step: Step| announce(session, node, step);
+    let applied = engine.up(&loaded.project, &engine_options, &watch);
+    let applied = applied.map_err(|errors| failed(errors, &loaded))?;
+    let result = json!({
+        "project": loaded.project.name,
+        "release": applied.release.as_ref().map(|release| release.number),
+        "steps": applied.plan.nodes.len(),
+        "elapsed_ms": started.elapsed().as_millis() as u64,
+    });
+    let foreground = !options.detach && !options.wait && !session.output.json;
+    session.output.result("up", &result, |_| {
+        let release = applied.release.as_ref().map_or(String::new(), |release| format!(" (release {})", release.number));
+        let took = started.elapsed().as_secs_f64();
+        if applied.plan.is_empty() {
+            format!("{}: nothing to do{release}, {:.0} ms\n", loaded.project.name, took * 1000.0)
+        } else {
+            format!("{}: up{release}, {took:.1} s\n", loaded.project.name)
+        }
+    });
+    if foreground || options.exit_code_from.is_some() || options.abort_on_container_exit {
+        return follow::foreground(&engine, &loaded.project.name, options);
+    }
+    Ok(exit::DONE)
+}
+
+pub(crate) fn down(session: &Session, arguments: &ProjectArguments, options: &DownOptions) -> Outcome {
+    let loaded = load(session, arguments, &[])?;
+    let engine = session.engine()?;
+    let plan_options = PlanDownOptions {
+        volumes: options.volumes,
+        remove_orphans: options.remove_orphans,
+        stop_timeout_ms: options.timeout.map(|seconds| seconds.saturating_mul(1000)),
+        ..PlanDownOptions::default()
+    };
+    let watch = |node: &PlanNode, step: Step| announce(session, node, step);
+    let applied = engine.down(&loaded.project.name, Some(&loaded.project), &plan_options, &watch)?;
+    let result = json!({ "project": loaded.project.name, "steps": applied.plan.nodes.len() });
+    session.output.result("down", &result, |_| {
+        let what = if applied.plan.is_empty() { "nothing to take down" } else { "down" };
+        format!("{}: {what}\n", loaded.project.name)
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn plan(session: &Session, arguments: &PlanArguments) -> Outcome {
+    let loaded = load(session, &arguments.project.clone().into(), &arguments.services)?;
+    let options = EngineOptions {
+        reconcile: Options { services: arguments.services.clone(), ..Options::default() },
+        environment: loaded.environment.clone(),
+        ..EngineOptions::default()
+    };
+    if let Some(warning) = docker_warning(session, &loaded) {
+        session.output.diagnostics(&[warning], &loaded.sources);
+    }
+    let plan = plan_of(&session.observer()?, &loaded, &options)?;
+    show_plan(session, &plan)?;
+    Ok(if arguments.exit_code && !plan.is_empty() { exit::PLAN_NOT_EMPTY } else { exit::DONE })
+}
+
+fn plan_of(engine: &Engine, loaded: &Loaded, options: &EngineOptions) -> std::result::Result<Plan, Failure> {
+    engine.plan_up(&loaded.project, options).map_err(|errors| failed(errors, loaded))
+}
+
+fn show_plan(session: &Session, plan: &Plan) -> Outcome {
+    session.output.result("plan", plan, ToString::to_string);
+    Ok(exit::DONE)
+}
+
+fn engine_options(loaded: &Loaded, options: &UpOptions) -> Result<EngineOptions> {
+    let mut scale = BTreeMap::new();
+    for text in &options.scale {
+        let wrong = || flags::invalid("--scale", text, "SERVICE=NUMBER");
+        let (service, number) = text.split_once('=').ok_or_else(wrong)?;
+        scale.insert(service.to_owned(), number.parse().map_err(|_| wrong())?);
+    }
+    Ok(EngineOptions {
+        reconcile: Options {
+            services: options.services.clone(),
+            force_recreate: options.force_recreate,
+            remove_orphans: options.remove_orphans,
+            wait: options.wait,
+            wait_timeout_ms: options.wait_timeout.map(|seconds| seconds.saturating_mul(1000)),
+            stop_timeout_ms: options.timeout.map(|seconds| seconds.saturating_mul(1000)),
+            ..Options::default()
+        },
+        scale,
+        environment: loaded.environment.clone(),
+        commit: commit(&loaded.project.directory),
+    })
+}
+
+/// The commit that is checked out in a folder, read from the repository's own files; none outside of one.
+fn commit(folder: &str) -> Option<String> {
+    let repository = std::path::Path::new(folder).ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir())?;
+    let head = std::fs::read_to_string(repository.join("HEAD")).ok()?;
+    let Some(reference) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_owned()) };
+    if let Ok(commit) = std::fs::read_to_string(repository.join(reference)) {
+        return Some(commit.trim().to_owned());
+    }
+    let packed = std::fs::read_to_string(repository.join("packed-refs")).ok()?;
+    let line = packed.lines().find(|line| line.ends_with(&format!(" {reference}")))?;
+    line.split_once(' ').map(|(commit, _)| commit.to_owned())
+}
+
+fn refuse_docker(session: &Session, loaded: &Loaded) -> std::result::Result<(), Failure> {
+    let host = loaded.environment.get("DOCKER_HOST").map(String::as_str);
+    match Docker::new(host).holdings(&loaded.project.name) {
+        Ok(holdings) => match carrack_engine::docker_holds(&holdings, &loaded.project.name) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        },
+        Err(warning) => {
+            session.output.diagnostics(&[*warning], &loaded.sources);
+            Ok(())
+        }
+    }
+}
+
+fn docker_warning(_: &Session, loaded: &Loaded) -> Option<Diagnostic> {
+    let host = loaded.environment.get("DOCKER_HOST").map(String::as_str);
+    let found = Docker::new(host).holdings(&loaded.project.name);
+    let mut warning = match found {
+        Ok(holdings) => carrack_engine::docker_holds(&holdings, &loaded.project.name)?,
+        Err(warning) => *warning,
+    };
+    warning.severity = carrack_diag::Severity::Warning;
+    Some(warning)
+}
+
+/// A line for each step that people wait for.
+fn announce(session: &Session, node: &PlanNode, step: Step) {
+    if session.output.json {
+        return;
+    }
+    match step {
+        Step::Started => {}
+        Step::Done => note(&format!("  ✓ {}\n", node.op)),
+        Step::Undone => note(&format!("  ↺ {}\n", node.op)),
+    }
+}
+
+/// The project; its warnings go to standard error, once.
+pub(crate) fn load(
+    session: &Session,
+    arguments: &ProjectArguments,
+    services: &[String],
+) -> std::result::Result<Loaded, Failure> {
+    let loaded = project::load(arguments, services)?;
+    if !session.output.json {
+        session.output.diagnostics(&loaded.warnings, &loaded.sources);
+    }
+    Ok(loaded)
+}
+
+/// Errors of the engine, with the texts that they point into, and the exit code that their first one asks for.
+pub(crate) fn failed(errors: Vec<Diagnostic>, loaded: &Loaded) -> Failure {
+    let unhealthy = errors.iter().any(|error| error.code == &carrack_engine::codes::NOT_READY);
+    let failure = Failure::new(errors, loaded.sources.clone());
+    if unhealthy { failure.exit(exit::UNHEALTHY) } else { failure }
+}
+
+pub(crate) fn config(session: &Session, arguments: &ProjectArguments, options: &ConfigOptions) -> Outcome {
+    let loaded = load(session, arguments, &[])?;
+    let names = |names: Vec<String>| {
+        session.output.result("config", &names, |names| names.iter().map(|name| format!("{name}\n")).collect());
+        Ok(exit::DONE)
+    };
+    let project = &loaded.project;
+    if options.services {
+        return names(project.services.keys().cloned().collect());
+    }
+    if options.volumes {
+        return names(project.volumes.keys().cloned().collect());
+    }
+    if options.images {
+        return names(project.services.values().map(|service| carrack_plan::image_name(project, service)).collect());
+    }
+    if options.quiet {
+        return Ok(exit::DONE);
+    }
+    let model = carrack_compose::render::json(project);
+    session.output.result("config", &model, |model| match options.format {
+        ConfigFormat::Json => format!("{}\n", serde_json::to_string_pretty(model).unwrap_or_default()),
+        ConfigFormat::Yaml => carrack_compose::render::yaml(project),
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn status(session: &Session, arguments: &ProjectArguments) -> Outcome {
+    let loaded = load(session, arguments, &[])?;
+    let status = session.observer()?.status(&loaded.project.name)?;
+    let services = status.services();
+    let result = json!({
+        "project": status.project,
+        "release": status.release.as_ref().map(|release| release.number),
+        "open": status.open,
+        "services": services,
+        "containers": status.containers.iter().map(compose_summary).collect::<Vec<_>>(),
+    });
+    session.output.result("status", &result, |_| status_text(&status));
+    let unhealthy = services.iter().any(|service| matches!(service.state.as_str(), "unhealthy" | "restarting" | "dead"));
+    Ok(if unhealthy { exit::UNHEALTHY } else { exit::DONE })
+}
+
+fn status_text(status: &StackStatus) -> String {
+    let release = match &status.release {
+        Some(release) => format!("release {} of {}", release.number, release.created),
+        None => "no release is deployed".to_owned(),
+    };
+    let mut text = format!("{}: {release}\n", status.project);
+    if let Some(open) = &status.open {
+        text.push_str(&format!("unfinished: {open}; the next `carrack up`, `down` or `boot` settles it\n"));
+    }
+    let rows: Vec<Vec<String>> = status
+        .services()
+        .into_iter()
+        .map(|service| vec![service.service, service.state, format!("{}/{}", service.running, service.containers)])
+        .collect();
+    text.push_str(&table(&["SERVICE", "STATE", "RUNNING"], &rows));
+    text
+}
+
+pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
+    match command {
+        ReleaseCommand::Ls(project) => {
+            let loaded = load(session, &project.into(), &[])?;
+            let engine = session.observer()?;
+            let releases = engine.releases(&loaded.project.name)?;
+            let current = engine.current_release(&loaded.project.name)?.map(|release| release.number);
+            let list: Vec<Value> = releases
+                .iter()
+                .map(|release| json!({
+                    "number": release.number, "id": release.id, "created": release.created,
+                    "message": release.message, "commit": release.commit, "current": Some(release.number) == current,
+                }))
+                .collect();
+            session.output.result("releases", &list, |_| {
+                let rows: Vec<Vec<String>> = releases
+                    .iter()
+                    .rev()
+                    .map(|release| {
+                        let mark = if Some(release.number) == current { "*" } else { "" };
+                        let commit = release.commit.as_deref().map_or("", |commit| &commit[..12.min(commit.len())]);
+                        vec![
+                            format!("{}{mark}", release.number),
+                            release.id.short(),
+                            release.created.clone(),
+                            commit.to_owned(),
+                            release.message.clone(),
+                        ]
+                    })
+                    .collect();
+                table(&["RELEASE", "ID", "CREATED", "COMMIT", "MESSAGE"], &rows)
+            });
+            Ok(exit::DONE)
+        }
+        ReleaseCommand::Show(arguments) => {
+            let loaded = load(session, &arguments.project.into(), &[])?;
+            let engine = session.observer()?;
+            let release = match arguments.number {
+                Some(number) => Some(engine.release(&loaded.project.name, Some(number))?),
+                None => engine.current_release(&loaded.project.name)?,
+            };
+            session.output.result("release", &release, |release| {
+                format!("{}\n", serde_json::to_string_pretty(release).unwrap_or_default())
+            });
+            Ok(exit::DONE)
+        }
+    }
+}
+
+pub(crate) fn rollback(session: &Session, arguments: &RollbackArguments) -> Outcome {
+    let loaded = load(session, &arguments.project.clone().into(), &[])?;
+    let name = &loaded.project.name;
+    if arguments.dry_run {
+        let (_, plan) = session.observer()?.plan_rollback(name, arguments.number).map_err(|e| failed(e, &loaded))?;
+        return show_plan(session, &plan);
+    }
+    let engine = session.engine()?;
+    let target = engine.release(name, arguments.number)?;
+    let watch = |node: &PlanNode, step: Step| announce(session, node, step);
+    let applied = engine.rollback(name, Some(target.number), &watch).map_err(|errors| failed(errors, &loaded))?;
+    let now = applied.release.as_ref().map(|release| release.number);
+    let result = json!({ "project": name, "to": target.number, "release": now, "steps": applied.plan.nodes.len() });
+    session.output.result("rollback", &result, |_| {
+        let as_release = now.map_or(String::new(), |now| format!(", recorded as release {now}"));
+        format!("{name}: back at release {}{as_release}; data was left alone\n", target.number)
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn ps(session: &Session, arguments: &ProjectArguments, options: &ComposePsArguments) -> Outcome {
+    let loaded = load(session, arguments, &[])?;
+    let mut views = session.observer()?.status(&loaded.project.name)?.containers;
+    views.retain(|view| options.all || view.is_active());
+    views.retain(|view| options.only.is_empty() || options.only.contains(&service(view)));
+    if options.services {
+        let mut services: Vec<String> = views.iter().map(service).collect();
+        services.dedup();
+        session.output.result("ps", &services, |names| names.iter().map(|name| format!("{name}\n")).collect());
+        return Ok(exit::DONE);
+    }
+    if options.quiet {
+        views.iter().for_each(|view| print(&format!("{}\n", view.record.id)));
+        return Ok(exit::DONE);
+    }
+    let rows: Vec<Value> = views.iter().map(compose_summary).collect();
+    if options.format == "json" && !session.output.json {
+        rows.iter().for_each(|row| print(&format!("{row}\n")));
+        return Ok(exit::DONE);
+    }
+    session.output.result("ps", &rows, |rows| {
+        let fields = ["Name", "Image", "Command", "Service", "RunningFor", "Status", "Ports"];
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| fields.iter().map(|field| row[field].as_str().unwrap_or_default().to_owned()).collect())
+            .collect();
+        table(&["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"], &cells)
+    });
+    Ok(exit::DONE)
+}
+
+/// The fields that `docker compose ps --format json` has.
+fn compose_summary(view: &ContainerView) -> Value {
+    json!({
+        "ID": view.record.id,
+        "Name": view.record.name,
+        "Service": service(view),
+        "Project": view.record.container.labels.get(label::PROJECT),
+        "Image": view.record.container.image,
+        "Command": format!("\"{}\"", view.command.join(" ")),
+        "State": view.status(),
+        "Health": view.health_word().unwrap_or_default(),
+        "ExitCode": view.exit_code(),
+        "Status": inspect::status(view),
+        "RunningFor": format!("{} ago", human_duration(view.age_seconds)),
+        "Ports": inspect::ports(view),
+        "Publishers": view.ports,
+    })
+}
+
+/// The service of a container, by its label.
+pub(crate) fn service(view: &ContainerView) -> String {
+    view.record.container.labels.get(label::SERVICE).cloned().unwrap_or_default()
+}
+
+pub(crate) fn start(session: &Session, arguments: &ProjectArguments, options: &ServicesArguments) -> Outcome {
+    each_container(session, arguments, &options.services, |engine, name| engine.start(name))
+}
+
+pub(crate) fn stop(session: &Session, arguments: &ProjectArguments, options: &ComposeStopArguments) -> Outcome {
+    let stop = stop_options(options);
+    each_container(session, arguments, &options.services, |engine, name| engine.stop(name, &stop))
+}
+
+pub(crate) fn restart(session: &Session, arguments: &ProjectArguments, options: &ComposeStopArguments) -> Outcome {
+    let stop = stop_options(options);
+    each_container(session, arguments, &options.services, |engine, name| {
+        engine.stop(name, &stop)?;
+        engine.start(name)
+    })
+}
+
+fn stop_options(options: &ComposeStopArguments) -> StopOptions {
+    let timeout_ms = options.timeout.map(|seconds| Duration::from_secs(seconds).as_millis() as u64);
+    StopOptions { signal: None, timeout_ms }
+}
+
+fn each_container(
+    session: &Session,
+    arguments: &ProjectArguments,
+    services: &[String],
+    act: impl Fn(&Engine, &str) -> Result<()>,
+) -> Outcome {
+    let loaded = load(session, arguments, services)?;
+    check_services(&loaded, services)?;
+    let engine = session.engine()?;
+    for view in engine.status(&loaded.project.name)?.containers {
+        if services.is_empty() || services.contains(&service(&view)) {
+            act(&engine, &view.record.name)?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// Services that the command names have to exist.
+pub(crate) fn check_services(loaded: &Loaded, services: &[String]) -> Result<()> {
+    for name in services {
+        if !loaded.project.services.contains_key(name) {
+            let known = loaded.project.services.keys().map(String::as_str);
+            let diagnostic =
+                Diagnostic::error(&crate::codes::NO_SUCH_SERVICE, format!("the project has no service `{name}`"));
+            return Err(match carrack_diag::nearest(name, known) {
+                Some(near) => diagnostic.hint(format!("did you mean `{near}`?")).boxed(),
+                None => diagnostic.hint("`carrack config --services` lists them").boxed(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A container of that name; else, in a project's folder, the first running container of the service of that name.
+pub(crate) fn container_or_service(session: &Session, engine: &Engine, name: &str) -> Result<String> {
+    let error = match engine.container(name) {
+        Ok(_) => return Ok(name.to_owned()),
+        Err(error) => error,
+    };
+    let Ok(loaded) = project::load(&ProjectArguments::default(), &[]) else { return Err(error) };
+    if !loaded.project.services.contains_key(name) {
+        return Err(error);
+    }
+    let _ = session;
+    service_container(engine, &loaded.project.name, name, None)
+}
+
+/// The name of a service's running container: the one of a number, or the first.
+pub(crate) fn service_container(engine: &Engine, project: &str, wanted: &str, number: Option<u32>) -> Result<String> {
+    let containers = engine.status(project)?.containers;
+    let number_of = |view: &ContainerView| view.record.container.labels.get(label::NUMBER).and_then(|n| n.parse().ok());
+    let running = containers.iter().find(|view| {
+        service(view) == wanted && view.is_active() && number.is_none_or(|number| number_of(view) == Some(number))
+    });
+    running.map(|view| view.record.name.clone()).ok_or_else(|| {
+        Diagnostic::error(&carrack_engine::codes::NOT_RUNNING, format!("no container of the service `{wanted}` is running"))
+            .hint("bring it up with `carrack up -d`; `carrack status` shows the services")
+            .boxed()
+    })
+}
+
+/// How much of the logs is shown.
+pub(crate) fn follow_options() -> LogOptions {
+    LogOptions { follow: true, tail: None }
+}

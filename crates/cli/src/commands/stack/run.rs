@@ -1,0 +1,98 @@
+//! `compose exec` and `compose run`.
+
+use std::io::IsTerminal;
+
+use carrack_engine::apply::Step;
+use carrack_engine::{AttachOptions, AttachOutcome, ExecOptions, UpOptions};
+use carrack_plan::{Options, PlanNode};
+
+use super::{Session, announce, build, check_services, failed, load, service_container};
+use crate::arguments::{ComposeExecArguments, ComposeRunArguments, ProjectArguments};
+use crate::commands::container::status;
+use crate::commands::exec::perform;
+use crate::flags;
+use crate::output::{Failure, Outcome, exit, print};
+
+pub(crate) fn exec(session: &Session, arguments: &ProjectArguments, options: &ComposeExecArguments) -> Outcome {
+    let loaded = load(session, arguments, &[])?;
+    check_services(&loaded, std::slice::from_ref(&options.service))?;
+    let engine = session.observer()?;
+    let name = service_container(&engine, &loaded.project.name, &options.service, Some(options.index))?;
+    let env = options.env.iter().map(|text| flags::env(text)).collect::<carrack_diag::Result<_>>()?;
+    // A terminal and standard input are the default, where there is one.
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let exec = ExecOptions {
+        args: options.command.clone(),
+        env,
+        user: options.user.clone(),
+        working_dir: options.workdir.clone(),
+        tty: !options.no_tty && !options.detach && terminal,
+        stdin: !options.detach,
+        detach: options.detach,
+        privileged: options.privileged,
+    };
+    perform(&engine, &name, &exec)
+}
+
+pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &ComposeRunArguments) -> Outcome {
+    let loaded = load(session, arguments, std::slice::from_ref(&options.service))?;
+    check_services(&loaded, std::slice::from_ref(&options.service))?;
+    let engine = session.engine()?;
+    let service = &loaded.project.services[&options.service];
+    let dependencies: Vec<String> =
+        if options.no_deps { Vec::new() } else { service.depends_on.keys().cloned().collect() };
+    let mut needed = dependencies.clone();
+    needed.push(options.service.clone());
+    build::project_images(session, &engine, &loaded, &needed, false, &[])?;
+    let up = UpOptions {
+        reconcile: Options { services: dependencies.clone(), wait: true, ..Options::default() },
+        environment: loaded.environment.clone(),
+        ..UpOptions::default()
+    };
+    if !dependencies.is_empty() {
+        let watch = |node: &PlanNode, step: Step| announce(session, node, step);
+        engine.up(&loaded.project, &up, &watch).map_err(|errors| failed(errors, &loaded))?;
+    }
+    let mut container = engine
+        .one_off(&loaded.project, &options.service, &up)
+        .map_err(|errors| failed(errors, &loaded))?;
+    if let Some(name) = &options.name {
+        container.name.clone_from(name);
+    }
+    for text in &options.env {
+        let (name, value) = flags::env(text)?;
+        container.env.insert(name, value);
+    }
+    if let Some(entrypoint) = &options.entrypoint {
+        container.entrypoint = Some(vec![entrypoint.clone()]);
+        container.command = None;
+    }
+    if !options.command.is_empty() {
+        container.command = Some(options.command.clone());
+    }
+    container.user = options.user.clone().or(container.user);
+    container.working_dir = options.workdir.clone().or(container.working_dir);
+    container.auto_remove = options.rm;
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    container.tty = !options.no_tty && !options.detach && terminal;
+    container.open_stdin = !options.detach;
+    let attach = (!options.detach).then(|| AttachOptions {
+        stdin: container.open_stdin,
+        detach_keys: None,
+        signal_proxy: !container.tty,
+        foreground: true,
+    });
+    let name = container.name.clone();
+    let started = engine.run(container, attach).map_err(|failure| {
+        let code = failure.exit_code.unwrap_or(exit::FAILED);
+        Failure::new(vec![*failure.diagnostic], loaded.sources.clone()).exit(code)
+    })?;
+    if options.detach {
+        print(&format!("{name}\n"));
+        return Ok(exit::DONE);
+    }
+    match started.attached? {
+        AttachOutcome::Exited(code) => Ok(status(code)),
+        AttachOutcome::Detached => Ok(exit::DONE),
+    }
+}

@@ -1,0 +1,192 @@
+//! From the flags of `run` and `create` to the container that is wanted.
+
+use std::path::Path;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_oci::Healthcheck;
+use carrack_specgen::Container;
+use carrack_specgen::container::{NamespaceMode, Resources, SeccompMode};
+
+use crate::arguments::ContainerFlags;
+use crate::{codes, flags};
+
+/// The container that the flags describe. Relative paths count from `folder`.
+pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String], folder: &Path) -> Result<Container> {
+    let mut container = Container {
+        name: given.name.clone().unwrap_or_default(),
+        image: image.to_owned(),
+        // `--entrypoint ""` drops the image's entrypoint and its command.
+        entrypoint: given.entrypoint.as_ref().map(|program| {
+            if program.is_empty() { Vec::new() } else { vec![program.clone()] }
+        }),
+        command: (!command.is_empty()).then(|| command.to_vec()),
+        user: given.user.clone(),
+        group_add: given.group_add.clone(),
+        working_dir: given.workdir.as_deref().map(absolute_in_container).transpose()?,
+        hostname: given.hostname.clone(),
+        domainname: given.domainname.clone(),
+        tty: given.tty,
+        open_stdin: given.interactive,
+        read_only: given.read_only,
+        shm_size_bytes: given.shm_size.as_deref().map(|text| flags::size_bytes("--shm-size", text)).transpose()?,
+        network: flags::network(&given.network, &given.network_alias, given.ip.as_deref())?,
+        dns: given.dns.clone(),
+        dns_search: given.dns_search.clone(),
+        dns_options: given.dns_option.clone(),
+        pid: namespace("--pid", given.pid.as_deref())?,
+        ipc: namespace("--ipc", given.ipc.as_deref())?,
+        uts: namespace("--uts", given.uts.as_deref())?,
+        cgroupns: namespace("--cgroupns", given.cgroupns.as_deref())?,
+        privileged: given.privileged,
+        cap_add: given.cap_add.clone(),
+        cap_drop: given.cap_drop.clone(),
+        init: given.init,
+        oom_score_adj: given.oom_score_adj,
+        resources: resources(given)?,
+        stop_signal: given.stop_signal.clone(),
+        stop_timeout_ms: given.stop_timeout.map(|seconds| seconds.saturating_mul(1000)),
+        healthcheck: healthcheck(given)?,
+        restart: given.restart.as_deref().map(flags::restart).transpose()?.unwrap_or_default(),
+        auto_remove: given.rm,
+        log: flags::log(given.log_driver.as_deref(), &given.log_opt)?,
+        platform: given.platform.clone(),
+        ..Container::default()
+    };
+    for file in &given.env_file {
+        container.env.extend(env_file(&folder.join(file))?);
+    }
+    for text in &given.env {
+        let (name, value) = flags::env(text)?;
+        container.env.insert(name, value);
+    }
+    for text in &given.label {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        container.labels.insert(key.to_owned(), value.to_owned());
+    }
+    for text in &given.volume {
+        container.mounts.push(flags::volume(text, folder)?);
+    }
+    for text in &given.mount {
+        container.mounts.push(flags::mount(text, folder)?);
+    }
+    for text in &given.tmpfs {
+        container.mounts.push(flags::tmpfs(text)?);
+    }
+    for text in &given.device {
+        container.devices.push(flags::device(text)?);
+    }
+    for text in &given.publish {
+        container.ports.extend(flags::ports(text)?);
+    }
+    for text in &given.add_host {
+        container.extra_hosts.push(flags::add_host(text)?);
+    }
+    for text in &given.sysctl {
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| flags::invalid("--sysctl", text, "NAME=VALUE"))?;
+        container.sysctls.insert(name.to_owned(), value.to_owned());
+    }
+    for text in &given.ulimit {
+        let (name, limit) = flags::ulimit(text)?;
+        container.ulimits.insert(name, limit);
+    }
+    for text in &given.security_opt {
+        security_option(&mut container, text, folder)?;
+    }
+    if container.auto_remove && !matches!(container.restart, carrack_specgen::container::RestartPolicy::No) {
+        return Err(flags::invalid("--rm", "true", "either --rm or --restart: they contradict each other"));
+    }
+    Ok(container)
+}
+
+fn absolute_in_container(path: &str) -> Result<String> {
+    if path.starts_with('/') {
+        return Ok(path.to_owned());
+    }
+    Err(flags::invalid("--workdir", path, "an absolute path"))
+}
+
+fn namespace(flag: &str, value: Option<&str>) -> Result<NamespaceMode> {
+    match value {
+        None | Some("" | "private" | "shareable") => Ok(NamespaceMode::Private),
+        Some("host") => Ok(NamespaceMode::Host),
+        Some(other) => match other.strip_prefix("container:") {
+            Some(name) if !name.is_empty() => Ok(NamespaceMode::Container(name.to_owned())),
+            _ => Err(flags::invalid(flag, other, "private, host or container:NAME")),
+        },
+    }
+}
+
+fn resources(given: &ContainerFlags) -> Result<Resources> {
+    let size = |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
+    let swap = match given.memory_swap.as_deref() {
+        Some("-1") => Some(-1),
+        Some(text) => i64::try_from(flags::size_bytes("--memory-swap", text)?).ok(),
+        None => None,
+    };
+    Ok(Resources {
+        memory_bytes: size("--memory", &given.memory)?,
+        memory_swap_bytes: swap,
+        memory_reservation_bytes: size("--memory-reservation", &given.memory_reservation)?,
+        nano_cpus: given.cpus.as_deref().map(|text| flags::nano_cpus("--cpus", text)).transpose()?,
+        cpu_shares: given.cpu_shares,
+        cpuset_cpus: given.cpuset_cpus.clone(),
+        pids: given.pids_limit,
+    })
+}
+
+fn healthcheck(given: &ContainerFlags) -> Result<Option<Healthcheck>> {
+    if given.no_healthcheck {
+        return Ok(Some(Healthcheck { test: vec!["NONE".into()], ..Healthcheck::default() }));
+    }
+    let time = |flag: &str, text: &Option<String>| {
+        text.as_deref().map_or(Ok(0), |text| flags::duration_ns(flag, text))
+    };
+    let test = given.health_cmd.as_ref().map(|line| vec!["CMD-SHELL".to_owned(), line.clone()]).unwrap_or_default();
+    let check = Healthcheck {
+        test,
+        interval: time("--health-interval", &given.health_interval)?,
+        timeout: time("--health-timeout", &given.health_timeout)?,
+        start_period: time("--health-start-period", &given.health_start_period)?,
+        start_interval: time("--health-start-interval", &given.health_start_interval)?,
+        retries: given.health_retries.unwrap_or_default(),
+    };
+    Ok((check != Healthcheck::default()).then_some(check))
+}
+
+fn security_option(container: &mut Container, text: &str, folder: &Path) -> Result<()> {
+    let (key, value) = text.split_once(['=', ':']).unwrap_or((text, "true"));
+    match (key, value) {
+        ("no-new-privileges", "true") => container.no_new_privileges = true,
+        ("no-new-privileges", "false") => container.no_new_privileges = false,
+        ("seccomp", "unconfined") => container.seccomp = SeccompMode::Unconfined,
+        ("seccomp", "builtin") => container.seccomp = SeccompMode::Default,
+        ("seccomp", path) => container.seccomp = SeccompMode::Profile(read(&folder.join(path))?),
+        ("apparmor", profile) => container.apparmor = Some(profile.to_owned()),
+        _ => {
+            return Err(flags::invalid(
+                "--security-opt",
+                text,
+                "no-new-privileges, seccomp=unconfined, seccomp=FILE or apparmor=PROFILE",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Lines of NAME=VALUE or NAME, `#` comments; quotes are literal, as in Docker (not as in Compose).
+fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
+    let text = read(path)?;
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(flags::env).collect()
+}
+
+/// A text file that the command line names.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't read {}", path.display()))
+            .cause(error.to_string())
+            .hint("check the path and its permissions")
+            .boxed()
+    })
+}

@@ -1,0 +1,453 @@
+//! Values of Docker's flags: sizes, durations, ports, volumes, mounts, limits.
+//!
+//! Each parser takes the text of one flag and answers with the value, or with a diagnostic that names flag, value and form.
+
+use std::net::IpAddr;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_specgen::container::{
+    Attachment, DeviceMapping, LogConfig, LogDriver, Mount, MountSource, NetworkMode, PortMapping, Protocol,
+    RestartPolicy, Ulimit,
+};
+
+use crate::codes;
+
+/// The diagnostic of a malformed value.
+pub(crate) fn invalid(flag: &str, value: &str, form: &str) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::INVALID_VALUE, format!("{flag}: `{value}` is malformed"))
+        .hint(format!("write {form}"))
+        .boxed()
+}
+
+/// `512m`, `1.5g`, `1024`, `64kb`, `1GiB`: bytes, by powers of 1024 as Docker's flags count.
+pub(crate) fn size_bytes(flag: &str, text: &str) -> Result<u64> {
+    let wrong = || invalid(flag, text, "a number with an optional unit b, k, m, g or t, for example 512m");
+    let lower = text.trim().to_ascii_lowercase();
+    let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(split);
+    let shift = match unit.trim().trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        _ => return Err(wrong()),
+    };
+    let value = number.parse::<f64>().map_err(|_| wrong())? * f64::from(2u32).powi(shift);
+    if value.is_finite() && value < 9.0e18 { Ok(value as u64) } else { Err(wrong()) }
+}
+
+/// `1m30s`, `500ms`, `1.5h`: nanoseconds, in Go's notation.
+pub(crate) fn duration_ns(flag: &str, text: &str) -> Result<u64> {
+    let wrong = || invalid(flag, text, "a duration such as 30s, 500ms or 1m30s");
+    let mut rest = text.trim();
+    let mut total = 0.0;
+    if rest == "0" {
+        return Ok(0);
+    }
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        total += number
+            * match &rest[..letters] {
+                "ns" => 1.0,
+                "us" | "µs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 6e10,
+                "h" => 3.6e12,
+                _ => return Err(wrong()),
+            };
+        rest = &rest[letters..];
+    }
+    if total < 9.0e18 { Ok(total as u64) } else { Err(wrong()) }
+}
+
+/// `1.5` processors, in billionths.
+pub(crate) fn nano_cpus(flag: &str, text: &str) -> Result<u64> {
+    match text.parse::<f64>() {
+        Ok(cpus) if cpus >= 0.0 && cpus < 1e6 => Ok((cpus * 1e9).round() as u64),
+        _ => Err(invalid(flag, text, "a number of processors such as 1.5")),
+    }
+}
+
+/// `[[ADDRESS:]HOST_PORT:]CONTAINER_PORT[/PROTOCOL]`, ranges of equal length allowed.
+pub(crate) fn ports(text: &str) -> Result<Vec<PortMapping>> {
+    const FORM: &str = "[[ADDRESS:]HOST_PORT:]CONTAINER_PORT[/tcp|/udp], for example 127.0.0.1:8080:80";
+    let wrong = || invalid("--publish", text, FORM);
+    let (rest, protocol) = match text.rsplit_once('/') {
+        Some((rest, "tcp")) => (rest, Protocol::Tcp),
+        Some((rest, "udp")) => (rest, Protocol::Udp),
+        Some(_) => return Err(wrong()),
+        None => (text, Protocol::Tcp),
+    };
+    let (rest, container) = match rest.rsplit_once(':') {
+        Some((rest, container)) => (Some(rest), container),
+        None => (None, rest),
+    };
+    let (address, host) = match rest {
+        None => (None, None),
+        Some(rest) => match rest.rsplit_once(':') {
+            // `[::1]:8080:80` and `::1:8080:80` both end in a host port.
+            Some((address, host)) => (Some(address), Some(host)),
+            None if rest.contains('.') => (Some(rest), None),
+            None => (None, Some(rest)),
+        },
+    };
+    let address = match address {
+        None | Some("") => None,
+        Some(address) => {
+            let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+            Some(bare.parse::<IpAddr>().map_err(|_| wrong())?)
+        }
+    };
+    let range = |text: &str| -> Result<(u16, u16)> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let first: u16 = first.parse().map_err(|_| wrong())?;
+        let last: u16 = last.parse().map_err(|_| wrong())?;
+        if first == 0 || last < first { Err(wrong()) } else { Ok((first, last)) }
+    };
+    let (first, last) = range(container)?;
+    let host = match host {
+        None | Some("" | "0") => None,
+        Some(host) => Some(range(host)?),
+    };
+    if host.is_some_and(|(host_first, host_last)| host_last - host_first != last - first) {
+        return Err(invalid("--publish", text, "ranges of equal length on both sides"));
+    }
+    Ok((first..=last)
+        .map(|container_port| PortMapping {
+            host_address: address,
+            host_port: host.map(|(host_first, _)| host_first + (container_port - first)),
+            container_port,
+            protocol,
+        })
+        .collect())
+}
+
+/// `[SOURCE:]TARGET[:OPTIONS]`. A source with a slash is a path of the host, else a volume's name.
+pub(crate) fn volume(text: &str, folder: &std::path::Path) -> Result<Mount> {
+    const FORM: &str = "[SOURCE:]/TARGET[:ro|rw|nocopy|PROPAGATION]";
+    let wrong = || invalid("--volume", text, FORM);
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, options) = match parts.as_slice() {
+        [target] => (None, *target, ""),
+        [source, target] => (Some(*source), *target, ""),
+        [source, target, options] => (Some(*source), *target, *options),
+        _ => return Err(wrong()),
+    };
+    if !target.starts_with('/') {
+        return Err(wrong());
+    }
+    let (mut read_only, mut no_copy, mut propagation) = (false, false, None);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" | "readonly" => read_only = true,
+            "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
+            "nocopy" => no_copy = true,
+            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
+                propagation = Some(option.to_owned());
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    let source = match source {
+        None => MountSource::Volume { name: None, subpath: String::new(), no_copy },
+        Some("") => return Err(wrong()),
+        Some(source) if source.starts_with(['/', '.', '~']) => MountSource::Bind {
+            path: absolute(source, folder),
+            create: true,
+            propagation,
+            non_recursive: false,
+        },
+        Some(name) => {
+            check_volume_name(name)?;
+            MountSource::Volume { name: Some(name.to_owned()), subpath: String::new(), no_copy }
+        }
+    };
+    Ok(Mount { target: target.to_owned(), source, read_only })
+}
+
+/// `type=bind,source=…,target=…[,readonly]…`
+pub(crate) fn mount(text: &str, folder: &std::path::Path) -> Result<Mount> {
+    let wrong = |why: &str| invalid("--mount", text, why);
+    let (mut kind, mut source, mut target, mut read_only) = ("volume", None, None, false);
+    let (mut propagation, mut non_recursive, mut no_copy, mut subpath) = (None, false, false, String::new());
+    let (mut size_bytes_, mut mode) = (None, None);
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').unwrap_or((field, "true"));
+        let flag = || match value {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(wrong("true or false")),
+        };
+        match key {
+            "type" => kind = value,
+            "source" | "src" => source = Some(value),
+            "target" | "dst" | "destination" => target = Some(value),
+            "readonly" | "ro" => read_only = flag()?,
+            "bind-propagation" => propagation = Some(value.to_owned()),
+            "bind-nonrecursive" => non_recursive = flag()?,
+            "bind-recursive" => non_recursive = value == "disabled",
+            "volume-nocopy" => no_copy = flag()?,
+            "volume-subpath" => value.clone_into(&mut subpath),
+            "tmpfs-size" => size_bytes_ = Some(size_bytes("--mount tmpfs-size", value)?),
+            "tmpfs-mode" => {
+                mode = Some(u32::from_str_radix(value, 8).map_err(|_| wrong("tmpfs-mode as octal digits"))?);
+            }
+            _ => return Err(wrong("type, source, target, readonly and the options of that type")),
+        }
+    }
+    let target = target.filter(|target| target.starts_with('/')).ok_or_else(|| wrong("target=/ABSOLUTE/PATH"))?;
+    let source = match (kind, source) {
+        ("bind", Some(source)) => MountSource::Bind { path: absolute(source, folder), create: false, propagation, non_recursive },
+        ("bind", None) => return Err(wrong("source=PATH for a bind mount")),
+        ("volume", name) => {
+            if let Some(name) = name {
+                check_volume_name(name)?;
+            }
+            MountSource::Volume { name: name.map(str::to_owned), subpath, no_copy }
+        }
+        ("tmpfs", None) => MountSource::Tmpfs { size_bytes: size_bytes_, mode, options: Vec::new() },
+        ("tmpfs", Some(_)) => return Err(wrong("a tmpfs without source")),
+        _ => return Err(wrong("type=bind, type=volume or type=tmpfs")),
+    };
+    Ok(Mount { target: target.to_owned(), source, read_only })
+}
+
+/// `/TARGET[:size=64m,mode=1770,…]`
+pub(crate) fn tmpfs(text: &str) -> Result<Mount> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    if !target.starts_with('/') {
+        return Err(invalid("--tmpfs", text, "/TARGET[:size=64m,mode=1770,…]"));
+    }
+    let (mut size, mut mode, mut rest, mut read_only) = (None, None, Vec::new(), false);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("size", value)) if !value.ends_with('%') => size = Some(size_bytes("--tmpfs size", value)?),
+            Some(("mode", value)) => {
+                let octal = u32::from_str_radix(value, 8);
+                mode = Some(octal.map_err(|_| invalid("--tmpfs mode", value, "octal digits"))?);
+            }
+            _ if option == "ro" => read_only = true,
+            _ => rest.push(option.to_owned()),
+        }
+    }
+    let source = MountSource::Tmpfs { size_bytes: size, mode, options: rest };
+    Ok(Mount { target: target.to_owned(), source, read_only })
+}
+
+/// `no`, `always`, `unless-stopped`, `on-failure[:N]`.
+pub(crate) fn restart(text: &str) -> Result<RestartPolicy> {
+    Ok(match text.split_once(':') {
+        None => match text {
+            "no" | "" => RestartPolicy::No,
+            "always" => RestartPolicy::Always,
+            "unless-stopped" => RestartPolicy::UnlessStopped,
+            "on-failure" => RestartPolicy::OnFailure { max_retries: None },
+            _ => return Err(invalid("--restart", text, "no, always, unless-stopped or on-failure[:N]")),
+        },
+        Some(("on-failure", number)) => RestartPolicy::OnFailure {
+            max_retries: Some(number.parse().map_err(|_| invalid("--restart", text, "on-failure:N"))?),
+        },
+        Some(_) => return Err(invalid("--restart", text, "no, always, unless-stopped or on-failure[:N]")),
+    })
+}
+
+/// `nofile=1024[:2048]`
+pub(crate) fn ulimit(text: &str) -> Result<(String, Ulimit)> {
+    const NAMES: [&str; 15] = [
+        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+        "rttime", "sigpending", "stack",
+    ];
+    let wrong = || invalid("--ulimit", text, "NAME=SOFT[:HARD], for example nofile=1024:2048");
+    let (name, limits) = text.split_once('=').ok_or_else(wrong)?;
+    if !NAMES.contains(&name) {
+        return Err(wrong());
+    }
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let number = |text: &str| match text {
+        "unlimited" => Ok(-1),
+        _ => text.parse::<i64>().ok().filter(|number| *number >= -1).ok_or_else(wrong),
+    };
+    let limit = Ulimit { soft: number(soft)?, hard: number(hard)? };
+    if limit.hard != -1 && (limit.soft == -1 || limit.soft > limit.hard) {
+        return Err(invalid("--ulimit", text, "a soft limit no higher than the hard one"));
+    }
+    Ok((name.to_owned(), limit))
+}
+
+/// `/dev/SOURCE[:/dev/TARGET][:rwm]`
+pub(crate) fn device(text: &str) -> Result<DeviceMapping> {
+    let wrong = || invalid("--device", text, "/dev/SOURCE[:/dev/TARGET][:rwm]");
+    let access = |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, b'r' | b'w' | b'm'));
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, rights) = match parts.as_slice() {
+        [source] => (*source, *source, "rwm"),
+        [source, rights] if access(rights) => (*source, *source, *rights),
+        [source, target] => (*source, *target, "rwm"),
+        [source, target, rights] if access(rights) => (*source, *target, *rights),
+        _ => return Err(wrong()),
+    };
+    if !source.starts_with('/') || !target.starts_with('/') {
+        return Err(wrong());
+    }
+    Ok(DeviceMapping { source: source.to_owned(), target: target.to_owned(), access: rights.to_owned() })
+}
+
+/// `bridge`, `none`, `host`, `container:NAME`, or the name of a network.
+pub(crate) fn network(values: &[String], aliases: &[String], ipv4: Option<&str>) -> Result<NetworkMode> {
+    let first = values.first().map_or("bridge", String::as_str);
+    let special = match first {
+        "host" => Some(NetworkMode::Host),
+        "none" => Some(NetworkMode::None),
+        _ => first.strip_prefix("container:").map(|name| NetworkMode::Container(name.to_owned())),
+    };
+    if let Some(mode) = special {
+        if values.len() > 1 {
+            return Err(invalid("--network", &values.join(", "), "either one of host, none, container:NAME, or networks"));
+        }
+        return Ok(mode);
+    }
+    let ipv4 = ipv4.map(|text| text.parse().map_err(|_| invalid("--ip", text, "an IPv4 address"))).transpose()?;
+    let names = if values.is_empty() { vec!["bridge".to_owned()] } else { values.to_vec() };
+    let attachments = names.into_iter().enumerate().map(|(index, name)| {
+        let network = if name == "default" { "bridge".to_owned() } else { name };
+        let (aliases, ipv4) = if index == 0 { (aliases.to_vec(), ipv4) } else { (Vec::new(), None) };
+        Attachment { network, aliases, ipv4, ..Attachment::default() }
+    });
+    Ok(NetworkMode::Networks(attachments.collect()))
+}
+
+/// `--log-driver` and `--log-opt`.
+pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig> {
+    let mut log = LogConfig::default();
+    log.driver = match driver {
+        None | Some("json-file") => LogDriver::JsonFile,
+        Some("local") => LogDriver::Local,
+        Some("none") => LogDriver::None,
+        Some(other) => return Err(invalid("--log-driver", other, "json-file, local or none")),
+    };
+    for option in options {
+        match option.split_once('=') {
+            Some(("max-size", value)) => log.max_size_bytes = size_bytes("--log-opt max-size", value)?,
+            Some(("max-file", value)) => {
+                let files = value.parse().ok().filter(|files| *files > 0);
+                log.max_files = files.ok_or_else(|| invalid("--log-opt max-file", value, "a number from 1"))?;
+            }
+            _ => return Err(invalid("--log-opt", option, "max-size=SIZE or max-file=NUMBER")),
+        }
+    }
+    Ok(log)
+}
+
+/// `NAME=VALUE`, or `NAME` for the caller's own value (absent where the caller has none).
+pub(crate) fn env(text: &str) -> Result<(String, Option<String>)> {
+    match text.split_once('=') {
+        Some(("", _)) | None if text.is_empty() || text.starts_with('=') => {
+            Err(invalid("--env", text, "NAME=VALUE or NAME"))
+        }
+        Some((name, value)) => Ok((name.to_owned(), Some(value.to_owned()))),
+        None => Ok((text.to_owned(), std::env::var(text).ok())),
+    }
+}
+
+/// `HOST:ADDRESS` or `HOST=ADDRESS`.
+pub(crate) fn add_host(text: &str) -> Result<(String, String)> {
+    let wrong = || invalid("--add-host", text, "HOST:ADDRESS, where ADDRESS may be host-gateway");
+    let (host, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
+    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    if host.is_empty() || (bare != "host-gateway" && bare.parse::<IpAddr>().is_err()) {
+        return Err(wrong());
+    }
+    Ok((host.to_owned(), bare.to_owned()))
+}
+
+fn check_volume_name(name: &str) -> Result<()> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if first && name.len() > 1 && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+        return Ok(());
+    }
+    Err(invalid("--volume", name, "a volume's name of letters, digits, `_`, `.`, `-` (a path begins with / or ./)"))
+}
+
+/// A path of the caller, made absolute by text alone so that links keep their meaning.
+fn absolute(path: &str, folder: &std::path::Path) -> String {
+    let path = match (path.strip_prefix("~/"), std::env::var("HOME")) {
+        (Some(rest), Ok(home)) => std::path::Path::new(&home).join(rest),
+        _ => folder.join(path),
+    };
+    let mut clean = std::path::PathBuf::new();
+    for component in path.components() {
+        match component {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ports_have_docker_s_forms() {
+        let one = |text: &str| ports(text).unwrap().remove(0);
+        assert_eq!(one("80").host_port, None);
+        assert_eq!(one("8080:80/udp").protocol, Protocol::Udp);
+        assert_eq!(one("127.0.0.1:8080:80").host_address, Some("127.0.0.1".parse().unwrap()));
+        assert_eq!(one("127.0.0.1::80").host_port, None);
+        assert_eq!(one("[::1]:8080:80").host_address, Some("::1".parse().unwrap()));
+        assert_eq!(ports("8000-8002:9000-9002").unwrap()[2].host_port, Some(8002));
+        for wrong in ["", "x", "80/sctp", "1:2:3:4:80", "8000-8001:80", "0", "70000", "a:80", "80:"] {
+            assert_eq!(ports(wrong).unwrap_err().code.id, "cli/invalid-value", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn volumes_are_paths_names_or_anonymous() {
+        let folder = Path::new("/project");
+        let source = |text: &str| volume(text, folder).unwrap().source;
+        assert!(matches!(source("./src:/app"), MountSource::Bind { path, create: true, .. } if path == "/project/src"));
+        assert!(matches!(source("data:/var/lib"), MountSource::Volume { name: Some(name), .. } if name == "data"));
+        assert!(matches!(source("/app/node_modules"), MountSource::Volume { name: None, .. }));
+        assert!(volume("/a:/b:ro", folder).unwrap().read_only);
+        for wrong in ["a:b", ":/x", "a/b:/x", "/a:/b:what", "a:b:c:d"] {
+            assert!(volume(wrong, folder).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_durations_are_docker_s() {
+        assert_eq!(size_bytes("f", "1.5g").unwrap(), 1_610_612_736);
+        assert_eq!(size_bytes("f", "64kb").unwrap(), 65_536);
+        assert_eq!(duration_ns("f", "1m30s").unwrap(), 90_000_000_000);
+        assert_eq!(duration_ns("f", "1.5ms").unwrap(), 1_500_000);
+        assert!(duration_ns("f", "30").is_err(), "a bare number has no unit");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics(text in "[\\PC:/=,.\\[\\]-]{0,40}") {
+            let folder = Path::new("/p");
+            let _ = (ports(&text), volume(&text, folder), mount(&text, folder), tmpfs(&text), restart(&text));
+            let _ = (ulimit(&text), device(&text), size_bytes("f", &text), duration_ns("f", &text));
+            let _ = (env(&text), add_host(&text), nano_cpus("f", &text));
+        }
+    }
+}

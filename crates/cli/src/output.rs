@@ -1,0 +1,181 @@
+//! What people and programs read: tables and texts on one side, the JSON envelope on the other.
+
+use std::io::{IsTerminal, Write};
+
+use carrack_diag::{Diagnostic, Rendering, SourceMap};
+use serde::Serialize;
+
+/// How this invocation answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Whether standard output carries the JSON envelope.
+    pub(crate) json: bool,
+}
+
+/// A command that did not do what was asked: why, and the exit code that says so.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) sources: SourceMap,
+    pub(crate) exit_code: u8,
+}
+
+impl Failure {
+    /// Errors that point into `sources`.
+    pub(crate) fn new(diagnostics: Vec<Diagnostic>, sources: SourceMap) -> Self {
+        Self { diagnostics, sources, exit_code: exit::FAILED }
+    }
+
+    /// The same with another exit code.
+    pub(crate) fn exit(mut self, exit_code: u8) -> Self {
+        self.exit_code = exit_code;
+        self
+    }
+}
+
+impl From<Box<Diagnostic>> for Failure {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        Self::new(vec![*diagnostic], SourceMap::new())
+    }
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::new(vec![diagnostic], SourceMap::new())
+    }
+}
+
+/// What a command gives back: its exit code, or why it failed.
+pub(crate) type Outcome = Result<u8, Failure>;
+
+/// Exit codes of the workflow's verbs (DESIGN §2). Docker's verbs have Docker's.
+pub(crate) mod exit {
+    pub(crate) const DONE: u8 = 0;
+    pub(crate) const FAILED: u8 = 1;
+    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const PLAN_NOT_EMPTY: u8 = 10;
+    pub(crate) const UNHEALTHY: u8 = 14;
+    /// Docker's: the engine could not run the container.
+    pub(crate) const ENGINE: u8 = 125;
+}
+
+impl Output {
+    /// Prints a result: as the envelope of `schema`, or as `text` makes it.
+    pub(crate) fn result<T: Serialize>(self, schema: &str, result: &T, text: impl FnOnce(&T) -> String) {
+        if self.json {
+            self.envelope(schema, Some(result), &[], &SourceMap::new());
+        } else {
+            print(&text(result));
+        }
+    }
+
+    /// Prints diagnostics where they belong: into the envelope of a failure, or on standard error.
+    pub(crate) fn failure(self, schema: &str, failure: &Failure) {
+        if self.json {
+            self.envelope::<()>(schema, None, &failure.diagnostics, &failure.sources);
+        } else {
+            self.diagnostics(&failure.diagnostics, &failure.sources);
+        }
+    }
+
+    /// Prints warnings and errors on standard error.
+    pub(crate) fn diagnostics(self, diagnostics: &[Diagnostic], sources: &SourceMap) {
+        let rendering = Rendering { color: colors_on_stderr() };
+        for diagnostic in diagnostics {
+            note(&carrack_diag::text(diagnostic, sources, rendering));
+        }
+    }
+
+    fn envelope<T: Serialize>(
+        self,
+        schema: &str,
+        result: Option<&T>,
+        diagnostics: &[Diagnostic],
+        sources: &SourceMap,
+    ) {
+        let ok = !diagnostics.iter().any(Diagnostic::is_error);
+        let diagnostics: Vec<_> = diagnostics.iter().map(|d| carrack_diag::json(d, sources)).collect();
+        let envelope = serde_json::json!({
+            "schema": format!("carrack/v1/{schema}"),
+            "ok": ok,
+            "result": result,
+            "diagnostics": diagnostics,
+        });
+        print(&format!("{envelope}\n"));
+    }
+}
+
+/// Writes to standard output. A reader that went away ends the program quietly, as SIGPIPE would.
+pub(crate) fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(141);
+    }
+}
+
+/// Writes to standard error; nobody can be told where that fails.
+pub(crate) fn note(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn colors_on_stderr() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A table as Docker prints them: columns padded to the widest cell, three spaces between.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for (cell, width) in cells.zip(&widths) {
+            text.push_str(cell);
+            text.extend(std::iter::repeat_n(' ', width + 3 - cell.chars().count()));
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    };
+    line(&mut header.iter().copied());
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+    out
+}
+
+/// `3 minutes`, as Docker says durations.
+pub(crate) fn human_duration(seconds: i64) -> String {
+    let plural = |number: i64, unit: &str| format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
+    match seconds {
+        ..1 => "Less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        2..60 => plural(seconds, "second"),
+        60..120 => "About a minute".to_owned(),
+        120..3600 => plural(seconds / 60, "minute"),
+        3600..7200 => "About an hour".to_owned(),
+        7200..172_800 => plural(seconds / 3600, "hour"),
+        172_800..1_209_600 => plural(seconds / 86_400, "day"),
+        1_209_600..5_184_000 => plural(seconds / 604_800, "week"),
+        5_184_000..63_072_000 => plural(seconds / 2_592_000, "month"),
+        _ => plural(seconds / 31_536_000, "year"),
+    }
+}
+
+/// `1.5MB`, decimal, as Docker says sizes: four significant digits.
+pub(crate) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let number = format!("{value:.digits$}");
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    format!("{number}{}", UNITS[unit])
+}

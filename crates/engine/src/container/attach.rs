@@ -1,0 +1,80 @@
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::shim::{self, AttachEnd, Attached, Client, DetachKeys};
+
+use crate::codes;
+use crate::engine::Engine;
+
+/// How a client is attached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// Sends standard input.
+    pub stdin: bool,
+    /// Docker's notation; none is ctrl-p,ctrl-q.
+    pub detach_keys: Option<String>,
+    /// Hands the signals of this process on to the program.
+    pub signal_proxy: bool,
+    /// Never dropped for being slow: the container runs in the foreground.
+    pub foreground: bool,
+}
+
+/// How an attachment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachOutcome {
+    /// With the program and its exit code.
+    Exited(i32),
+    /// By the keys for it.
+    Detached,
+}
+
+/// A connection that misses nothing from its opening on.
+pub(crate) struct Session {
+    attached: Attached,
+    keys: DetachKeys,
+}
+
+impl Session {
+    pub(crate) fn open(run: &Path, options: &AttachOptions) -> Result<Self> {
+        let keys = match &options.detach_keys {
+            None => DetachKeys::default(),
+            Some(text) => DetachKeys::parse(text).ok_or_else(|| {
+                Diagnostic::error(&codes::INVALID_KEYS, format!("`{text}` are no keys"))
+                    .hint("write them as in ctrl-p,ctrl-q")
+                    .boxed()
+            })?,
+        };
+        let options = shim::AttachOptions {
+            stdin: options.stdin,
+            stdout: true,
+            stderr: true,
+            foreground: options.foreground,
+            sig_proxy: options.signal_proxy,
+        };
+        Ok(Self { attached: Client::connect(run)?.attach(options)?, keys })
+    }
+
+    /// Connects the caller's streams with the program's until one side ends it.
+    pub(crate) fn stay(self) -> Result<AttachOutcome> {
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        match self.attached.run([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], &self.keys)? {
+            AttachEnd::Exited(Some(code)) => Ok(AttachOutcome::Exited(code)),
+            AttachEnd::Detached => Ok(AttachOutcome::Detached),
+            AttachEnd::Exited(None) | AttachEnd::Lost => {
+                Err(Diagnostic::error(&codes::CONNECTION_LOST, "the connection to the container was lost")
+                    .cause("its shim ended without saying how the program did")
+                    .hint("`carrack ps -a` shows what became of it")
+                    .boxed())
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Attaches to a running container.
+    pub fn attach(&self, name: &str, options: &AttachOptions) -> Result<AttachOutcome> {
+        let record = self.find(name)?;
+        Session::open(&self.store.container_run_dir(&record.id)?, options)?.stay()
+    }
+}

@@ -1,0 +1,120 @@
+use std::collections::BTreeMap;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_oci::Digest;
+use carrack_specgen::Container;
+use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
+use carrack_store::{Durability, KeepKind};
+
+use super::{ContainerRecord, VolumeUse, check_name, new_id};
+use crate::codes;
+use crate::engine::{Engine, now, remove_folder};
+
+impl Engine {
+    /// Makes a container and does not start it. Without a name it gets the first 12 digits of its id.
+    pub fn create(&self, container: Container) -> Result<ContainerRecord> {
+        let image = self.store.image(&container.image)?.id;
+        self.create_from(container, image, &BTreeMap::new())
+    }
+
+    /// The same of an image that is known by its id. `inherited` are volumes by target that it takes over from the
+    /// container whose place it takes.
+    pub(crate) fn create_from(
+        &self,
+        mut container: Container,
+        image: Digest,
+        inherited: &BTreeMap<String, VolumeUse>,
+    ) -> Result<ContainerRecord> {
+        let id = new_id()?;
+        if container.name.is_empty() {
+            container.name = id[..12].to_owned();
+        }
+        check_name(&container.name)?;
+        let _guard = self.lock_container(&id)?;
+        let durability = durability(&container);
+        // First kept, then looked at: nothing can take it away in between.
+        self.store.keep(KeepKind::Container, &id, &[image], durability)?;
+        match self.create_kept(container, image, inherited, &id, durability) {
+            Ok(record) => Ok(record),
+            Err(error) => {
+                self.store.unkeep(KeepKind::Container, &id)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn create_kept(
+        &self,
+        mut container: Container,
+        image: Digest,
+        inherited: &BTreeMap<String, VolumeUse>,
+        id: &str,
+        durability: Durability,
+    ) -> Result<ContainerRecord> {
+        let config = self.store.image(&image.to_string())?.config.config;
+        if container.arguments(&config).is_empty() {
+            return Err(Diagnostic::error(&codes::NO_COMMAND, format!("{} has no command to run", container.image))
+                .hint("give one after the image, or add CMD or ENTRYPOINT to the image")
+                .boxed());
+        }
+        for target in config.volumes.keys() {
+            let covered = container.mounts.iter().any(|mount| same_path(&mount.target, target));
+            if !covered {
+                let source = MountSource::Volume { name: None, subpath: String::new(), no_copy: false };
+                container.mounts.push(Mount { target: target.clone(), source, read_only: false });
+            }
+        }
+        let name = container.name.clone();
+        self.claim_name(&name, id)?;
+        let made = self.volumes_of(&container, inherited).and_then(|volumes| {
+            let record = ContainerRecord { id: id.to_owned(), name: name.clone(), created: now(), container, image, volumes };
+            self.records().put(id, &record, durability)?;
+            Ok(record)
+        });
+        match made {
+            Ok(record) => {
+                self.emit(&record, "create", &[]);
+                Ok(record)
+            }
+            Err(error) => {
+                self.release_name(&name, id)?;
+                remove_folder(&self.store.container_dir(id)?)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The volume of each volume mount; anonymous ones get a new name unless they are inherited.
+    fn volumes_of(
+        &self,
+        container: &Container,
+        inherited: &BTreeMap<String, VolumeUse>,
+    ) -> Result<BTreeMap<String, VolumeUse>> {
+        let mut volumes = BTreeMap::new();
+        for mount in &container.mounts {
+            let MountSource::Volume { name, .. } = &mount.source else { continue };
+            let used = match (name, inherited.get(&mount.target)) {
+                (Some(name), _) => VolumeUse { name: name.clone(), anonymous: false },
+                (None, Some(inherited)) => inherited.clone(),
+                (None, None) => {
+                    let volume = self.store.create_volume(None, BTreeMap::new())?;
+                    VolumeUse { name: volume.name, anonymous: true }
+                }
+            };
+            volumes.insert(mount.target.clone(), used);
+        }
+        Ok(volumes)
+    }
+}
+
+/// What a reboot must find again is on disk before the command says done; the rest is not worth a sync.
+pub(crate) fn durability(container: &Container) -> Durability {
+    match container.restart {
+        RestartPolicy::No => Durability::Cached,
+        _ => Durability::Synced,
+    }
+}
+
+fn same_path(left: &str, right: &str) -> bool {
+    left.trim_end_matches('/') == right.trim_end_matches('/')
+}

@@ -1,0 +1,62 @@
+//! Devices of the host that a container gets.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use carrack_diag::Result;
+use carrack_oci::runtime::Device;
+use carrack_specgen::{Container, ResolvedDevice};
+
+use crate::engine::host_error;
+
+/// The nodes behind the device mappings; a privileged container gets all of the host's.
+pub(super) fn resolve(container: &Container) -> Result<Vec<ResolvedDevice>> {
+    let mut devices = Vec::new();
+    if container.privileged {
+        collect(Path::new("/dev"), &mut devices);
+    }
+    for mapping in &container.devices {
+        let node = node(Path::new(&mapping.source), &mapping.target)
+            .map_err(|error| host_error(format!("{}: can't use the device {}", container.name, mapping.source), error))?;
+        devices.push(ResolvedDevice { node, access: mapping.access.clone() });
+    }
+    Ok(devices)
+}
+
+/// Terminals, shared memory and queues are the container's own; links lead to nodes that are found themselves.
+fn collect(folder: &Path, devices: &mut Vec<ResolvedDevice>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let own = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/fd"];
+        if own.iter().any(|own| path == Path::new(own)) {
+            continue;
+        }
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => collect(&path, devices),
+            Ok(kind) if kind.is_char_device() || kind.is_block_device() => {
+                if let Ok(node) = node(&path, &path.to_string_lossy()) {
+                    devices.push(ResolvedDevice { node, access: "rwm".into() });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn node(source: &Path, target: &str) -> std::io::Result<Device> {
+    let metadata = std::fs::metadata(source)?;
+    let kind = match metadata.file_type() {
+        kind if kind.is_char_device() => "c",
+        kind if kind.is_block_device() => "b",
+        _ => return Err(std::io::Error::other("it is no device")),
+    };
+    Ok(Device {
+        path: target.to_owned(),
+        kind: kind.to_owned(),
+        major: rustix::fs::major(metadata.rdev()).into(),
+        minor: rustix::fs::minor(metadata.rdev()).into(),
+        file_mode: Some(metadata.mode() & 0o7777),
+        uid: Some(metadata.uid()),
+        gid: Some(metadata.gid()),
+    })
+}

@@ -1,0 +1,133 @@
+//! What follows when a shim reports: an exit, a change of health, a restart that is due.
+
+use std::path::Path;
+use std::time::Duration;
+
+use carrack_diag::Result;
+use carrack_network::Networks;
+use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::shim::Client;
+use carrack_runtime::state::{State, Status};
+use carrack_specgen::container::RestartPolicy;
+
+use super::ContainerRecord;
+use crate::engine::{Engine, host_error, seconds_since};
+
+/// The hidden verb that a shim starts.
+pub(crate) const VERB: &str = "_event";
+
+/// In the container's folder on the data root, as the wish outlives a reboot: somebody wants it to stay down.
+pub(crate) const STOP_INTENT: &str = "stop";
+
+/// Docker's back-off: doubled from this at each exit…
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// … up to this, …
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// … and begun anew after a run of this length.
+const BACKOFF_RESET_SECONDS: i64 = 10;
+
+impl Engine {
+    /// Answers a shim's report. Told twice, it answers the same.
+    pub fn event(&self, id: &str, kind: &str) -> Result<()> {
+        let _guard = self.lock_container(id)?;
+        let Some(record) = self.records().get(id)? else { return Ok(()) };
+        let folder = self.store.container_run_dir(id)?;
+        let Some(state) = State::read(&folder)? else { return Ok(()) };
+        match kind {
+            "exited" if state.status != Status::Running => self.exited(&record, &state),
+            "restart" => self.restart_due(&record),
+            // The shim has written it down and told the event file; a policy on it is a later matter.
+            _ => Ok(()),
+        }
+    }
+
+    fn exited(&self, record: &ContainerRecord, state: &State) -> Result<()> {
+        if !self.stays_down(record)? && wants_restart(record, state) {
+            let folder = self.store.container_run_dir(&record.id)?;
+            return Client::connect(&folder)?.restart_in(backoff(state));
+        }
+        if record.container.auto_remove {
+            return self.remove_locked(record, true);
+        }
+        self.tear_down(record)
+    }
+
+    fn restart_due(&self, record: &ContainerRecord) -> Result<()> {
+        if self.stays_down(record)? {
+            return self.tear_down(record);
+        }
+        let folder = self.store.container_run_dir(&record.id)?;
+        match Client::connect(&folder)?.restart()? {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.diagnostic().boxed()),
+        }
+    }
+
+    /// Whether somebody stopped the container and nobody has started it since.
+    pub(crate) fn stays_down(&self, record: &ContainerRecord) -> Result<bool> {
+        Ok(self.store.container_dir(&record.id)?.join(STOP_INTENT).exists())
+    }
+
+    /// Gives back what a container that ended held on the host: addresses, names, control groups, files. Repeatable.
+    /// Its state stays, so that it can be asked how it ended. The caller holds its lock.
+    pub(crate) fn tear_down(&self, record: &ContainerRecord) -> Result<()> {
+        let cgroup = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), &record.id)?;
+        cgroup.kill()?;
+        cgroup.remove()?;
+        let networks = Networks::new(&self.store);
+        let endpoints = networks.endpoints_of(&record.id)?;
+        if !endpoints.is_empty() {
+            networks.detach(&record.id)?;
+            self.update_names(endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
+        }
+        let folder = self.store.container_run_dir(&record.id)?;
+        if let Some(mut state) = State::read(&folder)?
+            && state.actual_status() == Status::Lost
+            && state.status != Status::Lost
+        {
+            state.status = Status::Lost;
+            state.write(&folder).map_err(|error| host_error("can't write a container's state", error))?;
+        }
+        clear(&folder)
+    }
+}
+
+/// Takes everything out of a run folder but what is asked for after the end.
+fn clear(folder: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| host_error(format!("can't clear {}", folder.display()), error);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries.flatten().filter(|entry| entry.file_name() != carrack_runtime::state::FILE) {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed =
+            if is_folder { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn wants_restart(record: &ContainerRecord, state: &State) -> bool {
+    let code = state.exit_code.unwrap_or(0);
+    match record.container.restart {
+        RestartPolicy::No => false,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        RestartPolicy::OnFailure { max_retries } => {
+            code != 0 && max_retries.is_none_or(|limit| limit == 0 || state.restart_count < limit)
+        }
+    }
+}
+
+fn backoff(state: &State) -> Duration {
+    let ran = state.started_at.as_deref().and_then(seconds_since).unwrap_or(0);
+    if ran >= BACKOFF_RESET_SECONDS {
+        return BACKOFF_MIN;
+    }
+    let doublings = state.restart_count.min(16);
+    BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX)
+}

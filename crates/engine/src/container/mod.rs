@@ -1,0 +1,92 @@
+//! Containers: their records, and every verb on one of them.
+
+mod attach;
+mod create;
+mod devices;
+mod event;
+mod exec;
+mod files;
+mod logs;
+mod names;
+mod remove;
+mod start;
+mod stop;
+mod view;
+mod watch;
+
+use std::collections::BTreeMap;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_oci::Digest;
+use carrack_specgen::Container;
+use serde::{Deserialize, Serialize};
+
+pub use attach::{AttachOptions, AttachOutcome};
+pub use exec::ExecOptions;
+pub use logs::{LogLine, LogOptions};
+pub use remove::RemoveOptions;
+pub use start::{RunFailure, Started};
+pub use stop::StopOptions;
+pub use view::{ContainerView, PublishedPort};
+
+use crate::codes;
+
+/// A container as it was made: what was asked for, and what was decided about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Unique on the root.
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    /// What was asked for.
+    pub container: Container,
+    /// The image's id.
+    pub image: Digest,
+    /// The volume of each target that has one.
+    pub volumes: BTreeMap<String, VolumeUse>,
+}
+
+/// The volume behind a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUse {
+    /// The volume's name.
+    pub name: String,
+    /// Whether it was made with the container and is named by nobody.
+    pub anonymous: bool,
+}
+
+impl ContainerRecord {
+    /// The first 12 digits of the id.
+    pub fn short_id(&self) -> &str {
+        &self.id[..12.min(self.id.len())]
+    }
+}
+
+/// A name of a container: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`, as Docker's.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if first
+        && (2..=255).contains(&name.len())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+    {
+        return Ok(());
+    }
+    Err(Diagnostic::error(&codes::INVALID_NAME, format!("`{name}` can't be the name of a container"))
+        .hint("a name has at least two of the characters a-z A-Z 0-9 _ . - and begins with a letter or digit")
+        .boxed())
+}
+
+/// 64 random hexadecimal digits that are not a number, so that an id is never taken for a count.
+pub(crate) fn new_id() -> Result<String> {
+    let mut bytes = [0; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Diagnostic::error(&codes::HOST, "can't get random bytes").cause(error.to_string()).boxed())?;
+    let mut id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if id[..12].bytes().all(|byte| byte.is_ascii_digit()) {
+        id.replace_range(..1, "a");
+    }
+    Ok(id)
+}

@@ -1,0 +1,77 @@
+use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::state::Status;
+use carrack_store::KeepKind;
+
+use super::ContainerRecord;
+use crate::codes;
+use crate::engine::{Engine, remove_folder};
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemoveOptions {
+    /// Kills it first.
+    pub force: bool,
+    /// Its anonymous volumes go as well, with their data.
+    pub anonymous_volumes: bool,
+}
+
+impl Engine {
+    /// Removes a container.
+    pub fn remove(&self, name: &str, options: &RemoveOptions) -> Result<()> {
+        let record = match self.find(name) {
+            Ok(record) => record,
+            // `rm --force` of what is not there is done, as in Docker.
+            Err(error) if options.force && error.code == &codes::NO_SUCH_CONTAINER => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if options.force {
+            self.kill_record(&record)?;
+        }
+        self.remove_record(&record, options.anonymous_volumes)
+    }
+
+    /// Removes a container that does not run.
+    pub(crate) fn remove_record(&self, record: &ContainerRecord, anonymous_volumes: bool) -> Result<()> {
+        let _guard = self.lock_container(&record.id)?;
+        self.remove_locked(record, anonymous_volumes)
+    }
+
+    pub(crate) fn remove_locked(&self, record: &ContainerRecord, anonymous_volumes: bool) -> Result<()> {
+        // Gone meanwhile: with --rm it goes by itself.
+        let Some(current) = self.records().get(&record.id)? else { return Ok(()) };
+        let status = self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status());
+        if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
+            return Err(Diagnostic::error(&codes::RUNNING, format!("{} is {status} and was not removed", current.name))
+                .hint(format!("stop it first, or use `carrack rm --force {}`", current.name))
+                .boxed());
+        }
+        self.tear_down(&current)?;
+        self.release_name(&current.name, &current.id)?;
+        remove_folder(&self.store.container_run_dir(&current.id)?)?;
+        remove_folder(&self.store.container_dir(&current.id)?)?;
+        self.store.unkeep(KeepKind::Container, &current.id)?;
+        if anonymous_volumes {
+            for used in current.volumes.values().filter(|used| used.anonymous) {
+                self.store.remove_volume(&used.name)?;
+            }
+        }
+        self.emit(&current, "destroy", &[]);
+        Ok(())
+    }
+
+    /// Gives a container another name. Nobody's restart is needed for it.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let mut record = self.find(from)?;
+        let _guard = self.lock_container(&record.id)?;
+        self.claim_name(to, &record.id)?;
+        let old = std::mem::replace(&mut record.name, to.to_owned());
+        let durability = super::create::durability(&record.container);
+        if let Err(error) = self.records().put(&record.id, &record, durability) {
+            self.release_name(to, &record.id)?;
+            return Err(error);
+        }
+        self.release_name(&old, &record.id)?;
+        self.emit(&record, "rename", &[("oldName", old)]);
+        Ok(())
+    }
+}

@@ -1,0 +1,485 @@
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Transport, who_listens};
+use carrack_oci::runtime::Spec;
+use carrack_oci::{Config, Healthcheck};
+use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::host;
+use carrack_runtime::shim::{
+    self, CgroupName, DnsConfig, EventCommand, HealthConfig, LogConfig, ShimConfig, ShimRequest, StartError,
+};
+use carrack_runtime::state::{State, Status};
+use carrack_specgen::container::{NamespaceMode, NetworkMode, PortMapping, Protocol};
+use carrack_specgen::init_plan::RootSource;
+use carrack_specgen::{Container, ExecRequest, HostFacts, InitPlan, Launch, Resolved};
+use carrack_store::{Image, Snapshotter};
+
+use super::attach::{AttachOptions, AttachOutcome, Session};
+use super::logs::LOG_FILE;
+use super::exec::SPEC_FILE;
+use super::{ContainerRecord, devices, event};
+use crate::codes;
+use crate::engine::{Engine, host_error};
+
+/// A container that `run` has started.
+#[derive(Debug)]
+pub struct Started {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// How the attached client ended; nobody was attached where it is `Detached`.
+    pub attached: Result<AttachOutcome>,
+}
+
+/// Why nothing runs, and the exit code that Docker gives for it where it gives one (126, 127).
+#[derive(Debug)]
+pub struct RunFailure {
+    /// What to tell.
+    pub diagnostic: Box<Diagnostic>,
+    /// Of the command.
+    pub exit_code: Option<u8>,
+}
+
+impl From<Box<Diagnostic>> for RunFailure {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        Self { diagnostic, exit_code: None }
+    }
+}
+
+/// Everything on the host that a start has made and a failed one gives back.
+struct Ground {
+    run: PathBuf,
+    namespace: Option<Namespace>,
+    endpoints: Vec<Endpoint>,
+    hierarchies: Hierarchies,
+    facts: HostFacts,
+}
+
+/// What a start was decided to be.
+struct Decision {
+    spec: Spec,
+    launch: Launch,
+    plan: InitPlan,
+}
+
+impl Engine {
+    /// Makes a container and starts it; with `attach`, stays with it until it ends or is detached from.
+    pub fn run(&self, container: Container, attach: Option<AttachOptions>) -> Result<Started, RunFailure> {
+        let record = self.create(container)?;
+        let started = self.launch(&record, attach.as_ref());
+        let session = match started {
+            Ok(session) => session,
+            Err(failure) => {
+                if record.container.auto_remove {
+                    self.remove_record(&record, true)?;
+                }
+                return Err(failure);
+            }
+        };
+        let attached = session.map_or(Ok(AttachOutcome::Detached), Session::stay);
+        Ok(Started { id: record.id, attached })
+    }
+
+    /// Starts a container that does not run.
+    pub fn start(&self, name: &str) -> Result<()> {
+        self.start_record(&self.find(name)?)
+    }
+
+    pub(crate) fn start_record(&self, record: &ContainerRecord) -> Result<()> {
+        self.launch(record, None).map(drop).map_err(|failure| failure.diagnostic)
+    }
+
+    /// Starts a container and stays with it.
+    pub fn start_attached(&self, name: &str, attach: AttachOptions) -> Result<AttachOutcome> {
+        let record = self.find(name)?;
+        let session = self.launch(&record, Some(&attach)).map_err(|failure| failure.diagnostic)?;
+        match session {
+            Some(session) => session.stay(),
+            None => self.attach(name, &attach),
+        }
+    }
+
+    /// The session is there where one was asked for and the container did not run already.
+    fn launch(
+        &self,
+        record: &ContainerRecord,
+        attach: Option<&AttachOptions>,
+    ) -> std::result::Result<Option<Session>, RunFailure> {
+        let _guard = self.lock_container(&record.id)?;
+        let record = &self.records().get(&record.id)?.ok_or_else(|| gone(record))?;
+        match self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status()) {
+            Status::Running | Status::Paused | Status::Restarting => return Ok(None),
+            Status::Lost | Status::Exited => self.tear_down(record)?,
+            Status::Created => {}
+        }
+        let image = self.store.image(&record.image.to_string())?;
+        let intent = self.store.container_dir(&record.id)?.join(event::STOP_INTENT);
+        if intent.exists() {
+            std::fs::remove_file(&intent).map_err(|error| host_error("can't take back the wish to stop", error))?;
+        }
+        let launched = self
+            .ground(record)
+            .map_err(RunFailure::from)
+            .and_then(|ground| self.launch_on(record, &image, &ground, attach));
+        if launched.is_err() {
+            self.tear_down(record)?;
+        }
+        launched
+    }
+
+    /// Run folder, network namespace with its addresses, control groups.
+    fn ground(&self, record: &ContainerRecord) -> Result<Ground> {
+        let run = self.store.container_run_dir(&record.id)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&run)
+            .map_err(|error| host_error(format!("can't make {}", run.display()), error))?;
+        let (namespace, endpoints) = match &record.container.network {
+            NetworkMode::Networks(attachments) => {
+                let namespace = Namespace::create()?;
+                let wanted: Vec<carrack_network::Attachment> = attachments
+                    .iter()
+                    .map(|attachment| attachment_of(record, attachment))
+                    .collect::<Result<_>>()?;
+                let endpoints = Networks::new(&self.store).attach(&record.id, &namespace, &wanted)?;
+                (Some(namespace), endpoints)
+            }
+            NetworkMode::None => (Some(Namespace::create()?), Vec::new()),
+            NetworkMode::Host | NetworkMode::Container(_) => (None, Vec::new()),
+        };
+        let hierarchies = Hierarchies::detect()?;
+        let facts = host::facts(&hierarchies)?;
+        Ok(Ground { run, namespace, endpoints, hierarchies, facts })
+    }
+
+    fn launch_on(
+        &self,
+        record: &ContainerRecord,
+        image: &Image,
+        ground: &Ground,
+        attach: Option<&AttachOptions>,
+    ) -> std::result::Result<Option<Session>, RunFailure> {
+        let decision = self.decide(record, image, ground)?;
+        let resources = decision.spec.linux.resources.clone().unwrap_or_default();
+        // Its files stay open no longer than this: the shim opens its own.
+        drop(Cgroup::create(&ground.hierarchies, &self.cgroup_parent(), &record.id, &resources)?);
+        let config = self.shim_config(record, &image.config.config, ground, &decision)?;
+        if !ground.endpoints.is_empty() {
+            self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
+        }
+        let request = ShimRequest {
+            config: &config,
+            plan: &decision.plan,
+            network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
+            cgroup: None,
+        };
+        let failed = |error: StartError| self.start_failure(record, &error);
+        let prepared = shim::prepare(&request).map_err(failed)?;
+        if let (Some(ports), Some(namespace)) = (prepared.dns(), &ground.namespace) {
+            namespace.redirect_dns(ports.udp, ports.tcp)?;
+        }
+        let session = attach.map(|options| Session::open(&ground.run, options)).transpose()?;
+        prepared.go().map_err(failed)?;
+        Ok(session)
+    }
+
+    /// Gives a new shim to a container whose own was killed. Ports, names and addresses stay as they are.
+    pub(crate) fn adopt(&self, record: &ContainerRecord, state: &State) -> Result<()> {
+        let image = self.store.image(&record.image.to_string())?;
+        let hierarchies = Hierarchies::detect()?;
+        let namespace = match &record.container.network {
+            NetworkMode::Networks(_) | NetworkMode::None => {
+                Some(Namespace::open(Path::new(&format!("/proc/{}/ns/net", state.pid)))?)
+            }
+            NetworkMode::Host | NetworkMode::Container(_) => None,
+        };
+        let ground = Ground {
+            run: self.store.container_run_dir(&record.id)?,
+            namespace,
+            endpoints: Networks::new(&self.store).endpoints_of(&record.id)?,
+            facts: host::facts(&hierarchies)?,
+            hierarchies,
+        };
+        let decision = self.decide(record, &image, &ground)?;
+        let mut config = self.shim_config(record, &image.config.config, &ground, &decision)?;
+        if let Some(dns) = &mut config.dns {
+            dns.ports = state.dns;
+        }
+        for port in config.ports.iter_mut().filter(|port| port.host_port == 0) {
+            let bound = state.ports.iter().find(|bound| {
+                bound.container_port == port.container_port
+                    && bound.protocol == port.protocol
+                    && bound.host.ip() == port.host_address
+            });
+            port.host_port = bound.map_or(0, |bound| bound.host.port());
+        }
+        let request = ShimRequest {
+            config: &config,
+            plan: &decision.plan,
+            network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
+            cgroup: None,
+        };
+        shim::adopt(&request, state).map(drop).map_err(|error| self.start_failure(record, &error).diagnostic)
+    }
+
+    fn decide(&self, record: &ContainerRecord, image: &Image, ground: &Ground) -> Result<Decision> {
+        let facts = &ground.facts;
+        let upper = self.store.prepare_upper(&record.id, image.chain())?;
+        let lower = self.store.lower_dirs(image.chain())?;
+        self.write_etc(record, &ground.endpoints, &ground.run)?;
+        let path = |name: &str| Some(ground.run.join(name).to_string_lossy().into_owned());
+        let resolved = Resolved {
+            id: record.id.clone(),
+            rootfs: self.mountpoint()?.to_string_lossy().into_owned(),
+            cgroup: format!("{}/{}", self.cgroup_parent(), record.id),
+            sources: self.sources(record, image, &ground.run)?,
+            hosts: path("hosts"),
+            resolv_conf: path("resolv.conf"),
+            hostname_file: path("hostname"),
+            devices: devices::resolve(&record.container)?,
+            namespaces: self.shared_namespaces(&record.container)?,
+            network_inherited: ground.namespace.is_some(),
+        };
+        let config = &image.config.config;
+        let spec = carrack_specgen::spec(&record.container, config, facts, &resolved)?;
+        let root = RootSource::Overlay {
+            lower: lower.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+            upper: Some(upper.upper.to_string_lossy().into_owned()),
+            work: Some(upper.work.to_string_lossy().into_owned()),
+            volatile: record.container.auto_remove,
+        };
+        let launch = carrack_specgen::launch(&record.container, config, &resolved, root);
+        let plan = carrack_specgen::init_plan(&spec, &launch, facts)?;
+        let path = ground.run.join(SPEC_FILE);
+        // Plain data: writing it as text can't fail.
+        std::fs::write(&path, serde_json::to_vec(&spec).unwrap_or_default())
+            .map_err(|error| host_error(format!("can't write {}", path.display()), error))?;
+        Ok(Decision { spec, launch, plan })
+    }
+
+    fn shim_config(
+        &self,
+        record: &ContainerRecord,
+        image: &Config,
+        ground: &Ground,
+        decision: &Decision,
+    ) -> Result<ShimConfig> {
+        let container = &record.container;
+        let check = container.effective_healthcheck(image);
+        let health = check.map(|check| health(&check, image, decision, &ground.facts)).transpose()?;
+        let dns = match ground.endpoints.is_empty() {
+            true => None,
+            false => Some(self.dns_config(container, ground)?),
+        };
+        let attributes = BTreeMap::from([
+            ("name".to_owned(), record.name.clone()),
+            ("image".to_owned(), container.image.clone()),
+        ]);
+        Ok(ShimConfig {
+            id: record.id.clone(),
+            attributes,
+            folder: ground.run.clone(),
+            events: self.roots().run.join("events"),
+            log: LogConfig {
+                driver: container.log.driver,
+                path: self.store.container_dir(&record.id)?.join(LOG_FILE),
+                max_size_bytes: container.log.max_size_bytes,
+                max_files: container.log.max_files,
+            },
+            cgroup: Some(CgroupName { parent: self.cgroup_parent(), id: record.id.clone() }),
+            tty: container.tty,
+            open_stdin: container.open_stdin,
+            stdin_once: container.open_stdin,
+            health,
+            event_command: Some(self.event_command(&record.id)),
+            dns,
+            ports: published(container, ground),
+        })
+    }
+
+    fn event_command(&self, id: &str) -> EventCommand {
+        let roots = self.roots();
+        let args = [
+            "carrack",
+            "--root",
+            &roots.data.to_string_lossy(),
+            "--run-root",
+            &roots.run.to_string_lossy(),
+            event::VERB,
+            id,
+        ];
+        EventCommand { program: None, args: args.map(str::to_owned).to_vec(), env: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()] }
+    }
+
+    fn dns_config(&self, container: &Container, ground: &Ground) -> Result<DnsConfig> {
+        let servers =
+            if container.dns.is_empty() { carrack_network::host_resolvers()?.servers } else { container.dns.clone() };
+        Ok(DnsConfig {
+            address: DNS_ADDRESS.into(),
+            ports: None,
+            names: ground.run.join("names"),
+            upstreams: servers.into_iter().map(|address| (address, 53).into()).collect(),
+            forward: ground.endpoints.iter().any(|endpoint| !endpoint.internal),
+        })
+    }
+
+    /// What went wrong with a start, with what the engine knows beside the shim: who holds a port.
+    fn start_failure(&self, record: &ContainerRecord, error: &StartError) -> RunFailure {
+        let mut diagnostic = error.diagnostic();
+        if let StartError::Port { host, protocol, errno } = error
+            && *errno == rustix::io::Errno::ADDRINUSE.raw_os_error()
+        {
+            diagnostic = Diagnostic::error(
+                &codes::PORT_BUSY,
+                format!("{}: port {host}/{protocol} of the host is in use", record.name),
+            );
+            let transport = match protocol {
+                Protocol::Tcp => Transport::Tcp,
+                Protocol::Udp => Transport::Udp,
+            };
+            if let Some(holder) = who_listens(host.ip(), host.port(), transport) {
+                diagnostic = diagnostic.cause(self.describe_holder(&holder));
+            }
+            diagnostic = diagnostic.hint("stop the holder, or publish on another port");
+        } else {
+            diagnostic.message = format!("{} could not be started", record.name);
+        }
+        let exit_code = u8::try_from(error.exit_status()).ok().filter(|code| *code != 125);
+        RunFailure { diagnostic: diagnostic.boxed(), exit_code }
+    }
+
+    /// A shim that holds the port does so for its container.
+    fn describe_holder(&self, holder: &carrack_network::Holder) -> String {
+        let records = self.records().list().unwrap_or_default();
+        let container = records.values().find(|record| {
+            let state = self.state(&record.id).ok().flatten();
+            state.is_some_and(|state| u32::try_from(state.shim_pid).ok() == holder.pid && state.has_shim())
+        });
+        match container {
+            Some(record) => format!("the container {} publishes it", record.name),
+            None => format!("{holder} listens there"),
+        }
+    }
+
+    /// Paths of namespaces that the container shares with others, by kind.
+    fn shared_namespaces(&self, container: &Container) -> Result<BTreeMap<String, String>> {
+        let mut namespaces = BTreeMap::new();
+        let network = match &container.network {
+            NetworkMode::Container(name) => NamespaceMode::Container(name.clone()),
+            _ => NamespaceMode::Private,
+        };
+        for (kind, file, mode) in [
+            ("network", "net", &network),
+            ("pid", "pid", &container.pid),
+            ("ipc", "ipc", &container.ipc),
+            ("uts", "uts", &container.uts),
+            ("cgroup", "cgroup", &container.cgroupns),
+        ] {
+            if let NamespaceMode::Container(name) = mode {
+                let other = self.find(name)?;
+                let state = self.state(&other.id)?.filter(State::is_alive).ok_or_else(|| {
+                    Diagnostic::error(&codes::NOT_RUNNING, format!("{} is not running", other.name))
+                        .cause(format!("its {kind} namespace was to be shared"))
+                        .hint(format!("start it first: `carrack start {}`", other.name))
+                        .boxed()
+                })?;
+                namespaces.insert(kind.to_owned(), format!("/proc/{}/ns/{file}", state.pid));
+            }
+        }
+        Ok(namespaces)
+    }
+
+    /// An empty folder that every container's root is attached to, each in a mount namespace of its own.
+    fn mountpoint(&self) -> Result<PathBuf> {
+        let path = self.roots().run.join("root");
+        std::fs::create_dir_all(&path).map_err(|error| host_error(format!("can't make {}", path.display()), error))?;
+        Ok(path)
+    }
+
+    pub(crate) fn cgroup_parent(&self) -> String {
+        format!("carrack-{}", self.roots().tag())
+    }
+
+    /// Writes anew what each container on these networks may ask for by name.
+    pub(crate) fn update_names<'a>(&self, networks: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        Networks::new(&self.store).write_names(networks, |id| {
+            let folder = self.store.container_run_dir(id).ok()?;
+            // One that is being put away has no folder any more, and asks nothing.
+            folder.is_dir().then(|| folder.join("names"))
+        })
+    }
+}
+
+/// The check, and the program of its probe.
+fn health(check: &Healthcheck, image: &Config, decision: &Decision, facts: &HostFacts) -> Result<HealthConfig> {
+    let args = match check.test.split_first() {
+        Some((kind, line)) if kind == "CMD-SHELL" => {
+            let shell = image.shell.clone().unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into()]);
+            shell.into_iter().chain([line.join(" ")]).collect()
+        }
+        Some((kind, words)) if kind == "CMD" => words.to_vec(),
+        _ => check.test.clone(),
+    };
+    let request = ExecRequest { args, ..ExecRequest::default() };
+    Ok(HealthConfig {
+        plan: carrack_specgen::exec_plan(&decision.spec, &decision.launch, &request, facts)?,
+        check: shim::Check {
+            interval_ns: check.interval,
+            timeout_ns: check.timeout,
+            start_period_ns: check.start_period,
+            start_interval_ns: check.start_interval,
+            retries: check.retries,
+        },
+    })
+}
+
+/// The container's name, its short id and its aliases; Compose's containers have their service's name among those.
+fn attachment_of(
+    record: &ContainerRecord,
+    attachment: &carrack_specgen::container::Attachment,
+) -> Result<carrack_network::Attachment> {
+    let mac = attachment.mac.as_deref().map(|text| {
+        text.parse().map_err(|_| {
+            Diagnostic::error(&codes::HOST, format!("{}: `{text}` is no hardware address", record.name)).boxed()
+        })
+    });
+    let mut names = vec![record.container.name.clone(), record.short_id().to_owned()];
+    names.extend(attachment.aliases.iter().cloned());
+    Ok(carrack_network::Attachment {
+        network: attachment.network.clone(),
+        names,
+        address: attachment.ipv4,
+        mac: mac.transpose()?,
+        interface: None,
+    })
+}
+
+/// Every address of the host is two sockets: IPv4 and IPv6.
+fn published(container: &Container, ground: &Ground) -> Vec<shim::PublishedPort> {
+    let address = ground.endpoints.first().map(|endpoint| endpoint.address.into());
+    let one = |port: &PortMapping, host_address: std::net::IpAddr| shim::PublishedPort {
+        host_address,
+        host_port: port.host_port.unwrap_or(0),
+        protocol: port.protocol,
+        address,
+        container_port: port.container_port,
+    };
+    let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
+    container
+        .ports
+        .iter()
+        .flat_map(|port| match port.host_address {
+            Some(address) => vec![one(port, address)],
+            None if has_ipv6 => vec![one(port, [0; 4].into()), one(port, [0u16; 8].into())],
+            None => vec![one(port, [0; 4].into())],
+        })
+        .collect()
+}
+
+fn gone(record: &ContainerRecord) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NO_SUCH_CONTAINER, format!("{} was removed meanwhile", record.name)).boxed()
+}

@@ -1,0 +1,183 @@
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::state::{State, Status};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::ContainerRecord;
+use crate::codes;
+use crate::engine::{Engine, host_error};
+use crate::signal;
+
+/// What Docker gives a program between the stop signal and SIGKILL.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the kernel and the shim may take once a program was killed.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a container is stopped.
+#[derive(Debug, Clone, Default)]
+pub struct StopOptions {
+    /// Name or number; none is the container's own, else SIGTERM.
+    pub signal: Option<String>,
+    /// Between the signal and SIGKILL; none is the container's own, else 10,000.
+    pub timeout_ms: Option<u64>,
+}
+
+impl Engine {
+    /// Stops a container. One that does not run is stopped already.
+    pub fn stop(&self, name: &str, options: &StopOptions) -> Result<()> {
+        self.stop_record(&self.find(name)?, options)
+    }
+
+    pub(crate) fn stop_record(&self, record: &ContainerRecord, options: &StopOptions) -> Result<()> {
+        let signal = self.stop_signal(record, options.signal.as_deref())?;
+        let Some(target) = self.intend_stop(record)? else { return Ok(()) };
+        let timeout = options.timeout_ms.or(record.container.stop_timeout_ms).map(Duration::from_millis);
+        target.signal(signal)?;
+        if !target.wait(timeout.unwrap_or(STOP_TIMEOUT))? {
+            self.kill_all(record, &target)?;
+        }
+        self.settle_end(record, &target)
+    }
+
+    fn stop_signal(&self, record: &ContainerRecord, given: Option<&str>) -> Result<Signal> {
+        let config = self.image_config(record);
+        let name = given.or(record.container.stop_signal.as_deref()).or(config.stop_signal.as_deref());
+        name.map_or(Ok(Signal::TERM), signal::parse)
+    }
+
+    /// Sends a signal to a container's first process. SIGKILL is also a wish that it stays down.
+    pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
+        let record = self.find(name)?;
+        let signal = signal::parse(signal)?;
+        if signal != Signal::KILL {
+            let target = self.state(&record.id)?.and_then(|state| Target::of(&state));
+            return target.ok_or_else(|| not_running(&record))?.signal(signal);
+        }
+        let target = self.intend_stop(&record)?.ok_or_else(|| not_running(&record))?;
+        self.kill_all(&record, &target)?;
+        self.settle_end(&record, &target)
+    }
+
+    /// The end of a container in one go: for `rm --force`.
+    pub(crate) fn kill_record(&self, record: &ContainerRecord) -> Result<()> {
+        let Some(target) = self.intend_stop(record)? else { return Ok(()) };
+        self.kill_all(record, &target)?;
+        self.settle_end(record, &target)
+    }
+
+    /// Writes down that the end is wanted, before anything is done about it, so that no restart races the stop.
+    /// None where nothing runs and nothing is about to.
+    fn intend_stop(&self, record: &ContainerRecord) -> Result<Option<Target>> {
+        let _guard = self.lock_container(&record.id)?;
+        let Some(state) = self.state(&record.id)? else { return Ok(None) };
+        match state.actual_status() {
+            Status::Running | Status::Paused | Status::Restarting => {}
+            Status::Lost => {
+                self.tear_down(record)?;
+                return Ok(None);
+            }
+            Status::Created | Status::Exited => return Ok(None),
+        }
+        let folder = self.store.container_dir(&record.id)?;
+        std::fs::write(folder.join(super::event::STOP_INTENT), b"")
+            .map_err(|error| host_error("can't write down that the container is to stop", error))?;
+        Ok(Some(Target::of(&state).unwrap_or_default()))
+    }
+
+    /// Kills every process of the container at once, so that none is left to start others.
+    fn kill_all(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
+        target.signal(Signal::KILL)?;
+        if !target.wait(DEATH_TIMEOUT)? {
+            return Err(host_error(
+                format!("{} does not die", record.name),
+                "a process of it is in the kernel and can't be interrupted",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits until the shim has written the end down and everything that the container held is given back.
+    fn settle_end(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
+        if target.shim.is_none() || !wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)? {
+            let _guard = self.lock_container(&record.id)?;
+            if self.records().get(&record.id)?.is_some() {
+                self.tear_down(record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of a container and returns its exit code.
+    pub fn wait(&self, name: &str) -> Result<i32> {
+        let record = self.find(name)?;
+        let ended = self.wait_for_state(&record.id, None, |state| match state {
+            None => Some(0),
+            Some(state) => match state.actual_status() {
+                Status::Running | Status::Paused => None,
+                _ => Some(state.exit_code.unwrap_or(0)),
+            },
+        })?;
+        Ok(ended.unwrap_or(0))
+    }
+}
+
+fn not_running(record: &ContainerRecord) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NOT_RUNNING, format!("{} is not running", record.name))
+        .hint(format!("start it with `carrack start {}`", record.name))
+        .boxed()
+}
+
+/// The processes of a running container, held so that no other can take their number.
+#[derive(Debug, Default)]
+struct Target {
+    program: Option<OwnedFd>,
+    shim: Option<OwnedFd>,
+}
+
+impl Target {
+    /// None where neither lives.
+    fn of(state: &State) -> Option<Self> {
+        // The start times are looked at after the descriptor is held: then the number can't change hands any more.
+        let hold = |pid: i32, lives: &dyn Fn() -> bool| {
+            let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+            lives().then_some(fd)
+        };
+        let program = hold(state.pid, &|| state.is_alive());
+        let shim = hold(state.shim_pid, &|| state.has_shim());
+        (program.is_some() || shim.is_some()).then_some(Self { program, shim })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let Some(program) = &self.program else { return Ok(()) };
+        match pidfd_send_signal(program, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(host_error("can't send a signal to the container", error)),
+        }
+    }
+
+    fn wait(&self, timeout: Duration) -> Result<bool> {
+        wait_for_end(self.program.as_ref(), timeout)
+    }
+}
+
+/// Whether the process ended in time. Nobody has ended already.
+fn wait_for_end(process: Option<&OwnedFd>, timeout: Duration) -> Result<bool> {
+    let Some(process) = process else { return Ok(true) };
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(host_error("can't wait for the container's end", error)),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Images: what the store does with them, for people.
+
+use std::io::{Read, Write};
+
+use carrack_diag::Result;
+use carrack_oci::{Config, Digest, Platform, Reference};
+use carrack_store::{Image, Import};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::bootstrap::{self, BootstrapRequest};
+use crate::engine::{Engine, seconds_since};
+
+/// A line of `images`: an image under one of its names.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageView {
+    /// `nginx`, `<none>`.
+    pub repository: String,
+    /// `latest`, `<none>`.
+    pub tag: String,
+    /// Digest of the configuration.
+    pub id: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// As its configuration says; none where it does not.
+    pub created: Option<String>,
+    /// Since then.
+    pub age_seconds: Option<i64>,
+    /// Unpacked.
+    pub size_bytes: u64,
+}
+
+impl Engine {
+    /// All images, a line a name.
+    pub fn images(&self) -> Result<Vec<ImageView>> {
+        let mut views = Vec::new();
+        for image in self.store.images()? {
+            let size_bytes = self.store.image_size_bytes(&image)?;
+            let created = image.config.created.clone();
+            let mut view = ImageView {
+                repository: "<none>".into(),
+                tag: "<none>".into(),
+                id: image.id,
+                manifest: image.manifest.digest,
+                age_seconds: created.as_deref().and_then(seconds_since),
+                created,
+                size_bytes,
+            };
+            if image.names.is_empty() {
+                views.push(view.clone());
+            }
+            for name in &image.names {
+                view.repository = name.familiar_repository();
+                view.tag = name.tag().unwrap_or("<none>").to_owned();
+                views.push(view.clone());
+            }
+        }
+        Ok(views)
+    }
+
+    /// Whether an image of this name or id is here.
+    pub fn has_image(&self, name: &str) -> Result<bool> {
+        Ok(self.store.find_image(name)?.is_some())
+    }
+
+    /// Loads the images of an archive and gives their names.
+    pub fn load(&self, archive: &mut dyn Read) -> Result<Vec<String>> {
+        Ok(self.store.load(archive, &Platform::host())?.iter().map(Image::display_name).collect())
+    }
+
+    /// Writes images into an archive that Docker and OCI tools read.
+    pub fn save(&self, names: &[String], archive: &mut dyn Write) -> Result<()> {
+        let mut images = Vec::new();
+        for name in names {
+            let image = self.store.image(name)?;
+            // An image that was asked for by its id has no name in the archive, as Docker does it.
+            let named = name.parse::<Reference>().ok().filter(|reference| image.names.contains(reference));
+            images.push((image, named.into_iter().collect()));
+        }
+        self.store.save(&images, archive)
+    }
+
+    /// Makes an image of one layer of a root file system's tar.
+    pub fn import(
+        &self,
+        tar: &mut dyn Read,
+        config: Config,
+        message: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<Digest> {
+        let names = name.map(str::parse::<Reference>).transpose()?.into_iter().collect();
+        let import = Import {
+            config,
+            platform: Platform::host(),
+            created: None,
+            message: message.map(str::to_owned),
+            names,
+        };
+        Ok(self.store.import(tar, import)?.id)
+    }
+
+    /// Gives an image a further name.
+    pub fn tag(&self, source: &str, target: &str) -> Result<()> {
+        let image = self.store.image(source)?;
+        self.store.tag(&image.id, &target.parse()?)
+    }
+
+    /// Removes a name; with its last name the image. The lines are Docker's.
+    pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<String>> {
+        let image = self.store.image(name)?;
+        let named = name.parse::<Reference>().ok().filter(|reference| image.names.contains(reference));
+        let mut lines = Vec::new();
+        if let Some(reference) = named
+            && image.names.len() > 1
+        {
+            self.store.untag(&reference)?;
+            lines.push(format!("Untagged: {}", reference.familiar()));
+            return Ok(lines);
+        }
+        self.store.remove_image(&image.id, force)?;
+        lines.extend(image.names.iter().map(|name| format!("Untagged: {}", name.familiar())));
+        lines.push(format!("Deleted: {}", image.id));
+        self.store.prune(carrack_store::Scope::Unreferenced)?;
+        Ok(lines)
+    }
+
+    /// Everything known of an image, in the shape of `docker image inspect`.
+    pub fn inspect_image(&self, name: &str) -> Result<Value> {
+        let image = self.store.image(name)?;
+        let config = &image.config;
+        Ok(json!({
+            "Id": image.id,
+            "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+            "RepoDigests": image.repo_digests.iter().map(Reference::familiar).collect::<Vec<_>>(),
+            "Created": config.created,
+            "Author": config.author.clone().unwrap_or_default(),
+            "Architecture": config.architecture,
+            "Variant": config.variant,
+            "Os": config.os,
+            "Size": self.store.image_size_bytes(&image)?,
+            "Config": config.config,
+            "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+            "History": config.history,
+            "Descriptor": image.manifest,
+        }))
+    }
+
+    /// Makes a base image from a Debian archive.
+    pub fn bootstrap(&self, request: &BootstrapRequest) -> Result<Digest> {
+        let name: Reference = request.name.parse()?;
+        let mut sink = tempfile_in(&self.roots().data)?;
+        let made = bootstrap::bootstrap(request, &mut sink)?;
+        std::io::Seek::rewind(&mut sink).map_err(|error| crate::engine::host_error("can't read the made tar", error))?;
+        let import = Import {
+            config: made.config,
+            platform: Platform::host(),
+            created: Some(made.created),
+            message: Some(format!("home-made from Debian {}", request.suite)),
+            names: vec![name],
+        };
+        Ok(self.store.import(&mut sink, import)?.id)
+    }
+}
+
+/// A file without a name on the data root's file system: /tmp may be small.
+fn tempfile_in(folder: &std::path::Path) -> Result<std::fs::File> {
+    use rustix::fs::{Mode, OFlags, open};
+
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = open(folder, flags, Mode::from_raw_mode(0o600));
+    file.map(Into::into)
+        .map_err(|error| crate::engine::host_error(format!("can't make a temporary file in {}", folder.display()), error))
+}

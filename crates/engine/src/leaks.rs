@@ -1,0 +1,149 @@
+//! What the machine holds that no record accounts for: the oracle of every kill test. Looks, and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use carrack_diag::Result;
+use carrack_network::Networks;
+use carrack_runtime::cgroup::Hierarchies;
+use carrack_runtime::state::{State, Status};
+use carrack_store::KeepKind;
+use serde::Serialize;
+
+use crate::container::ContainerRecord;
+use crate::engine::Engine;
+
+/// Something that is there and should not be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Leak {
+    /// `mount`, `cgroup`, `network`, `process`, `file`, `name`, `keep`.
+    pub kind: &'static str,
+    /// Where, or which.
+    pub name: String,
+    /// Why it should not be.
+    pub reason: String,
+}
+
+impl Engine {
+    /// Compares the kernel and the files with the records.
+    pub fn leaks(&self) -> Result<Vec<Leak>> {
+        let records = self.records().list()?;
+        let mut active = BTreeSet::new();
+        for id in records.keys() {
+            let state = self.state(id)?;
+            let status = state.map_or(Status::Created, |state| state.actual_status());
+            if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
+                active.insert(id.clone());
+            }
+        }
+        let mut leaks = Vec::new();
+        self.leaked_mounts(&mut leaks);
+        self.leaked_cgroups(&active, &mut leaks)?;
+        self.leaked_files(&records, &active, &mut leaks);
+        self.leaked_names(&records, &mut leaks);
+        for keep in self.store.keeps()? {
+            if keep.kind == KeepKind::Container && !records.contains_key(&keep.owner) {
+                leaks.push(leak("keep", keep.owner, "its container does not exist"));
+            }
+        }
+        for network in Networks::new(&self.store).leaks(&|id| active.contains(id))? {
+            leaks.push(leak("network", network.to_string(), "no network or running container has it"));
+        }
+        self.leaked_processes(&active, &mut leaks);
+        leaks.sort();
+        Ok(leaks)
+    }
+
+    /// Containers mount in namespaces of their own: the host's has nothing of ours.
+    fn leaked_mounts(&self, leaks: &mut Vec<Leak>) {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let roots = [&self.roots().data, &self.roots().run];
+        for target in table.lines().filter_map(|line| line.split(' ').nth(4)) {
+            // The roots themselves may be mounts.
+            if roots.iter().any(|root| Path::new(target).starts_with(root) && Path::new(target) != root.as_path()) {
+                leaks.push(leak("mount", target.to_owned(), "nothing is mounted below a root in the host's namespace"));
+            }
+        }
+    }
+
+    fn leaked_cgroups(&self, active: &BTreeSet<String>, leaks: &mut Vec<Leak>) -> Result<()> {
+        let parent = self.cgroup_parent();
+        for folder in Hierarchies::detect()?.folders(&parent) {
+            for name in entries(&folder).into_iter().filter(|name| folder.join(name).is_dir()) {
+                if !active.contains(&name) {
+                    let path = folder.join(&name).to_string_lossy().into_owned();
+                    leaks.push(leak("cgroup", path, "no running container has it"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn leaked_files(
+        &self,
+        records: &BTreeMap<String, ContainerRecord>,
+        active: &BTreeSet<String>,
+        leaks: &mut Vec<Leak>,
+    ) {
+        for (root, of_the_run) in [(&self.roots().data, false), (&self.roots().run, true)] {
+            let folder = root.join("containers");
+            for id in entries(&folder) {
+                let path = folder.join(&id);
+                if !records.contains_key(&id) {
+                    leaks.push(leak("file", path.to_string_lossy().into_owned(), "its container does not exist"));
+                } else if of_the_run && !active.contains(&id) {
+                    for name in entries(&path).into_iter().filter(|name| name != "state.json" && name != "shim.log") {
+                        let file = path.join(name).to_string_lossy().into_owned();
+                        leaks.push(leak("file", file, "its container does not run"));
+                    }
+                }
+            }
+        }
+        for path in self.store.abandoned().unwrap_or_default() {
+            leaks.push(leak("file", path.to_string_lossy().into_owned(), "whoever was making it is gone"));
+        }
+    }
+
+    fn leaked_names(&self, records: &BTreeMap<String, ContainerRecord>, leaks: &mut Vec<Leak>) {
+        let folder = self.roots().data.join("names");
+        for name in entries(&folder) {
+            let owner = std::fs::read_link(folder.join(&name)).unwrap_or_default();
+            let owner = owner.to_string_lossy();
+            if records.get(owner.as_ref()).is_none_or(|record| record.name != name) {
+                leaks.push(leak("name", name, "no container has it"));
+            }
+        }
+    }
+
+    /// Processes in control groups of this root, and shims of it, whose container does not run.
+    fn leaked_processes(&self, active: &BTreeSet<String>, leaks: &mut Vec<Leak>) {
+        let marker = format!("/{}/", self.cgroup_parent());
+        let run = self.roots().run.join("containers");
+        for pid in entries(Path::new("/proc")).iter().filter_map(|name| name.parse::<i32>().ok()) {
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let groups = read("cgroup");
+            let member = groups.lines().find_map(|line| Some(line.split_once(&marker)?.1.split('/').next()?.to_owned()));
+            if let Some(id) = member.filter(|id| !active.contains(id)) {
+                leaks.push(leak("process", pid.to_string(), format!("it is in the control group of {id}, which does not run")));
+            }
+        }
+        // A shim without its container's record can be known by the socket it serves.
+        for id in entries(&run).into_iter().filter(|id| !active.contains(id)) {
+            let shim = State::read(&run.join(&id)).ok().flatten().filter(State::has_shim);
+            if let Some(state) = shim {
+                let reason = format!("it is the shim of {id}, which does not run");
+                leaks.push(leak("process", state.shim_pid.to_string(), reason));
+            }
+        }
+    }
+}
+
+fn leak(kind: &'static str, name: String, reason: impl Into<String>) -> Leak {
+    Leak { kind, name, reason: reason.into() }
+}
+
+/// Names in a folder; none where it is missing.
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}

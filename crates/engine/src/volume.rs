@@ -1,0 +1,56 @@
+//! Volumes, for people.
+
+use std::collections::BTreeMap;
+
+use carrack_diag::{Diagnostic, Result};
+use serde_json::{Value, json};
+
+use crate::codes;
+use crate::engine::Engine;
+
+impl Engine {
+    /// The names of all volumes.
+    pub fn volumes(&self) -> Result<Vec<String>> {
+        Ok(self.store.volumes()?.into_keys().collect())
+    }
+
+    /// Makes a volume where it is not there; without a name, an anonymous one. Gives its name.
+    pub fn create_volume(&self, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<String> {
+        Ok(self.store.create_volume(name, labels)?.name)
+    }
+
+    /// Removes a volume with its data; refused while a container uses it.
+    pub fn remove_volume(&self, name: &str, force: bool) -> Result<()> {
+        for record in self.records().list()?.into_values() {
+            if record.volumes.values().any(|used| used.name == name) {
+                return Err(Diagnostic::error(&codes::VOLUME_IN_USE, format!("the volume {name} is in use"))
+                .cause(format!("the container {} has it", record.name))
+                .hint(format!("remove the container first: `carrack rm {}`", record.name))
+                .boxed());
+            }
+        }
+        if self.store.remove_volume(name)? || force { Ok(()) } else { Err(self.no_volume(name)) }
+    }
+
+    fn no_volume(&self, name: &str) -> Box<Diagnostic> {
+        let diagnostic = Diagnostic::error(&codes::NO_SUCH_VOLUME, format!("there is no volume `{name}`"));
+        let names = self.volumes().unwrap_or_default();
+        match carrack_diag::nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => diagnostic.hint(format!("did you mean `{near}`?")).boxed(),
+            None => diagnostic.hint("`carrack volume ls` lists them").boxed(),
+        }
+    }
+
+    /// Everything known of a volume.
+    pub fn inspect_volume(&self, name: &str) -> Result<Value> {
+        let volume = self.store.volume(name)?.ok_or_else(|| self.no_volume(name))?;
+        Ok(json!({
+            "Name": volume.name,
+            "CreatedAt": volume.created,
+            "Driver": "local",
+            "Labels": volume.labels,
+            "Mountpoint": self.store.volume_data(name)?,
+            "Scope": "local",
+        }))
+    }
+}
