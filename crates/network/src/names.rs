@@ -1,25 +1,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use carrack_diag::Result;
-use serde::{Deserialize, Serialize};
+use carrack_store::{DEFAULT_WAIT, Lock};
 
 use crate::fault::Context as _;
 use crate::{Endpoint, Networks};
 
 /// What a container's resolver answers from: a file of its own, replaced by rename, looked at again at each question.
 ///
-/// ```json
-/// {"names": {"web": ["172.18.0.2", "172.18.0.3"], "db": ["172.18.0.4"]}, "forward": true}
+/// A line is an address and the names it goes by, in lower case, without a final dot; the first is the container's own
+/// and answers for the address in reverse.
+///
+/// ```text
+/// 172.18.0.2 shop-web-1 3f2a91bc77d0 web
+/// 172.18.0.3 shop-web-2 90e1c4aa0b12 web
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Names in lower case, without a final dot, and their addresses in the order of the addresses.
-    pub names: BTreeMap<String, BTreeSet<Ipv4Addr>>,
-    /// Whether other names are asked of the host's resolvers: not for a container that is on internal networks only.
-    pub forward: bool,
+    by_address: BTreeMap<Ipv4Addr, Vec<String>>,
 }
 
 impl Names {
@@ -27,34 +28,20 @@ impl Names {
     /// the addresses of all of them.
     pub fn visible<'a>(own: &[Endpoint], all: impl IntoIterator<Item = &'a Endpoint>) -> Self {
         let networks: BTreeSet<&str> = own.iter().map(|endpoint| endpoint.network_id.as_str()).collect();
-        let mut names: BTreeMap<String, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-        for endpoint in all.into_iter().filter(|endpoint| networks.contains(endpoint.network_id.as_str())) {
-            for name in &endpoint.names {
-                names.entry(name.clone()).or_default().insert(endpoint.address);
-            }
-        }
-        Self { names, forward: own.iter().any(|endpoint| !endpoint.internal) }
+        let seen = all.into_iter().filter(|endpoint| networks.contains(endpoint.network_id.as_str()));
+        Self { by_address: seen.map(|endpoint| (endpoint.address, endpoint.names.clone())).collect() }
     }
 
     /// The addresses of a name as a program asks for it: any case, with or without a final dot.
-    pub fn addresses(&self, name: &str) -> Option<&BTreeSet<Ipv4Addr>> {
-        self.names.get(&name.strip_suffix('.').unwrap_or(name).to_lowercase())
+    pub fn addresses(&self, name: &str) -> Vec<Ipv4Addr> {
+        let wanted = name.strip_suffix('.').unwrap_or(name).to_lowercase();
+        let matching = self.by_address.iter().filter(|(_, names)| names.contains(&wanted));
+        matching.map(|(address, _)| *address).collect()
     }
 
-    /// A name of the address, for questions in reverse.
-    pub fn name_of(&self, address: Ipv4Addr) -> Option<&str> {
-        let mut names = self.names.iter();
-        names.find(|(_, addresses)| addresses.contains(&address)).map(|(name, _)| name.as_str())
-    }
-
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// `network/kernel` with the file's name where it is missing or not what [`Names::write`] writes.
-    pub fn read(path: &Path) -> Result<Self> {
-        let attempt = || format!("can't read the names file {}", path.display());
-        let bytes = std::fs::read(path).context(attempt)?;
-        serde_json::from_slice(&bytes).map_err(std::io::Error::from).context(attempt)
+    /// The file's text.
+    pub fn text(&self) -> String {
+        self.by_address.iter().map(|(address, names)| format!("{address} {}\n", names.join(" "))).collect()
     }
 
     /// Replaces the file by rename, unless it says the same already.
@@ -62,17 +49,16 @@ impl Names {
     /// # Errors
     /// `network/kernel` with the file's name.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let attempt = || format!("can't write the names file {}", path.display());
-        let json = serde_json::to_vec(self).map_err(std::io::Error::from).context(attempt)?;
-        if std::fs::read(path).is_ok_and(|present| present == json) {
+        let text = self.text();
+        if std::fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
             return Ok(());
         }
         let mut temporary = path.as_os_str().to_owned();
-        temporary.push(format!(".{}.{:?}", std::process::id(), std::thread::current().id()));
+        temporary.push(".new");
         let write = || {
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            std::io::Write::write_all(&mut file, &json)?;
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            std::io::Write::write_all(&mut file, text.as_bytes())?;
             std::fs::rename(&temporary, path)
         };
         let written = write();
@@ -80,28 +66,30 @@ impl Names {
             // Nothing refers to it; the error of the write is the one to tell.
             let _ = std::fs::remove_file(&temporary);
         }
-        written.context(attempt)
+        written.context(|| format!("can't write the names file {}", path.display()))
     }
 }
 
 impl Networks {
-    /// What a container sees.
+    /// Writes the names files of all containers on these networks: after one came, or after one left them. `path` gives a
+    /// container's file, none for one that asks nothing any more.
+    ///
+    /// Under the lock of the networks, so that of two commands at once neither writes what was true before the other.
     ///
     /// # Errors
-    /// `store/corrupt-record`.
-    pub fn names(&self, container: &str) -> Result<Names> {
-        Ok(self.names_around(container)?.remove(container).unwrap_or_default())
-    }
-
-    /// What a container sees, and what everybody sees who shares a network with it: the names files to write after it
-    /// came. After [`Networks::detach`] ask for those of the networks that it was on, with [`Networks::names_on`].
-    ///
-    /// # Errors
-    /// `store/corrupt-record`.
-    pub fn names_around(&self, container: &str) -> Result<BTreeMap<String, Names>> {
-        let networks: BTreeSet<String> =
-            self.endpoints_of(container)?.into_iter().map(|endpoint| endpoint.network).collect();
-        self.names_on(networks.iter().map(String::as_str))
+    /// `store/corrupt-record`, `network/kernel`.
+    pub fn write_names<'a>(
+        &self,
+        networks: impl IntoIterator<Item = &'a str>,
+        path: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Result<()> {
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        for (container, names) in self.names_on(networks)? {
+            if let Some(path) = path(&container) {
+                names.write(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// What every container on any of these networks sees, by the container's id.

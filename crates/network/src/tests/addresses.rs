@@ -125,32 +125,40 @@ fn names_are_those_of_shared_networks_only() {
         host.create_internal("back");
         let proxy = host.container("proxy", &["front"]);
         let web = host.container("web", &["front", "back"]);
-        let db = host.container("db", &["back"]);
-        let names = |id: &str| host.networks.names(id).unwrap();
-        let address = |container: &Container, index: usize| [container.endpoints[index].address].into();
-        assert_eq!(
-            names("proxy").names,
-            [("proxy".to_owned(), address(&proxy, 0)), ("web".to_owned(), address(&web, 0))].into()
-        );
-        assert_eq!(
-            names("db").names,
-            [("db".to_owned(), address(&db, 0)), ("web".to_owned(), address(&web, 1))].into()
-        );
-        assert_eq!(names("web").addresses("WEB.").unwrap().len(), 2);
-        assert_eq!(names("web").name_of(db.endpoints[0].address), Some("db"));
-        assert!(names("proxy").forward && names("web").forward && !names("db").forward);
-        let around: Vec<String> = host.networks.names_around("db").unwrap().into_keys().collect();
-        assert_eq!(around, ["db", "web"]);
+        let _db = host.container("db", &["back"]);
+        let names = |id: &str| host.networks.names_on(["front", "back"]).unwrap().remove(id).unwrap();
+        let address = |container: &Container, index: usize| container.endpoints[index].address;
+        assert_eq!(names("proxy").addresses("proxy"), [address(&proxy, 0)]);
+        assert_eq!(names("proxy").addresses("web"), [address(&web, 0)]);
+        assert!(names("proxy").addresses("db").is_empty());
+        assert_eq!(names("db").addresses("web"), [address(&web, 1)]);
+        assert_eq!(names("web").addresses("WEB.").len(), 2);
+        assert_eq!(names("db").text(), "172.18.0.2 web\n172.18.0.3 db\n");
+        let on_back: Vec<String> = host.networks.names_on(["back"]).unwrap().into_keys().collect();
+        assert_eq!(on_back, ["db", "web"]);
         host.networks.detach("web").unwrap();
-        assert_eq!(names("db").addresses("web"), None);
+        assert!(names("db").addresses("web").is_empty());
+    });
+}
 
-        let path = host.folder.path().join("names");
-        names("db").write(&path).unwrap();
-        assert_eq!(crate::Names::read(&path).unwrap(), names("db"));
-        let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
-        let before = inode(&path);
-        names("db").write(&path).unwrap();
-        assert_eq!(inode(&path), before, "a file that says the same is left alone");
-        assert_eq!(std::fs::read_dir(host.folder.path()).unwrap().count(), 3, "nothing temporary stays");
+#[test]
+fn names_files_are_replaced_where_they_change() {
+    on_a_host(|host| {
+        let _a = host.container("a", &["bridge"]);
+        let path = |id: &str| (id != "gone").then(|| host.folder.path().join(id));
+        let read = || std::fs::read_to_string(host.folder.path().join("a")).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(host.folder.path().join("a")).unwrap());
+        host.networks.write_names(["bridge"], path).unwrap();
+        assert_eq!(read(), "172.17.0.2 a\n");
+        let before = inode();
+        host.networks.write_names(["bridge"], path).unwrap();
+        assert_eq!(inode(), before, "a file that says the same is left alone");
+        let _gone = host.container("gone", &["bridge"]);
+        host.networks.write_names(["bridge"], path).unwrap();
+        assert_eq!(read(), "172.17.0.2 a\n172.17.0.3 gone\n");
+        let files = std::fs::read_dir(host.folder.path()).unwrap().count();
+        assert_eq!(files, 3, "the roots and one names file: nothing temporary, nothing of who is gone");
+        let error = host.networks.write_names(["bridge"], |_| Some("/proc/nowhere/names".into())).unwrap_err();
+        assert!(error.message.contains("/proc/nowhere/names"), "{}", error.message);
     });
 }
