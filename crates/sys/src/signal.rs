@@ -37,9 +37,13 @@ pub fn block(signals: &[i32]) -> Result<Mask> {
 /// Gives every signal its default disposition; the runtime of Rust, for one, ignores SIGPIPE, and what is ignored stays
 /// so over execve.
 pub fn reset_dispositions() {
+    // Handler, flags, restorer, mask: zero is the default disposition. The C library hides two signals from its own
+    // function, and an ignored one of them would be inherited.
+    let default = [0u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL replaces whatever handler there was; numbers without a disposition are refused.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads the structure, which is no longer than this on any architecture of ours, and the old
+        // one is not asked for; numbers without a disposition are refused.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, std::ptr::null::<()>(), 8) };
     }
 }
 

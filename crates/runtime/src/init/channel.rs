@@ -13,7 +13,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What init says. None of them is four bytes long: those are an errno from before it was init.
+/// What init says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
     /// With a descriptor: the spawner's end of the terminal.
@@ -25,6 +25,9 @@ pub(super) enum Message {
     /// The end.
     Failed { step: Option<u32>, name: String, errno: i32, detail: String },
 }
+
+/// Messages are filled up to this length: four bytes are an errno from before the process was init.
+const LENGTH_MIN: usize = 8;
 
 /// What the spawner gets.
 pub(super) enum Received {
@@ -40,7 +43,8 @@ pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message, with a descriptor where it has one.
 pub(super) fn send(channel: impl AsFd, message: &Message, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
-    let bytes = postcard::to_stdvec(message).map_err(|_| Errno::INVAL)?;
+    let mut bytes = postcard::to_stdvec(message).map_err(|_| Errno::INVAL)?;
+    bytes.resize(bytes.len().max(LENGTH_MIN), 0);
     let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -73,11 +77,18 @@ pub(super) fn receive(channel: &OwnedFd, deadline: Instant) -> Result<Received> 
     });
     match bytes.get(..length).unwrap_or_default() {
         [] => Ok(Received::End),
-        [a, b, c, d] => Ok(Received::NotExecuted(Errno::from_raw_os_error(i32::from_ne_bytes([*a, *b, *c, *d])))),
-        bytes => match postcard::from_bytes(bytes) {
+        [MARK, message @ ..] => match postcard::from_bytes(message) {
             Ok(message) => Ok(Received::Message(message, descriptor)),
             Err(_) => Err(Errno::BADMSG),
         },
+        bytes => {
+            let errno = bytes.try_into().map(i32::from_ne_bytes).unwrap_or_default();
+            // The kernel's range; anything else is not from our own side of the fork.
+            if !(1..4096).contains(&errno) {
+                return Err(Errno::BADMSG);
+            }
+            Ok(Received::NotExecuted(Errno::from_raw_os_error(errno)))
+        }
     }
 }
 

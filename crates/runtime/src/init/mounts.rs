@@ -67,7 +67,8 @@ fn overlay(lower: &[String], upper: Option<&str>, work: Option<&str>, volatile: 
     // Said explicitly: the defaults are the kernel's build options, and layers are compared across hosts.
     set("redirect_dir", "off")?;
     set("metacopy", "off")?;
-    set("xino", "on")?;
+    // "on" does the same and logs a line a mount where all layers share a file system.
+    set("xino", "auto")?;
     if volatile {
         rustix::mount::fsconfig_set_flag(&context, "volatile")?;
     }

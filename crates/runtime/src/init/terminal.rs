@@ -30,7 +30,12 @@ pub(super) fn open(state: &mut State, columns: u16, rows: u16, console: bool) ->
     rustix::fs::fchown(&slave, Some(Uid::from_raw(state.identity.uid)), None::<Gid>)?;
     rustix::fs::fchmod(&slave, Mode::from_raw_mode(0o620))?;
     if console {
-        let target = inside::ensure(state.root()?, "/dev/console", Kind::File)?;
+        // Made by us in our own /dev, or the image's file: a link would have the terminal cover what it leads to.
+        let root = state.root()?;
+        let target = match inside::open_plain(root, "/dev/console", OFlags::PATH) {
+            Err(Errno::NOENT) => inside::ensure(root, "/dev/console", Kind::File)?,
+            opened => opened.map_err(|errno| Failure::new(errno, "/dev/console"))?,
+        };
         mounts::attach(&mounts::clone_tree(&slave, false)?, &target)?;
     }
     rustix::process::ioctl_tiocsctty(&slave)?;

@@ -1,1 +1,129 @@
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
+use carrack_specgen::{Container, ExecRequest};
+use rustix::pipe::PipeFlags;
+
+use super::fixture::{Bundle, Outcome, container, finish};
+use crate::exec::{Running, spawn};
+use crate::init::Child;
+
+/// A container that waits, and what is done in it.
+struct Waiting {
+    bundle: Bundle,
+    container: Container,
+    child: Child,
+    _output: OwnedFd,
+}
+
+impl Waiting {
+    fn start(wanted: Container) -> Option<Self> {
+        let mut bundle = Bundle::new()?;
+        let (child, output) = bundle.start(&wanted).expect("it runs");
+        Some(Self { bundle, container: wanted, child, _output: output })
+    }
+
+    fn exec(&mut self, request: &ExecRequest) -> carrack_diag::Result<(Child, OwnedFd)> {
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        let null = fs::File::open("/dev/null").expect("the null device");
+        let spec = self.bundle.spec(&self.container);
+        let launch = self.bundle.launch(&self.container);
+        let facts = self.bundle.facts.clone();
+        let cgroup = self.bundle.cgroup(&Default::default());
+        let running = Running { pidfd: self.child.pidfd.as_fd(), cgroup, spec: &spec, launch: &launch, facts: &facts };
+        spawn(&running, request, [null.as_fd(), writer.as_fd(), writer.as_fd()]).map(|child| (child, reader))
+    }
+
+    fn shell(&mut self, line: &str, request: ExecRequest) -> Outcome {
+        let args = vec!["sh".into(), "-c".into(), line.into()];
+        finish(self.exec(&ExecRequest { args, ..request }).expect("it runs"))
+    }
+
+    fn end(self) {
+        self.child.signal(9).expect("sent");
+        assert_eq!(self.child.wait(), Ok(137));
+    }
+}
+
+#[test]
+fn an_exec_sees_what_the_container_sees() {
+    let Some(mut waiting) = Waiting::start(Container { hostname: Some("box".into()), ..container(&["sleep", "60"]) }) else {
+        return;
+    };
+    let request = ExecRequest { env: vec!["A=own".into()], working_dir: Some("/tmp".into()), ..ExecRequest::default() };
+    let outcome = waiting.shell("hostname; pwd; echo $A $HOME; readlink /proc/1/exe; cat /proc/1/cgroup > /tmp/a; cat /proc/self/cgroup > /tmp/b; test \"$(cat /tmp/a)\" = \"$(cat /tmp/b)\" && echo same", request);
+    assert_eq!(outcome, Outcome { status: 0, output: "box\n/tmp\nown /root\n/bin/busybox\nsame\n".into() });
+    let rights = "grep -E '^(CapEff|CapBnd|Seccomp|NoNewPrivs):' /proc/self/status; cat /proc/1/status | grep -E '^(CapEff|CapBnd|Seccomp|NoNewPrivs):'";
+    let output = waiting.shell(rights, ExecRequest::default()).output;
+    let lines: Vec<&str> = output.lines().collect();
+    let half = lines.len() / 2;
+    assert_eq!(lines[..half], lines[half..], "confined as the container is");
+    let user = ExecRequest { user: Some("web".into()), ..ExecRequest::default() };
+    assert_eq!(waiting.shell("id -u", user).output, "1000\n");
+    assert_eq!(waiting.shell("exit 5", ExecRequest::default()).status, 5);
+    waiting.end();
+}
+
+#[test]
+fn a_missing_program_says_so() {
+    let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };
+    let request = ExecRequest { args: vec!["nothing".into()], ..ExecRequest::default() };
+    let error = waiting.exec(&request).expect_err("no such program");
+    assert_eq!(error.code.id, "runtime/start");
+    assert!(error.to_string().contains("executable file not found in $PATH"), "{error}");
+    waiting.end();
+}
+
+/// The terminal is one of the container's own, so its name means something there.
+#[test]
+fn a_terminal_is_the_containers() {
+    let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };
+    let request = ExecRequest {
+        args: vec!["sh".into(), "-c".into(), "tty; stty size; echo $TERM".into()],
+        tty: true,
+        terminal_size: (100, 30),
+        ..ExecRequest::default()
+    };
+    let (child, _unused) = waiting.exec(&request).expect("it runs");
+    let terminal = child.terminal.as_ref().expect("a terminal");
+    let mut text = Vec::new();
+    let mut buffer = [0; 256];
+    // The other end reads as an error once nobody holds it.
+    while let Ok(length @ 1..) = rustix::io::read(terminal, &mut buffer) {
+        text.extend_from_slice(&buffer[..length]);
+    }
+    assert_eq!(String::from_utf8_lossy(&text), "/dev/pts/0\r\n30 100\r\nxterm\r\n");
+    assert_eq!(child.wait(), Ok(0));
+    waiting.end();
+}
+
+/// An exec into a container whose process is gone fails and leaves nothing behind.
+#[test]
+fn a_dead_container_takes_no_exec() {
+    let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };
+    waiting.child.signal(9).expect("sent");
+    waiting.child.wait().expect("a status");
+    let request = ExecRequest { args: vec!["true".into()], ..ExecRequest::default() };
+    let error = waiting.exec(&request).expect_err("nothing to enter");
+    assert!(error.to_string().contains("enter-container"), "{error}");
+}
+
+/// Printed, not asserted: the machine may be busy.
+#[test]
+fn how_long_an_exec_takes() {
+    let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };
+    let mut times: Vec<_> = (0..10)
+        .map(|_| {
+            let start = Instant::now();
+            let request = ExecRequest { args: vec!["true".into()], ..ExecRequest::default() };
+            let started = waiting.exec(&request).expect("it runs");
+            let time = start.elapsed();
+            assert_eq!(finish(started).status, 0);
+            time
+        })
+        .collect();
+    times.sort_unstable();
+    println!("exec: median {:?} of {times:?}", times[times.len() / 2]);
+    waiting.end();
+}

@@ -1,1 +1,83 @@
+use carrack_specgen::container::Resources;
+use carrack_specgen::Container;
 
+use super::fixture::{Bundle, container, finish};
+use crate::cgroup::Hierarchies;
+
+/// F2: what was asked for is what the kernel says, and what it does.
+#[test]
+fn limits_hold_and_are_read_back() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let asked = Resources {
+        memory_bytes: Some(32 << 20),
+        memory_swap_bytes: Some(32 << 20),
+        nano_cpus: Some(500_000_000),
+        pids: Some(20),
+        ..Resources::default()
+    };
+    let wanted = Container { resources: asked, ..container(&["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done 2>&1 | head -1"]) };
+    let started = bundle.start(&wanted).expect("it runs");
+    let cgroup = bundle.cgroup(&Default::default());
+    let limits = cgroup.limits();
+    assert_eq!(limits.memory_bytes, Some(32 << 20));
+    assert_eq!((limits.nano_cpus, limits.pids), (Some(500_000_000), Some(20)));
+    cgroup.kill().expect("killed");
+    finish(started);
+
+    let hog = "x=$(dd if=/dev/zero bs=1M count=64 2>/dev/null | tr '\\0' 'x'); echo survived";
+    let outcome = bundle.shell(hog, wanted);
+    assert!(!outcome.output.contains("survived"), "{outcome:?}");
+}
+
+#[test]
+fn a_fork_bomb_meets_its_limit() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let resources = Resources { pids: Some(8), ..Resources::default() };
+    let line = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done 2>&1";
+    let outcome = bundle.shell(line, Container { resources, ..container(&[]) });
+    assert!(outcome.output.contains("can't fork"), "{outcome:?}");
+}
+
+/// Kill reaches what the program started, frozen or not, with v2 and without; then the folders can go.
+#[test]
+fn everything_is_killed_and_removed() {
+    for with_unified in [true, false] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        if !with_unified {
+            bundle.hierarchies = Hierarchies::detect().expect("hierarchies").without_unified();
+        }
+        let line = "for i in 1 2 3; do sleep 60 & done; echo ready; wait";
+        let (child, reader) = bundle.start(&container(&["sh", "-c", line])).expect("it runs");
+        let mut ready = [0; 6];
+        rustix::io::read(&reader, &mut ready).expect("a line");
+        let cgroup = bundle.cgroup(&Default::default());
+        assert_eq!(cgroup.processes().expect("processes").len(), 4);
+        cgroup.freeze(true).expect("frozen");
+        cgroup.freeze(false).expect("thawed");
+        cgroup.kill().expect("killed");
+        assert_eq!(finish((child, reader)).status, 137);
+        assert_eq!(cgroup.processes().expect("processes"), Vec::<i32>::new());
+    }
+}
+
+/// A limit given to a running container takes hold of the processes that it has.
+#[test]
+fn a_running_container_is_limited() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let started = bundle.start(&container(&["sleep", "60"])).expect("it runs");
+    assert_eq!(bundle.cgroup(&Default::default()).limits().pids, None);
+    let update = carrack_oci::runtime::Resources {
+        pids: Some(carrack_oci::runtime::Pids { limit: 5 }),
+        ..Default::default()
+    };
+    let mut cgroup = crate::cgroup::Cgroup::open(
+        &bundle.hierarchies,
+        bundle.resolved.cgroup.split_once('/').expect("a parent").0,
+        &bundle.resolved.id,
+    )
+    .expect("it is there");
+    cgroup.update(&update).expect("updated");
+    assert_eq!((cgroup.limits().pids, cgroup.stats().pids), (Some(5), Some(1)));
+    cgroup.kill().expect("killed");
+    finish(started);
+}

@@ -157,3 +157,23 @@ fn binds_of_files_and_folders() {
     assert_eq!(outcome.output, "x\ncontentclosed\n");
     assert_eq!(std::fs::read_to_string(format!("{folder}/new")).ok().as_deref(), Some("x\n"));
 }
+
+/// Printed, not asserted: the machine may be busy. The goal is 5 ms in a release build.
+#[test]
+fn how_long_true_takes() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let plan = bundle.plan(&container(&["true"]));
+    let resources = bundle.spec(&container(&["true"])).linux.resources.unwrap_or_default();
+    let cgroup = bundle.cgroup(&resources);
+    let mut times: Vec<_> = (0..20)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            let started = super::fixture::start(&plan, Some(cgroup)).expect("it runs");
+            let born = start.elapsed();
+            assert_eq!(super::fixture::finish(started).status, 0);
+            (start.elapsed(), born)
+        })
+        .collect();
+    times.sort_unstable();
+    println!("true with every namespace: median {:?} (until execve {:?})", times[10].0, times[10].1);
+}
