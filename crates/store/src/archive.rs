@@ -63,16 +63,20 @@ impl Store {
     pub fn load(&self, stream: impl Read, platform: &Platform) -> Result<Vec<Image>> {
         let lease = self.lease()?;
         let while_reading = self.lease()?;
-        let members = self.take_in(stream, &while_reading)?;
-        let images = self.load_members(&lease, &members, platform);
+        let mut members = Members { files: HashMap::new(), links: HashMap::new(), digests: HashSet::new() };
+        let images = self
+            .take_in(stream, &while_reading, &mut members)
+            .and_then(|()| self.load_members(&lease, &members, platform));
         drop(while_reading);
+        if images.is_err() {
+            drop(lease);
+        }
         self.drop_unneeded(&members.digests)?;
         images
     }
 
-    fn take_in(&self, stream: impl Read, lease: &Lease) -> Result<Members> {
+    fn take_in(&self, stream: impl Read, lease: &Lease, members: &mut Members) -> Result<()> {
         let mut reader = Reader::new(decompress(stream)?);
-        let mut members = Members { files: HashMap::new(), links: HashMap::new(), digests: HashSet::new() };
         while let Some(member) = reader.next().map_err(not_an_archive)? {
             let Some(name) = std::str::from_utf8(&member.path).ok().map(normal) else { continue };
             match member.kind {
@@ -91,7 +95,7 @@ impl Store {
                 _ => {}
             }
         }
-        Ok(members)
+        Ok(())
     }
 
     fn load_members(&self, lease: &Lease, members: &Members, platform: &Platform) -> Result<Vec<Image>> {

@@ -45,3 +45,5 @@ pub(crate) use root::read_only;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
