@@ -30,7 +30,7 @@ pub(crate) fn turn_on(filter: &mut Socket, links: &[Link]) -> Result<()> {
         return if is_ours_to_turn_off(filter)? { guard(filter, hardware) } else { Ok(()) };
     }
     guard(filter, links.iter().filter(guarded))?;
-    std::fs::write(SYSCTL, "1").context(|| format!("can't turn on IPv4 forwarding ({SYSCTL})"))
+    set(true)
 }
 
 /// After the last table of a root is gone: forwarding is what it was, unless somebody has come to need it.
@@ -42,7 +42,7 @@ pub(crate) fn turn_off_if_unused(filter: &mut Socket, links: &[Link]) -> Result<
     }
     let forwards = |link: &Link| matches!(link.kind.as_deref(), Some("bridge" | "tun" | "wireguard")) && !is_ours(link);
     if !links.iter().any(forwards) {
-        std::fs::write(SYSCTL, "0").context(|| format!("can't turn off IPv4 forwarding ({SYSCTL})"))?;
+        set(false)?;
     }
     remove_table(filter, &table())
 }
@@ -52,6 +52,13 @@ pub(crate) fn is_ours_to_turn_off(filter: &mut Socket) -> Result<bool> {
     Ok(tables(filter).context(|| "can't list the packet filter's tables".into())?.contains(&table()))
 }
 
+/// Of the network namespace of this thread.
+pub(crate) fn set(on: bool) -> Result<()> {
+    let value = if on { "1" } else { "0" };
+    std::fs::write(SYSCTL, value).context(|| format!("can't set IPv4 forwarding to {value} ({SYSCTL})"))
+}
+
+/// In the network namespace of this thread.
 pub(crate) fn is_on() -> Result<bool> {
     let text = std::fs::read_to_string(SYSCTL).context(|| format!("can't read {SYSCTL}"))?;
     Ok(text.trim() != "0")

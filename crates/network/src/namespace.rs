@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::fault::{Context as _, fault};
+use crate::forwarding;
 
 /// Where a container's resolver answers, inside its namespace.
 pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -24,7 +25,7 @@ const UDP: u8 = 17;
 pub struct Namespace(OwnedFd);
 
 impl Namespace {
-    /// A new one in which only the loopback interface is, up.
+    /// A new one in which only the loopback interface is, up, and nothing is forwarded.
     ///
     /// A thread that lives for this alone moves into it, as the caller may have other threads and must stay where it is.
     ///
@@ -35,6 +36,7 @@ impl Namespace {
             route::unshare_network().context(|| "can't make a network namespace".into())?;
             let namespace = Self::of_this_thread()?;
             bring_loopback_up()?;
+            stay_out_of_forwarding()?;
             Ok(namespace)
         })
     }
@@ -119,6 +121,11 @@ fn bring_loopback_up() -> Result<()> {
     let mut socket = Socket::route().context(attempt)?;
     // The loopback interface is the first of every namespace.
     socket.execute(&[route::set_up(1, true)]).context(attempt)
+}
+
+/// A new namespace takes over the host's setting, and a container on two networks would be a router between them.
+fn stay_out_of_forwarding() -> Result<()> {
+    if forwarding::is_on()? { forwarding::set(false) } else { Ok(()) }
 }
 
 fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

@@ -42,6 +42,8 @@ fn on_a_host(test: impl FnOnce(&Host) + Send) {
                 return;
             }
             Socket::route().unwrap().execute(&[route::set_up(1, true)]).unwrap();
+            // A new namespace takes over what the machine has.
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
             test(&Host::new());
         });
     });

@@ -220,3 +220,13 @@ fn containers_come_and_go_at_once_from_several_threads() {
         assert_eq!(host.networks.leaks(&|_| true).unwrap(), []);
     });
 }
+
+// I3: a container on two networks is no way from one to the other.
+#[test]
+fn new_namespace_forwards_nothing_whatever_the_host_does() {
+    on_a_host(|_| {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let namespace = Namespace::create().unwrap();
+        assert!(!namespace.run(crate::forwarding::is_on).unwrap());
+    });
+}
