@@ -1,5 +1,7 @@
 //! One file over another (Compose specification, "Merge and override").
 
+use std::collections::{HashMap, HashSet};
+
 use carrack_diag::{Diagnostic, Spanned};
 
 use crate::codes;
@@ -179,26 +181,29 @@ impl Merge<'_> {
         }
     }
 
-    fn mappings(&mut self, mut base: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+    fn mappings(&mut self, base: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+        let mut known: HashMap<String, usize> =
+            base.iter().enumerate().map(|(at, entry)| (entry.key.value.clone(), at)).collect();
+        let mut merged: Vec<Option<Entry>> = base.into_iter().map(Some).collect();
         for Entry { key, value } in over {
-            let existing = base.iter().position(|entry| entry.key.value == key.value);
-            match (existing, value.tag) {
-                (Some(at), Some(MergeTag::Reset)) => drop(base.remove(at)),
-                (None, Some(MergeTag::Reset)) => {}
-                (None, _) => {
-                    let value = settled(value);
-                    base.push(Entry { key, value });
+            let reset = value.tag == Some(MergeTag::Reset);
+            let old = known.get(&key.value).and_then(|at| merged[*at].take().map(|entry| (*at, entry)));
+            match old {
+                Some(_) if reset => {}
+                None if reset => {}
+                None => {
+                    known.insert(key.value.clone(), merged.len());
+                    merged.push(Some(Entry { key, value: settled(value) }));
                 }
-                (Some(at), _) => {
+                Some((at, old)) => {
                     self.path.push(key.value);
-                    let null = Node::new(Value::Null, base[at].value.span);
-                    let old = std::mem::replace(&mut base[at].value, null);
-                    base[at].value = self.merge(old, value);
+                    let value = self.merge(old.value, value);
+                    merged[at] = Some(Entry { key: old.key, value });
                     self.path.pop();
                 }
             }
         }
-        base
+        merged.into_iter().flatten().collect()
     }
 
     fn append(&mut self, base: Node, over: Node, identity: impl Fn(&Node) -> Option<String>) -> Node {
@@ -207,12 +212,15 @@ impl Merge<'_> {
             return self.default(base, over);
         };
         let mut items = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
         for item in [base, over].into_iter().flat_map(into_items).filter_map(kept) {
             let same = identity(&item);
-            let existing = items.iter().position(|old: &Node| same.is_some() && identity(old) == same);
-            match existing {
-                Some(at) => items[at] = item,
-                None => items.push(item),
+            match same.as_ref().and_then(|same| known.get(same)) {
+                Some(at) => items[*at] = item,
+                None => {
+                    known.extend(same.map(|same| (same, items.len())));
+                    items.push(item);
+                }
             }
         }
         Node::new(Value::Sequence(items), span)
@@ -233,6 +241,7 @@ pub(crate) fn key_values(node: Node) -> Node {
     }
     let Value::Sequence(items) = node.value else { return node };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
     for item in items {
         let Some(text) = item.as_text() else { continue };
         let (key, value) = match text.split_once('=') {
@@ -240,9 +249,12 @@ pub(crate) fn key_values(node: Node) -> Node {
             None => (text, Node { value: Value::Null, ..item.clone() }),
         };
         let entry = Entry { key: Spanned::new(key.to_owned(), item.span), value };
-        match entries.iter().position(|old| old.key.value == entry.key.value) {
-            Some(at) => entries[at] = entry,
-            None => entries.push(entry),
+        match known.get(key) {
+            Some(at) => entries[*at] = entry,
+            None => {
+                known.insert(key.to_owned(), entries.len());
+                entries.push(entry);
+            }
         }
     }
     Node { value: Value::Mapping(entries), span: node.span, tag: node.tag }
@@ -282,9 +294,10 @@ fn named(node: Node) -> Node {
     }
     let Value::Sequence(items) = node.value else { return node };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut known: HashSet<String> = HashSet::new();
     for item in items {
         let Some(name) = item.as_text().map(str::to_owned) else { continue };
-        if !entries.iter().any(|entry| entry.key.value == name) {
+        if known.insert(name.clone()) {
             let key = Spanned::new(name, item.span);
             entries.push(Entry { key, value: Node { value: Value::Null, ..item } });
         }

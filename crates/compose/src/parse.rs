@@ -1,6 +1,6 @@
 //! YAML text to [`Node`]s: anchors and merge keys resolved, every value with its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use carrack_diag::{Diagnostic, FileId, Span, Spanned};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
@@ -12,7 +12,7 @@ use crate::node::{Entry, MergeTag, Node, Scalar, Value};
 const MAX_DEPTH: usize = 100;
 
 /// How many values a file may stand for once its aliases are expanded: a bound for "billion laughs" documents.
-const MAX_NODES: usize = 200_000;
+const MAX_NODES: usize = 100_000;
 
 /// Reads the documents of one file. A document that can't be read is left out, with its error in `diagnostics`.
 pub(crate) fn documents(file: FileId, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Node> {
@@ -203,6 +203,7 @@ impl<'t> Reader<'t, '_> {
     fn mapping(&mut self, start: Span, depth: usize) -> carrack_diag::Result<Node> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merges: Vec<Merge> = Vec::new();
+        let mut known: HashMap<String, Span> = HashMap::new();
         let mut whole = start;
         loop {
             let (event, key_span) = self.next()?;
@@ -220,10 +221,10 @@ impl<'t> Reader<'t, '_> {
                 merges.push(Merge { key: key_span, at: value_span, value });
                 continue;
             }
-            if let Some(first) = entries.iter().find(|entry| entry.key.value == name) {
+            if let Some(first) = known.insert(name.clone(), key_span) {
                 return Err(Diagnostic::error(&codes::DUPLICATE_KEY, format!("the key `{name}` is given twice"))
                     .at(key_span, "given again here")
-                    .at(first.key.span, "first given here")
+                    .at(first, "first given here")
                     .hint("keep one of them: YAML has no rule for which would win")
                     .boxed());
             }
@@ -246,6 +247,9 @@ impl<'t> Reader<'t, '_> {
     /// The YAML merge type: keys written out win, then earlier items of a `<<` list. A doubled `<<` is what
     /// docker-compose 1 accepted, the later one winning; the current tool refuses it (Z5).
     fn apply_merges(&mut self, entries: &mut Vec<Entry>, merges: Vec<Merge>) -> carrack_diag::Result<()> {
+        if merges.is_empty() {
+            return Ok(());
+        }
         if let [first, .., last] = merges.as_slice() {
             let names: Vec<&str> = merges.iter().rev().map(|merge| self.source(merge.at)).collect();
             let message = "the merge key `<<` stands twice in one mapping";
@@ -256,6 +260,7 @@ impl<'t> Reader<'t, '_> {
                     .hint(format!("write `<<: [{}]`: other tools refuse this file", names.join(", "))),
             );
         }
+        let mut known: HashSet<String> = entries.iter().map(|entry| entry.key.value.clone()).collect();
         for merge in merges.into_iter().rev() {
             let sources = match merge.value.value {
                 Value::Sequence(items) => items,
@@ -272,11 +277,7 @@ impl<'t> Reader<'t, '_> {
                     .hint("a list can't be merged into a mapping: write both as mappings")
                     .boxed());
                 };
-                for entry in merged {
-                    if !entries.iter().any(|own| own.key.value == entry.key.value) {
-                        entries.push(entry);
-                    }
-                }
+                entries.extend(merged.into_iter().filter(|entry| known.insert(entry.key.value.clone())));
             }
         }
         Ok(())

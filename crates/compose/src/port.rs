@@ -1,5 +1,6 @@
 //! `ports` in both syntaxes.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use carrack_diag::{Diagnostic, Span};
@@ -9,21 +10,34 @@ use crate::project::Port;
 use crate::read::Reading;
 use crate::{codes, schema};
 
-/// How many ports one entry may stand for.
-const MAX_RANGE: u16 = 10_000;
+/// How many ports one service may publish, ranges written out.
+const MAX_PORTS: usize = 10_000;
 
 impl Reading<'_> {
     pub(crate) fn ports(&mut self, node: &Node, path: &str) -> Vec<Port> {
         let mut ports: Vec<Port> = Vec::new();
+        let mut first: HashMap<(u16, &str), Port> = HashMap::new();
+        let mut seen = HashSet::new();
         for item in self.items_of(node, path, "ports") {
             let read = match item.as_text() {
                 Some(text) => short(text, item.span),
                 None => self.long_port(item, &format!("{path}.ports")),
             };
             match read {
+                Ok(read) if ports.len() + read.len() > MAX_PORTS => {
+                    let hint = format!("a service publishes at most {MAX_PORTS} ports: give a smaller range");
+                    self.invalid(item.span, &format!("{path}.ports"), item.as_text().unwrap_or_default(), hint);
+                    return ports;
+                }
                 Ok(read) => {
                     for port in read {
-                        self.warn_of_appended(path, &ports, &port);
+                        let once = port.published.is_none()
+                            || seen.insert((port.host_ip, port.published, port.target, port.protocol));
+                        if !once {
+                            continue;
+                        }
+                        let earlier = first.entry((port.target, port.protocol)).or_insert_with(|| port.clone());
+                        self.warn_of_appended(path, earlier, &port);
                         ports.push(port);
                     }
                 }
@@ -41,23 +55,16 @@ impl Reading<'_> {
     }
 
     /// An override that means to move a port adds one (Z4).
-    fn warn_of_appended(&mut self, path: &str, earlier: &[Port], port: &Port) {
-        let moved = earlier.iter().find(|other| {
-            other.span.file != port.span.file
-                && other.target == port.target
-                && other.protocol == port.protocol
-                && other.published.is_some()
-                && other.published != port.published
-        });
-        let (Some(moved), Some((new, _))) = (moved, port.published) else { return };
-        let old = moved.published.map_or(0, |(old, _)| old);
+    fn warn_of_appended(&mut self, path: &str, earlier: &Port, port: &Port) {
+        let moved = earlier.span.file != port.span.file && earlier.published != port.published;
+        let (Some((old, _)), Some((new, _)), true) = (earlier.published, port.published, moved) else { return };
         self.report(
             Diagnostic::warning(
                 &codes::PORTS_APPENDED,
                 format!("`{path}` publishes port {} of the container twice: at {old} and at {new}", port.target),
             )
             .at(port.span, "appended by this file")
-            .at(moved.span, "still published from here")
+            .at(earlier.span, "still published from here")
             .hint(format!("if {new} should replace {old}, write `ports: !override` here")),
         );
     }
@@ -112,8 +119,8 @@ fn expand(
     span: Span,
 ) -> Result<Vec<Port>, String> {
     let count = targets.1 - targets.0;
-    if count >= MAX_RANGE {
-        return Err(format!("a range stands for at most {MAX_RANGE} ports"));
+    if usize::from(count) >= MAX_PORTS {
+        return Err(format!("a range stands for at most {MAX_PORTS} ports"));
     }
     let port = |target: u16, published: Option<(u16, u16)>| Port {
         span,

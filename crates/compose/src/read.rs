@@ -10,6 +10,9 @@ use crate::node::{Node, Value};
 use crate::schema::{Key, Support};
 use crate::{Env, codes, merge, units};
 
+/// Nobody reads more; and finding the nearest name for each of a hundred thousand would take minutes.
+pub(crate) const MAX_DIAGNOSTICS: usize = 200;
+
 /// What reading needs to know, and what it has to say.
 pub(crate) struct Reading<'a> {
     /// Folder that relative paths of a file start from.
@@ -27,7 +30,7 @@ pub(crate) struct Reading<'a> {
 impl Reading<'_> {
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         // One value can be read in several places through aliases; once is enough.
-        if !self.diagnostics.contains(&diagnostic) {
+        if self.diagnostics.len() < MAX_DIAGNOSTICS && !self.diagnostics.contains(&diagnostic) {
             self.diagnostics.push(diagnostic);
         }
     }
@@ -65,6 +68,9 @@ impl Reading<'_> {
     }
 
     fn unknown_key(&mut self, key: &Spanned<String>, path: &str, keys: &[Key]) {
+        if self.diagnostics.len() >= MAX_DIAGNOSTICS {
+            return;
+        }
         let place = if path.is_empty() { "the top level".to_owned() } else { format!("`{path}`") };
         let diagnostic = Diagnostic::error(&codes::UNKNOWN_KEY, format!("{place} has no key `{}`", key.value))
             .at(key.span, "unknown key");

@@ -1,6 +1,6 @@
 //! What no single value shows: names that have to exist, services that wait for each other, ports taken twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use carrack_diag::{Code, Diagnostic, Diagnostics, FileId, Span, Spanned, nearest};
@@ -8,6 +8,7 @@ use carrack_diag::{Code, Diagnostic, Diagnostics, FileId, Span, Spanned, nearest
 use crate::codes;
 use crate::node::Node;
 use crate::project::{Condition, Content, MountKind, Port, Project, Service};
+use crate::read::MAX_DIAGNOSTICS;
 use crate::units;
 
 pub(crate) fn check(project: &mut Project, root: &Node, base: Option<FileId>, diagnostics: &mut Diagnostics) {
@@ -26,11 +27,20 @@ pub(crate) fn check(project: &mut Project, root: &Node, base: Option<FileId>, di
         checks.diagnostics.push(diagnostic);
         return;
     }
+    let nodes: BTreeMap<&str, &Node> = root
+        .get("services")
+        .map(|services| services.entries().iter().map(|entry| (entry.key.value.as_str(), &entry.value)).collect())
+        .unwrap_or_default();
     for service in checks.project.services.values() {
-        images(service, root, base, checks.project, checks.diagnostics);
+        if checks.diagnostics.len() < MAX_DIAGNOSTICS {
+            images(service, nodes.get(service.name.as_str()).copied(), base, checks.project, checks.diagnostics);
+        }
     }
     checks.dependencies();
     for service in checks.project.services.values() {
+        if checks.diagnostics.len() >= MAX_DIAGNOSTICS {
+            break;
+        }
         references(service, checks.project, checks.diagnostics);
         options(service, checks.diagnostics);
         replicas(service, checks.diagnostics);
@@ -47,8 +57,13 @@ struct Checks<'a> {
     diagnostics: &'a mut Diagnostics,
 }
 
-fn images(service: &Service, root: &Node, base: Option<FileId>, project: &Project, diagnostics: &mut Diagnostics) {
-    let node = root.get("services").and_then(|services| services.get(&service.name));
+fn images(
+    service: &Service,
+    node: Option<&Node>,
+    base: Option<FileId>,
+    project: &Project,
+    diagnostics: &mut Diagnostics,
+) {
     let elsewhere = node.is_some_and(|node| node.get("provider").is_some() || node.get("extends").is_some());
     if service.image.is_some() || service.build.is_some() || elsewhere {
         return;
@@ -95,7 +110,7 @@ impl Checks<'_> {
                     }
                     return true;
                 }
-                if !dependency.required {
+                if !dependency.required || self.diagnostics.len() >= MAX_DIAGNOSTICS {
                     return false;
                 }
                 self.diagnostics.push(match inactive.get(wanted) {
@@ -118,33 +133,57 @@ impl Checks<'_> {
         }
     }
 
-    /// Services are taken away that wait for none of the rest; what can't be taken away waits in a ring.
+    /// Services are taken away that wait for none of the rest; what can't be taken away waits in a ring, or for one.
     fn cycles(&mut self) {
-        let mut rest: BTreeSet<&str> = self.project.services.keys().map(String::as_str).collect();
-        loop {
-            let waits = |name: &&str| {
-                let service = self.project.services.get(*name)?;
-                service.depends_on.iter().find(|(wanted, _)| rest.contains(wanted.as_str()))
-            };
-            let free: Vec<&str> = rest.iter().copied().filter(|name| waits(name).is_none()).collect();
-            if !free.is_empty() {
-                rest.retain(|name| !free.contains(name));
-                continue;
-            }
-            let Some(mut at) = rest.first().copied() else { return };
-            let mut way: Vec<(&str, Span)> = Vec::new();
-            while !way.iter().any(|(name, _)| *name == at) {
-                let Some((wanted, dependency)) = waits(&at) else { return };
-                way.push((at, dependency.span));
-                at = wanted;
-            }
-            let ring = &way[way.iter().position(|(name, _)| *name == at).unwrap_or(0)..];
-            self.diagnostics.push(cycle(ring));
-            for (name, _) in ring {
-                rest.remove(name);
+        let services = &self.project.services;
+        let mut waiting: BTreeMap<&str, usize> =
+            services.iter().map(|(name, service)| (name.as_str(), service.depends_on.len())).collect();
+        let mut dependents: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, service) in services {
+            for wanted in service.depends_on.keys() {
+                dependents.entry(wanted).or_default().push(name);
             }
         }
+        let mut free: Vec<&str> = waiting.iter().filter(|(_, count)| **count == 0).map(|(name, _)| *name).collect();
+        while !waiting.is_empty() && self.diagnostics.len() < MAX_DIAGNOSTICS {
+            while let Some(name) = free.pop() {
+                waiting.remove(name);
+                for dependent in dependents.get(name).into_iter().flatten() {
+                    if let Some(count) = waiting.get_mut(dependent) {
+                        *count = count.saturating_sub(1);
+                        if *count == 0 {
+                            free.push(dependent);
+                        }
+                    }
+                }
+            }
+            let ring = ring(services, &waiting);
+            if ring.is_empty() {
+                return;
+            }
+            self.diagnostics.push(cycle(&ring));
+            free.extend(ring.iter().map(|(name, _)| *name));
+        }
     }
+}
+
+/// A ring among the services that wait: whoever follows their dependencies comes around. Each with the place it waits at.
+fn ring<'a>(services: &'a BTreeMap<String, Service>, waiting: &BTreeMap<&'a str, usize>) -> Vec<(&'a str, Span)> {
+    let mut way: Vec<(&str, Span)> = Vec::new();
+    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut next = waiting.keys().next().copied();
+    while let Some(name) = next {
+        if let Some(start) = met.insert(name, way.len()) {
+            return way.split_off(start);
+        }
+        let mut dependencies = services.get(name).into_iter().flat_map(|service| &service.depends_on);
+        let Some((wanted, dependency)) = dependencies.find(|(wanted, _)| waiting.contains_key(wanted.as_str())) else {
+            break;
+        };
+        way.push((name, dependency.span));
+        next = Some(wanted);
+    }
+    Vec::new()
 }
 
 fn cycle(ring: &[(&str, Span)]) -> Diagnostic {
@@ -419,16 +458,11 @@ fn ports(project: &Project, diagnostics: &mut Diagnostics) {
         .flat_map(|service| service.ports.iter().map(move |port| (service, port)))
         .filter(|(_, port)| port.published.is_some_and(|(low, high)| low == high))
         .collect();
-    for (index, (service, port)) in fixed.iter().enumerate() {
-        let clash = fixed[..index].iter().find(|(other_service, other)| {
-            let same_address = match (port.host_ip, other.host_ip) {
-                (Some(one), Some(other)) => one == other || (one.is_unspecified() && one.is_ipv4() == other.is_ipv4()),
-                _ => true,
-            };
-            let repeated =
-                other_service.name == service.name && other.target == port.target && other.host_ip == port.host_ip;
-            same_address && other.published == port.published && other.protocol == port.protocol && !repeated
-        });
+    type Published<'a> = Vec<(&'a Service, &'a Port)>;
+    let mut taken: BTreeMap<_, Published<'_>> = BTreeMap::new();
+    for (service, port) in fixed {
+        let others = taken.entry((port.published, port.protocol)).or_default();
+        let clash = others.iter().find(|(_, other)| same_address(port.host_ip, other.host_ip)).copied();
         if let Some((other_service, other)) = clash {
             let (published, _) = port.published.unwrap_or_default();
             let message = format!(
@@ -441,6 +475,18 @@ fn ports(project: &Project, diagnostics: &mut Diagnostics) {
                     .at(other.span, "published here")
                     .hint("change one of them, or bind them to different addresses"),
             );
+        } else {
+            others.push((service, port));
         }
+    }
+}
+
+/// Whether a port can't be bound at both. None is every address.
+fn same_address(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            one == other || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
+        }
+        _ => true,
     }
 }

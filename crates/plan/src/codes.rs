@@ -43,5 +43,15 @@ pub static UNKNOWN_SERVICE: Code = Code {
     fix: "Correct the name.",
 };
 
+/// More replicas than a bridge can hold.
+pub static TOO_MANY_REPLICAS: Code = Code {
+    id: "plan/too-many-replicas",
+    title: "A service wants more replicas than a host can hold",
+    cause: "Each replica takes a port of its network's bridge, and the kernel gives a bridge 1,023.",
+    check: "Look at `deploy.replicas`, `scale` and `--scale`.",
+    fix: "Ask for fewer.",
+};
+
 /// All of them, for `carrack explain`.
-pub static ALL: &[&Code] = &[&IMAGE_UNRESOLVED, &FILE_UNRESOLVED, &EXTERNAL_MISSING, &NAME_TAKEN, &UNKNOWN_SERVICE];
+pub static ALL: &[&Code] =
+    &[&IMAGE_UNRESOLVED, &FILE_UNRESOLVED, &EXTERNAL_MISSING, &NAME_TAKEN, &UNKNOWN_SERVICE, &TOO_MANY_REPLICAS];

@@ -14,6 +14,9 @@ use crate::{
     Condition, Dependency, Desired, DesiredService, FileVersion, Network, Replica, Subnet, Update, Volume, codes, label,
 };
 
+/// The kernel's limit of ports on a bridge, without the bridge's own.
+const MAX_REPLICAS: u32 = 1_023;
+
 /// What has to be known beside the Compose files.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
@@ -61,15 +64,20 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
     let mut desired =
         Desired { project: project.name.clone(), model: carrack_compose::render::json(project), ..Desired::default() };
     let mut files = BTreeSet::new();
+    let jobs = jobs(project);
     for service in project.services.values() {
         let Some(image) = inputs.images.get(&service.name) else {
             diagnostics.push(image_unresolved(project, service));
             continue;
         };
         let replicas = replica_count(service, inputs);
+        if replicas > MAX_REPLICAS {
+            diagnostics.push(too_many_replicas(service, replicas));
+            continue;
+        }
         let mut lowered = DesiredService {
             dependencies: dependencies(service),
-            job: is_job(project, &service.name),
+            job: jobs.contains(service.name.as_str()),
             update: update(service),
             origin: vec![service.span],
             ..DesiredService::default()
@@ -114,16 +122,25 @@ fn image_unresolved(project: &Project, service: &compose::Service) -> Diagnostic
     Diagnostic::error(&codes::IMAGE_UNRESOLVED, message).at(span, "asked for here").hint(hint)
 }
 
+fn too_many_replicas(service: &compose::Service, replicas: u32) -> Diagnostic {
+    let message = format!("`{}` can't have {replicas} replicas", service.name);
+    let span = service.replicas.as_ref().map_or(service.span, |replicas| replicas.span);
+    Diagnostic::error(&codes::TOO_MANY_REPLICAS, message)
+        .at(span, "asked for here")
+        .hint(format!("a bridge has room for {MAX_REPLICAS}"))
+}
+
 fn replica_count(service: &compose::Service, inputs: &Inputs) -> u32 {
     let written = service.replicas.as_ref().map_or(1, |replicas| replicas.value);
     inputs.scale.get(&service.name).copied().unwrap_or(written)
 }
 
-fn is_job(project: &Project, name: &str) -> bool {
-    project.services.values().any(|service| {
-        let dependency = service.depends_on.get(name);
-        dependency.is_some_and(|dependency| dependency.condition == compose::Condition::CompletedSuccessfully)
-    })
+/// The services whose completion another one waits for.
+fn jobs(project: &Project) -> BTreeSet<&str> {
+    let dependencies = project.services.values().flat_map(|service| &service.depends_on);
+    let awaited =
+        dependencies.filter(|(_, dependency)| dependency.condition == compose::Condition::CompletedSuccessfully);
+    awaited.map(|(name, _)| name.as_str()).collect()
 }
 
 fn update(service: &compose::Service) -> Update {

@@ -86,19 +86,34 @@ pub fn reconcile(desired: &Desired, observed: &ObservedState, options: &Options)
 
 /// The services, each after those it depends on. A ring, which the Compose reader refuses, is cut somewhere.
 pub(crate) fn order(services: &BTreeMap<String, DesiredService>) -> Vec<&str> {
-    let mut rest: Vec<&str> = services.keys().map(String::as_str).collect();
-    let mut ordered: Vec<&str> = Vec::new();
-    while !rest.is_empty() {
-        let waits = |name: &str| {
-            let dependencies = services.get(name).map_or(&[][..], |service| &service.dependencies);
-            dependencies.iter().any(|dependency| rest.contains(&dependency.service.as_str()))
-        };
-        let mut free: Vec<&str> = rest.iter().copied().filter(|name| !waits(name)).collect();
-        if free.is_empty() {
-            free.extend(rest.first());
+    let known = |service: &DesiredService| {
+        let mut names: BTreeSet<&str> = service.dependencies.iter().map(|it| it.service.as_str()).collect();
+        names.retain(|name| services.contains_key(*name));
+        names.len()
+    };
+    let mut waiting: BTreeMap<&str, usize> =
+        services.iter().map(|(name, service)| (name.as_str(), known(service))).collect();
+    let mut dependents: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, service) in services {
+        for dependency in &service.dependencies {
+            dependents.entry(&dependency.service).or_default().insert(name);
         }
-        rest.retain(|name| !free.contains(name));
-        ordered.append(&mut free);
+    }
+    let mut free: BTreeSet<&str> = waiting.iter().filter(|(_, count)| **count == 0).map(|(name, _)| *name).collect();
+    let mut ordered = Vec::new();
+    while let Some(name) = free.pop_first().or_else(|| waiting.keys().next().copied()) {
+        if waiting.remove(name).is_none() {
+            continue;
+        }
+        ordered.push(name);
+        for dependent in dependents.get(name).into_iter().flatten() {
+            if let Some(count) = waiting.get_mut(dependent) {
+                *count -= 1;
+                if *count == 0 {
+                    free.insert(dependent);
+                }
+            }
+        }
     }
     ordered
 }

@@ -78,6 +78,14 @@ fn what_is_not_resolved_is_named() {
 }
 
 #[test]
+fn replicas_have_a_bound() {
+    let project = project("services: {web: {image: a, scale: 4000000000}}");
+    let diagnostics = lower(&project, &inputs(&project, "1")).expect_err("too many");
+    assert_eq!(diagnostics[0].code.id, "plan/too-many-replicas");
+    assert_eq!(diagnostics[0].hints, ["a bridge has room for 1023"]);
+}
+
+#[test]
 fn every_code_has_an_entry() {
     for code in codes::ALL {
         assert!(code.id.starts_with("plan/"));
