@@ -77,11 +77,7 @@ pub(super) fn receive(channel: &OwnedFd, deadline: Instant) -> Result<Received> 
     });
     match bytes.get(..length).unwrap_or_default() {
         [] => Ok(Received::End),
-        [MARK, message @ ..] => match postcard::from_bytes(message) {
-            Ok(message) => Ok(Received::Message(message, descriptor)),
-            Err(_) => Err(Errno::BADMSG),
-        },
-        bytes => {
+        bytes if bytes.len() < LENGTH_MIN => {
             let errno = bytes.try_into().map(i32::from_ne_bytes).unwrap_or_default();
             // The kernel's range; anything else is not from our own side of the fork.
             if !(1..4096).contains(&errno) {
@@ -89,6 +85,10 @@ pub(super) fn receive(channel: &OwnedFd, deadline: Instant) -> Result<Received> 
             }
             Ok(Received::NotExecuted(Errno::from_raw_os_error(errno)))
         }
+        bytes => match postcard::from_bytes(bytes) {
+            Ok(message) => Ok(Received::Message(message, descriptor)),
+            Err(_) => Err(Errno::BADMSG),
+        },
     }
 }
 
