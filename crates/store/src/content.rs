@@ -143,10 +143,10 @@ impl Store {
     pub(crate) fn publish(&self, sealed: Sealed, lease: &Lease, durability: Durability) -> Result<()> {
         lease.add(&[sealed.digest])?;
         let path = self.blob_path(&sealed.digest);
-        if path.exists() {
-            return Ok(());
+        if !path.exists() {
+            fs::rename(&sealed.held.path, &path).context("commit the blob", &path)?;
         }
-        fs::rename(&sealed.held.path, &path).context("commit the blob", &path)?;
+        // Also where somebody else was faster: the folder may not be on disk yet.
         if durability == Durability::Synced { files::sync_dir(&self.blobs_dir()) } else { Ok(()) }
     }
 }

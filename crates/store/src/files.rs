@@ -2,12 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
-use rustix::fs::{Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 
 use crate::codes;
 use crate::fault::{Context as _, present};
@@ -115,9 +115,42 @@ pub(crate) fn remove_file(path: &Path) -> Result<bool> {
     Ok(present(fs::remove_file(path)).context("remove", path)?.is_some())
 }
 
-/// Removes a tree; nothing to do where it is missing.
-pub(crate) fn remove_tree(path: &Path) -> Result<()> {
-    present(fs::remove_dir_all(path)).context("remove", path).map(|_| ())
+/// Removes a tree; nothing to do where it is missing. However deep it is: a container may have made it so that neither
+/// descriptors nor stack would suffice to go down.
+///
+/// # Errors
+/// Where something in it can't be removed.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let remove = || -> io::Result<()> {
+        let Some(top) = present(rustix::fs::open(path, DIR_FLAGS, Mode::empty()))? else { return Ok(()) };
+        while !entries(&top)?.is_empty() {
+            remove_content(top.as_fd(), top.as_fd(), 0)?;
+        }
+        fs::remove_dir(path)
+    };
+    remove().context("remove", path)
+}
+
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Moves what lies deeper than this to the top, to be met there again.
+const DEPTH_MAX: u32 = 64;
+
+fn remove_content(dir: BorrowedFd<'_>, top: BorrowedFd<'_>, depth: u32) -> io::Result<()> {
+    for name in entries(dir)? {
+        let stat = rustix::fs::statat(dir, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+        } else if depth == DEPTH_MAX {
+            let up = random_name().map_err(|error| io::Error::other(error.to_string()))?;
+            rustix::fs::renameat(dir, name, top, format!("{TEMPORARY}{up}"))?;
+        } else {
+            let child = rustix::fs::openat(dir, name.as_slice(), DIR_FLAGS, Mode::empty())?;
+            remove_content(child.as_fd(), top, depth + 1)?;
+            rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+        }
+    }
+    Ok(())
 }
 
 /// Work in progress (a file or folder) that this process holds by `flock`; gone when dropped, unless it was renamed to
@@ -164,7 +197,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         // A leftover is swept by the next mutating open.
         if fs::remove_file(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory) {
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = remove_tree(&self.path);
         }
     }
 }
@@ -226,4 +259,27 @@ pub(crate) fn entries(dir: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     }
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_of_any_depth_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        fs::create_dir(&top).unwrap();
+        let mut here = rustix::fs::open(&top, DIR_FLAGS, Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&here, "d", Mode::RWXU).unwrap();
+            rustix::fs::mkdirat(&here, "e", Mode::RWXU).unwrap();
+            here = rustix::fs::openat(&here, "d", DIR_FLAGS, Mode::empty()).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc", top.join("link")).unwrap();
+        remove_tree(&top).unwrap();
+        assert!(!top.exists());
+        remove_tree(&top).unwrap();
+        assert!(Path::new("/etc").exists());
+    }
 }

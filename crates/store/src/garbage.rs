@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use carrack_diag::Result;
 use carrack_oci::{Digest, chain_ids};
@@ -70,7 +70,9 @@ impl Store {
     /// A needed chain needs its parents.
     fn unneeded_chains(&self, needed: &mut HashSet<Digest>, garbage: &mut Garbage) -> Result<()> {
         let snapshots = self.snapshots()?;
-        let parent_of = |chain: &Digest| snapshots.iter().find(|snapshot| snapshot.chain == *chain)?.parent;
+        let parents: HashMap<Digest, Option<Digest>> =
+            snapshots.iter().map(|snapshot| (snapshot.chain, snapshot.parent)).collect();
+        let parent_of = |chain: &Digest| parents.get(chain).copied().flatten();
         let mut open: Vec<Digest> =
             snapshots.iter().map(|snapshot| snapshot.chain).filter(|chain| needed.contains(chain)).collect();
         while let Some(chain) = open.pop() {

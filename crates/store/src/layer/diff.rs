@@ -158,6 +158,8 @@ impl<W: Write> Walk<W> {
 fn member(path: Vec<u8>, kind: Kind, attributes: Attributes) -> Member {
     let Attributes { mode, uid, gid, mtime, xattrs } = attributes;
     // Of a link, its inode's first name says all the rest.
-    let xattrs = if kind == Kind::HardLink { Vec::new() } else { xattrs };
+    let mut xattrs = if kind == Kind::HardLink { Vec::new() } else { xattrs };
+    // The label belongs to the host that the tree was made on.
+    xattrs.retain(|(name, _)| name != b"security.selinux");
     Member { mode, uid, gid, mtime, xattrs, ..Member::new(path, kind) }
 }
