@@ -327,7 +327,7 @@ const POLICY_HOOK: &str =
 const CLEAN_HOOK: &str = r#"printf '%s\n' 'APT::Keep-Downloaded-Packages "false";' 'Dir::Cache::pkgcache "";' 'Dir::Cache::srcpkgcache "";' 'Acquire::Languages "none";' 'Apt::AutoRemove::SuggestsImportant "false";' >"$1/etc/apt/apt.conf.d/90container""#;
 
 /// What tells this host or this run from another.
-const REPRODUCIBLE_HOOK: &str = r#"rm -rf "$1/etc/resolv.conf" "$1/etc/hostname" "$1/var/cache/ldconfig" "$1/var/cache/debconf/"*-old "$1/var/lib/dpkg/"*-old "$1/var/log/"*log"#;
+const REPRODUCIBLE_HOOK: &str = r#"rm -rf "$1/etc/resolv.conf" "$1/etc/hostname" "$1/var/cache/ldconfig" "$1/var/cache/apt/"*.bin "$1/var/cache/debconf/"*-old "$1/var/lib/dpkg/"*-old "$1/var/log/"*log"#;
 
 fn arguments(request: &BootstrapRequest, sources: &[Source]) -> Vec<String> {
     let mut arguments = vec![
