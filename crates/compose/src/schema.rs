@@ -269,7 +269,7 @@ pub(crate) const NETWORK: &[Key] = &[
     ("attachable", Full),
     ("driver", Full),
     ("driver_opts", Full),
-    ("enable_ipv4", Full),
+    ("enable_ipv4", NotYet("containers get IPv4 addresses all the same")),
     ("enable_ipv6", Full),
     ("external", Full),
     ("internal", Full),
@@ -284,8 +284,13 @@ pub(crate) const IPAM: &[Key] =
 pub(crate) const IPAM_CONFIG: &[Key] =
     &[("aux_addresses", Full), ("gateway", Full), ("ip_range", Full), ("subnet", Full)];
 
-pub(crate) const VOLUME: &[Key] =
-    &[("driver", Full), ("driver_opts", Full), ("external", Full), ("labels", Full), ("name", Full)];
+pub(crate) const VOLUME: &[Key] = &[
+    ("driver", Full),
+    ("driver_opts", NotYet("the volume is a folder of this host, whatever the options say")),
+    ("external", Full),
+    ("labels", Full),
+    ("name", Full),
+];
 
 pub(crate) const SECRET: &[Key] = &[
     ("driver", Refused("secret drivers belong to Swarm")),

@@ -299,6 +299,10 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
             ),
         }
     }
+    if let Some(mode) = service.endpoint_mode.as_ref().filter(|mode| mode.value == "vip") {
+        let message = format!("`{name}`: `vip` is not implemented yet: the name gives the containers' own addresses");
+        diagnostics.push(not_yet(mode.span, message));
+    }
     for (option, value) in service.logging.iter().flat_map(|logging| &logging.options) {
         let (valid, hint) = match option.as_str() {
             "max-size" => (units::size_bytes(&value.value).is_some_and(|size| size > 0), "it is a size, as `10m`"),
@@ -332,6 +336,11 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
 /// What the host would have to offer.
 fn platform(project: &Project, diagnostics: &mut Diagnostics) {
     for (name, network) in &project.networks {
+        for subnet in network.subnets.iter().skip(1).filter_map(|subnet| subnet.subnet.as_ref()) {
+            let message =
+                format!("`networks.{name}`: a second subnet is not implemented yet: addresses come from the first");
+            diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(subnet.span, "has no effect"));
+        }
         if let Some(driver) =
             network.driver.as_ref().filter(|driver| !matches!(driver.value.as_str(), "bridge" | "default"))
         {

@@ -427,10 +427,18 @@ fn resources(service: &compose::Service) -> Resources {
         memory_swap_bytes: service.memory_swap_bytes,
         memory_reservation_bytes: service.reservations.memory_bytes.as_ref().map(|memory| memory.value),
         nano_cpus: service.limits.nano_cpus.as_ref().map(|cpus| cpus.value),
-        cpu_shares: service.cpu_shares,
+        cpu_shares: service.cpu_shares.or(service.reservations.nano_cpus.as_ref().map(|cpus| weight(cpus.value))),
         cpuset_cpus: service.cpuset.as_ref().map(|cpus| cpus.value.clone()),
         pids: service.limits.pids.as_ref().map(|pids| pids.value),
     }
+}
+
+/// Processors are reserved as a weight: where the host is busy, containers share it in this proportion.
+fn weight(nano_cpus: u64) -> u64 {
+    const ONE: u64 = 1_000_000_000;
+    const WEIGHT_OF_ONE: u64 = 1024;
+    const LEAST: u64 = 2;
+    (nano_cpus.saturating_mul(WEIGHT_OF_ONE) / ONE).max(LEAST)
 }
 
 fn healthcheck(check: &compose::Healthcheck) -> Healthcheck {

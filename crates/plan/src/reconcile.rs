@@ -208,6 +208,13 @@ impl<'a> Reconciler<'a> {
         if active > 0 && (interrupted.min(at_once) >= active || surplus >= active) {
             self.builder.impact.downtime.insert(name.to_owned());
         }
+        let held = actions.iter().any(|(replica, action)| {
+            matches!(action, Action::Replace(old, _) if old.state.is_active()) && !starts_first(service, replica)
+        });
+        if service.update.start_first && held {
+            let why = "only one container can have a fixed port or address";
+            self.builder.notes.push(format!("{name} is replaced stop-first, not start-first: {why}"));
+        }
         let gates = self.gates(name, service, &actions);
         let mut replaced: Vec<NodeId> = Vec::new();
         for (replica, action) in actions {

@@ -87,7 +87,7 @@ networks:
   back: {internal: true, enable_ipv6: true, attachable: true, name: elsewhere}
   outside: {external: true, name: proxy}
 volumes:
-  data: {driver: local, driver_opts: {type: none}, labels: [x=y]}
+  data: {driver: local, labels: [x=y]}
   theirs: {external: {name: their-volume}}
 secrets:
   key: {file: ./secrets/key.txt}
@@ -366,8 +366,6 @@ fn every_key_rendered() {
       data:
         name: shop_data
         driver: local
-        driver_opts:
-          type: none
         labels:
           x: "y"
       theirs:

@@ -11,7 +11,7 @@ services:
     command: serve "two words"
     environment: [A=1, B]
     ports: ["127.0.0.1:8000-8001:80", "53:53/udp"]
-    deploy: {replicas: 2, resources: {limits: {cpus: '0.5', memory: 64M, pids: 50}}}
+    deploy: {replicas: 2, resources: {limits: {cpus: '0.5', memory: 64M, pids: 50}, reservations: {cpus: '0.25'}}}
     networks: {front: {aliases: [shop]}, back: {gw_priority: 1}}
     links: ["db:database"]
     volumes: ["data:/data:ro", "./conf:/etc/app", "/cache", {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0700}}]
@@ -45,6 +45,7 @@ configs: {conf: {content: "x"}}
     assert_eq!(db[0].aliases, ["db", "database"]);
     assert_eq!(second.resources.nano_cpus, Some(500_000_000));
     assert_eq!((second.resources.memory_bytes, second.resources.pids), (Some(64 << 20), Some(50)));
+    assert_eq!(second.resources.cpu_shares, Some(256));
     assert!(second.no_new_privileges && second.seccomp == SeccompMode::Unconfined);
     assert_eq!(second.restart, RestartPolicy::OnFailure { max_retries: Some(3) });
     assert_eq!((second.log.max_size_bytes, second.log.max_files), (1 << 20, 7));

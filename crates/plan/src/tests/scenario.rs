@@ -213,6 +213,16 @@ fn a_start_first_update_has_no_downtime() {
     execute(&plan, &mut machine);
 }
 
+/// I-6: what the file asks for and can't be is said.
+#[test]
+fn a_start_first_update_with_a_fixed_port_says_that_it_is_none() {
+    let text = "services: {web: {image: a, ports: ['80:80'], deploy: {update_config: {order: start-first}}}}";
+    let (_, machine) = up(text);
+    let plan = plan(&desired(&text.replace("image: a", "image: b")), &machine, &Options::default());
+    assert!(plan.impact.downtime.contains("web"));
+    assert!(plan.notes[0].starts_with("web is replaced stop-first"));
+}
+
 /// A container in another's namespace has to be made anew with it; `restart: true` restarts.
 #[test]
 fn what_must_follow_follows() {
