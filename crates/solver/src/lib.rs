@@ -1,1 +1,29 @@
-//! (taking shape)
+//! Evaluates a build: a graph of operations becomes layers, each taken from the cache where nothing that it depends on has
+//! changed, and the layers become an image of the store.
+//!
+//! This crate never asks a registry and prints nothing: images must be in the store, and whoever calls is told what happens
+//! by events.
+
+mod build;
+mod cache;
+pub mod codes;
+mod container;
+mod context;
+mod copy;
+mod exec;
+mod owner;
+mod progress;
+mod schedule;
+mod select;
+mod tree;
+mod vertex;
+
+pub use build::{BuildRequest, BuildResult, DockerfileSource, Services, build};
+pub use cache::CacheRecord;
+pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
+pub use context::ContextReport;
+pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+pub use progress::{Event, Progress, Silent, Stream};
+
+#[cfg(test)]
+mod tests;

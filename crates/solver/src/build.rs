@@ -1,0 +1,317 @@
+//! The whole of a build: read, parse, lower, evaluate, write the image.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use carrack_diag::{Diagnostic, FileId, SourceMap, nearest};
+use carrack_dockerfile::Dockerfile;
+use carrack_llb::{Graph, ImageNeed, LowerOptions, Lowered, ResolvedImage, lower};
+use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
+use carrack_store::{Image, Layer, Lease, NewImage, Store};
+
+use crate::cache::Cache;
+use crate::codes;
+use crate::context::{Context, ContextReport};
+use crate::exec::Executor;
+use crate::progress::{Event, Progress};
+use crate::schedule;
+use crate::vertex::{Outcome, Solver};
+
+/// Where a Dockerfile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// A file. An ignore file of its own may lie beside it.
+    Path(PathBuf),
+    /// A text, such as standard input or `dockerfile_inline`.
+    Text {
+        /// What diagnostics call it.
+        name: String,
+        /// The whole of it.
+        text: String,
+    },
+}
+
+/// What is to be built.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// Where images and cache are.
+    pub store: Store,
+    /// The folder that COPY copies from; none for a build without files.
+    pub context: Option<PathBuf>,
+    /// The instructions.
+    pub dockerfile: DockerfileSource,
+    /// Name or number of a stage; none is the last.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// What the image is for; none is this machine.
+    pub platform: Option<Platform>,
+    /// Names that the image takes over.
+    pub tags: Vec<Reference>,
+    /// Added to the image's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether every step is done again. Its results are cached all the same.
+    pub no_cache: bool,
+    /// Contents by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// How many steps run at once (D3); 0 is one a processor.
+    pub parallelism: usize,
+}
+
+impl BuildRequest {
+    /// The `Dockerfile` of a folder, with nothing asked for beside it.
+    pub fn new(store: Store, context: &Path) -> Self {
+        Self {
+            store,
+            context: Some(context.to_owned()),
+            dockerfile: DockerfileSource::Path(context.join("Dockerfile")),
+            target: None,
+            build_args: BTreeMap::new(),
+            platform: None,
+            tags: Vec::new(),
+            labels: BTreeMap::new(),
+            no_cache: false,
+            secrets: BTreeMap::new(),
+            parallelism: 0,
+        }
+    }
+}
+
+/// What a build makes use of.
+#[derive(Clone, Copy)]
+pub struct Services<'a> {
+    /// Runs the programs of RUN.
+    pub executor: &'a dyn Executor,
+    /// Is told what happens.
+    pub progress: &'a dyn Progress,
+}
+
+/// What a build made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuildResult {
+    /// In the store, under its tags.
+    pub image: Image,
+    /// Steps that could be cached.
+    pub steps: usize,
+    /// How many of them were.
+    pub cached_steps: usize,
+    /// How much of the context was used.
+    pub context: ContextReport,
+    /// What stood in the way of nothing.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Builds an image. The same request on the same files gives the same image as long as its steps are cached.
+///
+/// Spans of diagnostics, also those of the result's warnings, point into texts that are added to `sources`.
+///
+/// # Errors
+/// Everything that is wrong with the Dockerfile at once; of failing steps the first.
+pub fn build(
+    request: &BuildRequest,
+    services: Services<'_>,
+    sources: &mut SourceMap,
+) -> Result<BuildResult, Vec<Diagnostic>> {
+    let file = read(&request.dockerfile, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let (dockerfile, mut warnings) = carrack_dockerfile::parse(file, sources.get(file));
+    let own = match &request.dockerfile {
+        DockerfileSource::Path(path) => Some(path.as_path()),
+        DockerfileSource::Text { .. } => None,
+    };
+    let context = Context::open(request.context.as_deref(), own, sources, &mut warnings)
+        .map_err(|diagnostic| vec![*diagnostic])?;
+    if warnings.iter().any(Diagnostic::is_error) {
+        return Err(warnings);
+    }
+    let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
+    let (mut graph, images) = plan(request, &lease, &dockerfile).map_err(|mut errors| {
+        errors.splice(0..0, std::mem::take(&mut warnings));
+        errors
+    })?;
+    warnings.append(&mut graph.warnings);
+    label(&mut graph, request);
+    services
+        .progress
+        .event(Event::Planned { names: graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect() });
+    let cancel = AtomicBool::new(false);
+    let solver = Solver {
+        graph: &graph,
+        store: &request.store,
+        lease: &lease,
+        cache: Cache::new(&request.store, &lease),
+        context,
+        images,
+        executor: services.executor,
+        progress: services.progress,
+        secrets: &request.secrets,
+        no_cache: request.no_cache,
+        cancel: &cancel,
+        report: Mutex::default(),
+        warnings: Mutex::default(),
+    };
+    let outcomes = solve(&solver, request.parallelism)?;
+    let context = solver.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    warnings.extend(solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner));
+    services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
+    let image = write(request, &lease, &graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    services.progress.event(Event::Image { id: image.id });
+    let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
+    let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
+    Ok(BuildResult { image, steps: steps.len(), cached_steps, context, warnings })
+}
+
+fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
+    match source {
+        DockerfileSource::Text { name, text } => Ok(sources.add(name.clone(), text.clone())),
+        DockerfileSource::Path(path) => {
+            let bytes = std::fs::read(path).map_err(|error| {
+                Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))
+                    .cause(error.to_string())
+                    .hint("name it with --file, or run the build in its folder")
+                    .boxed()
+            })?;
+            Ok(sources.add(path.display().to_string(), String::from_utf8_lossy(&bytes)))
+        }
+    }
+}
+
+/// Lowers, finding base images in the store as they turn out to be needed.
+fn plan(
+    request: &BuildRequest,
+    lease: &Lease,
+    dockerfile: &Dockerfile,
+) -> Result<(Graph, Vec<Image>), Vec<Diagnostic>> {
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let mut options = LowerOptions {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        build_platform: Platform::host(),
+        ..LowerOptions::new(platform)
+    };
+    let mut images = Vec::new();
+    loop {
+        let needs = match lower(dockerfile, &options)? {
+            Lowered::Graph(graph) => return Ok((*graph, images)),
+            Lowered::Needs(needs) => needs,
+        };
+        let mut errors = Vec::new();
+        for need in needs {
+            match resolve(&request.store, lease, &need) {
+                Ok(image) => {
+                    options.images.push(ResolvedImage {
+                        reference: need.reference,
+                        platform: need.platform,
+                        manifest: image.manifest.digest,
+                        config: image.config.clone(),
+                    });
+                    images.push(image);
+                }
+                Err(diagnostic) => errors.push(*diagnostic),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+    }
+}
+
+fn resolve(store: &Store, lease: &Lease, need: &ImageNeed) -> carrack_diag::Result<Image> {
+    let name = need.reference.familiar();
+    let Some(image) = store.find_image(&need.reference.to_string())? else {
+        let known: Vec<String> = store.names()?.keys().map(Reference::familiar).collect();
+        let repository = need.reference.familiar_repository();
+        let diagnostic = Diagnostic::error(&codes::IMAGE_NOT_FOUND, format!("there is no image `{name}`"))
+            .at(need.span, "not in the store");
+        let stage = nearest(&repository, need.stages.iter().map(String::as_str));
+        let hint = match (stage, nearest(&name, known.iter().map(String::as_str))) {
+            (Some(stage), _) => format!("did you mean the stage `{stage}`?"),
+            (None, Some(image)) => format!("did you mean `{image}`?"),
+            (None, None) => {
+                format!("get it first: `carrack pull {name}`, `carrack load`, or `carrack image bootstrap {name}`")
+            }
+        };
+        return Err(diagnostic.hint(hint).boxed());
+    };
+    lease.add(&[image.id])?;
+    let found = image.config.platform();
+    if !found.matches(&need.platform) {
+        return Err(Diagnostic::error(
+            &codes::WRONG_PLATFORM,
+            format!("`{name}` is for {found}, and {} is wanted", need.platform),
+        )
+        .at(need.span, format!("for {found}"))
+        .hint(format!("get it for {}, or build with --platform={found}", need.platform))
+        .boxed());
+    }
+    Ok(image)
+}
+
+/// Labels of the request are the last word.
+fn label(graph: &mut Graph, request: &BuildRequest) {
+    graph.config.config.labels.extend(request.labels.clone());
+}
+
+fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let parallelism = if parallelism == 0 { processors } else { parallelism };
+    schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
+        let begin = Instant::now();
+        solver.progress.event(Event::Started { vertex: id.0 });
+        let result = solver.evaluate(id, inputs);
+        let duration = begin.elapsed();
+        solver.progress.event(match &result {
+            Ok(outcome) => Event::Done { vertex: id.0, is_cached: outcome.is_cached, duration },
+            Err(_) => Event::Failed { vertex: id.0, duration },
+        });
+        result
+    })
+}
+
+/// Puts layers, history and configuration together.
+///
+/// Times come from when the layers were made: an image of cached steps only is the same image as before. An entry without
+/// a layer takes the time of the layer before it.
+fn write(
+    request: &BuildRequest,
+    lease: &Lease,
+    graph: &Graph,
+    outcomes: &[Arc<Outcome>],
+) -> carrack_diag::Result<Image> {
+    let layers: Vec<Layer> = outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default();
+    let mut config: ImageConfig = graph.config.clone();
+    let mut created = config.created.clone();
+    for step in &graph.history {
+        let mut entry = step.entry.clone();
+        if let Some(record) = step.vertex.and_then(|vertex| outcomes.get(vertex.0)?.record.as_ref()) {
+            entry.empty_layer = record.layer.is_none();
+            if record.layer.is_some() {
+                created = Some(record.created.clone());
+            }
+        }
+        match &entry.created {
+            Some(time) => created = Some(time.clone()),
+            None => entry.created.clone_from(&created),
+        }
+        config.history.push(entry);
+    }
+    // A base image may tell less of its layers than it has; entries and layers are counted against each other by readers.
+    let told = config.history.iter().filter(|entry| !entry.empty_layer).count();
+    let untold = layers.len().saturating_sub(told);
+    config.history.splice(0..0, std::iter::repeat_n(History::default(), untold));
+    config.created = created;
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    let bytes = serde_json::to_vec(&config).map_err(|error| {
+        Diagnostic::error(&codes::STEP_FAILED, "write the image's configuration").cause(error.to_string()).boxed()
+    })?;
+    request.store.put_image(lease, &bytes, NewImage { layers, names: request.tags.clone(), ..NewImage::default() })
+}
+
+impl BuildResult {
+    /// The image's id.
+    pub fn image_id(&self) -> Digest {
+        self.image.id
+    }
+}

@@ -1,0 +1,51 @@
+//! What earlier builds have made, by the key of the step.
+
+use carrack_diag::Result;
+use carrack_oci::Digest;
+use carrack_store::{Durability, KeepKind, Layer, Layout, Lease, Records, Snapshotter as _, Store};
+use serde::{Deserialize, Serialize};
+
+/// The result of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    /// The layer that it made; none where it changed nothing.
+    pub layer: Option<Layer>,
+    /// RFC 3339, when it was made.
+    pub created: String,
+    /// The step, for people.
+    pub name: String,
+}
+
+/// The cache of one store.
+pub(crate) struct Cache<'a> {
+    store: &'a Store,
+    lease: &'a Lease,
+    records: Records<CacheRecord>,
+}
+
+impl<'a> Cache<'a> {
+    pub(crate) fn new(store: &'a Store, lease: &'a Lease) -> Self {
+        Self { store, lease, records: store.records("build/steps", "build step", Layout::Flat) }
+    }
+
+    /// A result whose layer is still there, kept by the lease from now on.
+    pub(crate) fn get(&self, key: &Digest) -> Result<Option<CacheRecord>> {
+        let Some(record) = self.records.get(&key.hex())? else { return Ok(None) };
+        if let Some(layer) = &record.layer {
+            self.lease.add(&[layer.chain, layer.blob.digest])?;
+            if self.store.snapshot(&layer.chain)?.is_none() || !self.store.has_blob(&layer.blob.digest) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(record))
+    }
+
+    /// Enters a result. Its layer is on disk by now: a record is never ahead of what it names.
+    pub(crate) fn put(&self, key: &Digest, record: &CacheRecord) -> Result<()> {
+        if let Some(layer) = &record.layer {
+            let digests = [layer.chain, layer.blob.digest];
+            self.store.keep(KeepKind::Cache, &key.hex(), &digests, Durability::Cached)?;
+        }
+        self.records.put(&key.hex(), record, Durability::Cached)
+    }
+}

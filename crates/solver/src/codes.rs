@@ -1,0 +1,83 @@
+//! Diagnostic codes of this crate.
+
+use carrack_diag::Code;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $title:literal, $cause:literal, $check:literal, $fix:literal;)*) => {
+        $($(#[$doc])* pub static $name: Code = Code { id: $id, title: $title, cause: $cause, check: $check, fix: $fix };)*
+        /// All codes of this crate.
+        pub static ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    /// A program of a RUN that ended with an error.
+    RUN_FAILED = "build/run-failed",
+        "a RUN step failed",
+        "The program of the step ended with a status other than 0, was killed by a signal, or could not be started. Status 127 \
+         is a program that was not found; 137 is a kill, often for want of memory.",
+        "Read the last lines of its output below the message; the whole output is above it.",
+        "Correct the command. To look around, build the stage before with --target and run a shell in it.";
+    /// A source of COPY or ADD that is not there.
+    NOT_FOUND = "build/source-not-found",
+        "nothing to copy",
+        "The source path is not in the build context (or the stage or image after --from). What .dockerignore leaves out is not \
+         in the context.",
+        "Look for the path below the context folder, and at the patterns of .dockerignore.",
+        "Correct the path, which counts from the root of the context, or take it out of .dockerignore.";
+    /// A COPY that cannot be carried out.
+    COPY_FAILED = "build/copy-failed",
+        "files cannot be copied",
+        "A file or folder could not be read or written: a file stands where a folder is needed, permission is missing, the disk \
+         is full.",
+        "Read the reason below the message.",
+        "Remove the cause and build again; what was built before this step is cached.";
+    /// An owner that the image does not know.
+    UNKNOWN_OWNER = "build/unknown-owner",
+        "unknown user or group",
+        "The name after --chown or USER is not in /etc/passwd or /etc/group of the stage at this point.",
+        "Look for the RUN that adds the user: it must stand above.",
+        "Add the user first, or give numbers.";
+    /// A base image that the store does not have.
+    IMAGE_NOT_FOUND = "build/image-not-found",
+        "image not found",
+        "The image is not in the store, and no stage of that name stands above.",
+        "List the images with `carrack images`, and the stage names after AS in the Dockerfile.",
+        "Get the image with `carrack pull`, `carrack load` or `carrack image bootstrap`, or correct the name.";
+    /// An image for another platform.
+    WRONG_PLATFORM = "build/wrong-platform",
+        "the image is for another platform",
+        "The image of that name in the store is for another operating system or processor than the one that is built for.",
+        "See `carrack image inspect` for the image's platform.",
+        "Get the image for the platform, or build for the image's with --platform.";
+    /// A Dockerfile that cannot be read.
+    UNREADABLE = "build/unreadable",
+        "the Dockerfile or context cannot be read",
+        "The file or folder does not exist, is of another kind, or permission is missing.",
+        "Read the reason below the message.",
+        "Correct the path: the file is given with --file, and the context is the last argument.";
+    /// A secret that the build was not given.
+    MISSING_SECRET = "build/missing-secret",
+        "a required secret is missing",
+        "The step mounts a secret with `required`, and the build was not given one of that id.",
+        "Compare the id with those after --secret.",
+        "Pass it: --secret id=NAME,src=FILE.";
+    /// Something else that stopped a step.
+    STEP_FAILED = "build/step-failed",
+        "a step cannot be carried out",
+        "The store, the kernel or the file system refused something that the step needs.",
+        "Read the reason below the message.",
+        "Remove the cause and build again; what was built before this step is cached.";
+    /// An archive that ADD cannot unpack yet.
+    NOT_YET = "build/archive-not-yet",
+        "the archive's compression is not supported yet",
+        "ADD unpacks plain and gzip archives.",
+        "Look at the file's name or its first bytes.",
+        "Unpack it in a RUN, or repack it with gzip.";
+    /// A pattern that matches nothing.
+    NO_MATCH = "build/no-match",
+        "a pattern matches nothing",
+        "No file of the context matches the pattern, so nothing is copied. What .dockerignore leaves out is not in the context.",
+        "Look for the files below the context folder.",
+        "Correct the pattern.";
+}

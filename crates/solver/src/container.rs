@@ -1,0 +1,275 @@
+//! The programs of `RUN`, each in a container of its own.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_llb::Network;
+use carrack_oci::Config;
+use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::host;
+use carrack_runtime::init::{self, Child, SpawnRequest};
+use carrack_specgen::container::{Mount, MountSource, NetworkMode};
+use carrack_specgen::init_plan::RootSource;
+use carrack_specgen::{Container, HostFacts, InitPlan, Resolved};
+use carrack_store::Store;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::codes;
+use crate::exec::{ExecMountSource, ExecRequest, Executor};
+use crate::progress::Stream;
+
+/// A network that a step has been connected to.
+pub struct Connection {
+    /// The network namespace; none is the host's.
+    pub namespace: Option<OwnedFd>,
+    /// The text of the step's /etc/resolv.conf.
+    pub resolv_conf: String,
+    /// What keeps the connection; dropped after the step.
+    pub hold: Box<dyn Any + Send>,
+}
+
+/// Connects steps to the network of builds.
+pub trait BuildNetwork: Sync {
+    /// Connects the step of this id (64 hexadecimal digits).
+    ///
+    /// # Errors
+    /// Where addresses have run out or the kernel refuses.
+    fn connect(&self, id: &str) -> Result<Connection>;
+}
+
+/// The host's own network, as `RUN --network=host` asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostNetwork;
+
+impl BuildNetwork for HostNetwork {
+    fn connect(&self, _id: &str) -> Result<Connection> {
+        let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        Ok(Connection { namespace: None, resolv_conf, hold: Box::new(()) })
+    }
+}
+
+/// Runs steps in containers of this host: Docker's default capabilities and filter, a control group with device rules.
+pub struct ContainerExecutor<'a> {
+    store: Store,
+    network: &'a dyn BuildNetwork,
+    hierarchies: Hierarchies,
+    facts: HostFacts,
+}
+
+impl<'a> ContainerExecutor<'a> {
+    /// Steps with the default network are connected by `network`.
+    ///
+    /// # Errors
+    /// Where the kernel does not say what must be known of it.
+    pub fn new(store: &Store, network: &'a dyn BuildNetwork) -> Result<Self> {
+        let hierarchies = Hierarchies::detect()?;
+        let facts = host::facts(&hierarchies)?;
+        Ok(Self { store: store.clone(), network, hierarchies, facts })
+    }
+
+    fn connect(&self, request: &ExecRequest<'_>) -> Result<Connection> {
+        match request.exec.network {
+            Network::Default => self.network.connect(request.id),
+            Network::Host => HostNetwork.connect(request.id),
+            Network::None => Ok(Connection { namespace: None, resolv_conf: String::new(), hold: Box::new(()) }),
+        }
+    }
+
+    /// Where the container's root is attached, in a mount namespace of its own.
+    fn mountpoint(&self) -> Result<PathBuf> {
+        let path = self.store.roots().run.join("root");
+        fs::create_dir_all(&path).map_err(|error| failed("make the root's mount point", &error))?;
+        Ok(path)
+    }
+
+    fn plan(
+        &self,
+        request: &ExecRequest<'_>,
+        connection: &Connection,
+    ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
+        let container = container(request, connection);
+        let write = |name: &str, text: &str| -> Result<String> {
+            let path = request.folder.join(name);
+            fs::write(&path, text).map_err(|error| failed("write the step's files", &error))?;
+            readable(&path).map_err(|error| failed("write the step's files", &error))?;
+            Ok(path.to_string_lossy().into_owned())
+        };
+        let hostname = request.id.get(..12).unwrap_or(request.id);
+        let resolved = Resolved {
+            id: request.id.to_owned(),
+            rootfs: self.mountpoint()?.to_string_lossy().into_owned(),
+            cgroup: format!("{}/{}", self.cgroup_parent(), request.id),
+            hosts: Some(write("hosts", &format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost\n"))?),
+            resolv_conf: Some(write("resolv.conf", &connection.resolv_conf)?),
+            hostname_file: Some(write("hostname", &format!("{hostname}\n"))?),
+            network_inherited: connection.namespace.is_some(),
+            ..Resolved::default()
+        };
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let root = RootSource::Overlay {
+            lower: request.lower.iter().map(text).collect(),
+            upper: Some(text(&request.upper.upper)),
+            work: Some(text(&request.upper.work)),
+            volatile: true,
+        };
+        let image = Config::default();
+        let spec = carrack_specgen::spec(&container, &image, &self.facts, &resolved)?;
+        let launch = carrack_specgen::launch(&container, &image, &resolved, root);
+        let plan = carrack_specgen::init_plan(&spec, &launch, &self.facts)?;
+        Ok((plan, spec.linux.resources.unwrap_or_default()))
+    }
+
+    fn cgroup_parent(&self) -> String {
+        format!("carrack-{}", self.store.roots().tag())
+    }
+
+    fn start_and_wait(
+        &self,
+        request: &ExecRequest<'_>,
+        connection: &Connection,
+        plan: &InitPlan,
+        cgroup: &Cgroup,
+    ) -> Result<i32> {
+        let pipe = || -> Result<(OwnedFd, OwnedFd)> {
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .map_err(|errno| failed("make a pipe", &errno.into()))
+        };
+        let (out, out_writer) = pipe()?;
+        let (error, error_writer) = pipe()?;
+        let null = File::open("/dev/null").map_err(|error| failed("open /dev/null", &error))?;
+        let spawned = init::spawn(&SpawnRequest {
+            plan,
+            stdio: [null.as_fd(), out_writer.as_fd(), error_writer.as_fd()],
+            network_namespace: connection.namespace.as_ref().map(OwnedFd::as_fd),
+            container: None,
+            cgroup: Some(cgroup),
+        });
+        // The pipes end when the container's copies are closed.
+        drop((out_writer, error_writer));
+        let child = match spawned {
+            Ok(child) => child,
+            Err(failure) if matches!(failure.exit_status(), 126 | 127) => {
+                (request.output)(Stream::Error, format!("{failure}\n").as_bytes());
+                return Ok(failure.exit_status());
+            }
+            Err(failure) => return Err(not_started(request, &failure)),
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| forward(out, Stream::Out, request));
+            scope.spawn(|| forward(error, Stream::Error, request));
+            let status = wait(&child, request);
+            // The rest goes with the first process; what is stuck in the kernel a moment longer is waited for here.
+            cgroup.kill()?;
+            status
+        })
+    }
+}
+
+impl Executor for ContainerExecutor<'_> {
+    fn run(&self, request: &ExecRequest<'_>) -> Result<i32> {
+        let connection = self.connect(request)?;
+        let (plan, resources) = self.plan(request, &connection)?;
+        let cgroup = Cgroup::create(&self.hierarchies, &self.cgroup_parent(), request.id, &resources)?;
+        let status = self.start_and_wait(request, &connection, &plan, &cgroup);
+        let removed = cgroup.remove();
+        let status = status?;
+        removed.map(|()| status)
+    }
+}
+
+fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
+    let exec = request.exec;
+    let entries = exec.environment.iter().chain(&exec.proxy_environment).chain(&request.secret_environment);
+    let pairs = entries.map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    let env: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).collect();
+    let network = match (exec.network, &connection.namespace) {
+        (Network::None, _) | (_, Some(_)) => NetworkMode::None,
+        (_, None) => NetworkMode::Host,
+    };
+    Container {
+        name: "build".into(),
+        image: "build".into(),
+        command: Some(exec.arguments.clone()),
+        env,
+        user: Some(exec.user.clone()).filter(|user| !user.is_empty()),
+        working_dir: Some(exec.working_directory.clone()),
+        mounts: request.mounts.iter().map(mount).collect(),
+        network,
+        ..Container::default()
+    }
+}
+
+fn mount(mount: &crate::exec::ExecRequestMount) -> Mount {
+    let source = match &mount.source {
+        ExecMountSource::Host(path) => MountSource::Bind {
+            path: path.to_string_lossy().into_owned(),
+            create: false,
+            propagation: None,
+            non_recursive: true,
+        },
+        ExecMountSource::Tmpfs { size_bytes } => {
+            MountSource::Tmpfs { size_bytes: *size_bytes, mode: None, options: Vec::new() }
+        }
+    };
+    Mount { target: mount.target.clone(), source, read_only: mount.read_only }
+}
+
+/// Waits for the program's end, and kills it where the build is over.
+fn wait(child: &Child, request: &ExecRequest<'_>) -> Result<i32> {
+    const LOOK_MS: i64 = 100;
+    const KILL: i32 = 9;
+    let pause = Timespec { tv_sec: 0, tv_nsec: LOOK_MS * 1_000_000 };
+    let mut is_killed = false;
+    loop {
+        let mut ready = [PollFd::new(&child.pidfd, PollFlags::IN)];
+        match poll(&mut ready, Some(&pause)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return child.wait().map_err(|errno| failed("wait for the program", &errno.into())),
+            Err(errno) => return Err(failed("wait for the program", &errno.into())),
+        }
+        if request.cancel.load(Ordering::SeqCst) && !is_killed {
+            // Gone already is as good.
+            let _ = child.signal(KILL);
+            is_killed = true;
+        }
+    }
+}
+
+/// Hands output on until the last writer is gone.
+fn forward(pipe: OwnedFd, stream: Stream, request: &ExecRequest<'_>) {
+    let mut pipe = File::from(pipe);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => (request.output)(stream, &buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A pipe that can't be read has nothing more to say.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Programs of any user read these.
+fn readable(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}
+
+fn failed(what: &str, error: &io::Error) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::STEP_FAILED, format!("cannot {what}")).cause(error.to_string()).boxed()
+}
+
+fn not_started(request: &ExecRequest<'_>, failure: &init::InitFailure) -> Box<Diagnostic> {
+    let program = request.exec.arguments.first().map_or("", String::as_str);
+    Diagnostic::error(&codes::RUN_FAILED, format!("the container for `{program}` could not be started"))
+        .cause(failure.to_string())
+        .hint("`carrack doctor` says what this host allows")
+        .boxed()
+}

@@ -1,0 +1,65 @@
+//! Running the program of a `RUN`, behind a trait so that builds can be tested without a kernel's help.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use carrack_diag::Result;
+use carrack_llb::Exec;
+use carrack_store::Upper;
+
+use crate::progress::Stream;
+
+/// What is mounted while a program runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecRequestMount {
+    /// Absolute, in the container.
+    pub target: String,
+    /// What is mounted there.
+    pub source: ExecMountSource,
+    /// Whether it cannot be written to.
+    pub read_only: bool,
+}
+
+/// Where a mount's content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecMountSource {
+    /// A file or folder of the host.
+    Host(PathBuf),
+    /// A new temporary file system.
+    Tmpfs {
+        /// In bytes; none is the kernel's default.
+        size_bytes: Option<u64>,
+    },
+}
+
+/// A program to run on layers.
+pub struct ExecRequest<'a> {
+    /// Unique in this store while it runs; 64 hexadecimal digits.
+    pub id: &'a str,
+    /// Program, environment, user, network.
+    pub exec: &'a Exec,
+    /// Read-only folders of the root file system, topmost first.
+    pub lower: Vec<PathBuf>,
+    /// What is written to.
+    pub upper: Upper,
+    /// In order.
+    pub mounts: Vec<ExecRequestMount>,
+    /// `NAME=VALUE` of secrets, in no key and no message.
+    pub secret_environment: Vec<String>,
+    /// A folder of this step alone, gone after it.
+    pub folder: &'a Path,
+    /// Receives the output as it comes, from any thread.
+    pub output: &'a (dyn Fn(Stream, &[u8]) + Sync),
+    /// Set when the build has failed elsewhere: the program is to be killed.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Runs programs.
+pub trait Executor: Sync {
+    /// Runs until the program has ended and nothing of it is left: no process, no mount of `upper`. Gives Docker's exit
+    /// status: the program's, or 128 and the signal's number.
+    ///
+    /// # Errors
+    /// Where the program could not be started.
+    fn run(&self, request: &ExecRequest<'_>) -> Result<i32>;
+}

@@ -1,0 +1,80 @@
+//! What a build tells whoever watches it.
+
+use std::time::Duration;
+
+use carrack_oci::Digest;
+
+/// Which output a line was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Error,
+}
+
+/// Something that happened. Events of one vertex come in order; those of others come between them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// The graph is known: names of all vertices, by index.
+    Planned {
+        /// As shown to people: `[build 2/5] RUN make`.
+        names: Vec<&'a str>,
+    },
+    /// Work on a vertex begins.
+    Started {
+        /// Its index.
+        vertex: usize,
+    },
+    /// What a program writes, in pieces as it writes them.
+    Output {
+        /// Of whose program.
+        vertex: usize,
+        /// Where it writes.
+        stream: Stream,
+        /// Not always whole lines, nor always UTF-8.
+        bytes: &'a [u8],
+    },
+    /// A vertex is done.
+    Done {
+        /// Its index.
+        vertex: usize,
+        /// Whether its result was there already.
+        is_cached: bool,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// A vertex failed; the build's diagnostics say why.
+    Failed {
+        /// Its index.
+        vertex: usize,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// How much of the context is used.
+    Context {
+        /// Files and folders.
+        entries: u64,
+        /// Content of files, in bytes.
+        size_bytes: u64,
+    },
+    /// The image is in the store.
+    Image {
+        /// Its id.
+        id: Digest,
+    },
+}
+
+/// Receives the events of a build, from several threads.
+pub trait Progress: Sync {
+    /// Must not block for long: the step that it is about waits.
+    fn event(&self, event: Event<'_>);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _event: Event<'_>) {}
+}

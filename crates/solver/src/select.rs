@@ -1,0 +1,255 @@
+//! What a copy's source stands for: paths and patterns become entries of a tree, and these a digest.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use carrack_dockerfile::{IgnoreFile, has_wildcard, path_matches};
+use carrack_llb::CopyAction;
+use carrack_oci::{Digest, Hasher};
+use rustix::fs::{FileType, OFlags, Stat};
+
+use crate::tree::{Tree, kind, relative};
+
+/// A file or folder that is copied.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// In its tree, without links.
+    pub(crate) real: PathBuf,
+    /// The name that it has been asked for by, which a link's target may not have.
+    pub(crate) name: PathBuf,
+    /// Folders that are kept between the destination and it (`--parents`).
+    pub(crate) kept: PathBuf,
+    /// Of the source itself.
+    pub(crate) stat: Stat,
+    /// Of a folder: everything in it. Empty for a file.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Something in a folder that is copied.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Relative to the folder.
+    pub(crate) path: PathBuf,
+    pub(crate) stat: Stat,
+}
+
+/// What is left out.
+pub(crate) struct Filter<'a> {
+    /// Of the context; none for stages and images.
+    pub(crate) ignore: Option<&'a IgnoreFile>,
+    pub(crate) exclude: IgnoreFile,
+}
+
+/// The sources of a copy, in order. Empty where nothing is there.
+pub(crate) fn sources(tree: &Tree, copy: &CopyAction, ignore: Option<&IgnoreFile>) -> io::Result<Vec<Source>> {
+    let exclude = IgnoreFile::from_patterns(copy.exclude.iter().map(String::as_str)).unwrap_or_default();
+    let filter = Filter { ignore, exclude };
+    let (base, path) = pivot(copy);
+    let mut sources = Vec::new();
+    for name in named(tree, &path, &filter)? {
+        let Some(real) = tree.resolve(&name)? else { continue };
+        let Some(stat) = tree.stat(&real)? else { continue };
+        let is_folder = kind(&stat) == FileType::Directory;
+        if !is_folder && (filter.ignores(&real) || filter.excludes(Path::new(name.file_name().unwrap_or_default()))) {
+            continue;
+        }
+        let mut entries = Vec::new();
+        if is_folder {
+            collect(tree, &real, Path::new(""), &filter, &mut entries)?;
+            if filter.ignores(&real) && entries.is_empty() {
+                continue;
+            }
+        }
+        let kept = match copy.parents {
+            true => name.strip_prefix(&base).unwrap_or(&name).parent().unwrap_or(Path::new("")).to_owned(),
+            false => PathBuf::new(),
+        };
+        // A folder's content goes into the destination; with its path kept it goes into that.
+        let kept = if copy.parents && is_folder { name.strip_prefix(&base).unwrap_or(&name).to_owned() } else { kept };
+        sources.push(Source { real, name, kept, stat, entries });
+    }
+    Ok(sources)
+}
+
+/// Where kept folders begin, and the whole path. `/a/./b` keeps `b` only.
+fn pivot(copy: &CopyAction) -> (PathBuf, PathBuf) {
+    let path = relative(&copy.source);
+    match copy.source.split_once("/./").filter(|_| copy.parents) {
+        Some((before, after)) => (relative(before).to_owned(), relative(before).join(relative(after))),
+        None => (PathBuf::new(), path.to_owned()),
+    }
+}
+
+/// The paths that a path or pattern names, links not yet followed.
+fn named(tree: &Tree, path: &Path, filter: &Filter<'_>) -> io::Result<Vec<PathBuf>> {
+    let text = path.to_string_lossy();
+    if !has_wildcard(&text) {
+        return Ok(vec![path.to_owned()]);
+    }
+    // The folders above the first wildcard are followed; below it the pattern is held against what is there.
+    let parts: Vec<&str> = text.split('/').collect();
+    let literal = parts.iter().take_while(|part| !has_wildcard(part)).count();
+    let folder = PathBuf::from(parts[..literal].join("/"));
+    let pattern = parts[literal..].join("/");
+    let Some(real) = tree.resolve(&folder)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    matching(tree, &real, Path::new(""), (&pattern, parts.len() - literal), filter, &mut found)?;
+    Ok(found.into_iter().map(|path| real.join(path)).collect())
+}
+
+fn matching(
+    tree: &Tree,
+    folder: &Path,
+    below: &Path,
+    (pattern, depth): (&str, usize),
+    filter: &Filter<'_>,
+    found: &mut Vec<PathBuf>,
+) -> io::Result<()> {
+    let here = folder.join(below);
+    match tree.stat(&here)? {
+        Some(stat) if kind(&stat) == FileType::Directory => {}
+        _ => return Ok(()),
+    }
+    for name in tree.names(&here)? {
+        let path = below.join(&name);
+        if filter.skips(&folder.join(&path)) {
+            continue;
+        }
+        if path_matches(pattern, &path.to_string_lossy()).unwrap_or(false) {
+            found.push(path);
+        } else if path.components().count() < depth {
+            matching(tree, folder, &path, (pattern, depth), filter, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything in a folder, parents before what is in them.
+fn collect(tree: &Tree, root: &Path, below: &Path, filter: &Filter<'_>, entries: &mut Vec<Entry>) -> io::Result<()> {
+    for name in tree.names(&root.join(below))? {
+        let path = below.join(&name);
+        let real = root.join(&path);
+        if filter.skips(&real) || filter.excludes(&path) {
+            continue;
+        }
+        // Gone meanwhile: as if it had never been there.
+        let Some(stat) = tree.stat(&real)? else { continue };
+        let is_ignored = filter.ignores(&real);
+        match kind(&stat) {
+            FileType::Directory => {
+                let position = entries.len();
+                entries.push(Entry { path: path.clone(), stat });
+                collect(tree, root, &path, filter, entries)?;
+                // A folder that is left out itself is there only for what an exception brings back.
+                if is_ignored && entries.len() == position + 1 {
+                    entries.pop();
+                }
+            }
+            // A socket is an open program's, and no file system keeps it.
+            FileType::Socket => {}
+            _ if is_ignored => {}
+            _ => entries.push(Entry { path, stat }),
+        }
+    }
+    Ok(())
+}
+
+impl Filter<'_> {
+    fn ignores(&self, path: &Path) -> bool {
+        !path.as_os_str().is_empty() && self.ignore.is_some_and(|ignore| ignore.is_ignored(&path.to_string_lossy()))
+    }
+
+    /// Whether neither it nor anything in it can be wanted.
+    fn skips(&self, path: &Path) -> bool {
+        let Some(ignore) = self.ignore else { return false };
+        let text = path.to_string_lossy();
+        ignore.is_ignored(&text) && !ignore.has_exceptions_below(&text)
+    }
+
+    fn excludes(&self, path: &Path) -> bool {
+        !self.exclude.is_empty() && self.exclude.is_ignored(&path.to_string_lossy())
+    }
+}
+
+/// The digest of what is copied: names, kinds, modes, owners where they are kept, links' targets, contents. Times are no
+/// part of it.
+pub(crate) fn digest(tree: &Tree, sources: &[Source], owners: bool) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(io::sink());
+    for source in sources {
+        // A folder's own name is nowhere in the result, a file's is.
+        let is_folder = kind(&source.stat) == FileType::Directory;
+        let name = if is_folder { OsStr::new("") } else { source.name.file_name().unwrap_or_default() };
+        let shown = source.kept.join(name);
+        describe(tree, &source.real, &shown, &source.stat, owners && !is_folder, &mut hasher)?;
+        for entry in &source.entries {
+            describe(tree, &source.real.join(&entry.path), &shown.join(&entry.path), &entry.stat, owners, &mut hasher)?;
+        }
+    }
+    Ok(hasher.finish().1)
+}
+
+fn describe(
+    tree: &Tree,
+    real: &Path,
+    shown: &Path,
+    stat: &Stat,
+    owners: bool,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
+    let kind = kind(stat);
+    let shown = shown.as_os_str().as_bytes();
+    write!(out, "{}:", shown.len())?;
+    out.write_all(shown)?;
+    write!(out, " {:o}", stat.st_mode)?;
+    if owners {
+        write!(out, " {}:{}", stat.st_uid, stat.st_gid)?;
+    }
+    match kind {
+        FileType::RegularFile => {
+            let mut content = Hasher::new(io::sink());
+            io::copy(&mut tree.file(real)?, &mut content)?;
+            write!(out, " {}", content.finish().1)?;
+        }
+        FileType::Symlink => {
+            let target = tree.link_target(real)?;
+            write!(out, " {}:", target.as_os_str().len())?;
+            out.write_all(target.as_os_str().as_bytes())?;
+        }
+        FileType::CharacterDevice | FileType::BlockDevice => write!(out, " {}", stat.st_rdev)?,
+        _ => {}
+    }
+    for (name, value) in xattrs(tree, real, kind)? {
+        write!(out, " {}={}", name.to_string_lossy(), Digest::of(&value))?;
+    }
+    writeln!(out)
+}
+
+/// Extended attributes that travel with a file; of files and folders only, since nothing else can be opened for them.
+pub(crate) fn xattrs(tree: &Tree, path: &Path, kind: FileType) -> io::Result<Vec<(std::ffi::CString, Vec<u8>)>> {
+    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
+        return Ok(Vec::new());
+    }
+    let file = tree.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
+    let mut names = vec![0; 1 << 16];
+    let length = match rustix::fs::flistxattr(&file, &mut names) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::NOTSUP) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut found = Vec::new();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        // Labels and access rules are the host's; what programs need are capabilities and user attributes.
+        if !(name == b"security.capability" || name.starts_with(b"user.")) {
+            continue;
+        }
+        let mut value = vec![0; 1 << 16];
+        let name = std::ffi::CString::new(name)?;
+        let length = rustix::fs::fgetxattr(&file, &name, &mut value)?;
+        value.truncate(length);
+        found.push((name, value));
+    }
+    found.sort();
+    Ok(found)
+}

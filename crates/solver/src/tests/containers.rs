@@ -1,0 +1,100 @@
+use std::path::Path;
+
+use carrack_diag::SourceMap;
+
+use super::{Yard, is_able, lines};
+use crate::{BuildResult, ContainerExecutor, HostNetwork, Services, Silent, build};
+
+// The tests' own binary is what a container's init executes.
+carrack_sys::run_before_main!(carrack_runtime::dispatch);
+
+/// A yard whose context holds a static shell; none where containers cannot be made.
+fn yard() -> Option<Yard> {
+    if !is_able() {
+        return None;
+    }
+    if !Path::new("/bin/busybox").exists() {
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("skipped: needs /bin/busybox, statically linked");
+        }
+        return None;
+    }
+    let yard = Yard::new();
+    std::fs::create_dir(yard.context().join("bin")).unwrap();
+    std::fs::copy("/bin/busybox", yard.context().join("bin/sh")).unwrap();
+    for name in ["cat", "ls", "id", "rm", "mkdir", "env", "kill", "sleep", "wc", "hostname", "pwd", "ln"] {
+        std::os::unix::fs::symlink("sh", yard.context().join("bin").join(name)).unwrap();
+    }
+    Some(yard)
+}
+
+fn contained(yard: &Yard, text: &str) -> Result<BuildResult, String> {
+    let mut sources = SourceMap::new();
+    let executor = ContainerExecutor::new(&yard.store, &HostNetwork).unwrap();
+    let services = Services { executor: &executor, progress: &Silent };
+    let text = format!("FROM scratch\nCOPY bin /bin\n{text}");
+    build(&yard.request(&text), services, &mut sources).map_err(|errors| lines(&errors, &sources))
+}
+
+/// D1: what a program sees and what of it ends in the layer.
+#[test]
+fn programs_run_in_containers() {
+    let Some(yard) = yard() else { return };
+    yard.write("etc/passwd", "root:x:0:0::/:\napp:x:7:8::/home/app:/bin/sh\n")
+        .write("etc/group", "app:x:8:\nmore:x:9:app\n");
+    let result = contained(
+        &yard,
+        "COPY etc /etc\nARG WORD=hello\nENV KEY=value\nUSER app\nWORKDIR /work\n\
+         RUN echo $WORD $KEY > said; id -u > user; id -G > groups; pwd > folder\n\
+         USER root\nRUN [\"/bin/rm\", \"/etc/group\"]\nRUN --network=none ls /sys/class/net > /net\n",
+    );
+    let files = yard.files(&result.unwrap_or_else(|errors| panic!("{errors}")));
+    for expected in [
+        "644 7:8 work/said \"hello value\\n\"",
+        "644 7:8 work/user \"7\\n\"",
+        "644 7:8 work/groups \"8 9\\n\"",
+        "644 7:8 work/folder \"/work\\n\"",
+        "644 0:0 net \"lo\\n\"",
+    ] {
+        assert!(files.contains(expected), "{expected} in {files}");
+    }
+    for absent in ["etc/group", "etc/hosts", "etc/resolv.conf", "proc/", "dev/", "sys/"] {
+        assert!(!files.contains(absent), "{absent} in {files}");
+    }
+}
+
+#[test]
+fn failures_of_programs_are_told() {
+    let Some(yard) = yard() else { return };
+    let failed = contained(&yard, "RUN echo first; echo second >&2; exit 4\n").unwrap_err();
+    assert!(failed.starts_with("build/run-failed Dockerfile:3:1 "), "{failed}");
+    assert!(failed.contains("exit status 4") && failed.contains("second"), "{failed}");
+    let killed = contained(&yard, "RUN sh -c 'kill -9 $$'; exit $?\n").unwrap_err();
+    assert!(killed.contains("signal 9"), "{killed}");
+    let missing = contained(&yard, "RUN [\"/bin/none\"]\n").unwrap_err();
+    assert!(missing.contains("was not found (status 127)"), "{missing}");
+    let unknown = contained(&yard, "USER nobody-knows\nRUN id\n").unwrap_err();
+    assert!(unknown.contains("Dockerfile:4:1") && unknown.contains("nobody-knows"), "{unknown}");
+}
+
+/// D4: mounts are seen while the program runs, and leave nothing behind.
+#[test]
+fn mounts_in_containers() {
+    let Some(yard) = yard() else { return };
+    yard.write("src/a", "1").write(".dockerignore", "src/b").write("src/b", "2");
+    let text = "RUN --mount=source=src,target=/src ls /src > /seen; echo x > /src/w || echo refused > /refused\n\
+                RUN --mount=type=cache,target=/cache,uid=5 echo 1 >> /cache/n; cat /cache/n > /count\n\
+                RUN --mount=type=tmpfs,target=/t,size=1m echo x > /t/x\n\
+                RUN <<EOF\n#!/bin/sh\necho script > /script\nEOF\n";
+    let first = contained(&yard, text).unwrap_or_else(|errors| panic!("{errors}"));
+    let files = yard.files(&first);
+    for expected in ["seen \"a\\n\"", "refused \"refused\\n\"", "count \"1\\n\"", "script \"script\\n\""] {
+        assert!(files.contains(expected), "{expected} in {files}");
+    }
+    for absent in ["src/", "cache/", " t/", "dev/"] {
+        assert!(!files.contains(absent), "{absent} in {files}");
+    }
+    let again = contained(&yard, text).unwrap();
+    assert_eq!((again.cached_steps, again.image_id()), (again.steps, first.image_id()));
+}

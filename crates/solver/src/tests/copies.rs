@@ -1,0 +1,164 @@
+use std::os::unix::fs::symlink;
+
+use insta::assert_snapshot;
+
+use super::{Yard, is_able};
+
+/// D1: where things go.
+#[test]
+fn destinations() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("f", "f").write("g", "g").write("d/x", "x").write("d/e/y", "y");
+    let files = |text: &str| yard.files(&yard.build(&format!("FROM scratch\n{text}\n")));
+    assert_eq!(files("COPY f /to"), "644 0:0 to \"f\"\n");
+    assert_eq!(files("COPY f /to/"), "755 0:0 to/\n644 0:0 to/f \"f\"\n");
+    assert_eq!(files("COPY f g /to/"), "755 0:0 to/\n644 0:0 to/f \"f\"\n644 0:0 to/g \"g\"\n");
+    assert_eq!(files("COPY f /to/\nCOPY g /to"), "755 0:0 to/\n644 0:0 to/f \"f\"\n644 0:0 to/g \"g\"\n");
+    assert_eq!(files("COPY d /to"), "755 0:0 to/\n755 0:0 to/e/\n644 0:0 to/e/y \"y\"\n644 0:0 to/x \"x\"\n");
+    assert_eq!(files("COPY d/ /to/"), files("COPY d /to"));
+    assert_eq!(
+        files("COPY d/* /to/"),
+        "755 0:0 to/\n644 0:0 to/x \"x\"\n644 0:0 to/y \"y\"\n",
+        "a matched folder's content is copied"
+    );
+    assert_eq!(files("COPY [fg] /"), "644 0:0 f \"f\"\n644 0:0 g \"g\"\n");
+    assert_eq!(
+        files("COPY --parents d/e/y f /to/"),
+        "755 0:0 to/\n755 0:0 to/d/\n755 0:0 to/d/e/\n644 0:0 to/d/e/y \"y\"\n644 0:0 to/f \"f\"\n"
+    );
+    assert_eq!(files("COPY --parents d/./e /to/"), "755 0:0 to/\n755 0:0 to/e/\n644 0:0 to/e/y \"y\"\n");
+    assert_eq!(files("COPY --exclude=e d /to"), "755 0:0 to/\n644 0:0 to/x \"x\"\n");
+    assert_eq!(files("COPY <<A <<B /to/\n1\nA\n2\nB"), "755 0:0 to/\n644 0:0 to/A \"1\\n\"\n644 0:0 to/B \"2\\n\"\n");
+}
+
+/// D1: owners by number and name, modes.
+#[test]
+fn owners_and_modes() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("passwd", "root:x:0:0::/:\napp:x:101:102::/:\n")
+        .write("group", "root:x:0:\nweb:x:103:\n")
+        .write("d/x", "x");
+    let text = "FROM scratch\nCOPY passwd group /etc/\nCOPY --chown=app d /a/\nCOPY --chown=app:web --chmod=640 d/x /b/\n\
+                COPY --chown=7 d/x /c\nCOPY --chown=8:9 d/x /e\nUSER app\nWORKDIR /home/app\n";
+    assert_snapshot!(yard.files(&yard.build(text)), @r#"
+    755 101:102 a/
+    644 101:102 a/x "x"
+    755 101:103 b/
+    640 101:103 b/x "x"
+    644 7:7 c "x"
+    644 8:9 e "x"
+    755 0:0 etc/
+    644 0:0 etc/group "root:x:0:\nweb:x:103:\n"
+    644 0:0 etc/passwd "root:x:0:0::/:\napp:x:101:102::/:\n"
+    755 101:102 home/
+    755 101:102 home/app/
+    "#);
+    let kept = yard.build("FROM scratch AS a\nCOPY --chown=7:8 d /d\nFROM scratch\nCOPY --from=a / /\n");
+    assert_snapshot!(yard.files(&kept), @r#"
+    755 7:8 d/
+    644 7:8 d/x "x"
+    "#);
+}
+
+/// Every hostile path stays inside or is refused with a place.
+#[test]
+fn links_and_dots_lead_nowhere_outside() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    std::fs::write(yard.folder.path().join("outside"), "outside").unwrap();
+    yard.write("d/f", "inside").write("outside", "inside");
+    for (name, target) in
+        [("up", "../outside"), ("abs", "/outside"), ("far", "../../../../etc/passwd"), ("loop", "loop")]
+    {
+        symlink(target, yard.context().join(name)).unwrap();
+    }
+    symlink(yard.folder.path(), yard.context().join("d/parent")).unwrap();
+    let files = |text: &str| yard.files(&yard.build(&format!("FROM scratch\n{text}\n")));
+    assert_eq!(files("COPY up /x"), "644 0:0 x \"inside\"\n", "`..` ends at the root of the context");
+    assert_eq!(files("COPY abs /x"), "644 0:0 x \"inside\"\n", "an absolute link starts there");
+    assert_eq!(files("COPY ../../outside /x"), "644 0:0 x \"inside\"\n");
+    assert_eq!(files("COPY d/f /../../x"), "644 0:0 x \"inside\"\n");
+    assert!(yard.fail("FROM scratch\nCOPY far /x\n").starts_with("build/source-not-found Dockerfile:2:6"));
+    assert!(yard.fail("FROM scratch\nCOPY loop /x\n").starts_with("build/copy-failed Dockerfile:2:6"));
+    assert!(yard.fail("FROM scratch\nCOPY d/parent/outside /x\n").starts_with("build/source-not-found Dockerfile:2:6"));
+    let inside = files("COPY d /d");
+    assert!(inside.contains("d/parent -> /"), "links in a folder stay links: {inside}");
+}
+
+/// Links of the image: followed within it, never replaced by a folder, never a way out.
+#[test]
+fn links_of_the_image() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("f", "f").write("g", "g");
+    std::fs::create_dir(yard.context().join("links")).unwrap();
+    symlink("usr/lib", yard.context().join("links/lib")).unwrap();
+    symlink("../../../../../../tmp", yard.context().join("links/out")).unwrap();
+    symlink("/etc/target", yard.context().join("links/file")).unwrap();
+    yard.write("tree/lib/h", "h");
+    let base = "FROM scratch\nCOPY links /\nCOPY f /usr/lib/\n";
+    let result = yard.build(&format!("{base}COPY g /lib/\nCOPY g /out/escaped\nCOPY g /file\n"));
+    assert_snapshot!(yard.files(&result), @r#"
+    755 0:0 etc/
+    644 0:0 etc/target "g"
+    777 0:0 file -> /etc/target
+    777 0:0 lib -> usr/lib
+    777 0:0 out -> ../../../../../../tmp
+    755 0:0 tmp/
+    644 0:0 tmp/escaped "g"
+    755 0:0 usr/
+    755 0:0 usr/lib/
+    644 0:0 usr/lib/f "f"
+    644 0:0 usr/lib/g "g"
+    "#);
+    assert!(!std::path::Path::new("/tmp/escaped").exists());
+    let refused = yard.fail(&format!("{base}COPY tree /\n"));
+    assert_snapshot!(refused, @"build/copy-failed Dockerfile:4:1 cannot write /lib | a folder cannot replace what is no folder [a file or link stands where a folder is needed: copy elsewhere, or remove it]");
+}
+
+/// ADD unpacks archives; COPY does not.
+#[test]
+fn archives() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("t/x", "x");
+    let mut tar = Vec::new();
+    carrack_store::write_tree(&yard.context().join("t"), "", &mut tar).unwrap();
+    std::fs::write(yard.context().join("t.tar"), &tar).unwrap();
+    std::fs::write(yard.context().join("t.xz"), b"\xfd7zXZ\0rest").unwrap();
+    let unpacked = yard.build("FROM scratch\nADD t.tar /d/\n");
+    assert_eq!(yard.files(&unpacked), "755 0:0 d/\n644 0:0 d/x \"x\"\n");
+    let copied = yard.build("FROM scratch\nCOPY t.xz /d/\n");
+    assert!(yard.files(&copied).contains("t.xz"));
+    let plain = yard.build("FROM scratch\nADD t/x /d/\nADD --unpack=false t.tar /e/\n");
+    assert!(yard.files(&plain).contains("d/x") && yard.files(&plain).contains("e/t.tar"));
+    assert!(yard.fail("FROM scratch\nADD t.xz /d/\n").starts_with("build/archive-not-yet Dockerfile:2:1"));
+}
+
+#[test]
+fn hard_links_stay_links_and_times_are_kept() {
+    if !is_able() {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt as _;
+    let yard = Yard::new();
+    yard.write("d/a", "a");
+    std::fs::hard_link(yard.context().join("d/a"), yard.context().join("d/b")).unwrap();
+    std::fs::File::open(yard.context().join("d/a")).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let result = yard.build("FROM scratch\nCOPY d /d\n");
+    let lower = carrack_store::Snapshotter::lower_dirs(&yard.store, result.image.chain()).unwrap();
+    let (a, b) = (lower[0].join("d/a").metadata().unwrap(), lower[0].join("d/b").metadata().unwrap());
+    assert_eq!((a.ino(), a.mtime()), (b.ino(), 0));
+}

@@ -1,0 +1,207 @@
+//! A file system tree seen from its root: every path is resolved inside of it, whatever links it holds.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use carrack_store::Upper;
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+/// As many as the kernel follows (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
+/// Who a new file belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Owner {
+    pub(crate) const ROOT: Self = Self { uid: 0, gid: 0 };
+}
+
+/// An open tree. Its mount, where it is one, is in no namespace and ends with this value.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: OwnedFd,
+}
+
+impl Tree {
+    /// A folder of the host.
+    pub(crate) fn folder(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())? })
+    }
+
+    /// What layers show, topmost first, with what is written going to `upper`. Without one it is read-only.
+    pub(crate) fn overlay(lower: &[PathBuf], upper: Option<&Upper>) -> io::Result<Self> {
+        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let set = |key: &str, value: &Path| rustix::mount::fsconfig_set_string(context.as_fd(), key, value.as_os_str());
+        for folder in lower {
+            set("lowerdir+", folder)?;
+        }
+        if let Some(Upper { upper, work }) = upper {
+            set("upperdir", upper)?;
+            set("workdir", work)?;
+            rustix::mount::fsconfig_set_flag(context.as_fd(), "volatile")?;
+        }
+        for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("xino", "on")] {
+            set(key, Path::new(value))?;
+        }
+        rustix::mount::fsconfig_create(context.as_fd())?;
+        let attributes = match upper {
+            Some(_) => MountAttrFlags::empty(),
+            None => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        };
+        Ok(Self { root: rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)? })
+    }
+
+    /// Opens a path that holds no links. A link that appears there meanwhile is an error, not an escape.
+    pub(crate) fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        Ok(rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    }
+
+    /// The folder that a path lies in.
+    pub(crate) fn parent(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open(path.parent().unwrap_or(Path::new("")), OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    /// A regular file's content, where it is one. Opening does not wait for a pipe's other end.
+    pub(crate) fn file(&self, path: &Path) -> io::Result<File> {
+        let file = File::from(self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(Errno::INVAL.into()) }
+    }
+
+    /// What stands at a path that holds no links but maybe its last part; none where nothing does.
+    pub(crate) fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let found = match path.file_name() {
+            None => rustix::fs::fstat(&self.root).map_err(io::Error::from),
+            Some(name) => {
+                self.parent(path).and_then(|parent| Ok(rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?))
+            }
+        };
+        match found {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Names in a folder, sorted.
+    pub(crate) fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    pub(crate) fn link_target(&self, path: &Path) -> io::Result<PathBuf> {
+        let target = rustix::fs::readlinkat(self.parent(path)?, path.file_name().unwrap_or_default(), Vec::new())?;
+        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
+    }
+
+    /// Where a path leads after all links, relative to the root, which `..` and absolute links do not leave; none where
+    /// nothing is there.
+    pub(crate) fn resolve(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        self.walk(path, &mut |_| Ok(false))
+    }
+
+    /// The same, making every folder that is missing.
+    pub(crate) fn make_folders(&self, path: &Path, mode: u32, owner: Owner) -> io::Result<PathBuf> {
+        let made = self.walk(path, &mut |missing| {
+            let parent = self.parent(missing)?;
+            let name = missing.file_name().unwrap_or_default();
+            rustix::fs::mkdirat(&parent, name, Mode::RWXU)?;
+            own(&parent, name, owner)?;
+            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+            Ok(true)
+        })?;
+        let made = made.ok_or(io::ErrorKind::NotFound)?;
+        match self.stat(&made)? {
+            Some(stat) if kind(&stat) == FileType::Directory => Ok(made),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    /// Follows a path; `missing` may make what is not there, and says whether it did.
+    fn walk(&self, path: &Path, missing: &mut dyn FnMut(&Path) -> io::Result<bool>) -> io::Result<Option<PathBuf>> {
+        let mut rest = steps(path);
+        let mut here = PathBuf::new();
+        let mut links = 0;
+        while let Some(step) = rest.pop_front() {
+            let Some(name) = step else {
+                here.pop();
+                continue;
+            };
+            here.push(name);
+            match self.stat(&here)? {
+                None if !missing(&here)? => return Ok(None),
+                Some(stat) if kind(&stat) == FileType::Symlink => {
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return Err(Errno::LOOP.into());
+                    }
+                    let target = self.link_target(&here)?;
+                    here.pop();
+                    if target.is_absolute() {
+                        here.clear();
+                    }
+                    for step in steps(&target).into_iter().rev() {
+                        rest.push_front(step);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(Some(here))
+    }
+
+    /// A small text file, links followed; empty where it is missing.
+    pub(crate) fn text(&self, path: &Path) -> io::Result<String> {
+        use io::Read as _;
+        const LIMIT_BYTES: u64 = 4 << 20;
+        let Some(real) = self.resolve(path)? else { return Ok(String::new()) };
+        let mut bytes = Vec::new();
+        self.file(&real)?.take(LIMIT_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+pub(crate) fn own(parent: &OwnedFd, name: &OsStr, owner: Owner) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    Ok(rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+pub(crate) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The parts of a path; none is `..`.
+fn steps(path: &Path) -> VecDeque<Option<OsString>> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(Some(name.to_owned())),
+            Component::ParentDir => Some(None),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A path of an instruction, relative to the root of its tree.
+pub(crate) fn relative(path: &str) -> &Path {
+    Path::new(OsStr::from_bytes(path.trim_start_matches('/').as_bytes()))
+}

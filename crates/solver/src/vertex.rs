@@ -1,0 +1,172 @@
+//! Evaluates one vertex: from the cache where it can, else by doing it.
+
+mod file;
+mod run;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
+use carrack_oci::Digest;
+use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store};
+
+use crate::cache::{Cache, CacheRecord};
+use crate::codes;
+use crate::context::{Context, ContextReport};
+use crate::exec::Executor;
+use crate::progress::Progress;
+use crate::tree::Tree;
+
+/// A root file system, and what the vertex that made it added.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Base first.
+    pub(crate) layers: Vec<Layer>,
+    /// None of sources and merges, whose layers others made.
+    pub(crate) record: Option<CacheRecord>,
+    pub(crate) is_cached: bool,
+}
+
+impl Outcome {
+    pub(crate) fn chain(&self) -> Option<&Digest> {
+        self.layers.last().map(|layer| &layer.chain)
+    }
+
+    /// What the files are, for keys.
+    fn identity(&self) -> Digest {
+        self.chain().copied().unwrap_or_else(|| Digest::of(""))
+    }
+}
+
+/// What all vertices of one build share.
+pub(crate) struct Solver<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) store: &'a Store,
+    pub(crate) lease: &'a Lease,
+    pub(crate) cache: Cache<'a>,
+    pub(crate) context: Context,
+    pub(crate) images: Vec<Image>,
+    pub(crate) executor: &'a dyn Executor,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) secrets: &'a BTreeMap<String, Vec<u8>>,
+    pub(crate) no_cache: bool,
+    pub(crate) cancel: &'a AtomicBool,
+    pub(crate) report: Mutex<ContextReport>,
+    pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+}
+
+impl Solver<'_> {
+    pub(crate) fn evaluate(&self, id: VertexId, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+        let vertex = self.graph.vertex(id);
+        match &vertex.op {
+            Op::Source(Source::Image { manifest, .. }) => self.image(vertex, manifest),
+            Op::Source(_) => Ok(Outcome { layers: Vec::new(), record: None, is_cached: true }),
+            Op::Merge => self.merge(inputs),
+            Op::File(actions) => self.file(vertex, actions, inputs),
+            Op::Exec(exec) => self.exec(id, exec, inputs),
+        }
+    }
+
+    fn image(&self, vertex: &Vertex, manifest: &Digest) -> Result<Outcome> {
+        let image = self.images.iter().find(|image| image.manifest.digest == *manifest);
+        let Some(image) = image else {
+            return Err(failed(vertex, "use the image").cause(format!("{manifest} is gone")).boxed());
+        };
+        self.store.unpack(self.lease, &image.layers)?;
+        Ok(Outcome { layers: image.layers.clone(), record: None, is_cached: true })
+    }
+
+    /// Layers above each other have chain ids of their own, though their content is the same.
+    fn merge(&self, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+        let mut layers: Vec<Layer> = Vec::new();
+        for layer in inputs.iter().flat_map(|input| &input.layers) {
+            let parent = layers.last().map(|below| below.chain);
+            let mut tar = self.store.blob(&layer.blob.digest)?;
+            let snapshot = self.store.apply(self.lease, parent.as_ref(), &layer.diff_id, &mut tar)?;
+            layers.push(Layer { chain: snapshot.chain, ..layer.clone() });
+        }
+        Ok(Outcome { layers, record: None, is_cached: inputs.iter().all(|input| input.is_cached) })
+    }
+
+    /// The result under the first key that has one; it is entered under the others too.
+    fn cached(&self, keys: &[Digest], base: &Outcome) -> Result<Option<Outcome>> {
+        if self.no_cache {
+            return Ok(None);
+        }
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(record) = self.cache.get(key)? {
+                for other in &keys[..index] {
+                    self.cache.put(other, &record)?;
+                }
+                return Ok(Some(outcome(base, record, true)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a layer of what was written, and only then enters it into the cache.
+    fn commit(&self, vertex: &Vertex, keys: &[Digest], base: &Outcome, scratch: &Scratch) -> Result<Outcome> {
+        let layer = self.store.commit_upper(self.lease, base.chain(), &scratch.upper().upper)?;
+        let is_empty = layer.diff_id == empty_layer();
+        let created = jiff::Timestamp::now().to_string();
+        let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone() };
+        for key in keys {
+            self.cache.put(key, &record)?;
+        }
+        Ok(outcome(base, record, false))
+    }
+
+    /// The files of a chain for reading.
+    fn tree(&self, vertex: &Vertex, chain: Option<&Digest>) -> Result<Tree> {
+        let lower = self.lower(chain)?;
+        let opened = match lower.as_slice() {
+            [only] => Tree::folder(only),
+            _ => Tree::overlay(&lower, None),
+        };
+        opened.map_err(|error| failed(vertex, "open the layers").cause(error.to_string()).boxed())
+    }
+
+    /// The folders of a chain. A chain of one gets an empty one below it, so that it can be shown by an overlay, which
+    /// alone hides the notes that the kernel keeps in layers.
+    fn lower(&self, chain: Option<&Digest>) -> Result<Vec<PathBuf>> {
+        let mut lower = self.store.lower_dirs(chain)?;
+        if chain.is_some() && lower.len() == 1 {
+            lower.extend(self.store.lower_dirs(None)?);
+        }
+        Ok(lower)
+    }
+
+    /// Whether an input is the build context.
+    fn is_context(&self, vertex: &Vertex, input: usize) -> bool {
+        self.graph.vertex(vertex.inputs[input].vertex).op == Op::Source(Source::Context)
+    }
+}
+
+fn outcome(base: &Outcome, record: CacheRecord, is_cached: bool) -> Outcome {
+    let layers = base.layers.iter().chain(&record.layer).cloned().collect();
+    Outcome { layers, record: Some(record), is_cached }
+}
+
+/// The digest of a tar without members: two blocks of zeros.
+fn empty_layer() -> Digest {
+    Digest::of([0_u8; 1024])
+}
+
+/// A step that cannot be carried out, at its instruction.
+fn failed(vertex: &Vertex, what: &str) -> Diagnostic {
+    at_origin(Diagnostic::error(&codes::STEP_FAILED, format!("{}: {what}", vertex.name)), vertex)
+}
+
+fn at_origin(diagnostic: Diagnostic, vertex: &Vertex) -> Diagnostic {
+    match vertex.origin.first() {
+        Some(span) => diagnostic.at(*span, ""),
+        None => diagnostic,
+    }
+}
+
+fn keys_of(op: &Op, inputs: Vec<Digest>) -> Digest {
+    cache_key(op, &inputs)
+}

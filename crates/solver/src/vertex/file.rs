@@ -1,0 +1,219 @@
+//! `COPY`, `ADD` and `WORKDIR`.
+
+use std::sync::{Arc, PoisonError};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_llb::{Action, CopyAction, Vertex};
+
+use super::{Outcome, Solver, at_origin, failed, keys_of};
+use crate::copy::{self, Failure};
+use crate::select::{self, Source};
+use crate::tree::{Owner, Tree, kind, relative};
+use crate::{codes, owner};
+use carrack_store::Snapshotter as _;
+use rustix::fs::FileType;
+
+/// What a copy takes from its input.
+struct Selection<'a> {
+    tree: Opened<'a>,
+    sources: Vec<Source>,
+    from_context: bool,
+}
+
+/// The context is open for the whole build, layers for the step.
+enum Opened<'a> {
+    Shared(&'a Tree),
+    Own(Tree),
+}
+
+impl Opened<'_> {
+    fn tree(&self) -> &Tree {
+        match self {
+            Self::Shared(tree) => tree,
+            Self::Own(tree) => tree,
+        }
+    }
+}
+
+impl Solver<'_> {
+    pub(super) fn file(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+        let base = &inputs[0];
+        let uses_context = (1..inputs.len()).any(|input| self.is_context(vertex, input));
+        let mut keys = Vec::new();
+        // Where the sources are layers their chains already say what is copied; looking into them is for when those have
+        // changed and what is copied has not.
+        if !uses_context {
+            keys.push(keys_of(&vertex.op, inputs.iter().map(|input| input.identity()).collect()));
+            if let Some(outcome) = self.cached(&keys, base)? {
+                return Ok(outcome);
+            }
+        }
+        let selections = self.selections(vertex, actions, inputs)?;
+        if !selections.is_empty() {
+            let mut digests = vec![base.identity()];
+            for selection in &selections {
+                let digest = select::digest(selection.tree.tree(), &selection.sources, !selection.from_context);
+                digests
+                    .push(digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?);
+            }
+            keys.push(keys_of(&vertex.op, digests));
+            if let Some(outcome) = self.cached(&keys, base)? {
+                return Ok(outcome);
+            }
+        }
+        let scratch = self.store.scratch(base.chain())?;
+        let lower = self.store.lower_dirs(base.chain())?;
+        let tree = Tree::overlay(&lower, Some(&scratch.upper()))
+            .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
+        let mut selections = selections.iter();
+        for action in actions {
+            self.act(vertex, action, &tree, &mut selections)?;
+        }
+        // The upper directory must be mounted nowhere when it becomes a layer.
+        drop(tree);
+        self.commit(vertex, &keys, base, &scratch)
+    }
+
+    fn act<'s>(
+        &self,
+        vertex: &Vertex,
+        action: &Action,
+        tree: &Tree,
+        selections: &mut impl Iterator<Item = &'s Selection<'s>>,
+    ) -> Result<()> {
+        let find = |text: &Option<String>| -> Result<Option<Owner>> {
+            let Some(text) = text else { return Ok(None) };
+            let found = owner::lookup(text, tree);
+            found.map(Some).map_err(|reason| unknown_owner(vertex, text, reason))
+        };
+        match action {
+            Action::MakeFolder { path, mode, owner } => {
+                let owner = find(owner)?.unwrap_or(Owner::ROOT);
+                let made = tree.make_folders(relative(path), *mode, owner);
+                made.map(|_| ())
+                    .map_err(|error| failed(vertex, "make the folder").cause(format!("{path}: {error}")).boxed())
+            }
+            Action::MakeFile(file) => {
+                let owner = find(&file.owner)?.unwrap_or(Owner::ROOT);
+                copy::make_file(tree, file, owner).map_err(|failure| copy_failed(vertex, failure))
+            }
+            Action::Copy(copy) => {
+                let Some(selection) = selections.next() else { return Ok(()) };
+                let owner = find(&copy.owner)?;
+                let from = selection.tree.tree();
+                copy::copy(from, &selection.sources, tree, copy, owner, selection.from_context)
+                    .map_err(|failure| copy_failed(vertex, failure))
+            }
+        }
+    }
+
+    fn selections(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Vec<Selection<'_>>> {
+        let mut selections = Vec::new();
+        for action in actions {
+            let Action::Copy(copy) = action else { continue };
+            selections.push(self.select(vertex, copy, &inputs[0], &inputs[copy.input])?);
+        }
+        Ok(selections)
+    }
+
+    fn select(&self, vertex: &Vertex, copy: &CopyAction, base: &Outcome, input: &Outcome) -> Result<Selection<'_>> {
+        let from_context = self.is_context(vertex, copy.input);
+        let tree = match (&self.context.tree, from_context) {
+            (Some(tree), true) => Opened::Shared(tree),
+            (None, true) => return Err(self.not_found(copy, true)),
+            (_, false) => Opened::Own(self.tree(vertex, input.chain())?),
+        };
+        let ignore = from_context.then_some(&self.context.ignore);
+        let sources = select::sources(tree.tree(), copy, ignore).map_err(|error| {
+            Diagnostic::error(&codes::COPY_FAILED, format!("read `{}`", copy.source))
+                .at(copy.span, "cannot be read")
+                .cause(error.to_string())
+                .hint("make it readable, or leave it out with .dockerignore")
+                .boxed()
+        })?;
+        let is_pattern = carrack_dockerfile::has_wildcard(&copy.source);
+        if sources.is_empty() && !is_pattern {
+            return Err(self.not_found(copy, from_context));
+        }
+        if sources.is_empty() {
+            let warning = Diagnostic::warning(&codes::NO_MATCH, format!("`{}` matches nothing", copy.source))
+                .at(copy.span, "nothing is copied")
+                .hint("correct the pattern, or look at .dockerignore");
+            self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+        }
+        let several = sources.len() > 1 && !copy.destination.ends_with('/');
+        if several && !self.is_folder(vertex, base, &copy.destination)? {
+            return Err(Diagnostic::error(&codes::COPY_FAILED, format!("`{}` matches several files", copy.source))
+                .at(copy.span, format!("{} files", sources.len()))
+                .hint("end the destination with a slash: it must be a folder")
+                .boxed());
+        }
+        if from_context {
+            let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+            sources.iter().for_each(|source| report.add(source));
+        }
+        Ok(Selection { tree, sources, from_context })
+    }
+
+    fn is_folder(&self, vertex: &Vertex, base: &Outcome, path: &str) -> Result<bool> {
+        let tree = self.tree(vertex, base.chain())?;
+        let look = || -> std::io::Result<bool> {
+            let Some(real) = tree.resolve(relative(path))? else { return Ok(false) };
+            Ok(tree.stat(&real)?.is_some_and(|stat| kind(&stat) == FileType::Directory))
+        };
+        look().map_err(|error| failed(vertex, "look at the destination").cause(error.to_string()).boxed())
+    }
+
+    fn not_found(&self, copy: &CopyAction, from_context: bool) -> Box<Diagnostic> {
+        let path = copy.source.trim_start_matches('/');
+        let place = if from_context { "the build context" } else { "what is copied from" };
+        let diagnostic = Diagnostic::error(&codes::NOT_FOUND, format!("`{path}` is not in {place}"));
+        let diagnostic = diagnostic.at(copy.span, "not found");
+        let is_ignored = from_context && self.context.ignore.is_ignored(path);
+        if is_ignored {
+            return diagnostic
+                .cause(".dockerignore leaves it out")
+                .hint(format!("add `!{path}` to the end of .dockerignore"))
+                .boxed();
+        }
+        let Some(near) = from_context.then(|| self.nearest(path)).flatten() else {
+            return diagnostic.hint("the path counts from the root of the context, not from the Dockerfile").boxed();
+        };
+        diagnostic.hint(format!("did you mean `{near}`?")).boxed()
+    }
+
+    /// A name beside the missing one that differs by little.
+    fn nearest(&self, path: &str) -> Option<String> {
+        let tree = self.context.tree.as_ref()?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let real = tree.resolve(relative(folder)).ok()??;
+        let names: Vec<String> =
+            tree.names(&real).ok()?.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        let near = carrack_diag::nearest(name, names.iter().map(String::as_str))?;
+        Some(if folder.is_empty() { near.to_owned() } else { format!("{folder}/{near}") })
+    }
+}
+
+fn unknown_owner(vertex: &Vertex, text: &str, reason: String) -> Box<Diagnostic> {
+    let diagnostic = Diagnostic::error(&codes::UNKNOWN_OWNER, format!("cannot find the owner `{text}` in the image"));
+    at_origin(diagnostic, vertex).cause(reason).hint("add the user in a RUN above, or give numbers").boxed()
+}
+
+fn copy_failed(vertex: &Vertex, failure: Failure) -> Box<Diagnostic> {
+    if let Some(diagnostic) = failure.diagnostic {
+        return at_origin(*diagnostic, vertex).boxed();
+    }
+    let diagnostic = Diagnostic::error(&codes::COPY_FAILED, format!("cannot write {}", failure.path.display()));
+    let hint = match failure.error.kind() {
+        std::io::ErrorKind::NotADirectory => {
+            "a file or link stands where a folder is needed: copy elsewhere, or remove it"
+        }
+        std::io::ErrorKind::IsADirectory => "a folder stands there: end the destination with a slash to copy into it",
+        std::io::ErrorKind::StorageFull => {
+            "make room on the disk of the data root, for example with `carrack system prune`"
+        }
+        std::io::ErrorKind::PermissionDenied => "run the build as a user who may mount and change owners, such as root",
+        _ => "remove the cause and build again",
+    };
+    at_origin(diagnostic, vertex).cause(failure.error.to_string()).hint(hint).boxed()
+}

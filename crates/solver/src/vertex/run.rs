@@ -1,0 +1,376 @@
+//! `RUN`.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, VertexId};
+use carrack_oci::Digest;
+use rustix::fs::{AtFlags, FileType, FlockOperation};
+
+use super::{Outcome, Solver, at_origin, failed, keys_of};
+use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
+use crate::progress::{Event, Stream};
+use crate::tree::{Tree, kind, relative};
+use crate::{codes, copy, select};
+use carrack_store::Snapshotter as _;
+
+/// How much of a failed program's output is repeated below the message.
+const TAIL_LINES: usize = 20;
+
+/// What every container has mounted in it; the folders and files are made where they are missing, and are not the step's.
+const STUBS: [&str; 6] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+/// What a step needs beside its layers. Everything goes when it is dropped.
+struct Prepared {
+    mounts: Vec<ExecRequestMount>,
+    secret_environment: Vec<String>,
+    /// On the run root, since secrets are in it.
+    private: PathBuf,
+    /// Held while the step runs.
+    _locks: Vec<File>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Below the run root it would not outlive the next boot either.
+        let _ = fs::remove_dir_all(&self.private);
+    }
+}
+
+impl Solver<'_> {
+    pub(super) fn exec(&self, id: VertexId, exec: &Exec, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+        let vertex = self.graph.vertex(id);
+        let base = &inputs[0];
+        let mut identities: Vec<Digest> = inputs.iter().map(|input| input.identity()).collect();
+        for mount in &exec.mounts {
+            if let MountKind::Bind { input, source, .. } = &mount.kind
+                && self.is_context(vertex, *input)
+            {
+                identities[*input] = self.context_digest(vertex, *input, source)?;
+            }
+        }
+        let keys = [keys_of(&vertex.op, identities)];
+        if let Some(outcome) = self.cached(&keys, base)? {
+            return Ok(outcome);
+        }
+        let scratch = self.store.scratch(base.chain())?;
+        let container = container_id(scratch.dir());
+        let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
+        let lower = self.store.lower_dirs(base.chain())?;
+        let targets = STUBS.iter().map(|stub| (*stub).to_owned());
+        let targets = targets.chain(prepared.mounts.iter().map(|mount| mount.target.clone()));
+        let stubs = self.missing(vertex, base, targets)?;
+        let tail = Mutex::new(Vec::new());
+        let output = |stream: Stream, bytes: &[u8]| {
+            self.progress.event(Event::Output { vertex: id.0, stream, bytes });
+            remember(&mut tail.lock().unwrap_or_else(PoisonError::into_inner), bytes);
+        };
+        let status = self.executor.run(&ExecRequest {
+            id: &container,
+            exec,
+            lower,
+            upper: scratch.upper(),
+            mounts: prepared.mounts.clone(),
+            secret_environment: prepared.secret_environment.clone(),
+            folder: &prepared.private,
+            output: &output,
+            cancel: self.cancel,
+        });
+        let status = status.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        drop(prepared);
+        if status != 0 {
+            let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
+            return Err(run_failed(vertex, exec, status, &tail));
+        }
+        remove_stubs(&scratch.upper().upper, &stubs)
+            .map_err(|error| failed(vertex, "tidy up after the step").cause(error.to_string()).boxed())?;
+        self.commit(vertex, &keys, base, &scratch)
+    }
+
+    fn context_digest(&self, vertex: &Vertex, input: usize, source: &str) -> Result<Digest> {
+        let copy = whole(vertex, input, source);
+        let Some(tree) = &self.context.tree else { return Ok(Digest::of("")) };
+        let read = || -> io::Result<Digest> {
+            select::digest(tree, &select::sources(tree, &copy, Some(&self.context.ignore))?, false)
+        };
+        read().map_err(|error| failed(vertex, "read the build context").cause(error.to_string()).boxed())
+    }
+
+    fn prepare(
+        &self,
+        vertex: &Vertex,
+        exec: &Exec,
+        inputs: &[Arc<Outcome>],
+        (scratch, container): (&Path, &str),
+    ) -> Result<Prepared> {
+        let private = self.store.roots().run.join("build").join(&container[..16]);
+        let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(&private);
+        make.map_err(|error| failed(vertex, "make a folder for the step").cause(error.to_string()).boxed())?;
+        let mut prepared = Prepared { mounts: Vec::new(), secret_environment: Vec::new(), private, _locks: Vec::new() };
+        for (index, mount) in exec.mounts.iter().enumerate() {
+            let folder = scratch.join("mounts").join(index.to_string());
+            self.mount(vertex, mount, inputs, &folder, &mut prepared)?;
+        }
+        Ok(prepared)
+    }
+
+    fn mount(
+        &self,
+        vertex: &Vertex,
+        mount: &ExecMount,
+        inputs: &[Arc<Outcome>],
+        folder: &Path,
+        prepared: &mut Prepared,
+    ) -> Result<()> {
+        let io_failed =
+            |what: &'static str| move |error: io::Error| failed(vertex, what).cause(error.to_string()).boxed();
+        let (source, read_only) = match &mount.kind {
+            MountKind::Tmpfs { size_bytes } => (ExecMountSource::Tmpfs { size_bytes: *size_bytes }, false),
+            MountKind::Bind { input, source, writable } => {
+                let path = self.materialise(vertex, *input, source, &inputs[*input], folder)?;
+                (ExecMountSource::Host(path), !writable)
+            }
+            MountKind::Cache(cache) => {
+                let (path, lock) = self.cache_folder(vertex, cache, inputs)?;
+                prepared._locks.extend(lock);
+                (ExecMountSource::Host(path), cache.read_only)
+            }
+            MountKind::File { content, mode } => {
+                let path = prepared.private.join(format!("file-{}", prepared.mounts.len()));
+                write(&path, content.as_bytes(), *mode, (0, 0)).map_err(io_failed("write the step's file"))?;
+                (ExecMountSource::Host(path), true)
+            }
+            MountKind::Secret { id, environment, required, mode, uid, gid } => {
+                let Some(value) = self.secrets.get(id) else {
+                    return if *required { Err(missing_secret(vertex, id)) } else { Ok(()) };
+                };
+                if let Some(name) = environment {
+                    let value = String::from_utf8_lossy(value);
+                    prepared.secret_environment.push(format!("{name}={value}"));
+                }
+                let path = prepared.private.join(format!("secret-{}", prepared.mounts.len()));
+                write(&path, value, *mode, (*uid, *gid)).map_err(io_failed("write the secret"))?;
+                (ExecMountSource::Host(path), true)
+            }
+        };
+        if let Some(target) = &mount.target {
+            prepared.mounts.push(ExecRequestMount { target: target.clone(), source, read_only });
+        }
+        Ok(())
+    }
+
+    /// A copy of what is bound, so that what is ignored is not seen and what is written is thrown away.
+    fn materialise(
+        &self,
+        vertex: &Vertex,
+        input: usize,
+        source: &str,
+        outcome: &Outcome,
+        folder: &Path,
+    ) -> Result<PathBuf> {
+        let from_context = self.is_context(vertex, input);
+        let own;
+        let tree = match (&self.context.tree, from_context) {
+            (Some(tree), true) => tree,
+            (None, true) => return Err(not_bound(vertex, source)),
+            (_, false) => {
+                own = self.tree(vertex, outcome.chain())?;
+                &own
+            }
+        };
+        let copy = whole(vertex, input, source);
+        let work = || -> io::Result<Option<PathBuf>> {
+            fs::create_dir_all(folder)?;
+            let sources = select::sources(tree, &copy, from_context.then_some(&self.context.ignore))?;
+            let Some(first) = sources.first() else { return Ok(None) };
+            copy::copy(tree, &sources, &Tree::folder(folder)?, &copy, None, from_context)
+                .map_err(|failure| failure.error)?;
+            let is_folder = kind(&first.stat) == FileType::Directory;
+            let name = first.name.file_name().unwrap_or_default();
+            Ok(Some(if is_folder { folder.to_owned() } else { folder.join(name) }))
+        };
+        let made = work().map_err(|error| failed(vertex, "prepare a mount").cause(error.to_string()).boxed())?;
+        made.ok_or_else(|| not_bound(vertex, source))
+    }
+
+    /// The folder of a cache mount, made where it is new, and the lock that its sharing asks for.
+    fn cache_folder(
+        &self,
+        vertex: &Vertex,
+        cache: &CacheMount,
+        inputs: &[Arc<Outcome>],
+    ) -> Result<(PathBuf, Option<File>)> {
+        let mounts = self.store.roots().data.join("build/mounts");
+        let name = Digest::of(&cache.id).hex();
+        let work = || -> io::Result<(PathBuf, Option<File>)> {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&mounts)?;
+            let lock = |name: &str, operation| -> io::Result<Option<File>> {
+                let file = File::options().create(true).append(true).open(mounts.join(format!("{name}.lock")))?;
+                match rustix::fs::flock(&file, operation) {
+                    Ok(()) => Ok(Some(file)),
+                    Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+                    Err(errno) => Err(errno.into()),
+                }
+            };
+            match cache.sharing.as_str() {
+                "locked" => Ok((mounts.join(&name), lock(&name, FlockOperation::LockExclusive)?)),
+                "private" => {
+                    for number in 0.. {
+                        let name = format!("{name}-{number}");
+                        if let Some(file) = lock(&name, FlockOperation::NonBlockingLockExclusive)? {
+                            return Ok((mounts.join(name), Some(file)));
+                        }
+                    }
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                _ => Ok((mounts.join(&name), None)),
+            }
+        };
+        let io_failed = |error: io::Error| failed(vertex, "open a cache mount").cause(error.to_string()).boxed();
+        let (path, lock) = work().map_err(io_failed)?;
+        if path.is_dir() {
+            return Ok((path, lock));
+        }
+        let fresh = self.store.roots().data.join("build/mounts").join(format!(".new-{}", container_id(&path)));
+        fs::create_dir_all(&fresh).map_err(io_failed)?;
+        if let Some((input, source)) = &cache.from {
+            self.materialise(vertex, *input, source, &inputs[*input], &fresh)?;
+        }
+        let finish = || -> io::Result<()> {
+            chown(&fresh, Some(cache.uid), Some(cache.gid))?;
+            fs::set_permissions(&fresh, fs::Permissions::from_mode(cache.mode))?;
+            match fs::rename(&fresh, &path) {
+                // Another step of this id was faster.
+                Err(_) if path.is_dir() => fs::remove_dir_all(&fresh),
+                other => other,
+            }
+        };
+        finish().map_err(io_failed)?;
+        Ok((path, lock))
+    }
+
+    /// The paths among `targets`, and the folders above them, that are not in the layers below.
+    fn missing(&self, vertex: &Vertex, base: &Outcome, targets: impl Iterator<Item = String>) -> Result<Vec<PathBuf>> {
+        let tree = self.tree(vertex, base.chain())?;
+        let mut missing = Vec::new();
+        for target in targets {
+            for path in relative(&target).ancestors().filter(|path| !path.as_os_str().is_empty()) {
+                let found = tree.resolve(path);
+                let found =
+                    found.map_err(|error| failed(vertex, "look at the layers").cause(error.to_string()).boxed())?;
+                if found.is_none() && !missing.contains(&path.to_owned()) {
+                    missing.push(path.to_owned());
+                }
+            }
+        }
+        // What lies deepest goes first.
+        missing.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        Ok(missing)
+    }
+}
+
+/// Takes away the places that mounts needed and the step left as they were made: empty.
+fn remove_stubs(upper: &Path, stubs: &[PathBuf]) -> io::Result<()> {
+    let tree = Tree::folder(upper)?;
+    for path in stubs {
+        let Some(stat) = tree.stat(path)? else { continue };
+        let parent = tree.parent(path)?;
+        let name = path.file_name().unwrap_or_default();
+        let removed = match kind(&stat) {
+            FileType::Directory => rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR),
+            FileType::RegularFile if stat.st_size == 0 => rustix::fs::unlinkat(&parent, name, AtFlags::empty()),
+            _ => Ok(()),
+        };
+        match removed {
+            Ok(()) | Err(rustix::io::Errno::NOTEMPTY) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A copy of a whole source, for mounts.
+fn whole(vertex: &Vertex, input: usize, source: &str) -> CopyAction {
+    let none = carrack_diag::Span::new(carrack_diag::FileId(0), 0, 0);
+    CopyAction {
+        input,
+        source: source.to_owned(),
+        destination: "/".into(),
+        owner: None,
+        mode: None,
+        parents: false,
+        exclude: Vec::new(),
+        unpack: false,
+        span: vertex.origin.first().copied().unwrap_or(none),
+    }
+}
+
+/// 64 digits that no other running step of the host has: the scratch folder's name is one of its kind.
+fn container_id(scratch: &Path) -> String {
+    Digest::of(format!("{} {}", scratch.display(), std::process::id())).hex()
+}
+
+fn write(path: &Path, content: &[u8], mode: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    chown(path, Some(uid), Some(gid))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Keeps the last part of the output.
+fn remember(tail: &mut Vec<u8>, bytes: &[u8]) {
+    const LIMIT_BYTES: usize = 16 << 10;
+    tail.extend_from_slice(bytes);
+    if tail.len() > LIMIT_BYTES {
+        tail.drain(..tail.len() - LIMIT_BYTES);
+    }
+}
+
+fn run_failed(vertex: &Vertex, exec: &Exec, status: i32, tail: &[u8]) -> Box<Diagnostic> {
+    let ended = match status {
+        126 => "could not be executed (status 126)".to_owned(),
+        127 => "was not found (status 127)".to_owned(),
+        129..=192 => format!("was killed by signal {}", status - 128),
+        status => format!("ended with exit status {status}"),
+    };
+    let shown = exec.arguments.last().map_or("", String::as_str).lines().next().unwrap_or_default();
+    let mut diagnostic =
+        at_origin(Diagnostic::error(&codes::RUN_FAILED, format!("the RUN step `{}` failed", shorten(shown))), vertex)
+            .cause(format!("its program {ended}"));
+    let text = String::from_utf8_lossy(tail);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    if !lines.is_empty() {
+        let last = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+        diagnostic = diagnostic.cause(format!("its last output was:\n{last}"));
+    }
+    let hint = match status {
+        137 => "a kill without a reason is often a want of memory: raise the limit, or do less at once",
+        127 => "install the program in a step above, or look for a typing error in its name",
+        _ => "correct the command; the steps above are cached, so the next try starts here",
+    };
+    diagnostic.hint(hint).boxed()
+}
+
+fn shorten(text: &str) -> String {
+    const LIMIT: usize = 60;
+    if text.chars().count() <= LIMIT {
+        return text.to_owned();
+    }
+    format!("{}…", text.chars().take(LIMIT).collect::<String>())
+}
+
+fn missing_secret(vertex: &Vertex, id: &str) -> Box<Diagnostic> {
+    let diagnostic = Diagnostic::error(&codes::MISSING_SECRET, format!("the build was not given the secret `{id}`"));
+    at_origin(diagnostic, vertex).hint(format!("pass it: --secret id={id},src=FILE")).boxed()
+}
+
+fn not_bound(vertex: &Vertex, source: &str) -> Box<Diagnostic> {
+    let diagnostic = Diagnostic::error(&codes::NOT_FOUND, format!("`{source}` is not there to be mounted"));
+    at_origin(diagnostic, vertex).hint("correct source= of the mount, or look at .dockerignore").boxed()
+}
