@@ -111,7 +111,7 @@ impl Networks {
                 Err(error) => Some(Err(fault(format!("can't look at the bridge {}", network.bridge), error))),
             })
             .collect::<Result<_>>()?;
-        if !missing.is_empty() {
+        if !missing.is_empty() || !self.is_filtered(networks)? {
             self.restore(&missing)?;
         }
         let index = |network: &Network| {
@@ -135,6 +135,11 @@ impl Networks {
         let mut files: BTreeMap<&str, Leases> = BTreeMap::new();
         let mut endpoints = Vec::new();
         for (position, (network, attachment)) in networks.iter().zip(attachments).enumerate() {
+            // Looked at again under the lock: it may have been removed since.
+            if self.get(&network.name)?.is_none_or(|present| present.id != network.id) {
+                let message = format!("network {} was removed meanwhile", network.name);
+                return Err(Diagnostic::error(&codes::UNKNOWN_NETWORK, message).boxed());
+            }
             let leases = match files.entry(&network.name) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {

@@ -11,7 +11,7 @@
 
 use carrack_diag::Result;
 use carrack_sys::netlink::Socket;
-use carrack_sys::nftables::{Batch, Element, Expression as E, Family, Hook, HookPoint, KeyType, Set, Table, tables};
+use carrack_sys::nftables::{Batch, Element, Expression as E, Family, Hook, HookPoint, KeyType, Set, Table, has_chain};
 use rustix::io::Errno;
 
 use crate::Network;
@@ -36,8 +36,8 @@ pub(crate) fn table(tag: &str) -> Table {
 
 /// Whether the root has its table.
 pub(crate) fn exists(socket: &mut Socket, tag: &str) -> Result<bool> {
-    let wanted = table(tag);
-    Ok(tables(socket).context(|| "can't list the packet filter's tables".into())?.contains(&wanted))
+    let table = table(tag);
+    has_chain(socket, &table, POSTROUTING).context(|| format!("can't look at the packet filter's table {}", table.name))
 }
 
 /// Makes the table where it is missing, and the network a part of it.

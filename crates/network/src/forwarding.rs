@@ -35,9 +35,7 @@ pub(crate) fn turn_on(filter: &mut Socket, links: &[Link]) -> Result<()> {
 
 /// After the last table of a root is gone: forwarding is what it was, unless somebody has come to need it.
 pub(crate) fn turn_off_if_unused(filter: &mut Socket, links: &[Link]) -> Result<()> {
-    let tables = tables(filter).context(|| "can't list the packet filter's tables".into())?;
-    let is_used = tables.iter().any(|table| table.name.starts_with(TABLE_PREFIX));
-    if is_used || !tables.contains(&table()) {
+    if has_root(filter)? || !is_ours_to_turn_off(filter)? {
         return Ok(());
     }
     let forwards = |link: &Link| matches!(link.kind.as_deref(), Some("bridge" | "tun" | "wireguard")) && !is_ours(link);
@@ -48,8 +46,17 @@ pub(crate) fn turn_off_if_unused(filter: &mut Socket, links: &[Link]) -> Result<
 }
 
 /// Whether some root turned it on.
-pub(crate) fn is_ours_to_turn_off(filter: &mut Socket) -> Result<bool> {
-    Ok(tables(filter).context(|| "can't list the packet filter's tables".into())?.contains(&table()))
+fn is_ours_to_turn_off(filter: &mut Socket) -> Result<bool> {
+    Ok(all_tables(filter)?.contains(&table()))
+}
+
+/// Whether some root has networks on this host.
+pub(crate) fn has_root(filter: &mut Socket) -> Result<bool> {
+    Ok(all_tables(filter)?.iter().any(|table| table.name.starts_with(TABLE_PREFIX)))
+}
+
+pub(crate) fn all_tables(filter: &mut Socket) -> Result<Vec<Table>> {
+    tables(filter).context(|| "can't list the packet filter's tables".into())
 }
 
 /// Of the network namespace of this thread.

@@ -1,5 +1,5 @@
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,28 @@ pub(crate) struct HostLock {
     _file: File,
 }
 
+/// Whether the path still leads to the open file: its last holder may have retired it.
+fn is_current(file: &File, path: &Path) -> bool {
+    let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let (Ok(here), Ok(there)) = (std::fs::metadata(path), file.metadata()) else { return false };
+    inode(here) == inode(there)
+}
+
 impl HostLock {
     pub(crate) fn take() -> Result<Self> {
         let path = Path::new(PATH);
         let attempt = || format!("can't lock {PATH}");
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).context(attempt)?;
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600).open(path).context(attempt)
+        };
+        let mut file = open()?;
         let start = Instant::now();
         let mut pause = Duration::from_micros(100);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) if is_current(&file, path) => return Ok(Self { _file: file }),
+                Ok(()) => file = open()?,
                 Err(Errno::INTR) => {}
                 // flock itself knows no bound, so it is tried at growing intervals.
                 Err(Errno::WOULDBLOCK) if start.elapsed() < WAIT => {
@@ -45,5 +56,10 @@ impl HostLock {
                 Err(error) => return Err(fault(attempt(), error)),
             }
         }
+    }
+
+    /// Gives the lock back and removes its file: no root has networks on this host any more.
+    pub(crate) fn retire(self) -> Result<()> {
+        std::fs::remove_file(PATH).context(|| format!("can't remove {PATH}"))
     }
 }

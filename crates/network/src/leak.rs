@@ -3,7 +3,6 @@ use std::collections::BTreeSet;
 use carrack_diag::Result;
 use carrack_store::{DEFAULT_WAIT, Lock};
 use carrack_sys::netlink::route::Link;
-use carrack_sys::nftables::tables;
 
 use crate::fault::Context as _;
 use crate::host_lock::HostLock;
@@ -76,7 +75,7 @@ impl Networks {
 
     fn filter_leaks(&self, is_without_networks: bool) -> Result<Vec<Leak>> {
         let mut filter = open_filter()?;
-        let tables = tables(&mut filter).context(|| "can't list the packet filter's tables".into())?;
+        let tables = forwarding::all_tables(&mut filter)?;
         let mut leaks = Vec::new();
         if is_without_networks {
             if tables.contains(&self.table()) {
@@ -86,8 +85,7 @@ impl Networks {
                 leaks.push(Leak::DockerRules);
             }
         }
-        let has_root = tables.iter().any(|table| table.name.starts_with(firewall::TABLE_PREFIX));
-        if !has_root && tables.contains(&forwarding::table()) {
+        if !forwarding::has_root(&mut filter)? && tables.contains(&forwarding::table()) {
             leaks.push(Leak::Table(forwarding::table().name));
         }
         Ok(leaks)

@@ -119,7 +119,7 @@ impl Networks {
             let message = format!("network {}: IPv6 is not implemented yet", wanted.name);
             return Err(Diagnostic::error(&codes::NOT_YET, message).hint("remove enable_ipv6, or --ipv6").boxed());
         }
-        let _host = HostLock::take()?;
+        let lock = HostLock::take()?;
         let host = Host::look()?;
         let recorded: Vec<Subnet> = self.list()?.iter().map(|network| network.subnet).collect();
         let subnet = match wanted.subnet {
@@ -131,28 +131,42 @@ impl Networks {
         self.records().put(&network.name, &network, Durability::Synced)?;
         if let Err(error) = self.raise(&network, &host.links) {
             // The first error is the one to tell; what can't be undone now is a leak that doctor names.
-            let _ = self.lower(&network);
+            let _ = self.lower(&network).and_then(|()| retire_if_unused(lock));
             return Err(error);
         }
         Ok(network)
     }
 
-    /// Makes the kernel's part of networks whose bridge is missing, as after a reboot.
+    /// Makes what the kernel lacks of these networks: their bridges after a reboot, and for all networks the packet filter
+    /// after somebody flushed it and forwarding after somebody turned it off.
     ///
     /// # Errors
     /// `network/subnet-taken` where the host has come to use the range otherwise, `network/kernel`.
     pub fn restore(&self, networks: &[Network]) -> Result<()> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
         let _host = HostLock::take()?;
-        for network in networks {
-            let host = Host::look()?;
-            // Whoever waited for the lock may find it done.
-            if !host.links.iter().any(|link| link.name == network.bridge && link.is_up) {
-                host.check_free(network.subnet, &[], &network.name)?;
-                self.raise(network, &host.links)?;
+        // Asked under the lock: whoever waited for it may find all of it done.
+        let all = self.list()?;
+        let is_filtered = self.is_filtered(&all)?;
+        let standing = Host::look()?;
+        for network in all {
+            let has_bridge = standing.has_bridge(&network);
+            let is_wanted = networks.iter().any(|wanted| wanted.id == network.id);
+            if (is_wanted && !has_bridge) || (has_bridge && !is_filtered) {
+                let host = Host::look()?;
+                if !has_bridge {
+                    host.check_free(network.subnet, &[], &network.name)?;
+                }
+                self.raise(&network, &host.links)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the table stands, and what these networks forward is forwarded.
+    pub(crate) fn is_filtered(&self, networks: &[Network]) -> Result<bool> {
+        let is_forwarded = networks.iter().all(|network| network.internal) || forwarding::is_on()?;
+        Ok(is_forwarded && firewall::exists(&mut open_filter()?, &self.tag)?)
     }
 
     /// The network of that name, made where it is the default one and missing.
@@ -199,8 +213,9 @@ impl Networks {
             });
             return Err(error.hint("stop them or disconnect them first").boxed());
         }
-        let _host = HostLock::take()?;
-        self.lower(&network)
+        let host = HostLock::take()?;
+        self.lower(&network)?;
+        retire_if_unused(host)
     }
 
     /// The reverse of making, the record last.
@@ -227,6 +242,10 @@ impl Networks {
     pub fn firewall_warnings(&self) -> Result<Vec<Diagnostic>> {
         other_firewalls::warnings(&mut open_filter()?, &self.tag)
     }
+}
+
+fn retire_if_unused(lock: HostLock) -> Result<()> {
+    if forwarding::has_root(&mut open_filter()?)? { Ok(()) } else { lock.retire() }
 }
 
 pub(crate) fn open_routes() -> Result<Socket> {
@@ -291,6 +310,10 @@ impl Host {
             routed: routes.iter().filter_map(|route| subnet(route.destination, route.prefix)).collect(),
             uplink: routes.iter().find(default).and_then(|route| route.output),
         })
+    }
+
+    fn has_bridge(&self, network: &Network) -> bool {
+        self.links.iter().any(|link| link.name == network.bridge && link.is_up)
     }
 
     fn mtu_bytes(&self) -> u32 {

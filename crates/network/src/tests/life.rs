@@ -230,3 +230,23 @@ fn new_namespace_forwards_nothing_whatever_the_host_does() {
         assert!(!namespace.run(crate::forwarding::is_on).unwrap());
     });
 }
+
+#[test]
+fn filter_that_was_flushed_and_forwarding_that_was_turned_off_come_back() {
+    on_a_host(|host| {
+        let outside = host.outside(0);
+        host.create("one");
+        host.create("two");
+        let (a, b) = (host.container("a", &["one"]), host.container("b", &["two"]));
+        let _servers = [listen(&a.namespace, 80), listen(&b.namespace, 80), listen(&outside.namespace, 443)];
+        crate::firewall::remove_table(&mut Socket::netfilter().unwrap(), &host.networks.table()).unwrap();
+        assert_reaches(&a.namespace, b.address(), 80);
+        // The next container sees to it, for all networks.
+        let _c = host.container("c", &["one"]);
+        assert_dropped(&a.namespace, b.address(), 80);
+        assert_reaches(&b.namespace, outside.address, 443);
+        crate::forwarding::set(false).unwrap();
+        let _d = host.container("d", &["one"]);
+        assert_reaches(&b.namespace, outside.address, 443);
+    });
+}
