@@ -7,7 +7,7 @@ use carrack_diag::{Code, Diagnostic, Diagnostics, FileId, Span, Spanned, nearest
 
 use crate::codes;
 use crate::node::Node;
-use crate::project::{Condition, Content, MountKind, Port, Project, Service};
+use crate::project::{Condition, Content, MountKind, NamespaceTarget, Port, Project, Service};
 use crate::read::MAX_DIAGNOSTICS;
 use crate::units;
 
@@ -44,6 +44,7 @@ pub(crate) fn check(project: &mut Project, root: &Node, base: Option<FileId>, di
         references(service, checks.project, checks.diagnostics);
         options(service, checks.diagnostics);
         replicas(service, checks.diagnostics);
+        unpublishable(service, checks.diagnostics);
         addresses(service, checks.project, checks.diagnostics);
     }
     platform(checks.project, checks.diagnostics);
@@ -399,6 +400,27 @@ fn replicas(service: &Service, diagnostics: &mut Diagnostics) {
                 .hint(hint),
         );
     }
+}
+
+/// A container that has no network namespace of its own publishes nothing.
+fn unpublishable(service: &Service, diagnostics: &mut Diagnostics) {
+    let (Some(port), Some(mode)) = (service.ports.first(), &service.network_mode) else { return };
+    let name = &service.name;
+    let diagnostic = match &mode.value {
+        NamespaceTarget::Private => return,
+        // The port is reachable all the same, under the number that the program listens on.
+        NamespaceTarget::Host => Diagnostic::warning(
+            &codes::CONFLICTING_KEYS,
+            format!("`{name}` publishes no ports: it is on the host's own network"),
+        )
+        .hint("remove `ports`: the program's ports are the host's"),
+        NamespaceTarget::None | NamespaceTarget::Service(_) | NamespaceTarget::Container(_) => Diagnostic::error(
+            &codes::CONFLICTING_KEYS,
+            format!("`{name}` can't publish ports: it has no network of its own"),
+        )
+        .hint("publish them on the service whose network it shares, or remove `network_mode`"),
+    };
+    diagnostics.push(diagnostic.at(port.span, "published here").at(mode.span, "without a network of its own"));
 }
 
 /// A fixed address lies in a subnet that its network asks for.

@@ -28,6 +28,25 @@ pub struct Inputs {
     pub configs: BTreeMap<String, String>,
     /// Numbers of replicas that the command line asks for, by service.
     pub scale: BTreeMap<String, u32>,
+    /// The services that will be touched ([`selection`]); all where empty. The others may lack an image or a secret:
+    /// they are lowered without containers.
+    pub selected: BTreeSet<String>,
+}
+
+/// The services that a command names, with all that they depend on unless that is not wanted; all where none is named.
+pub fn selection(project: &Project, named: &[String], without_dependencies: bool) -> BTreeSet<String> {
+    if named.is_empty() {
+        return project.services.keys().cloned().collect();
+    }
+    let mut selected = BTreeSet::new();
+    let mut rest: Vec<&str> = named.iter().map(String::as_str).collect();
+    while let Some(name) = rest.pop() {
+        let Some(service) = project.services.get(name) else { continue };
+        if selected.insert(service.name.clone()) && !without_dependencies {
+            rest.extend(service.depends_on.keys().map(String::as_str));
+        }
+    }
+    selected
 }
 
 /// The image that a service's name for it stands for at present.
@@ -66,15 +85,7 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
     let mut files = BTreeSet::new();
     let jobs = jobs(project);
     for service in project.services.values() {
-        let Some(image) = inputs.images.get(&service.name) else {
-            diagnostics.push(image_unresolved(project, service));
-            continue;
-        };
-        let replicas = replica_count(service, inputs);
-        if replicas > MAX_REPLICAS {
-            diagnostics.push(too_many_replicas(service, replicas));
-            continue;
-        }
+        let needed = inputs.selected.is_empty() || inputs.selected.contains(&service.name);
         let mut lowered = DesiredService {
             dependencies: dependencies(service),
             job: jobs.contains(service.name.as_str()),
@@ -82,9 +93,22 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
             origin: vec![service.span],
             ..DesiredService::default()
         };
+        let Some(image) = inputs.images.get(&service.name) else {
+            if needed {
+                diagnostics.push(image_unresolved(project, service));
+            }
+            desired.services.insert(service.name.clone(), lowered);
+            continue;
+        };
+        let replicas = replica_count(service, inputs);
+        if replicas > MAX_REPLICAS {
+            diagnostics.push(too_many_replicas(service, replicas));
+            continue;
+        }
         for number in 1..=replicas {
             let container = match container(project, service, number, inputs) {
                 Ok(container) => container,
+                Err(_) if !needed => break,
                 Err(mut problems) => {
                     problems.retain(|problem| !diagnostics.contains(problem));
                     diagnostics.append(&mut problems);

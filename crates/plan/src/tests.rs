@@ -43,7 +43,7 @@ fn inputs(project: &Project, generation: &str) -> Inputs {
         images: project.services.values().map(|service| (service.name.clone(), image(service))).collect(),
         secrets: project.secrets.keys().map(version).collect(),
         configs: project.configs.keys().map(version).collect(),
-        scale: BTreeMap::new(),
+        ..Inputs::default()
     }
 }
 

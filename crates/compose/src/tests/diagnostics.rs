@@ -133,6 +133,12 @@ fn ports_taken_twice() {
 }
 
 #[test]
+fn ports_without_a_network() {
+    insta::assert_snapshot!(said("services:\n  web: {image: a, network_mode: host, ports: ['80:80']}\n"), @"warning compose/conflicting-keys compose.yaml:2:47: `web` publishes no ports: it is on the host's own network (remove `ports`: the program's ports are the host's)");
+    insta::assert_snapshot!(said("services:\n  web: {image: a, network_mode: none, ports: ['80:80']}\n"), @"error compose/conflicting-keys compose.yaml:2:47: `web` can't publish ports: it has no network of its own (publish them on the service whose network it shares, or remove `network_mode`)");
+}
+
+#[test]
 fn replicas() {
     insta::assert_snapshot!(said("services:\n  web:\n    image: a\n    container_name: web\n    deploy: {replicas: 2}\n"), @"error compose/replicas-with-name compose.yaml:4:21: `web` wants 2 replicas and one container name (remove `container_name`, or run one replica)");
     insta::assert_snapshot!(said("services:\n  web:\n    image: a\n    scale: 3\n    ports: ['8080:80', '9000-9002:90']\n"), @r#"error compose/replicas-with-port compose.yaml:5:13: `web` wants 3 replicas, which can't all publish the port 8080 (give a range, as "8080-8082:80", or let a proxy publish the port)"#);

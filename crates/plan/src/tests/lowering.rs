@@ -78,6 +78,29 @@ fn what_is_not_resolved_is_named() {
     );
 }
 
+/// `up db` needs no image of `web`.
+#[test]
+fn services_that_are_not_selected_may_lack_their_image() {
+    let project =
+        project("services: {web: {build: ., depends_on: [api]}, api: {image: a, depends_on: [db]}, db: {image: b}}");
+    let named = |names: &[&str], alone| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        selection(&project, &names, alone).into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(named(&[], false), "api db web");
+    assert_eq!(named(&["api"], false), "api db");
+    assert_eq!(named(&["api"], true), "api");
+    let mut inputs = inputs(&project, "1");
+    inputs.images.remove("web");
+    assert!(lower(&project, &inputs).is_err());
+    inputs.selected = selection(&project, &["api".to_owned()], false);
+    let desired = lower(&project, &inputs).expect("nothing is missing");
+    let options = Options { services: vec!["api".into()], ..Options::default() };
+    let plan = plan(&desired, &ObservedState::default(), &options);
+    assert!(plan.iter().all(|node| !node.subject.contains("web")));
+    assert!(plan.notes.is_empty());
+}
+
 #[test]
 fn replicas_have_a_bound() {
     let project = project("services: {web: {image: a, scale: 4000000000}}");
