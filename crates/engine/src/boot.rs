@@ -2,8 +2,9 @@
 //! policies say is started.
 
 use carrack_diag::Result;
-use carrack_runtime::state::Status;
+use carrack_runtime::state::{FILE, State, Status};
 use carrack_specgen::container::RestartPolicy;
+use carrack_store::Layout;
 
 use crate::container::ContainerRecord;
 use crate::engine::Engine;
@@ -42,12 +43,13 @@ impl Engine {
     /// Takes care of containers whose shim is gone: a living program gets a new shim, a dead one is put away.
     pub(crate) fn recover(&self) -> Result<Vec<String>> {
         let mut report = Vec::new();
-        for record in self.records().list()?.into_values() {
-            let Some(state) = self.state(&record.id)? else { continue };
+        for id in self.store.run_records::<State>("containers", "state", Layout::Folder(FILE)).names()? {
+            let Some(state) = self.state(&id)? else { continue };
             let active = matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
             if !active || state.has_shim() {
                 continue;
             }
+            let Some(record) = self.records().get(&id)? else { continue };
             let _guard = self.lock_container(&record.id)?;
             // Somebody may have been faster.
             let Some(state) = self.state(&record.id)?.filter(|state| !state.has_shim()) else { continue };

@@ -17,8 +17,15 @@ pub struct Engine {
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(120);
 
 impl Engine {
-    /// For commands that change something. As root only.
+    /// For commands that change something: first takes care of containers whose shim is gone (I-3, I-4). As root only.
     pub fn open(roots: Roots) -> Result<Self> {
+        let engine = Self::open_for_event(roots)?;
+        engine.recover()?;
+        Ok(engine)
+    }
+
+    /// For what a shim starts, which is about one container only.
+    pub fn open_for_event(roots: Roots) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Err(Diagnostic::error(&codes::NOT_ROOT, "can't change anything: not root")
                 .hint("repeat the command with sudo")

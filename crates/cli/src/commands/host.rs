@@ -1,6 +1,7 @@
 //! `explain`, `doctor`, `boot`, `version`, and what the shim calls.
 
 use carrack_diag::{Diagnostic, nearest};
+use carrack_engine::Engine;
 use serde_json::json;
 
 use super::Session;
@@ -89,7 +90,7 @@ pub(crate) fn version(session: &Session) -> Outcome {
 }
 
 pub(crate) fn event(session: &Session, arguments: &EventArguments) -> Outcome {
-    if let Err(error) = session.engine().and_then(|engine| engine.event(&arguments.id, &arguments.kind)) {
+    if let Err(error) = Engine::open_for_event(session.roots().clone()).and_then(|engine| engine.event(&arguments.id, &arguments.kind)) {
         // Standard error of a shim's child is the system's log at best.
         note(&format!("carrack: {error}\n"));
         return Ok(exit::FAILED);
