@@ -87,6 +87,8 @@ pub struct Services<'a> {
     pub executor: &'a dyn Executor,
     /// Is told what happens.
     pub progress: &'a dyn Progress,
+    /// Set from outside (an interrupt), it ends the build and the programs that run; a failing step sets it too.
+    pub cancel: &'a AtomicBool,
 }
 
 /// What a build made.
@@ -136,7 +138,6 @@ pub fn build(
     services
         .progress
         .event(Event::Planned { names: graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect() });
-    let cancel = AtomicBool::new(false);
     let solver = Solver {
         graph: &graph,
         store: &request.store,
@@ -148,12 +149,12 @@ pub fn build(
         progress: services.progress,
         secrets: &request.secrets,
         no_cache: request.no_cache,
-        cancel: &cancel,
-        report: Mutex::default(),
+        cancel: services.cancel,
+        usage: Mutex::default(),
         warnings: Mutex::default(),
     };
     let outcomes = solve(&solver, request.parallelism)?;
-    let context = solver.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     warnings.extend(solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner));
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
     let image = write(request, &lease, &graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
@@ -257,7 +258,7 @@ fn label(graph: &mut Graph, request: &BuildRequest) {
 fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let parallelism = if parallelism == 0 { processors } else { parallelism };
-    schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
+    let outcomes = schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
         let begin = Instant::now();
         solver.progress.event(Event::Started { vertex: id.0 });
         let result = solver.evaluate(id, inputs);
@@ -267,6 +268,12 @@ fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, V
             Err(_) => Event::Failed { vertex: id.0, duration },
         });
         result
+    })?;
+    outcomes.ok_or_else(|| {
+        vec![
+            Diagnostic::error(&codes::CANCELLED, "the build was cancelled")
+                .hint("build again: the steps that were done are cached"),
+        ]
     })
 }
 

@@ -74,6 +74,12 @@ codes! {
         "ADD unpacks plain and gzip archives.",
         "Look at the file's name or its first bytes.",
         "Unpack it in a RUN, or repack it with gzip.";
+    /// A build that somebody stopped.
+    CANCELLED = "build/cancelled",
+        "the build was cancelled",
+        "An interrupt, or the end of the command that asked for it, stopped the build before all steps were done.",
+        "The output above shows the step that was running.",
+        "Build again: the steps that were done are cached.";
     /// A pattern that matches nothing.
     NO_MATCH = "build/no-match",
         "a pattern matches nothing",

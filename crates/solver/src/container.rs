@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::codes;
 use crate::exec::{ExecMountSource, ExecRequest, Executor};
+use crate::private;
 use crate::progress::Stream;
 
 /// A network that a step has been connected to.
@@ -41,6 +42,12 @@ pub trait BuildNetwork: Sync {
     /// # Errors
     /// Where addresses have run out or the kernel refuses.
     fn connect(&self, id: &str) -> Result<Connection>;
+
+    /// Takes back what a step has left whose build was killed. Such a step may never have been connected.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    fn release(&self, id: &str) -> Result<()>;
 }
 
 /// The host's own network, as `RUN --network=host` asks for.
@@ -51,6 +58,10 @@ impl BuildNetwork for HostNetwork {
     fn connect(&self, _id: &str) -> Result<Connection> {
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         Ok(Connection { namespace: None, resolv_conf, hold: Box::new(()) })
+    }
+
+    fn release(&self, _id: &str) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -63,14 +74,22 @@ pub struct ContainerExecutor<'a> {
 }
 
 impl<'a> ContainerExecutor<'a> {
-    /// Steps with the default network are connected by `network`.
+    /// Steps with the default network are connected by `network`. Ends the steps of builds that were killed, and takes
+    /// away what they have left.
     ///
     /// # Errors
-    /// Where the kernel does not say what must be known of it.
+    /// Where the kernel does not say what must be known of it, or a leftover can't be taken away.
     pub fn new(store: &Store, network: &'a dyn BuildNetwork) -> Result<Self> {
         let hierarchies = Hierarchies::detect()?;
         let facts = host::facts(&hierarchies)?;
-        Ok(Self { store: store.clone(), network, hierarchies, facts })
+        let executor = Self { store: store.clone(), network, hierarchies, facts };
+        for leftover in private::abandoned(store)? {
+            let cgroup = Cgroup::open(&executor.hierarchies, &executor.cgroup_parent(), leftover.id())?;
+            cgroup.kill()?;
+            cgroup.remove()?;
+            network.release(leftover.id())?;
+        }
+        Ok(executor)
     }
 
     fn connect(&self, request: &ExecRequest<'_>) -> Result<Connection> {

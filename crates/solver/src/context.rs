@@ -1,14 +1,16 @@
 //! The build context: a folder, as its ignore file leaves it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_dockerfile::IgnoreFile;
+use rustix::fs::{FileType, Stat};
 
 use crate::codes;
 use crate::select::Source;
-use crate::tree::Tree;
+use crate::tree::{Tree, kind};
 
 /// How much of the context a build uses (D7).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,24 +25,33 @@ pub struct ContextReport {
 
 const LARGEST_COUNT: usize = 10;
 
-impl ContextReport {
+/// What has been used of the context so far: sizes in bytes by path, none for what is no file.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    used: BTreeMap<PathBuf, Option<u64>>,
+}
+
+impl Usage {
     pub(crate) fn add(&mut self, source: &Source) {
-        self.count(&source.real, &source.stat);
+        self.count(source.real.clone(), &source.stat);
         for entry in &source.entries {
-            self.count(&source.real.join(&entry.path), &entry.stat);
+            self.count(source.real.join(&entry.path), &entry.stat);
         }
-        self.largest.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
-        self.largest.dedup();
-        self.largest.truncate(LARGEST_COUNT);
     }
 
-    fn count(&mut self, path: &Path, stat: &rustix::fs::Stat) {
-        self.entries += 1;
-        if crate::tree::kind(stat) == rustix::fs::FileType::RegularFile {
-            let size_bytes = u64::try_from(stat.st_size).unwrap_or_default();
-            self.size_bytes += size_bytes;
-            self.largest.push((path.display().to_string(), size_bytes));
-        }
+    fn count(&mut self, path: PathBuf, stat: &Stat) {
+        let is_file = kind(stat) == FileType::RegularFile;
+        self.used.insert(path, is_file.then(|| u64::try_from(stat.st_size).unwrap_or_default()));
+    }
+
+    pub(crate) fn report(&self) -> ContextReport {
+        let files =
+            self.used.iter().filter_map(|(path, size_bytes)| Some((path.display().to_string(), (*size_bytes)?)));
+        let mut largest: Vec<(String, u64)> = files.collect();
+        let size_bytes = largest.iter().map(|(_, size_bytes)| size_bytes).sum();
+        largest.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+        largest.truncate(LARGEST_COUNT);
+        ContextReport { entries: self.used.len() as u64, size_bytes, largest }
     }
 }
 

@@ -46,7 +46,7 @@ pub struct ExecRequest<'a> {
     pub mounts: Vec<ExecRequestMount>,
     /// `NAME=VALUE` of secrets, in no key and no message.
     pub secret_environment: Vec<String>,
-    /// A folder of this step alone, gone after it.
+    /// A folder of this step alone on the run root, gone after it.
     pub folder: &'a Path,
     /// Receives the output as it comes, from any thread.
     pub output: &'a (dyn Fn(Stream, &[u8]) + Sync),

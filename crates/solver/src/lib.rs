@@ -12,6 +12,7 @@ mod context;
 mod copy;
 mod exec;
 mod owner;
+mod private;
 mod progress;
 mod schedule;
 mod select;

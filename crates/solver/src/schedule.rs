@@ -13,73 +13,93 @@ struct State<T> {
     missing: Vec<usize>,
     results: Vec<Option<Arc<T>>>,
     errors: Vec<Diagnostic>,
-    unfinished: usize,
     running: usize,
 }
 
-/// Evaluates every vertex, at most `parallelism` at once. After an error nothing new begins, and `cancel` is set for what
-/// runs already.
+/// Evaluates every vertex, at most `parallelism` at once. After an error, or once `cancel` is set, nothing new begins;
+/// an error sets `cancel` for what runs already. Without errors and without all results, it was cancelled.
 pub(crate) fn run<T: Send + Sync>(
     vertices: &[Vertex],
     parallelism: usize,
     cancel: &AtomicBool,
     evaluate: impl Fn(VertexId, &[Arc<T>]) -> Result<T> + Sync,
-) -> Result<Vec<Arc<T>>, Vec<Diagnostic>> {
+) -> Result<Option<Vec<Arc<T>>>, Vec<Diagnostic>> {
     let missing: Vec<usize> = vertices.iter().map(|vertex| vertex.inputs.len()).collect();
     let ready = (0..vertices.len()).filter(|index| missing[*index] == 0).collect();
     let results = vertices.iter().map(|_| None).collect();
-    let state = State { ready, missing, results, errors: Vec::new(), unfinished: vertices.len(), running: 0 };
-    let (state, changed) = (Mutex::new(state), Condvar::new());
+    let state = State { ready, missing, results, errors: Vec::new(), running: 0 };
+    let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), cancel };
     std::thread::scope(|scope| {
         for _ in 0..parallelism.clamp(1, vertices.len().max(1)) {
-            scope.spawn(|| work(vertices, &state, &changed, cancel, &evaluate));
+            scope.spawn(|| work(vertices, &shared, &evaluate));
         }
     });
-    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if state.errors.is_empty() { Ok(state.results.into_iter().flatten().collect()) } else { Err(state.errors) }
+    let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if state.errors.is_empty() { Ok(state.results.into_iter().collect()) } else { Err(state.errors) }
 }
 
-fn work<T>(
-    vertices: &[Vertex],
-    state: &Mutex<State<T>>,
-    changed: &Condvar,
-    cancel: &AtomicBool,
-    evaluate: &(impl Fn(VertexId, &[Arc<T>]) -> Result<T> + Sync),
-) {
-    let mut guard = lock(state);
-    loop {
-        let is_over = guard.unfinished == 0 || !guard.errors.is_empty();
-        let Some(index) = guard.ready.pop_front().filter(|_| !is_over) else {
-            if is_over || guard.running == 0 {
-                changed.notify_all();
-                return;
-            }
-            guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            continue;
-        };
-        guard.running += 1;
-        let inputs: Vec<Arc<T>> =
-            vertices[index].inputs.iter().filter_map(|edge| guard.results[edge.vertex.0].clone()).collect();
-        drop(guard);
+struct Shared<'a, T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    cancel: &'a AtomicBool,
+}
+
+impl<T> Shared<'_, T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a vertex as running. Dropped by a panic too, so that the others do not wait for it.
+struct Running<'a, 'b, T>(&'a Shared<'b, T>);
+
+impl<T> Drop for Running<'_, '_, T> {
+    fn drop(&mut self) {
+        self.0.lock().running -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+fn work<T>(vertices: &[Vertex], shared: &Shared<'_, T>, evaluate: &(impl Fn(VertexId, &[Arc<T>]) -> Result<T> + Sync)) {
+    while let Some((index, inputs, running)) = next(vertices, shared) {
         let result = evaluate(VertexId(index), &inputs);
-        guard = lock(state);
-        guard.running -= 1;
+        let mut state = shared.lock();
         match result {
-            Ok(result) => finish(vertices, &mut guard, index, result),
+            Ok(result) => finish(vertices, &mut state, index, result),
             Err(diagnostic) => {
                 // What was killed because of another failure has nothing to say of its own.
-                if !cancel.swap(true, Ordering::SeqCst) {
-                    guard.errors.push(*diagnostic);
+                if !shared.cancel.swap(true, Ordering::SeqCst) {
+                    state.errors.push(*diagnostic);
                 }
             }
         }
-        changed.notify_all();
+        drop(state);
+        drop(running);
+    }
+}
+
+/// Waits for a vertex that can be evaluated; none where there will be no more.
+fn next<'a, 'b, T>(vertices: &[Vertex], shared: &'a Shared<'b, T>) -> Option<(usize, Vec<Arc<T>>, Running<'a, 'b, T>)> {
+    let mut state = shared.lock();
+    loop {
+        if shared.cancel.load(Ordering::SeqCst) {
+            return None;
+        }
+        if let Some(index) = state.ready.pop_front() {
+            state.running += 1;
+            let edges = &vertices[index].inputs;
+            let inputs = edges.iter().filter_map(|edge| state.results[edge.vertex.0].clone()).collect();
+            return Some((index, inputs, Running(shared)));
+        }
+        if state.running == 0 {
+            return None;
+        }
+        state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
 fn finish<T>(vertices: &[Vertex], state: &mut State<T>, index: usize, result: T) {
     state.results[index] = Some(Arc::new(result));
-    state.unfinished -= 1;
     for (user, vertex) in vertices.iter().enumerate() {
         let uses = vertex.inputs.iter().filter(|edge| edge.vertex.0 == index).count();
         if uses > 0 {
@@ -89,8 +109,4 @@ fn finish<T>(vertices: &[Vertex], state: &mut State<T>, index: usize, result: T)
             }
         }
     }
-}
-
-fn lock<T>(state: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
 //! What a copy's source stands for: paths and patterns become entries of a tree, and these a digest.
 
-use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -178,13 +177,16 @@ impl Filter<'_> {
 pub(crate) fn digest(tree: &Tree, sources: &[Source], owners: bool) -> io::Result<Digest> {
     let mut hasher = Hasher::new(io::sink());
     for source in sources {
-        // A folder's own name is nowhere in the result, a file's is.
-        let is_folder = kind(&source.stat) == FileType::Directory;
-        let name = if is_folder { OsStr::new("") } else { source.name.file_name().unwrap_or_default() };
-        let shown = source.kept.join(name);
-        describe(tree, &source.real, &shown, &source.stat, owners && !is_folder, &mut hasher)?;
-        for entry in &source.entries {
-            describe(tree, &source.real.join(&entry.path), &shown.join(&entry.path), &entry.stat, owners, &mut hasher)?;
+        // A folder's own name, mode and owner are nowhere in the result: its content goes into the destination.
+        if kind(&source.stat) == FileType::Directory {
+            write!(hasher, "folder {} {}:", source.entries.len(), source.kept.as_os_str().len())?;
+            hasher.write_all(source.kept.as_os_str().as_bytes())?;
+            for entry in &source.entries {
+                describe(tree, &source.real.join(&entry.path), &entry.path, &entry.stat, owners, &mut hasher)?;
+            }
+        } else {
+            let shown = source.kept.join(source.name.file_name().unwrap_or_default());
+            describe(tree, &source.real, &shown, &source.stat, owners, &mut hasher)?;
         }
     }
     Ok(hasher.finish().1)

@@ -1,10 +1,12 @@
 mod builds;
 mod containers;
 mod copies;
+mod scheduling;
 mod selection;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_oci::Reference;
@@ -71,7 +73,8 @@ impl Yard {
     /// Errors as `code line:column message | causes [hints]`.
     fn run(&self, request: &BuildRequest) -> Result<BuildResult, String> {
         let mut sources = SourceMap::new();
-        let services = Services { executor: &self.executor, progress: &Silent };
+        let cancel = AtomicBool::new(false);
+        let services = Services { executor: &self.executor, progress: &Silent, cancel: &cancel };
         build(request, services, &mut sources).map_err(|errors| lines(&errors, &sources))
     }
 

@@ -15,7 +15,7 @@ use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store};
 
 use crate::cache::{Cache, CacheRecord};
 use crate::codes;
-use crate::context::{Context, ContextReport};
+use crate::context::{Context, Usage};
 use crate::exec::Executor;
 use crate::progress::Progress;
 use crate::tree::Tree;
@@ -54,7 +54,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) secrets: &'a BTreeMap<String, Vec<u8>>,
     pub(crate) no_cache: bool,
     pub(crate) cancel: &'a AtomicBool,
-    pub(crate) report: Mutex<ContextReport>,
+    pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
 }
 

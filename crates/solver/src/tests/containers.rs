@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use carrack_diag::SourceMap;
 
@@ -32,7 +33,8 @@ fn yard() -> Option<Yard> {
 fn contained(yard: &Yard, text: &str) -> Result<BuildResult, String> {
     let mut sources = SourceMap::new();
     let executor = ContainerExecutor::new(&yard.store, &HostNetwork).unwrap();
-    let services = Services { executor: &executor, progress: &Silent };
+    let cancel = AtomicBool::new(false);
+    let services = Services { executor: &executor, progress: &Silent, cancel: &cancel };
     let text = format!("FROM scratch\nCOPY bin /bin\n{text}");
     build(&yard.request(&text), services, &mut sources).map_err(|errors| lines(&errors, &sources))
 }
@@ -97,4 +99,61 @@ fn mounts_in_containers() {
     }
     let again = contained(&yard, text).unwrap();
     assert_eq!((again.cached_steps, again.image_id()), (again.steps, first.image_id()));
+}
+
+/// I-3: a build that was killed leaves a step behind; the next one ends it and takes everything away.
+#[test]
+fn leftovers_of_a_killed_build_are_taken_away() {
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Network(Mutex<Vec<String>>);
+    impl crate::BuildNetwork for Network {
+        fn connect(&self, id: &str) -> carrack_diag::Result<crate::Connection> {
+            HostNetwork.connect(id)
+        }
+        fn release(&self, id: &str) -> carrack_diag::Result<()> {
+            self.0.lock().unwrap().push(id.to_owned());
+            Ok(())
+        }
+    }
+
+    let Some(yard) = yard() else { return };
+    let id = "ab".repeat(32);
+    let folder = yard.folder.path().join("run/build").join(&id);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("secret-0"), "hush").unwrap();
+    let hierarchies = carrack_runtime::cgroup::Hierarchies::detect().unwrap();
+    let parent = format!("carrack-{}", yard.store.roots().tag());
+    let cgroup = carrack_runtime::cgroup::Cgroup::create(&hierarchies, &parent, &id, &Default::default()).unwrap();
+    drop(cgroup);
+    let running = crate::private::Private::create(&yard.store, "held").unwrap();
+    let network = Network::default();
+    ContainerExecutor::new(&yard.store, &network).unwrap();
+    assert_eq!(*network.0.lock().unwrap(), [id.clone()], "a step that runs is left alone");
+    assert!(!folder.exists() && running.path().is_dir());
+    let left = carrack_runtime::cgroup::Cgroup::open(&hierarchies, &parent, &id).unwrap();
+    assert!(left.processes().unwrap().is_empty());
+}
+
+/// An interrupt ends the program that runs, and the build says so.
+#[test]
+fn a_cancelled_build_kills_its_programs() {
+    struct Cancel<'a>(&'a AtomicBool);
+    impl crate::Progress for Cancel<'_> {
+        fn event(&self, event: crate::Event<'_>) {
+            if matches!(event, crate::Event::Output { .. }) {
+                self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+    }
+
+    let Some(yard) = yard() else { return };
+    let cancel = AtomicBool::new(false);
+    let executor = ContainerExecutor::new(&yard.store, &HostNetwork).unwrap();
+    let services = Services { executor: &executor, progress: &Cancel(&cancel), cancel: &cancel };
+    let request = yard.request("FROM scratch\nCOPY bin /bin\nRUN echo running; sleep 1000\nRUN echo never\n");
+    let mut sources = SourceMap::new();
+    let errors = build(&request, services, &mut sources).unwrap_err();
+    assert_eq!(errors[0].code.id, "build/cancelled");
 }

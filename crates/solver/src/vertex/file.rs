@@ -149,8 +149,8 @@ impl Solver<'_> {
                 .boxed());
         }
         if from_context {
-            let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-            sources.iter().for_each(|source| report.add(source));
+            let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+            sources.iter().for_each(|source| usage.add(source));
         }
         Ok(Selection { tree, sources, from_context })
     }

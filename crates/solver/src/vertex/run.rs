@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation};
 
 use super::{Outcome, Solver, at_origin, failed, keys_of};
 use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
+use crate::private::Private;
 use crate::progress::{Event, Stream};
 use crate::tree::{Tree, kind, relative};
 use crate::{codes, copy, select};
@@ -24,21 +25,13 @@ const TAIL_LINES: usize = 20;
 /// What every container has mounted in it; the folders and files are made where they are missing, and are not the step's.
 const STUBS: [&str; 6] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
-/// What a step needs beside its layers. Everything goes when it is dropped.
+/// What a step needs beside its layers.
 struct Prepared {
     mounts: Vec<ExecRequestMount>,
     secret_environment: Vec<String>,
-    /// On the run root, since secrets are in it.
-    private: PathBuf,
+    private: Private,
     /// Held while the step runs.
     _locks: Vec<File>,
-}
-
-impl Drop for Prepared {
-    fn drop(&mut self) {
-        // Below the run root it would not outlive the next boot either.
-        let _ = fs::remove_dir_all(&self.private);
-    }
 }
 
 impl Solver<'_> {
@@ -76,7 +69,7 @@ impl Solver<'_> {
             upper: scratch.upper(),
             mounts: prepared.mounts.clone(),
             secret_environment: prepared.secret_environment.clone(),
-            folder: &prepared.private,
+            folder: prepared.private.path(),
             output: &output,
             cancel: self.cancel,
         });
@@ -107,9 +100,8 @@ impl Solver<'_> {
         inputs: &[Arc<Outcome>],
         (scratch, container): (&Path, &str),
     ) -> Result<Prepared> {
-        let private = self.store.roots().run.join("build").join(&container[..16]);
-        let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(&private);
-        make.map_err(|error| failed(vertex, "make a folder for the step").cause(error.to_string()).boxed())?;
+        let private = Private::create(self.store, container)
+            .map_err(|error| failed(vertex, "make a folder for the step").cause(error.to_string()).boxed())?;
         let mut prepared = Prepared { mounts: Vec::new(), secret_environment: Vec::new(), private, _locks: Vec::new() };
         for (index, mount) in exec.mounts.iter().enumerate() {
             let folder = scratch.join("mounts").join(index.to_string());
@@ -140,7 +132,7 @@ impl Solver<'_> {
                 (ExecMountSource::Host(path), cache.read_only)
             }
             MountKind::File { content, mode } => {
-                let path = prepared.private.join(format!("file-{}", prepared.mounts.len()));
+                let path = prepared.private.path().join(format!("file-{}", prepared.mounts.len()));
                 write(&path, content.as_bytes(), *mode, (0, 0)).map_err(io_failed("write the step's file"))?;
                 (ExecMountSource::Host(path), true)
             }
@@ -152,7 +144,7 @@ impl Solver<'_> {
                     let value = String::from_utf8_lossy(value);
                     prepared.secret_environment.push(format!("{name}={value}"));
                 }
-                let path = prepared.private.join(format!("secret-{}", prepared.mounts.len()));
+                let path = prepared.private.path().join(format!("secret-{}", prepared.mounts.len()));
                 write(&path, value, *mode, (*uid, *gid)).map_err(io_failed("write the secret"))?;
                 (ExecMountSource::Host(path), true)
             }
