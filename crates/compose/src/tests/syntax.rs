@@ -132,3 +132,21 @@ fn block_scalars_anchors_and_merge_keys() {
     let crate::project::Content::Inline(content) = &project.configs["c"].content else { panic!("inline") };
     assert_eq!(content.value, "line $1\nend\n");
 }
+
+/// Places are right after characters of several bytes, Windows line ends, a byte order mark, block scalars.
+#[test]
+fn places_after_unusual_text() {
+    for text in [
+        "# é€😀 comment\r\nservices:\r\n  web:\r\n    image: a\r\n    bogus: 1\r\n",
+        "services:\n  web:\n    image: a\n    # ünïcödé\n    bogus: 1\n",
+        "\u{feff}services:\n  web:\n    image: a\n\n    bogus: 1\n",
+        "services:\n  web:\n    image: a\n    command: 'ä'\n    bogus: 1\n",
+        "services:\n  web: {image: a, command: |\n",
+    ] {
+        let said = said(text);
+        let place = "compose.yaml:5:5: `services.web` has no key `bogus`";
+        assert!(said.contains(place) || !text.contains("bogus"), "{text:?}: {said}");
+    }
+    let block = "services:\n  web:\n    image: a\n    command: >-\n      é one\n      two\n    bogus: 1\n";
+    assert!(said(block).contains("compose.yaml:7:5:"), "{}", said(block));
+}
