@@ -12,7 +12,7 @@ from shop import orders, services, settings
 
 # Touched at every turn of the loop; the health check looks at its age.
 HEARTBEAT = Path("/tmp/worker-heartbeat")
-WAIT_SECONDS = 5
+WAIT_SECONDS = 1
 BACKOFF_SECONDS_MAX = 10
 
 log = logging.getLogger("worker")
@@ -29,7 +29,7 @@ def main() -> None:
 
 def run(configuration: settings.Settings, stop: threading.Event) -> None:
     """Works until told to stop. An order in hand is finished first."""
-    cache = services.cache(configuration, socket_timeout_seconds=2 * WAIT_SECONDS)
+    cache = services.cache(configuration, socket_timeout_seconds=WAIT_SECONDS + services.TIMEOUT_SECONDS)
     backoff_seconds = 1
     recovered = False
     while not stop.is_set():
