@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use carrack_network::{Attachment, Namespace, Networks};
+use carrack_network::{Attachment, Namespace, Networks, Wanted};
 use carrack_store::{Roots, Store};
 
 fn main() {
@@ -40,6 +40,17 @@ fn main() {
             step(3);
             namespaces.push(namespace);
         }
+        let (mut create, mut remove) = (Vec::new(), Vec::new());
+        for round in 0..rounds.min(10) {
+            let name = format!("n{round}");
+            let start = Instant::now();
+            networks.create(&Wanted { name: name.clone(), ..Wanted::default() })?;
+            create.push(start.elapsed());
+            let start = Instant::now();
+            networks.remove(&name)?;
+            remove.push(start.elapsed());
+        }
+        steps.extend([("create", create), ("remove", remove)]);
         Ok(())
     })
     .unwrap();

@@ -76,22 +76,24 @@ fn is_ours(link: &Link) -> bool {
     tag.is_some_and(|tag| tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
+/// Declares the table and its one rule, and makes links subject to it.
 fn guard<'a>(filter: &mut Socket, links: impl Iterator<Item = &'a Link>) -> Result<()> {
     let table = table();
     let elements: Vec<Element> = links.map(|link| Element::interface(&link.name)).collect();
     let mut batch = Batch::new();
-    batch.add_table(&table);
-    batch.add_set(&table, &Set { name: GUARDED, key: KeyType::InterfaceName, is_interval: false });
+    if !is_ours_to_turn_off(filter)? {
+        batch.add_table(&table);
+        batch.add_set(&table, &Set { name: GUARDED, key: KeyType::InterfaceName, is_interval: false });
+        batch.add_chain(&table, FORWARD, Some(Hook { point: HookPoint::Forward, is_nat: false, priority: 0 }));
+        let rule = [
+            E::InputInterfaceIn { set: GUARDED, negated: false },
+            E::OutputInterfaceIn { set: GUARDED, negated: false },
+            E::DestinationTranslated(false),
+            E::Counter,
+            E::Drop,
+        ];
+        batch.append_rule(&table, FORWARD, &rule, "carrack turned forwarding on, not for these");
+    }
     batch.add_elements(&table, GUARDED, &elements);
-    batch.add_chain(&table, FORWARD, Some(Hook { point: HookPoint::Forward, is_nat: false, priority: 0 }));
-    batch.flush_chain(&table, FORWARD);
-    let rule = [
-        E::InputInterfaceIn { set: GUARDED, negated: false },
-        E::OutputInterfaceIn { set: GUARDED, negated: false },
-        E::DestinationTranslated(false),
-        E::Counter,
-        E::Drop,
-    ];
-    batch.append_rule(&table, FORWARD, &rule, "carrack turned forwarding on, not for these");
     batch.commit(filter).context(|| "can't guard the host's interfaces before turning on forwarding".into())
 }

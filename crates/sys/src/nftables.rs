@@ -629,14 +629,7 @@ pub fn has_chain(socket: &mut Socket, table: &Table, chain: &str) -> Result<bool
 pub fn rules(socket: &mut Socket, table: &Table, chain: &str) -> Result<Vec<Rule>> {
     let mut message = request(libc::NFT_MSG_GETRULE, table.family as u8, libc::NLM_F_DUMP);
     message.text(RULE_TABLE, &table.name).text(RULE_CHAIN, chain);
-    list(socket, &message, |_, body| {
-        let handle = u64::from_be_bytes(attribute(body, RULE_HANDLE)?.try_into().ok()?);
-        let expressions = attributes(attribute(body, RULE_EXPRESSIONS)?).filter_map(|(_, element)| {
-            let data = attribute(element, EXPRESSION_DATA).unwrap_or_default();
-            Some((string(attribute(element, EXPRESSION_NAME)?), data.to_vec()))
-        });
-        Some(Rule { handle, expressions: expressions.collect() })
-    })
+    list(socket, &message, read_rule)
 }
 
 fn list<T>(socket: &mut Socket, message: &Message, read: impl Fn(Family, &[u8]) -> Option<T>) -> Result<Vec<T>> {
@@ -644,6 +637,15 @@ fn list<T>(socket: &mut Socket, message: &Message, read: impl Fn(Family, &[u8]) 
         let family = Family::of(*reply.payload.first()?)?;
         read(family, reply.payload.get(HEADER_BYTES..)?)
     })
+}
+
+fn read_rule(_: Family, body: &[u8]) -> Option<Rule> {
+    let handle = u64::from_be_bytes(attribute(body, RULE_HANDLE)?.try_into().ok()?);
+    let expressions = attributes(attribute(body, RULE_EXPRESSIONS)?).filter_map(|(_, element)| {
+        let data = attribute(element, EXPRESSION_DATA).unwrap_or_default();
+        Some((string(attribute(element, EXPRESSION_NAME)?), data.to_vec()))
+    });
+    Some(Rule { handle, expressions: expressions.collect() })
 }
 
 fn read_chain(family: Family, body: &[u8]) -> Option<Chain> {

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::lease::Leases;
 
@@ -101,6 +103,49 @@ fn released_address_rests_two_seconds() {
         assert_eq!(leases.choose(&network, None, 7000).unwrap(), first);
         assert_eq!(Leases::of_boot(Some(leases), "another").endpoints, [], "void after a reboot");
     });
+}
+
+proptest! {
+    // Whatever comes and goes, in whatever order: no address twice, none of the network's own, none before it has rested.
+    #[test]
+    fn addresses_are_given_to_one_at_a_time(steps in proptest::collection::vec((any::<bool>(), 0usize..8, 0u64..900), 0..60)) {
+        let wanted = Wanted { name: "app".into(), ip_range: Some(subnet("10.7.0.0/28")), ..Wanted::default() };
+        let network = crate::Network::new(&wanted, "0a1b2c3d", subnet("10.7.0.0/24"), 1500).unwrap();
+        let (mut leases, mut now) = (Leases::of_boot(None, "this"), 0);
+        let mut released: Vec<(Ipv4Addr, u64)> = Vec::new();
+        for (comes, which, later) in steps {
+            now += later;
+            if !comes {
+                if let Some(endpoint) = leases.endpoints.get(which).cloned() {
+                    leases.release(|held| held.address == endpoint.address, now);
+                    released.push((endpoint.address, now));
+                }
+                continue;
+            }
+            let Ok(address) = leases.choose(&network, None, now) else { continue };
+            prop_assert!(leases.endpoints.iter().all(|endpoint| endpoint.address != address));
+            prop_assert!(network.ip_range.unwrap().contains(address));
+            prop_assert!(address != network.gateway && address != network.subnet.first());
+            prop_assert!(released.iter().all(|(rests, since)| *rests != address || now - since >= 2000));
+            leases.endpoints.push(endpoint(&network, address));
+        }
+    }
+}
+
+fn endpoint(network: &crate::Network, address: Ipv4Addr) -> Endpoint {
+    Endpoint {
+        container: address.to_string(),
+        network: network.name.clone(),
+        network_id: network.id.clone(),
+        interface: "eth0".into(),
+        port: "ck".into(),
+        address,
+        prefix: network.subnet.prefix(),
+        mac: Mac::of(address.into()),
+        gateway: network.gateway,
+        internal: network.internal,
+        names: Vec::new(),
+    }
 }
 
 #[test]

@@ -377,3 +377,20 @@ pub fn unshare_network() -> Result<()> {
     // than before, which is what makes other flags of this call unsafe.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn readers_take_any_payload(payload in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let reply = |kind| Reply { kind, flags: 0, sequence: 0, payload: &payload };
+            let _ = read_link(&reply(libc::RTM_NEWLINK));
+            let _ = read_address(&reply(libc::RTM_NEWADDR));
+            let _ = read_route(&reply(libc::RTM_NEWROUTE));
+        }
+    }
+}

@@ -1,5 +1,7 @@
 use std::process::Command;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::netlink::route;
 
@@ -28,6 +30,23 @@ fn listing(name: &str) -> Option<String> {
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn readers_take_any_bytes(kinds in proptest::collection::vec((0u16..9, proptest::collection::vec(any::<u8>(), 0..24)), 0..6)) {
+        let mut body = Vec::new();
+        for (kind, value) in &kinds {
+            body.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+            body.extend_from_slice(&kind.to_ne_bytes());
+            body.extend_from_slice(value);
+            body.resize(body.len().next_multiple_of(4), 0);
+        }
+        let _ = read_chain(Family::Ip, &body);
+        if let Some(rule) = read_rule(Family::Ip, &body) {
+            let _ = (rule.drops(), rule.compares_with(b"ck"), rule.meta_keys().count());
+        }
+    }
 }
 
 #[test]
