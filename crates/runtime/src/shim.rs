@@ -29,6 +29,7 @@ mod forward;
 mod health;
 mod log;
 mod names;
+mod network;
 mod poll;
 mod probe;
 mod protocol;

@@ -1,1 +1,114 @@
-//! To come.
+//! The names that a container knows: lines of `ADDRESS NAME…` in a file that others replace by rename.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A file that is larger is not read, in bytes: a network of a thousand containers with ten names each is a tenth of it.
+const FILE_MAX: u64 = 4 << 20;
+
+/// The names as they were when last looked at.
+#[derive(Debug)]
+pub(super) struct Names {
+    path: PathBuf,
+    /// Device, inode, length and time of change of what was read.
+    seen: Option<[i128; 4]>,
+    entries: Vec<(IpAddr, Vec<String>)>,
+    /// Moves on with each answer, so that many addresses of one name share the load.
+    turn: usize,
+}
+
+impl Names {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, seen: None, entries: Vec::new(), turn: 0 }
+    }
+
+    /// Looks whether the file is another by now. One that is gone or can't be read has no names.
+    pub(super) fn refresh(&mut self) {
+        let stat = rustix::fs::stat(&self.path).ok();
+        let seen = stat.filter(|stat| stat.st_size as u64 <= FILE_MAX).map(|stat| {
+            let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+            [stat.st_dev.into(), stat.st_ino.into(), stat.st_size.into(), changed]
+        });
+        if seen == self.seen {
+            return;
+        }
+        self.seen = seen;
+        let text = seen.and_then(|_| std::fs::read(&self.path).ok()).unwrap_or_default();
+        self.entries = parse(&String::from_utf8_lossy(&text));
+    }
+
+    /// All addresses of a name, another one first each time. None where there is no such name.
+    pub(super) fn addresses(&mut self, name: &str) -> Option<Vec<IpAddr>> {
+        let has = |names: &[String]| names.iter().any(|own| own == name);
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for (address, _) in self.entries.iter().filter(|(_, names)| has(names)) {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        if addresses.is_empty() {
+            return None;
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let by = self.turn % addresses.len();
+        addresses.rotate_left(by);
+        Some(addresses)
+    }
+
+    /// The first name of an address.
+    pub(super) fn name(&self, address: IpAddr) -> Option<&str> {
+        let (_, names) = self.entries.iter().find(|(own, _)| *own == address)?;
+        names.first().map(String::as_str)
+    }
+}
+
+/// Lines that say nothing are skipped: the file is our own, and half a list is better than none.
+fn parse(text: &str) -> Vec<(IpAddr, Vec<String>)> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let address = words.next()?.parse().ok()?;
+            let names: Vec<String> = words.map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
+            (!names.is_empty()).then_some((address, names))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_is_seen_at_once_and_addresses_take_turns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("names");
+        let mut names = Names::new(path.clone());
+        names.refresh();
+        assert_eq!(names.addresses("web"), None);
+        std::fs::write(&path, "10.0.0.2 Web web-1\n\n# nothing\n10.0.0.3 web web-2\nfd00::2 web\n").unwrap();
+        names.refresh();
+        let first: Vec<IpAddr> = (0..3).map(|_| names.addresses("web").unwrap()[0]).collect();
+        let all: [IpAddr; 3] = [[10, 0, 0, 3].into(), "fd00::2".parse().unwrap(), [10, 0, 0, 2].into()];
+        assert_eq!(first, all);
+        assert_eq!(names.addresses("web-2"), Some(vec![[10, 0, 0, 3].into()]));
+        assert_eq!(names.name([10, 0, 0, 2].into()), Some("web"));
+
+        let new = folder.path().join("new");
+        std::fs::write(&new, "10.0.0.9 web\n").unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        names.refresh();
+        assert_eq!(names.addresses("web"), Some(vec![[10, 0, 0, 9].into()]));
+        std::fs::remove_file(&path).unwrap();
+        names.refresh();
+        assert_eq!(names.addresses("web"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text: String) {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod program;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use carrack_specgen::InitPlan;
@@ -20,6 +21,7 @@ use super::event_process::{self, Kind};
 use super::forward::Forwarder;
 use super::health::Monitor;
 use super::log::Log;
+use super::network::Network;
 use super::poll::{Interest, Poll, Token, Watch};
 use super::probe;
 use super::protocol::{PAYLOAD_MAX, SOCKET};
@@ -57,7 +59,7 @@ pub(crate) fn main() -> ! {
 }
 
 /// To the shim's own log.
-fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
 }
 
@@ -101,7 +103,7 @@ fn birth() -> Result<(), Errno> {
 struct Shim {
     config: ShimConfig,
     plan: InitPlan,
-    network: Option<OwnedFd>,
+    network: Option<Rc<Network>>,
     poll: Poll,
     signals: SignalFd,
     socket: OwnedFd,
@@ -153,14 +155,18 @@ impl Shim {
             (Some(former), None) => program::network_of(former),
             (_, network) => network,
         };
+        let network = network
+            .map(|fd| Network::new(fd, proof))
+            .transpose()
+            .map_err(at("hold the network namespace"))?
+            .map(Rc::new);
+        let former_dns = former.as_ref().and_then(|state| state.dns);
         let resolver = match (&config.dns, &network) {
-            (Some(dns), Some(network)) => {
-                Some(Resolver::open(dns, former.as_ref().and_then(|state| state.dns), network, &proof, &poll)?)
-            }
+            (Some(dns), Some(network)) => Some(Resolver::open(dns, former_dns, network, &poll)?),
             _ => None,
         };
         let former_ports = former.as_ref().map_or(&[][..], |state| &state.ports);
-        let forwarder = Forwarder::open(&config.ports, former_ports, network.as_ref(), proof, &poll)?;
+        let forwarder = Forwarder::open(&config.ports, former_ports, network.clone(), &poll)?;
         let streams = Streams::open(&config.folder, config.tty, config.open_stdin).map_err(at("make the streams"))?;
         let socket = listen(&config).map_err(at("listen on shim.sock"))?;
         let pid = rustix::process::getpid().as_raw_pid();

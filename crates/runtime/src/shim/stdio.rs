@@ -47,7 +47,7 @@ pub(super) struct Ends(pub(super) [OwnedFd; 3]);
 pub(super) struct Streams {
     outputs: Vec<Output>,
     stdin: Option<Stdin>,
-    /// To be set as soon as there is a terminal.
+    /// What a client last wanted the terminal to have: columns and rows.
     size: Option<(u16, u16)>,
     tty: bool,
     open_stdin: bool,
@@ -115,21 +115,21 @@ impl Streams {
         self.stdin =
             if self.open_stdin { Some(Stdin::new(rustix::io::fcntl_dupfd_cloexec(&terminal, 0)?)) } else { None };
         self.outputs = vec![Output::new(Stream::Stdout, terminal)];
-        if let Some((columns, rows)) = self.size.take() {
-            self.resize(columns, rows);
-        }
         Ok(())
     }
 
-    /// Sets the terminal's size, now or when there is one.
+    /// Sets the terminal's size, and remembers it for terminals to come.
     pub(super) fn resize(&mut self, columns: u16, rows: u16) {
-        match self.outputs.first().filter(|_| self.tty) {
-            Some(terminal) => {
-                let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-                let _ = rustix::termios::tcsetwinsize(&terminal.fd, size);
-            }
-            None => self.size = Some((columns, rows)),
+        self.size = Some((columns, rows));
+        if let Some(terminal) = self.outputs.first().filter(|_| self.tty) {
+            let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            let _ = rustix::termios::tcsetwinsize(&terminal.fd, size);
         }
+    }
+
+    /// The size that a new terminal is to have, where a client said.
+    pub(super) fn size(&self) -> Option<(u16, u16)> {
+        self.size
     }
 
     /// Watches what can be used: output only while somebody takes it, input while some of it waits.

@@ -1,1 +1,159 @@
-//! To come.
+//! Datagrams through the shim: a table of who spoke to which port, with a time-out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::{Errno, Result};
+use rustix::net::{RecvFlags, SendFlags, SocketType};
+
+use super::forward::Target;
+use super::poll::{Interest, Poll, Token, Watch};
+
+/// How many there are at most; the one that was silent longest makes room for another.
+const SESSIONS_MAX: usize = 1024;
+/// How long one stays that nobody ever answered, as the kernel's connection tracking keeps it.
+const UNANSWERED: Duration = Duration::from_secs(30);
+/// How long one stays that was answered.
+const ANSWERED: Duration = Duration::from_secs(180);
+/// The table is looked through no more often.
+const SWEEP: Duration = Duration::from_secs(10);
+/// How many datagrams are taken before somebody else gets a turn.
+const TURN: usize = 64;
+/// The largest there is.
+const DATAGRAM_MAX: usize = 65_535;
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    listeners: Vec<(OwnedFd, Target)>,
+    /// By port and speaker.
+    by_speaker: BTreeMap<(u64, SocketAddr), u64>,
+    all: BTreeMap<u64, Session>,
+    next: u64,
+    next_sweep: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Session {
+    listener: u64,
+    speaker: SocketAddr,
+    fd: OwnedFd,
+    last: Instant,
+    answered: bool,
+}
+
+impl Session {
+    fn is_over(&self, now: Instant) -> bool {
+        self.last + if self.answered { ANSWERED } else { UNANSWERED } <= now
+    }
+}
+
+impl Sessions {
+    pub(super) fn add_listener(&mut self, fd: OwnedFd, target: Target, poll: &Poll) -> Result<()> {
+        poll.watch_input(&fd, Token::UdpListener(self.listeners.len() as u64))?;
+        self.listeners.push((fd, target));
+        Ok(())
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.next_sweep
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.next_sweep.is_none_or(|at| at > now) {
+            return;
+        }
+        let over: Vec<u64> =
+            self.all.iter().filter(|(_, session)| session.is_over(now)).map(|(number, _)| *number).collect();
+        over.into_iter().for_each(|number| self.forget(number));
+        self.next_sweep = (!self.all.is_empty()).then(|| now + SWEEP);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+        self.by_speaker.clear();
+    }
+
+    fn forget(&mut self, number: u64) {
+        if let Some(session) = self.all.remove(&number) {
+            self.by_speaker.remove(&(session.listener, session.speaker));
+        }
+    }
+
+    /// Datagrams for the container.
+    pub(super) fn hear_outside(&mut self, listener: u64, poll: &Poll) {
+        let mut buffer = self.take_buffer();
+        for _ in 0..TURN {
+            let Some((fd, _)) = self.listeners.get(listener as usize) else { break };
+            match rustix::net::recvfrom(fd, &mut buffer, RecvFlags::empty()) {
+                Ok((length, _, Some(from))) => {
+                    let Ok(speaker) = SocketAddr::try_from(from) else { continue };
+                    let Ok(number) = self.session(listener, speaker, poll) else { continue };
+                    if let Some(session) = self.all.get_mut(&number) {
+                        session.last = Instant::now();
+                        let datagram = buffer.get(..length).unwrap_or_default();
+                        // The first after a refusal only reports that.
+                        if let Err(Errno::CONNREFUSED) = rustix::net::send(&session.fd, datagram, SendFlags::NOSIGNAL) {
+                            let _ = rustix::net::send(&session.fd, datagram, SendFlags::NOSIGNAL);
+                        }
+                    }
+                }
+                Err(Errno::AGAIN) => break,
+                _ => {}
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Answers of the container.
+    pub(super) fn hear_inside(&mut self, number: u64) {
+        let mut buffer = self.take_buffer();
+        for _ in 0..TURN {
+            let Some(session) = self.all.get_mut(&number) else { break };
+            match rustix::net::recv(&session.fd, &mut buffer, RecvFlags::empty()) {
+                Ok((length, _)) => {
+                    session.answered = true;
+                    session.last = Instant::now();
+                    if let Some((fd, _)) = self.listeners.get(session.listener as usize) {
+                        let datagram = buffer.get(..length).unwrap_or_default();
+                        let _ = rustix::net::sendto(fd, datagram, SendFlags::NOSIGNAL, &session.speaker);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(DATAGRAM_MAX, 0);
+        buffer
+    }
+
+    fn session(&mut self, listener: u64, speaker: SocketAddr, poll: &Poll) -> Result<u64> {
+        if let Some(number) = self.by_speaker.get(&(listener, speaker)) {
+            return Ok(*number);
+        }
+        if self.all.len() >= SESSIONS_MAX {
+            let silent = self.all.iter().min_by_key(|(_, session)| session.last).map(|(number, _)| *number);
+            silent.into_iter().for_each(|number| self.forget(number));
+        }
+        let (_, target) = self.listeners.get(listener as usize).ok_or(Errno::BADF)?;
+        let fd = match target.connect(SocketType::DGRAM) {
+            Err(errno) if target.is_worth_another_way(errno) => target.connect_inside(SocketType::DGRAM)?,
+            fd => fd?,
+        };
+        self.next += 1;
+        let number = self.next;
+        poll.set(&fd, &mut Watch::new(Token::UdpSession(number)), Interest::IN)?;
+        let now = Instant::now();
+        self.all.insert(number, Session { listener, speaker, fd, last: now, answered: false });
+        self.by_speaker.insert((listener, speaker), number);
+        self.next_sweep.get_or_insert(now + SWEEP);
+        Ok(number)
+    }
+}

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use carrack_specgen::{InitPlan, InitStep};
 use carrack_sys::process;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
@@ -69,6 +70,15 @@ pub(super) fn network_of(state: &State) -> Option<OwnedFd> {
     state.is_alive().then_some(namespace)
 }
 
+/// The program is to find its terminal as large as it is from the first moment on.
+fn set_terminal_size(plan: &mut InitPlan, size: (u16, u16)) {
+    for step in &mut plan.steps {
+        if let InitStep::Terminal { columns, rows, .. } = step {
+            (*columns, *rows) = size;
+        }
+    }
+}
+
 impl Shim {
     /// Starts the program, and says so to all who ought to know.
     pub(super) fn start_program(&mut self) -> Result<i32, StartError> {
@@ -112,13 +122,16 @@ impl Shim {
     fn spawn_program(&mut self) -> Result<Program, StartError> {
         let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
         let ends = self.streams.ends(&self.config.folder).map_err(at("open the container's streams"))?;
+        if let Some(size) = self.streams.size() {
+            set_terminal_size(&mut self.plan, size);
+        }
         let cgroup = self.cgroup()?;
         let (soft, hard) = self.open_files_limit;
         process::set_rlimit(RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
         let spawned = init::spawn(&SpawnRequest {
             plan: &self.plan,
             stdio: ends.0.each_ref().map(AsFd::as_fd),
-            network_namespace: self.network.as_ref().map(AsFd::as_fd),
+            network_namespace: self.network.as_ref().map(|network| network.container()),
             container: None,
             cgroup: cgroup.as_ref(),
         });

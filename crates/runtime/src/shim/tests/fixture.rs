@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ impl Fixture {
             dns: None,
             ports: Vec::new(),
         };
-        Self { config, plan: plan(vec![InitStep::IsolateMounts, execute(script)]), folder }
+        Self { config, plan: plan(vec![InitStep::IsolateMounts { shared: vec![] }, execute(script)]), folder }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -113,7 +114,10 @@ impl Fixture {
     /// What is in the log, without its clothes.
     pub(super) fn logged(&self, stream: &str) -> String {
         let text = std::fs::read_to_string(&self.config.log.path).unwrap_or_default();
-        text.lines()
+        // A line that is just being written is not there yet.
+        let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
+        whole
+            .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
             .filter(|line| line["stream"] == stream)
             .map(|line| line["log"].as_str().unwrap().to_owned())
@@ -167,4 +171,54 @@ pub(super) fn execute(script: &str) -> InitStep {
         env: vec!["PATH=/usr/bin:/bin".into()],
         reap: false,
     })
+}
+
+/// A network namespace with nothing but its loopback, up.
+pub(super) struct Namespace {
+    keeper: std::process::Child,
+    descriptor: OwnedFd,
+}
+
+impl Namespace {
+    /// None, saying why, where none can be made.
+    pub(super) fn new() -> Option<Self> {
+        let mut keeper = std::process::Command::new("unshare")
+            .args(["--net", "sh", "-c", "ip link set lo up && echo up && exec cat"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .inspect_err(|error| eprintln!("skipped: unshare: {error}"))
+            .ok()?;
+        let mut word = [0; 3];
+        if std::io::Read::read_exact(keeper.stdout.as_mut()?, &mut word).is_err() {
+            eprintln!("skipped: needs root and `ip`");
+            let _ = keeper.wait();
+            return None;
+        }
+        let descriptor = std::fs::File::open(format!("/proc/{}/ns/net", keeper.id())).unwrap().into();
+        Some(Self { keeper, descriptor })
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Does something in it, in a thread of its own.
+    pub(super) fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(self.descriptor.as_fd(), kind).unwrap();
+                act()
+            });
+            thread.join().unwrap()
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
 }

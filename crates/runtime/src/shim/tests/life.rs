@@ -152,7 +152,7 @@ fn a_killed_shim_leaves_its_container_alive_and_a_new_one_adopts_it() {
     let mut fixture = Fixture::new("");
     let go = fixture.path("go");
     fixture.plan = plan(vec![
-        InitStep::IsolateMounts,
+        InitStep::IsolateMounts { shared: vec![] },
         execute(&format!(
             "n=0; while [ ! -e {} ]; do echo $n; n=$((n+1)); sleep 0.01; done; echo end; exit 5",
             go.display()
@@ -253,6 +253,7 @@ fn a_probe_that_takes_too_long_is_a_failure_and_ends() {
     let health =
         eventually("the verdict", || fixture.state().health.filter(|health| health.status == HealthStatus::Unhealthy));
     let probe = health.log.last().unwrap();
+    eprintln!("{}", std::fs::read_to_string(fixture.path("shim.log")).unwrap());
     assert_eq!((probe.exit_code, probe.output.as_str()), (-1, "Health check exceeded timeout (300ms): partly\n"));
     fixture.client().signal(9).unwrap();
     fixture.wait_for_status(Status::Exited);

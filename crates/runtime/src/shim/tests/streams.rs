@@ -152,9 +152,13 @@ fn a_terminal_has_its_size_and_passes_keys() {
     fixture.config.tty = true;
     fixture.config.open_stdin = true;
     fixture.plan = plan(vec![
-        InitStep::IsolateMounts,
+        InitStep::IsolateMounts { shared: vec![] },
         InitStep::Terminal { columns: 0, rows: 0, console: false },
-        execute("stty size; stty -echo; echo ready; read word; echo got $word; sleep 600"),
+        // A process namespace's first process hears only what it has a handler for.
+        execute(
+            "trap 'exit 130' INT; stty size; stty -echo; echo ready; read word; echo got $word; \
+             while :; do sleep 0.01; done",
+        ),
     ]);
     let prepared = fixture.prepare();
     say(&fixture, &[Order::Resize { columns: 91, rows: 17 }, Order::Attach { flags: 0 }]);
