@@ -86,8 +86,7 @@ impl Child {
 
     /// Sends a signal by number.
     pub fn signal(&self, number: i32) -> Result<(), Errno> {
-        let signal = Signal::from_named_raw(number).ok_or(Errno::INVAL)?;
-        rustix::process::pidfd_send_signal(&self.pidfd, signal)
+        process::send_signal(&self.pidfd, number)
     }
 }
 
@@ -219,8 +218,9 @@ fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure>
             Ok(Received::NotExecuted(errno)) => break InitFailure::before_steps("execute-own-binary", errno),
             Ok(Received::End) if executing => return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal }),
             Ok(Received::End) => {
-                let detail = "init died before the program was executed".to_owned();
-                break InitFailure { step: None, name: "init".into(), errno: 0, detail };
+                let status = reap(&process.pidfd).map_or_else(|errno| errno.to_string(), |status| status.to_string());
+                let detail = format!("died before the program was executed (status {status})");
+                return Err(InitFailure { step: None, name: "init".into(), errno: 0, detail });
             }
             Err(errno) => break InitFailure::before_steps("await-init", errno),
         }

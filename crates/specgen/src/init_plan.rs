@@ -122,7 +122,10 @@ pub enum InitStep {
         domainname: String,
     },
     /// Cuts the copy of the host's mounts off, so that nothing mounted from here on reaches the host.
-    IsolateMounts,
+    IsolateMounts {
+        /// Sources of binds whose mounts are to travel both ways: bound before the cut.
+        shared: Vec<String>,
+    },
     /// Mounts the root file system.
     Root {
         /// What it consists of.
@@ -239,7 +242,7 @@ impl InitStep {
             Self::EnterContainer { .. } => "enter-container",
             Self::LoopbackUp => "loopback-up",
             Self::Hostname { .. } => "hostname",
-            Self::IsolateMounts => "isolate-mounts",
+            Self::IsolateMounts { .. } => "isolate-mounts",
             Self::Root { .. } => "root",
             Self::Mount(_) => "mount",
             Self::Device(_) => "device",

@@ -49,7 +49,9 @@ pub fn init_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<Init
         let (hostname, domainname) = (spec.hostname.clone(), spec.domainname.clone());
         steps.push(InitStep::Hostname { hostname, domainname });
     }
-    steps.push(InitStep::IsolateMounts);
+    let is_shared = |mount: &&Mount| mount.options.iter().any(|option| option == "shared" || option == "rshared");
+    let shared = spec.mounts.iter().filter(is_shared).map(|mount| mount.source.clone()).collect();
+    steps.push(InitStep::IsolateMounts { shared });
     steps.push(InitStep::Root { source: launch.root.clone(), mountpoint: spec.root.path.clone() });
     for mount in &spec.mounts {
         mount_steps(mount, facts, &mut steps)?;

@@ -97,7 +97,9 @@ fn become_program(
         for (number, descriptor) in descriptors.iter().enumerate() {
             placed &= libc::dup2(descriptor.as_raw_fd(), number as RawFd) >= 0;
         }
-        if placed && signal::unblock_all().is_ok() {
+        // Also those that somebody opened without close-on-exec: a leaked folder of the host is a way out (CVE-2024-21626).
+        let closed = libc::syscall(libc::SYS_close_range, descriptors.len(), u32::MAX, CLOSE_RANGE_CLOEXEC) == 0;
+        if placed && closed && signal::unblock_all().is_ok() {
             libc::syscall(
                 libc::SYS_execveat,
                 program,
@@ -190,6 +192,13 @@ pub fn unshare(_proof: &SingleThreaded, namespaces: u64) -> Result<()> {
 pub fn set_namespaces(_proof: &SingleThreaded, fd: impl AsFd, namespaces: u64) -> Result<()> {
     // SAFETY: a plain system call on a descriptor that is borrowed for its time.
     check(unsafe { libc::setns(fd.as_fd().as_raw_fd(), namespaces as libc::c_int) })
+}
+
+/// Sends a signal by number, a real-time one too, to a process behind its descriptor (pidfd_send_signal(2)).
+pub fn send_signal(pidfd: impl AsFd, number: i32) -> Result<()> {
+    let pidfd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: no information beside the number is given, and the descriptor is borrowed for the time of the call.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, number, std::ptr::null::<()>(), 0) } as libc::c_int)
 }
 
 /// Descriptors that were already taken, so that none gets two owners.

@@ -100,9 +100,7 @@ fn reap_until_exit(child: &process::Process) -> i32 {
                 }
             }
             Ok(number) => {
-                if let Some(signal) = Signal::from_named_raw(number) {
-                    let _ = rustix::process::pidfd_send_signal(&child.pidfd, signal);
-                }
+                let _gone_meanwhile = process::send_signal(&child.pidfd, number);
             }
             Err(_) => {}
         }

@@ -1,5 +1,6 @@
 //! The loop that does a plan's steps, in a process that has done nothing else.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,6 +58,8 @@ pub(super) struct State {
     pub(super) null: Option<OwnedFd>,
     /// An empty read-only folder to cover others with.
     pub(super) empty_folder: Option<OwnedFd>,
+    /// Binds made before the cut from the host's mounts, by source.
+    pub(super) shared: BTreeMap<String, OwnedFd>,
     pub(super) identity: Identity,
 }
 
@@ -124,6 +127,7 @@ fn prepare() -> Result<(State, InitPlan), Errno> {
         procfs: None,
         null: None,
         empty_folder: None,
+        shared: BTreeMap::new(),
         identity: Identity::default(),
     };
     Ok((state, handover.plan))
@@ -168,7 +172,7 @@ fn perform(state: &mut State, step: &InitStep) -> Done {
         InitStep::EnterContainer { namespaces } => enter(state, namespaces)?,
         InitStep::LoopbackUp => carrack_sys::link::loopback_up()?,
         InitStep::Hostname { hostname, domainname } => name_machine(hostname, domainname)?,
-        InitStep::IsolateMounts => mounts::isolate()?,
+        InitStep::IsolateMounts { shared } => mounts::isolate(state, shared)?,
         InitStep::Root { source, mountpoint } => mounts::root(state, source, mountpoint)?,
         InitStep::Mount(mount) => mounts::mount(state, mount)?,
         InitStep::Device(device) => mounts::device(state, device)?,

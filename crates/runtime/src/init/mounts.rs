@@ -28,7 +28,11 @@ const PROCFS_TARGETS: &[&str] = &[
     "/proc/uptime",
 ];
 
-pub(super) fn isolate() -> Done {
+pub(super) fn isolate(state: &mut State, shared: &[String]) -> Done {
+    for path in shared {
+        let tree = open_host(path).and_then(|source| clone_tree(&source, true));
+        state.shared.insert(path.clone(), tree.map_err(|errno| Failure::new(errno, path.as_str()))?);
+    }
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     Ok(rustix::mount::mount_change("/", flags)?)
 }
@@ -101,8 +105,17 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
         MountSource::Bind { path, recursive } => {
             let source = open_host(path).map_err(|errno| Failure::new(errno, path.as_str()))?;
             let folder = inside::file_type(&source)? == FileType::Directory;
-            let detached = clone_tree(&source, *recursive)?;
-            set_propagation(&detached, step.propagation)?;
+            let detached = match state.shared.get(path) {
+                // A new peer of the host's mount; nothing is left to change about it.
+                Some(tree) if matches!(step.propagation, Propagation::Shared | Propagation::SharedRecursive) => {
+                    clone_tree(tree, *recursive)?
+                }
+                _ => {
+                    let tree = clone_tree(&source, *recursive)?;
+                    set_propagation(&tree, step.propagation)?;
+                    tree
+                }
+            };
             add_attributes(&detached, step.attributes)?;
             let target = bind_target(state, &step.target, if folder { Kind::Folder } else { Kind::File })?;
             attach(&detached, &target)?;

@@ -56,3 +56,27 @@ fn sealed_copy() -> Result<OwnedFd> {
     rustix::fs::fcntl_add_seals(&copy, seals)?;
     Ok(copy.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::fd::AsRawFd;
+
+    use super::{own_binary, sealed_copy};
+
+    /// CVE-2019-5736, also where the kernel does not let us clone a mount: opened again, neither way can be written.
+    #[test]
+    fn neither_clone_nor_copy_can_be_written() {
+        let copy = sealed_copy().expect("a copy");
+        let clone = own_binary().expect("a descriptor");
+        for number in [copy.as_raw_fd(), clone.as_raw_fd()] {
+            let path = format!("/proc/self/fd/{number}");
+            let written = OpenOptions::new().write(true).open(&path).and_then(|mut file| {
+                use std::io::Write;
+                file.write_all(b"x")
+            });
+            assert!(written.is_err(), "{path}");
+            assert!(std::fs::read(&path).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF")));
+        }
+    }
+}

@@ -22,7 +22,11 @@ fn our_binary_cannot_be_overwritten_from_inside() {
     let wanted = Container { init: true, cap_add: vec!["ALL".into()], ..container(&[]) };
     let outcome = bundle.shell(line, wanted);
     assert!(!outcome.output.contains("1+0 records out"), "{}", outcome.output);
-    assert!(outcome.output.contains("Read-only file system") || outcome.output.contains("Permission denied"), "{}", outcome.output);
+    assert!(
+        outcome.output.contains("Read-only file system") || outcome.output.contains("Permission denied"),
+        "{}",
+        outcome.output
+    );
     assert_eq!(fs::read("/proc/self/exe").expect("our binary").len(), own);
 }
 
@@ -43,10 +47,12 @@ fn an_image_cannot_have_our_binary_executed_and_keep_it_writable() {
 fn the_working_directory_cannot_be_a_leaked_descriptor() {
     let Some(mut bundle) = Bundle::new() else { return };
     // What a careless caller leaves open, without close-on-exec.
-    let leak = rustix::fs::openat(rustix::fs::CWD, "/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("/");
+    let leak =
+        rustix::fs::openat(rustix::fs::CWD, "/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("/");
     for number in 3..16 {
         let path = format!("/proc/self/fd/{number}");
-        let wanted = Container { working_dir: Some(path), ..container(&["cat", "../../../../../../../etc/debian_version"]) };
+        let wanted =
+            Container { working_dir: Some(path), ..container(&["cat", "../../../../../../../etc/debian_version"]) };
         let outcome = bundle.run(&wanted);
         assert!(outcome.as_ref().map_or(true, |outcome| outcome.status != 0), "{number}: {outcome:?}");
     }
@@ -62,9 +68,12 @@ fn masks_do_not_trust_the_image() {
     fs::remove_dir(bundle.path("lower/dev")).expect("removed");
     symlink("/proc/sys/kernel", bundle.path("lower/dev")).expect("a link");
     // The image's /dev is a link into procfs: the tmpfs meant for /dev must not open /proc/sys.
-    let outcome = bundle.run(&container(&["sh", "-c", "cat /proc/kcore | wc -c; echo x 2>&1 > /proc/sys/kernel/core_pattern"]));
+    let outcome =
+        bundle.run(&container(&["sh", "-c", "cat /proc/kcore | wc -c; echo x 2>&1 > /proc/sys/kernel/core_pattern"]));
     match outcome {
-        Ok(outcome) => assert!(outcome.output.contains("Read-only") || outcome.output.contains("nonexistent"), "{outcome:?}"),
+        Ok(outcome) => {
+            assert!(outcome.output.contains("Read-only") || outcome.output.contains("nonexistent"), "{outcome:?}")
+        }
         Err(failure) => assert_eq!(failure.name, "mount", "{failure}"),
     }
 }
@@ -96,7 +105,8 @@ fn a_link_in_the_place_of_a_masked_path_is_refused() {
 #[test]
 fn the_console_does_not_follow_the_image() {
     let Some(bundle) = Bundle::new() else { return };
-    let wanted = Container { tty: true, ..container(&["sh", "-c", "tty; stat -c %F /dev/console; stat -f -c %t /dev/console"]) };
+    let wanted =
+        Container { tty: true, ..container(&["sh", "-c", "tty; stat -c %F /dev/console; stat -f -c %t /dev/console"]) };
     let mut plan = bundle.plan(&wanted);
     // Before the terminal opens, the container's /dev/console leads to a file that it wants made writable.
     let position = plan.steps.iter().position(|step| step.name() == "pivot").expect("a pivot");
@@ -216,9 +226,14 @@ fn any_block_device() -> Option<String> {
 #[test]
 fn the_filter_and_the_capabilities_hold() {
     let Some(mut bundle) = Bundle::new() else { return };
-    let line = "unshare -U true 2>&1; mount -t tmpfs none /tmp 2>&1; unshare -m true 2>&1; chroot / true && echo chroot";
+    let line =
+        "unshare -U true 2>&1; mount -t tmpfs none /tmp 2>&1; unshare -m true 2>&1; chroot / true && echo chroot";
     let outcome = bundle.shell(line, container(&[])).output;
-    assert_eq!(outcome.matches("Operation not permitted").count() + outcome.matches("permission denied").count(), 3, "{outcome}");
+    assert_eq!(
+        outcome.matches("Operation not permitted").count() + outcome.matches("permission denied").count(),
+        3,
+        "{outcome}"
+    );
     assert!(outcome.ends_with("chroot\n"), "{outcome}");
 }
 

@@ -48,7 +48,8 @@ impl Waiting {
 
 #[test]
 fn an_exec_sees_what_the_container_sees() {
-    let Some(mut waiting) = Waiting::start(Container { hostname: Some("box".into()), ..container(&["sleep", "60"]) }) else {
+    let Some(mut waiting) = Waiting::start(Container { hostname: Some("box".into()), ..container(&["sleep", "60"]) })
+    else {
         return;
     };
     let request = ExecRequest { env: vec!["A=own".into()], working_dir: Some("/tmp".into()), ..ExecRequest::default() };

@@ -1,7 +1,7 @@
 //! Kill, error and delay at each step: whatever happens, nothing of the container is left and the reason is known.
 
-use carrack_specgen::init_plan::{DeviceKind, DeviceNode, Fault, FaultKind, InitStep, MountAttributes};
 use carrack_specgen::Container;
+use carrack_specgen::init_plan::{DeviceKind, DeviceNode, Fault, FaultKind, InitStep, MountAttributes};
 
 use super::fixture::{Bundle, bind, container, start};
 
@@ -38,7 +38,7 @@ fn belongs_to_a_start(step: &InitStep) -> bool {
         | InitStep::NewCgroupNamespace
         | InitStep::LoopbackUp
         | InitStep::Hostname { .. }
-        | InitStep::IsolateMounts
+        | InitStep::IsolateMounts { .. }
         | InitStep::Root { .. }
         | InitStep::Mount(_)
         | InitStep::Device(_)

@@ -1,5 +1,5 @@
-use carrack_specgen::container::Resources;
 use carrack_specgen::Container;
+use carrack_specgen::container::Resources;
 
 use super::fixture::{Bundle, container, finish};
 use crate::cgroup::Hierarchies;
@@ -15,7 +15,10 @@ fn limits_hold_and_are_read_back() {
         pids: Some(20),
         ..Resources::default()
     };
-    let wanted = Container { resources: asked, ..container(&["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done 2>&1 | head -1"]) };
+    let wanted = Container {
+        resources: asked,
+        ..container(&["sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done 2>&1 | head -1"])
+    };
     let started = bundle.start(&wanted).expect("it runs");
     let cgroup = bundle.cgroup(&Default::default());
     let limits = cgroup.limits();
@@ -66,10 +69,8 @@ fn a_running_container_is_limited() {
     let Some(mut bundle) = Bundle::new() else { return };
     let started = bundle.start(&container(&["sleep", "60"])).expect("it runs");
     assert_eq!(bundle.cgroup(&Default::default()).limits().pids, None);
-    let update = carrack_oci::runtime::Resources {
-        pids: Some(carrack_oci::runtime::Pids { limit: 5 }),
-        ..Default::default()
-    };
+    let update =
+        carrack_oci::runtime::Resources { pids: Some(carrack_oci::runtime::Pids { limit: 5 }), ..Default::default() };
     let mut cgroup = crate::cgroup::Cgroup::open(
         &bundle.hierarchies,
         bundle.resolved.cgroup.split_once('/').expect("a parent").0,

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
-use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, Ulimit};
+use carrack_specgen::init_plan::RootSource;
+use carrack_specgen::{Container, InitStep};
 
 use super::fixture::{Bundle, Outcome, container};
 
@@ -52,7 +53,10 @@ fn users_by_name_and_number_with_their_groups() {
     };
     let line = "grep -E '^(Uid|Gid|Groups)' /proc/self/status; echo $HOME";
     let text = |bundle: &mut Bundle, wanted| bundle.shell(line, wanted).output.replace(['\t', '\n'], " ");
-    assert_eq!(text(&mut bundle, as_user("web", &[])), "Uid: 1000 1000 1000 1000 Gid: 1000 1000 1000 1000 Groups: 4 1000  /srv ");
+    assert_eq!(
+        text(&mut bundle, as_user("web", &[])),
+        "Uid: 1000 1000 1000 1000 Gid: 1000 1000 1000 1000 Groups: 4 1000  /srv "
+    );
     assert_eq!(
         text(&mut bundle, as_user("10001:10001", &["extra"])),
         "Uid: 10001 10001 10001 10001 Gid: 10001 10001 10001 10001 Groups: 77 10001  / "
@@ -93,12 +97,8 @@ fn a_read_only_root_with_temporary_folders() {
         source: MountSource::Tmpfs { size_bytes: Some(1 << 20), mode: None, options: Vec::new() },
         read_only: false,
     };
-    let wanted = Container {
-        read_only: true,
-        mounts: vec![tmpfs],
-        working_dir: Some("/srv/app".into()),
-        ..container(&[])
-    };
+    let wanted =
+        Container { read_only: true, mounts: vec![tmpfs], working_dir: Some("/srv/app".into()), ..container(&[]) };
     let outcome = bundle.shell(
         "pwd; touch /etc/x 2>/dev/null || echo closed; touch /tmp/x && echo open; dd if=/dev/zero of=/tmp/big bs=1M count=2 2>&1 | grep -c 'No space'",
         wanted,
@@ -152,10 +152,74 @@ fn binds_of_files_and_folders() {
         mount(&folder, "/closed", true),
         mount(&file, "/etc/made.conf", true),
     ];
-    let line = "echo x > /made/on/the/way/new; cat /closed/new /etc/made.conf; touch /closed/y 2>/dev/null || echo closed";
+    let line =
+        "echo x > /made/on/the/way/new; cat /closed/new /etc/made.conf; touch /closed/y 2>/dev/null || echo closed";
     let outcome = bundle.shell(line, Container { mounts, ..container(&[]) });
     assert_eq!(outcome.output, "x\ncontentclosed\n");
     assert_eq!(std::fs::read_to_string(format!("{folder}/new")).ok().as_deref(), Some("x\n"));
+}
+
+/// Mounts made on either side of a shared bind show on the other, those of a private one do not.
+#[test]
+fn propagation_is_as_asked_for() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let folder = bundle.path("peer");
+    std::fs::create_dir_all(format!("{folder}/inside")).expect("a folder");
+    // A mount of its own, shared, as the folder of a volume driver would be.
+    rustix::mount::mount_bind(folder.as_str(), folder.as_str()).expect("bound");
+    rustix::mount::mount_change(folder.as_str(), rustix::mount::MountPropagationFlags::SHARED).expect("shared");
+    let seen = |bundle: &mut Bundle, propagation: Option<&str>| {
+        let mount = Mount {
+            target: "/peer".into(),
+            source: MountSource::Bind {
+                path: folder.clone(),
+                create: false,
+                propagation: propagation.map(str::to_owned),
+                non_recursive: false,
+            },
+            read_only: false,
+        };
+        let wanted = Container { mounts: vec![mount], privileged: true, ..container(&[]) };
+        let line = "mount -t tmpfs made /peer/inside && grep -c peer/inside /proc/self/mounts";
+        assert_eq!(bundle.shell(line, wanted).output, "1\n");
+        let on_host =
+            std::fs::read_to_string("/proc/self/mountinfo").expect("mounts").contains(&format!("{folder}/inside"));
+        if on_host {
+            rustix::mount::unmount(format!("{folder}/inside"), rustix::mount::UnmountFlags::DETACH).expect("unmounted");
+        }
+        on_host
+    };
+    let outcomes = [None, Some("rslave"), Some("rshared")].map(|propagation| seen(&mut bundle, propagation));
+    rustix::mount::unmount(folder.as_str(), rustix::mount::UnmountFlags::DETACH).expect("unmounted");
+    assert_eq!(outcomes, [false, false, true]);
+}
+
+/// The root may be a folder, and an overlay of many layers; upper ones win.
+#[test]
+fn roots_of_a_folder_and_of_many_layers() {
+    let Some(bundle) = Bundle::new() else { return };
+    let plan_with = |source: RootSource| {
+        let mut plan = bundle.plan(&container(&["cat", "/etc/which"]));
+        for step in &mut plan.steps {
+            if let InitStep::Root { source: root, .. } = step {
+                *root = source.clone();
+            }
+        }
+        plan
+    };
+    bundle.add("etc/which", "the image");
+    let folder = plan_with(RootSource::Folder { path: bundle.path("lower") });
+    assert_eq!(super::fixture::run(&folder), Ok(Outcome { status: 0, output: "the image".into() }));
+    let mut lower: Vec<String> = (0..100).map(|number| bundle.path(&format!("layer {number}: a,b"))).collect();
+    for path in &lower {
+        std::fs::create_dir_all(format!("{path}/etc")).expect("a folder");
+        std::fs::write(format!("{path}/etc/which"), path).expect("written");
+    }
+    let topmost = lower[0].clone();
+    lower.push(bundle.path("lower"));
+    let (upper, work) = (Some(bundle.path("upper")), Some(bundle.path("work")));
+    let overlay = plan_with(RootSource::Overlay { lower, upper, work, volatile: true });
+    assert_eq!(super::fixture::run(&overlay), Ok(Outcome { status: 0, output: topmost }));
 }
 
 /// Printed, not asserted: the machine may be busy. The goal is 5 ms in a release build.
