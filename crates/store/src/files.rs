@@ -69,28 +69,16 @@ pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Replaces `path` by rename. The temporary file (`.tmp-…`) is removed where that fails.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let temporary = dir.join(format!("{TEMPORARY}{}", random_name()?));
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        if durability == Durability::Synced {
-            file.sync_all()?;
-        }
-        fs::rename(&temporary, path)
-    };
-    if let Err(error) = write() {
-        // Nothing refers to it; the error of the write is the one to tell.
-        let _ = fs::remove_file(&temporary);
-        return Err(crate::fault::fault("write", path, error));
+/// Replaces `path` by rename, mode 0600. It is written in `ingest`, a folder of the same file system that is swept.
+pub(crate) fn write_atomic(ingest: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let held = Held::file(ingest)?;
+    (&held.file).write_all(bytes).context("write", path)?;
+    if durability == Durability::Synced {
+        held.file.sync_all().context("sync", path)?;
     }
-    if durability == Durability::Synced { sync_dir(dir) } else { Ok(()) }
+    fs::rename(&held.path, path).context("write", path)?;
+    if durability == Durability::Synced { sync_dir(path.parent().unwrap_or(path)) } else { Ok(()) }
 }
-
-/// What the names of files that are being written begin with. No record's name begins with a dot.
-pub(crate) const TEMPORARY: &str = ".tmp-";
 
 /// The whole file; nothing where it is missing.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -143,7 +131,7 @@ fn remove_content(dir: BorrowedFd<'_>, top: BorrowedFd<'_>, depth: u32) -> io::R
             rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         } else if depth == DEPTH_MAX {
             let up = random_name().map_err(|error| io::Error::other(error.to_string()))?;
-            rustix::fs::renameat(dir, name, top, format!("{TEMPORARY}{up}"))?;
+            rustix::fs::renameat(dir, name, top, format!(".{up}"))?;
         } else {
             let child = rustix::fs::openat(dir, name.as_slice(), DIR_FLAGS, Mode::empty())?;
             remove_content(child.as_fd(), top, depth + 1)?;

@@ -15,6 +15,7 @@ use crate::{Guard, Lock, Store, codes};
 pub struct Ledger {
     project: String,
     dir: PathBuf,
+    ingest: PathBuf,
 }
 
 /// One record of a ledger.
@@ -34,7 +35,11 @@ impl Store {
     /// # Errors
     /// `store/invalid-name`.
     pub fn ledger(&self, project: &str) -> Result<Ledger> {
-        Ok(Ledger { project: project.to_owned(), dir: self.stack_dir(project)?.join("releases") })
+        Ok(Ledger {
+            project: project.to_owned(),
+            dir: self.stack_dir(project)?.join("releases"),
+            ingest: self.ingest_dir(),
+        })
     }
 
     /// Projects that have a folder: a ledger, a journal.
@@ -63,7 +68,7 @@ impl Ledger {
         let bytes = to_json(&self.dir, &make(number))?;
         let digest = Digest::of(&bytes);
         let path = self.dir.join(format!("{number:06}-{}.json", digest.hex()));
-        files::write_atomic(&path, &bytes, 0o600, Durability::Synced)?;
+        files::write_atomic(&self.ingest, &path, &bytes, Durability::Synced)?;
         if number == 1 {
             files::sync_parents(&self.dir, 3)?;
         }

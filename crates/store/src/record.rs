@@ -22,6 +22,8 @@ pub enum Layout {
 #[derive(Debug, Clone)]
 pub struct Records<T> {
     dir: PathBuf,
+    /// Where records are written before they are renamed.
+    ingest: PathBuf,
     what: &'static str,
     layout: Layout,
     writable: bool,
@@ -36,7 +38,7 @@ impl Store {
         what: &'static str,
         layout: Layout,
     ) -> Records<T> {
-        Records { dir: self.roots().data.join(dir), what, layout, writable: self.is_writable(), kind: PhantomData }
+        self.records_in(self.roots().data.join(dir), self.ingest_dir(), what, layout)
     }
 
     /// Records below the run root: void after a reboot.
@@ -46,7 +48,11 @@ impl Store {
         what: &'static str,
         layout: Layout,
     ) -> Records<T> {
-        Records { dir: self.roots().run.join(dir), what, layout, writable: self.is_writable(), kind: PhantomData }
+        self.records_in(self.roots().run.join(dir), self.run_ingest_dir(), what, layout)
+    }
+
+    fn records_in<T>(&self, dir: PathBuf, ingest: PathBuf, what: &'static str, layout: Layout) -> Records<T> {
+        Records { dir, ingest, what, layout, writable: self.is_writable(), kind: PhantomData }
     }
 }
 
@@ -120,7 +126,7 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         if is_new {
             files::make_dir(dir)?;
         }
-        files::write_atomic(&path, &to_json(&path, record)?, 0o600, durability)?;
+        files::write_atomic(&self.ingest, &path, &to_json(&path, record)?, durability)?;
         if is_new
             && durability == Durability::Synced
             && let Some(parent) = dir.parent()

@@ -53,7 +53,7 @@ const DATA_FOLDERS: &[&str] = &[
     "keeps",
 ];
 
-const RUN_FOLDERS: &[&str] = &["containers", "locks", "leases"];
+const RUN_FOLDERS: &[&str] = &["containers", "ingest", "locks", "leases"];
 
 /// The store of one pair of roots. Cheap to clone and to send to other threads; every function may be called from
 /// several processes at once.
@@ -79,13 +79,13 @@ impl Store {
                 }
             }
         }
-        if !version.exists() {
-            files::write_atomic(&version, VERSION.as_bytes(), 0o600, Durability::Cached)?;
-        }
         let store = Self { roots, writable: true };
-        files::sweep(&store.ingest_dir())?;
-        files::sweep(&store.new_snapshots_dir())?;
-        files::sweep(&store.leases_dir())?;
+        for folder in store.work_in_progress() {
+            files::sweep(&folder)?;
+        }
+        if !version.exists() {
+            files::write_atomic(&store.ingest_dir(), &version, VERSION.as_bytes(), Durability::Cached)?;
+        }
         Ok(store)
     }
 
@@ -104,7 +104,7 @@ impl Store {
     /// Where a folder can't be read.
     pub fn abandoned(&self) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
-        for folder in [self.ingest_dir(), self.new_snapshots_dir(), self.leases_dir()] {
+        for folder in self.work_in_progress() {
             found.extend(files::abandoned(&folder)?.into_iter().map(|(path, _)| path));
         }
         Ok(found)
@@ -153,6 +153,15 @@ impl Store {
 
     pub(crate) fn ingest_dir(&self) -> PathBuf {
         self.roots.data.join("content/ingest")
+    }
+
+    pub(crate) fn run_ingest_dir(&self) -> PathBuf {
+        self.roots.run.join("ingest")
+    }
+
+    /// Whose entries are held by `flock` while somebody works at them.
+    fn work_in_progress(&self) -> [PathBuf; 4] {
+        [self.ingest_dir(), self.new_snapshots_dir(), self.run_ingest_dir(), self.leases_dir()]
     }
 
     pub(crate) fn new_snapshots_dir(&self) -> PathBuf {

@@ -271,8 +271,8 @@ impl Store {
     fn make_upper(&self, upper: &Upper, chain: Option<&Digest>) -> Result<()> {
         let below = self.lower_dirs(chain)?;
         files::make_dir(&upper.work)?;
-        let fresh = upper.work.with_file_name(format!("{}upper", files::TEMPORARY));
-        files::remove_tree(&fresh)?;
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let fresh = held.path.join("upper");
         files::make_dir(&fresh)?;
         layer::copy_attributes(&below[0], &fresh)?;
         fs::rename(&fresh, &upper.upper).context("make", &upper.upper)

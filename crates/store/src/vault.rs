@@ -1,4 +1,5 @@
 use std::fs::{DirBuilder, File};
+use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use carrack_oci::Digest;
 use sha2::Digest as _;
 
 use crate::fault::{Context as _, present};
-use crate::files::{self, Durability};
+use crate::files::{self, Durability, Held};
 use crate::{Store, codes};
 
 /// Names a secret's or config's content without telling it: HMAC-SHA-256 (RFC 2104) with a random key of the root, so that
@@ -72,7 +73,7 @@ impl Store {
         let id = version(&key, content);
         let path = versions.join(id.as_str());
         if !path.exists() {
-            files::write_atomic(&path, content, 0o600, Durability::Synced)?;
+            files::write_atomic(&self.ingest_dir(), &path, content, Durability::Synced)?;
         }
         Ok(id)
     }
@@ -130,10 +131,9 @@ impl Store {
         let mut key = [0; 32];
         files::random(&mut key)?;
         let path = self.vault_dir().join("key");
-        let own = self.vault_dir().join(format!("{}{}", files::TEMPORARY, files::random_name()?));
-        files::write_atomic(&own, &key, 0o600, Durability::Synced)?;
-        let linked = std::fs::hard_link(&own, &path);
-        files::remove_file(&own)?;
+        let own = Held::file(&self.ingest_dir())?;
+        (&own.file).write_all(&key).and_then(|()| own.file.sync_all()).context("write", &own.path)?;
+        let linked = std::fs::hard_link(&own.path, &path);
         match linked {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 Err(crate::fault::fault("make the vault's key", &path, error))

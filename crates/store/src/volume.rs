@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Context as _;
 use crate::files::{self, Durability, Held};
 use crate::lock::{DEFAULT_WAIT, Lock};
+use crate::record::to_json;
 use crate::{Layout, Records, Store, View, codes};
 
 /// A named folder that outlives containers.
@@ -27,6 +28,7 @@ pub struct Volume {
 }
 
 const DATA: &str = "_data";
+const RECORD: &str = "record.json";
 
 impl Store {
     /// Makes a volume, or gives the one of that name, as Docker does. Without a name it is anonymous and gets 64
@@ -46,12 +48,16 @@ impl Store {
         if let Some(volume) = self.volume_records().get(&name)? {
             return Ok(volume);
         }
-        let data = self.volume_data(&name)?;
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let fresh = held.path.join("volume");
+        let data = fresh.join(DATA);
         files::make_dir(&data)?;
         fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).context("set the mode of", &data)?;
         let volume = Volume { name, created: jiff::Timestamp::now().to_string(), labels, anonymous };
-        // The record comes last: a folder without one is no volume.
-        self.volume_records().put(&volume.name, &volume, Durability::Synced)?;
+        let record = fresh.join(RECORD);
+        files::write_atomic(&self.ingest_dir(), &record, &to_json(&record, &volume)?, Durability::Synced)?;
+        let dir = self.volume_dir(&volume.name)?;
+        fs::rename(&fresh, &dir).context("make the volume", &dir)?;
         files::sync_dir(&self.roots().data.join("volumes"))?;
         Ok(volume)
     }
@@ -136,7 +142,7 @@ impl Store {
     }
 
     fn volume_records(&self) -> Records<Volume> {
-        self.records("volumes", "volume", Layout::Folder("record.json"))
+        self.records("volumes", "volume", Layout::Folder(RECORD))
     }
 }
 

@@ -78,8 +78,25 @@ fn child() {
 }
 
 fn leftovers(store: &Store) -> Vec<PathBuf> {
-    let dirs = [store.ingest_dir(), store.new_snapshots_dir(), store.leases_dir()];
+    let dirs = [store.ingest_dir(), store.new_snapshots_dir(), store.run_ingest_dir(), store.leases_dir()];
     dirs.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Files that are neither records nor content.
+fn files_beside(dir: &Path) -> Vec<PathBuf> {
+    let mut beside = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_known = name.ends_with(".json") || Digest::from_hex(name).is_some() || matches!(name, "version" | "fs");
+        let is_lock = path.parent().is_some_and(|parent| parent.ends_with("locks"));
+        if path.is_dir() && name != "fs" {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if !is_known && !is_lock {
+            beside.push(path);
+        }
+    }
+    beside
 }
 
 #[test]
@@ -117,6 +134,7 @@ fn nothing_visible_is_torn_after_a_kill() {
         kill(child);
         let store = Store::open(roots(dir.path())).unwrap();
         assert_eq!(leftovers(&store), Vec::<PathBuf>::new());
+        assert_eq!(files_beside(dir.path()), Vec::<PathBuf>::new(), "nothing half-written lies elsewhere");
         for blob in store.blobs().unwrap() {
             store.read_blob(&blob, 1 << 20).unwrap();
         }
