@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use carrack_specgen::Container;
+
 use crate::builder::{Builder, Reason};
-use crate::reconcile::{attached_to, has_anonymous_volume};
+use crate::reconcile::{attached_to, has_anonymous_volume, mounted};
 use crate::{Cause, Desired, NodeId, ObservedContainer, ObservedState, Operation, Plan, label};
 
 /// What `down` takes away beside the containers.
@@ -58,11 +60,16 @@ pub fn down(project: &str, desired: Option<&Desired>, observed: &ObservedState, 
         let op = Operation::RemoveContainer { name: container.name.clone(), anonymous_volumes: options.volumes };
         removed.push(builder.add(op, after.into_iter().chain(stopped.iter().copied()), &reason));
     }
-    let used: BTreeSet<&str> = orphans.iter().flat_map(|container| attached_to(&container.container.network)).collect();
+    let used = |uses: for<'c> fn(&'c Container) -> Vec<&'c str>| -> BTreeMap<&str, &str> {
+        orphans.iter().flat_map(|it| uses(&it.container).into_iter().map(|name| (name, it.name.as_str()))).collect()
+    };
+    let on_network = used(|container| attached_to(&container.network).collect());
+    let on_volume = used(|container| mounted(container).collect());
     let is_own = |labels: &BTreeMap<String, String>| labels.get(label::PROJECT).is_some_and(|owner| owner == project);
     for network in observed.networks.values().filter(|network| is_own(&network.labels)) {
-        if used.contains(network.name.as_str()) {
-            builder.notes.push(format!("the network {} stays: a container is on it", network.name));
+        let shared = observed.shared_networks.get(&network.name).map(String::as_str);
+        if let Some(other) = shared.or_else(|| on_network.get(network.name.as_str()).copied()) {
+            builder.notes.push(format!("the network {} stays: {other} is on it", network.name));
             continue;
         }
         let reason = Reason::new(format!("network {}", network.name), Cause::Requested);
@@ -70,6 +77,11 @@ pub fn down(project: &str, desired: Option<&Desired>, observed: &ObservedState, 
     }
     let volumes = observed.volumes.values().filter(|volume| options.volumes && is_own(&volume.labels));
     for volume in volumes {
+        let shared = observed.shared_volumes.get(&volume.name).map(String::as_str);
+        if let Some(other) = shared.or_else(|| on_volume.get(volume.name.as_str()).copied()) {
+            builder.notes.push(format!("the volume {} stays: {other} mounts it", volume.name));
+            continue;
+        }
         builder.impact.data.insert(volume.name.clone());
         let reason = Reason::new(format!("volume {}", volume.name), Cause::Requested);
         builder.add(Operation::RemoveVolume { name: volume.name.clone() }, removed.iter().copied(), &reason);

@@ -4,6 +4,7 @@ use carrack_oci::Digest;
 use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
+use crate::reconcile::{attached_to, mounted};
 use crate::{Network, Volume, label};
 
 /// What the engine found on the root, as far as it concerns one project.
@@ -20,8 +21,25 @@ pub struct ObservedState {
     pub files: BTreeSet<String>,
     /// Names of containers that are not the project's, with a few words on whose they are.
     pub taken: BTreeMap<String, String>,
+    /// Networks that containers outside of the project are on, with one of their names.
+    pub shared_networks: BTreeMap<String, String>,
+    /// Volumes that containers outside of the project mount, with one of their names.
+    pub shared_volumes: BTreeMap<String, String>,
     /// The release that is deployed.
     pub release: Option<Digest>,
+}
+
+impl ObservedState {
+    /// Notes a container that is not the project's: its name is taken, and so is what it uses.
+    pub fn add_foreign(&mut self, name: &str, container: &Container, whose: String) {
+        for network in attached_to(&container.network) {
+            self.shared_networks.insert(network.to_owned(), name.to_owned());
+        }
+        for volume in mounted(container) {
+            self.shared_volumes.insert(volume.to_owned(), name.to_owned());
+        }
+        self.taken.insert(name.to_owned(), whose);
+    }
 }
 
 /// A container as it is.

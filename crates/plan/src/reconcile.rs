@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carrack_diag::{Diagnostic, Diagnostics, nearest};
 
-pub(crate) use replica::{attached_to, has_anonymous_volume};
-use replica::{mounted, patience_ms, ready_condition, starts_first};
+pub(crate) use replica::{attached_to, has_anonymous_volume, mounted};
+use replica::{patience_ms, ready_condition, starts_first};
 
 use crate::builder::{Builder, Reason};
 use crate::compare::{self, Change};

@@ -27,7 +27,7 @@ impl Engine {
                 }
                 owner => {
                     let whose = owner.map_or("a container of no project".to_owned(), |o| format!("project {o}"));
-                    observed.taken.insert(record.name, whose);
+                    observed.add_foreign(&record.name, &record.container, whose);
                 }
             }
         }

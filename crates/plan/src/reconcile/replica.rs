@@ -54,7 +54,7 @@ pub(crate) fn attached_to(network: &NetworkMode) -> impl Iterator<Item = &str> {
 }
 
 /// The named volumes that a container mounts.
-pub(super) fn mounted(container: &Container) -> impl Iterator<Item = &str> {
+pub(crate) fn mounted(container: &Container) -> impl Iterator<Item = &str> {
     container.mounts.iter().filter_map(|mount| match &mount.source {
         MountSource::Volume { name, .. } => name.as_deref(),
         _ => None,

@@ -51,6 +51,11 @@ impl<'a> Reconciler<'a> {
                 && !self.set_aside.contains_key(old.id.as_str())
                 && names.any(|name| name == wanted.name)
         });
+        if let Some(other) = self.observed.shared_networks.get(&wanted.name) {
+            let message = format!("the network {} stays as it was: {other} of another project is on it", wanted.name);
+            self.builder.notes.push(message);
+            return;
+        }
         let mut stops = Vec::new();
         let mut movable = Vec::new();
         for old in on_it {

@@ -292,6 +292,24 @@ fn down_takes_away_in_reverse_and_leaves_data() {
     assert!(down("shop", None, &machine, &DownOptions::default()).is_empty());
 }
 
+/// What another project's container uses stays: taking it away would fail half-way.
+#[test]
+fn what_others_use_stays() {
+    let (desired, mut machine) = up(SHOP);
+    let db = machine.containers.iter().find(|it| it.service() == Some("db")).expect("db").container.clone();
+    machine.add_foreign("blog-web-1", &db, "project blog".into());
+    let plan = down("shop", Some(&desired), &machine, &DownOptions { volumes: true, ..DownOptions::default() });
+    assert_eq!(
+        plan.notes,
+        ["the network shop_default stays: blog-web-1 is on it", "the volume shop_data stays: blog-web-1 mounts it"]
+    );
+    assert!(plan.impact.data.is_empty());
+    let mut moved = desired.clone();
+    moved.networks.get_mut("shop_default").expect("default").internal = true;
+    let kept = super::plan(&moved, &machine, &Options::default());
+    assert_eq!(kept.notes, ["the network shop_default stays as it was: blog-web-1 of another project is on it"]);
+}
+
 /// X1: secrets are versions, never values; a new version replaces the containers that have it.
 #[test]
 fn a_changed_secret_is_a_new_version() {
