@@ -130,7 +130,7 @@ fn leftovers_of_a_killed_build_are_taken_away() {
     let running = crate::private::Private::create(&yard.store, "held").unwrap();
     let network = Network::default();
     ContainerExecutor::new(&yard.store, &network).unwrap();
-    assert_eq!(*network.0.lock().unwrap(), [id.clone()], "a step that runs is left alone");
+    assert_eq!(*network.0.lock().unwrap(), std::slice::from_ref(&id), "a step that runs is left alone");
     assert!(!folder.exists() && running.path().is_dir());
     let left = carrack_runtime::cgroup::Cgroup::open(&hierarchies, &parent, &id).unwrap();
     assert!(left.processes().unwrap().is_empty());
