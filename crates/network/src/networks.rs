@@ -270,8 +270,20 @@ fn raise_bridge(network: &Network, links: &[Link]) -> Result<()> {
     if !addresses.iter().any(|found| found.index == index && found.address == gateway) {
         routes.execute(&[route::add_address(index, gateway, network.subnet.prefix())]).context(attempt)?;
     }
+    refuse_ipv6(&network.bridge)?;
     // Up last: the sign that all of it stands.
     routes.execute(&[route::set_up(index, false)]).context(attempt)
+}
+
+/// The table of the packet filter sees IPv4 only; without this a container that forges IPv6 frames has a way out on a host
+/// that forwards them.
+fn refuse_ipv6(bridge: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6");
+    match std::fs::write(&path, "1") {
+        // A kernel without IPv6 forwards none.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.context(|| format!("can't keep IPv6 off the bridge ({path})")),
+    }
 }
 
 /// Deletes the link of that name, where it is there.

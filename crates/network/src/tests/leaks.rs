@@ -69,3 +69,17 @@ fn attach_that_was_killed_is_swept_with_its_port() {
         assert_eq!(host.networks.leaks(&holds).unwrap(), []);
     });
 }
+
+#[test]
+fn rules_in_dockers_chain_without_a_network() {
+    on_a_host(|host| {
+        if output("iptables-nft", &["-w", "-N", "DOCKER-USER"]).is_none() {
+            return;
+        }
+        let pattern = format!("{}+", host.networks.link_prefix());
+        output("iptables-nft", &["-w", "-A", "DOCKER-USER", "-i", &pattern, "-j", "ACCEPT"]).unwrap();
+        assert_eq!(host.networks.sweep(&|_| true).unwrap(), [Leak::DockerRules]);
+        assert_eq!(host.networks.leaks(&|_| true).unwrap(), []);
+        assert_eq!(output("iptables-nft", &["-S", "DOCKER-USER"]).unwrap(), "-N DOCKER-USER\n");
+    });
+}

@@ -250,3 +250,14 @@ fn filter_that_was_flushed_and_forwarding_that_was_turned_off_come_back() {
         assert_reaches(&b.namespace, outside.address, 443);
     });
 }
+
+#[test]
+fn bridge_takes_no_ipv6() {
+    on_a_host(|host| {
+        let path = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", host.create("app").bridge);
+        match std::fs::read_to_string(&path) {
+            Ok(value) => assert_eq!(value, "1\n"),
+            Err(error) => println!("skipped: {path}: {error}"),
+        }
+    });
+}
