@@ -18,6 +18,7 @@ pub fn facts(hierarchies: &Hierarchies) -> Result<HostFacts> {
         kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
         cgroups: hierarchies.facts(),
         capabilities: grantable_capabilities(),
+        hostname: name.nodename().to_string_lossy().into_owned(),
         apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')),
     })
 }

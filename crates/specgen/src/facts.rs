@@ -13,6 +13,8 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// Whether AppArmor is on.
     pub apparmor: bool,
+    /// Name of the host, which a container on the host's network has too.
+    pub hostname: String,
 }
 
 /// A processor architecture that carrack knows the system calls of.

@@ -354,8 +354,9 @@ fn device_node(device: &Device) -> Result<DeviceNode> {
     })
 }
 
-/// What a program of the container gets: limits, identity, streams, folder.
-fn process_steps(process: &Process, launch: &Launch, console: bool, steps: &mut Vec<InitStep>) -> Result<()> {
+/// What a program of the container gets: limits, identity, streams, folder. The first one also gets the console, and its
+/// folder is made where it is missing.
+fn process_steps(process: &Process, launch: &Launch, is_first: bool, steps: &mut Vec<InitStep>) -> Result<()> {
     for limit in &process.rlimits {
         let resource = rlimit_number(&limit.kind)
             .ok_or_else(|| invalid(format!("set the limit {}", limit.kind), "Linux has no resource of that name"))?;
@@ -366,11 +367,11 @@ fn process_steps(process: &Process, launch: &Launch, console: bool, steps: &mut 
     steps.push(InitStep::Identify(launch.user.clone()));
     if process.terminal {
         let (columns, rows) = launch.terminal_size;
-        steps.push(InitStep::Terminal { columns, rows, console });
+        steps.push(InitStep::Terminal { columns, rows, console: is_first });
     } else {
         steps.push(InitStep::OwnStdio);
     }
-    steps.push(InitStep::WorkingDirectory { path: process.cwd.clone(), create: console });
+    steps.push(InitStep::WorkingDirectory { path: process.cwd.clone(), create: is_first });
     Ok(())
 }
 

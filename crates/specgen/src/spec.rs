@@ -83,7 +83,7 @@ const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 ///
 /// The user stands in it where it was given by numbers; names are looked up in the container when it starts.
 pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: &Resolved) -> Result<Spec> {
-    let hostname = hostname(container, resolved);
+    let hostname = hostname(container, facts, resolved);
     let args = container.arguments(image);
     if args.first().is_none_or(String::is_empty) {
         return Err(Diagnostic::error(&codes::NO_COMMAND, format!("run the image {}", container.image))
@@ -129,7 +129,7 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
         mounts: mounts(container, image, resolved)?,
         annotations: BTreeMap::new(),
         linux: Linux {
-            namespaces: namespaces(container, resolved),
+            namespaces: namespaces(container, resolved)?,
             devices: resolved.devices.iter().map(|device| device.node.clone()).collect(),
             resources: Some(resources(container, resolved)?),
             cgroups_path: resolved.cgroup.clone(),
@@ -152,8 +152,13 @@ fn numeric_user(user: &str) -> User {
     User { uid: uid.parse().unwrap_or(0), gid: gid.parse().unwrap_or(0), ..User::default() }
 }
 
-fn hostname(container: &Container, resolved: &Resolved) -> String {
-    container.hostname.clone().unwrap_or_else(|| resolved.id.chars().take(12).collect())
+fn hostname(container: &Container, facts: &HostFacts, resolved: &Resolved) -> String {
+    let shares_the_hosts = container.network == NetworkMode::Host || container.uts == NamespaceMode::Host;
+    match &container.hostname {
+        Some(name) => name.clone(),
+        None if shares_the_hosts => facts.hostname.clone(),
+        None => resolved.id.chars().take(12).collect(),
+    }
 }
 
 fn working_directory(container: &Container, image: &Config) -> String {
@@ -197,19 +202,34 @@ fn capabilities(container: &Container, facts: &HostFacts) -> Result<capability::
     Ok(capability::Set(wanted.0 & facts.capabilities))
 }
 
-fn namespaces(container: &Container, resolved: &Resolved) -> Vec<Namespace> {
+fn namespaces(container: &Container, resolved: &Resolved) -> Result<Vec<Namespace>> {
+    let network = match &container.network {
+        NetworkMode::Host => NamespaceMode::Host,
+        NetworkMode::Container(other) => NamespaceMode::Container(other.clone()),
+        NetworkMode::None | NetworkMode::Networks(_) => NamespaceMode::Private,
+    };
+    let modes = [
+        ("pid", &container.pid),
+        ("ipc", &container.ipc),
+        ("uts", &container.uts),
+        ("cgroup", &container.cgroupns),
+        ("network", &network),
+    ];
     let mut list = vec![Namespace { kind: "mount".into(), path: None }];
-    let modes =
-        [("pid", &container.pid), ("ipc", &container.ipc), ("uts", &container.uts), ("cgroup", &container.cgroupns)];
     for (kind, mode) in modes {
-        if *mode != NamespaceMode::Host {
-            list.push(Namespace { kind: kind.into(), path: resolved.namespaces.get(kind).cloned() });
+        let path = resolved.namespaces.get(kind).cloned();
+        let inherited = kind == "network" && resolved.network_inherited;
+        match mode {
+            NamespaceMode::Host => continue,
+            // A new one in its place would be silent and wrong.
+            NamespaceMode::Container(other) if path.is_none() && !inherited => {
+                return Err(invalid(format!("share the {kind} namespace of {other}"), "it was not found: is it running?"));
+            }
+            NamespaceMode::Private | NamespaceMode::Container(_) => {}
         }
+        list.push(Namespace { kind: kind.into(), path });
     }
-    if container.network != NetworkMode::Host {
-        list.push(Namespace { kind: "network".into(), path: resolved.namespaces.get("network").cloned() });
-    }
-    list
+    Ok(list)
 }
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {

@@ -19,6 +19,7 @@ fn facts() -> HostFacts {
         },
         capabilities: u64::MAX,
         apparmor: false,
+        hostname: "host".into(),
     }
 }
 
@@ -167,6 +168,17 @@ fn environment_follows_docker() {
     assert_eq!(spec.process.env, ["PATH=/opt/bin", "HOSTNAME=box", "TERM=xterm", "A=own", "C="]);
 }
 
+/// As Docker: on the host's network the host's name, unless another is asked for.
+#[test]
+fn the_hostname_follows_the_network() {
+    let name = |wanted: &Container| spec(wanted, &Config::default(), &facts(), &resolved()).expect("a spec").hostname;
+    assert_eq!(name(&container()), "0123456789ab");
+    let on_host = Container { network: NetworkMode::Host, ..container() };
+    assert_eq!(name(&on_host), "host");
+    assert_eq!(name(&Container { hostname: Some("box".into()), ..on_host }), "box");
+    assert_eq!(name(&Container { uts: NamespaceMode::Host, ..container() }), "");
+}
+
 #[test]
 fn volumes_cover_the_images_and_parents_come_first() {
     let image = Config {
@@ -223,6 +235,10 @@ fn bad_settings_are_refused_with_a_code() {
         |wanted: Container| spec(&wanted, &Config::default(), &facts(), &resolved()).expect_err("refused").code.id;
     assert_eq!(refused(Container { command: None, ..container() }), "container/no-command");
     assert_eq!(refused(Container { cap_add: vec!["FLY".into()], ..container() }), "container/unknown-capability");
+    let shared = NamespaceMode::Container("gone".into());
+    assert_eq!(refused(Container { pid: shared, ..container() }), "container/invalid-setting");
+    let shared = NetworkMode::Container("gone".into());
+    assert_eq!(refused(Container { network: shared, ..container() }), "container/invalid-setting");
     let sysctls = |name: &str| BTreeMap::from([(name.to_owned(), "1".to_owned())]);
     assert_eq!(refused(Container { sysctls: sysctls("kernel.panic"), ..container() }), "container/host-sysctl");
     assert_eq!(
