@@ -193,7 +193,10 @@ impl Engine {
         let mut only = project.clone();
         only.services.retain(|name, _| name == service);
         let desired = carrack_plan::lower(&only, &inputs)?;
-        for network in desired.networks.values().filter(|network| !network.external) {
+        // `up` made them for the dependencies, perhaps with what another file says of them: they serve as they are.
+        let existing = self.networks().map_err(one)?;
+        let is_missing = |name: &str| existing.iter().all(|view| view.wanted.name != name);
+        for network in desired.networks.values().filter(|network| !network.external && is_missing(&network.name)) {
             self.create_network(network).map_err(one)?;
         }
         for volume in desired.volumes.values().filter(|volume| !volume.external) {
