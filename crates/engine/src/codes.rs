@@ -298,6 +298,7 @@ pub fn every() -> Vec<&'static Code> {
         carrack_oci::codes::ALL,
         carrack_plan::codes::ALL,
         carrack_runtime::codes::ALL,
+        carrack_solver::codes::ALL,
         carrack_specgen::codes::ALL,
         carrack_store::codes::ALL,
     ]

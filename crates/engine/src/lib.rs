@@ -6,6 +6,7 @@
 pub mod apply;
 mod boot;
 pub mod bootstrap;
+pub mod build;
 pub mod codes;
 mod container;
 pub mod docker;

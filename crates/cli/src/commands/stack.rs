@@ -37,7 +37,7 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
     }
     let engine = session.engine()?;
     if !options.no_build {
-        build::project_images(session, &engine, &loaded, &options.services, options.build, &[])?;
+        build::project_images(session, &engine, &loaded, &options.services, options.build)?;
     }
     let started = std::time::Instant::now();
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);

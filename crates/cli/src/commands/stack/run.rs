@@ -43,7 +43,7 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
         if options.no_deps { Vec::new() } else { service.depends_on.keys().cloned().collect() };
     let mut needed = dependencies.clone();
     needed.push(options.service.clone());
-    build::project_images(session, &engine, &loaded, &needed, false, &[])?;
+    build::project_images(session, &engine, &loaded, &needed, false)?;
     let up = UpOptions {
         reconcile: Options { services: dependencies.clone(), wait: true, ..Options::default() },
         environment: loaded.environment.clone(),

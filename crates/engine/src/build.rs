@@ -1,0 +1,70 @@
+//! Builds: the solver on this root's store, its steps on the root's default network.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use carrack_diag::{Diagnostic, Result, SourceMap};
+use carrack_network::{Attachment, DEFAULT_NETWORK, Namespace, Networks, host_resolvers};
+use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
+
+pub use carrack_solver::{BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Progress, Silent, Stream};
+
+use crate::engine::{Engine, host_error};
+
+impl Engine {
+    /// What is asked for where nothing is but a folder.
+    pub fn build_request(&self, context: &Path) -> BuildRequest {
+        BuildRequest::new(self.store.clone(), context)
+    }
+
+    /// Builds an image. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        progress: &dyn Progress,
+        cancel: &AtomicBool,
+        sources: &mut SourceMap,
+    ) -> Result<BuildResult, Vec<Diagnostic>> {
+        let network = DefaultNetwork(Networks::new(&self.store));
+        let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
+        carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
+    }
+}
+
+/// The network that `run` uses too, without our resolver: a step is gone before anybody could ask for its name.
+struct DefaultNetwork(Networks);
+
+impl BuildNetwork for DefaultNetwork {
+    fn connect(&self, id: &str) -> Result<Connection> {
+        let namespace = Namespace::create()?;
+        let attachment = Attachment { network: DEFAULT_NETWORK.into(), ..Attachment::default() };
+        self.0.attach(id, &namespace, &[attachment])?;
+        let hold = Hold { networks: self.0.clone(), id: id.to_owned() };
+        let resolvers = host_resolvers()?;
+        let mut resolv_conf: String = resolvers.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        if !resolvers.search.is_empty() {
+            resolv_conf.push_str(&format!("search {}\n", resolvers.search.join(" ")));
+        }
+        let namespace = namespace.as_fd().try_clone_to_owned();
+        let namespace = namespace.map_err(|error| host_error("can't hold the step's network namespace", error))?;
+        Ok(Connection { namespace: Some(namespace), resolv_conf, hold: Box::new(hold) })
+    }
+
+    fn release(&self, id: &str) -> Result<()> {
+        self.0.detach(id)
+    }
+}
+
+/// Gives a step's address back when the step is over.
+struct Hold {
+    networks: Networks,
+    id: String,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // What stays is found by the next build, and named by `doctor --leaks`.
+        let _ = self.networks.detach(&self.id);
+    }
+}
