@@ -16,7 +16,7 @@ mod plan;
 mod reconcile;
 mod release;
 
-pub use compare::Change;
+pub use compare::{Change, Way};
 pub use desired::{
     Condition, Dependency, Desired, DesiredService, FileVersion, Network, Replica, Subnet, Update, Volume,
 };

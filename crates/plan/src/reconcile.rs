@@ -263,8 +263,7 @@ impl<'a> Reconciler<'a> {
         let Some(old) = old else { return Action::Create };
         let mut changes = compare::containers((&old.container, &old.image), (&replica.container, &replica.image));
         if old.name != replica.container.name {
-            let (before, after) = (Some(old.name.clone()), Some(replica.container.name.clone()));
-            changes.push(Change { field: "name".into(), before, after });
+            changes.push(Change::text("name", &old.name, &replica.container.name));
         }
         let follows = |wanted: fn(&Dependency) -> bool| {
             let dependencies = service.dependencies.iter();
@@ -276,7 +275,7 @@ impl<'a> Reconciler<'a> {
             return Action::Replace(old, Cause::Changed { changes });
         }
         if self.set_aside.contains_key(old.id.as_str()) {
-            let changes = vec![Change::unnamed_values("networks")];
+            let changes = vec![Change::unnamed("networks")];
             return Action::Replace(old, Cause::Changed { changes });
         }
         if self.options.force_recreate && self.is_asked_for(name) {

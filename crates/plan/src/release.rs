@@ -104,7 +104,7 @@ pub fn diff(before: &Release, after: &Release) -> Difference {
             files.map(|file| (file.name.clone(), file.version.clone())).collect()
         };
         compare(kind, &files(before), &files(after), &mut entries, |old, new| {
-            if old == new { Vec::new() } else { vec![Change::unnamed_values("content")] }
+            if old == new { Vec::new() } else { vec![Change::unnamed("content")] }
         });
     }
     Difference { entries }

@@ -126,6 +126,49 @@ fn an_interrupted_update_can_be_taken_back_at_every_step() {
     }
 }
 
+/// X4: each field in the words of the file; values only where they are nobody's secret.
+#[test]
+fn every_change_is_named() {
+    let base = "services:\n  web:\n    image: a\n";
+    let changes = |before: &str, after: &str| {
+        let (_, machine) = up(&format!("{base}{before}volumes: {{data: {{}}}}\nnetworks: {{back: {{}}}}\n"));
+        let wanted = desired(&format!("{base}{after}volumes: {{data: {{}}}}\nnetworks: {{back: {{}}}}\n"));
+        let plan = plan(&wanted, &machine, &Options::default());
+        let cause = plan.iter().find_map(|node| match &node.cause {
+            Cause::Changed { changes } => Some(changes.clone()),
+            _ => None,
+        });
+        cause.unwrap_or_default().iter().map(Change::to_string).collect::<Vec<_>>().join("; ")
+    };
+    for (before, after, expected) in [
+        ("", "    environment: {KEY: secret}\n", "environment KEY added"),
+        ("    environment: {KEY: a}\n", "    environment: {KEY: b}\n", "environment KEY changed"),
+        (
+            "    ports: ['80:80']\n",
+            "    ports: ['127.0.0.1:81:80', '53/udp']\n",
+            "ports 80:80 → 127.0.0.1:81:80 53/udp",
+        ),
+        ("    ports: ['80:80']\n", "", "ports 80:80 removed"),
+        ("", "    volumes: ['data:/data']\n", "volume /data added"),
+        ("    volumes: ['data:/data']\n", "    volumes: ['data:/data:ro']\n", "volume /data changed"),
+        ("", "    networks: [default, back]\n", "network shop_back added"),
+        ("    network_mode: none\n", "    network_mode: host\n", "networks changed"),
+        ("    user: a\n", "    user: b\n", "user a → b"),
+        ("", "    user: b\n", "user b added"),
+        ("    restart: always\n", "    restart: 'no'\n", "restart always → no"),
+        ("", "    command: serve --fast\n", "command serve --fast added"),
+        ("    command: a b\n", "    command: a c\n", "command a b → a c"),
+        ("", "    read_only: true\n", "read_only true added"),
+        ("", "    mem_limit: 1g\n", "memory limit 1073741824 added"),
+        ("", "    healthcheck: {test: ok, retries: 2}\n", "healthcheck retries added; healthcheck test added"),
+        ("    cap_add: [A]\n", "    cap_add: [B]\n", "cap_add A → B"),
+        ("", "    logging: {options: {max-size: 1m}}\n", "logging max-size 10000000 → 1048576"),
+        ("    labels: {a: '1'}\n", "    labels: {}\n", "label a removed"),
+    ] {
+        assert_eq!(changes(before, after), expected);
+    }
+}
+
 #[test]
 fn a_stopped_container_is_started_and_a_failed_job_run_again() {
     let (desired, mut machine) = up(SHOP);
@@ -165,7 +208,7 @@ fn a_release_can_be_rolled_back_to() {
     let difference = diff(&release, &Release::new(changed));
     insta::assert_snapshot!(difference, @"
     ~ container shop-db-1: image postgres:15 → postgres:16
-    ~ container shop-web-1: ports changed
+    ~ container shop-web-1: ports 8080:80 → 9090:80
     ");
 }
 
@@ -319,7 +362,7 @@ fn a_changed_secret_is_a_new_version() {
     let plan = plan(&changed, &machine, &Options::default());
     let steps = steps(&plan);
     assert!(steps.contains(&"store secret password".to_owned()));
-    assert!(plan.summary().contains(&"recreate shop-db-1: secrets or configs changed".to_owned()));
+    assert!(plan.summary().contains(&"recreate shop-db-1: secret password changed".to_owned()));
 }
 
 #[test]
