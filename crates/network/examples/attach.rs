@@ -13,7 +13,8 @@ fn main() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let roots = Roots { data: folder.path().join("data"), run: folder.path().join("run") };
     let networks = Networks::new(&Store::open(roots).unwrap());
-    let mut steps = vec![("namespace", Vec::new()), ("attach", Vec::new()), ("dns", Vec::new()), ("detach", Vec::new())];
+    let mut steps =
+        vec![("namespace", Vec::new()), ("attach", Vec::new()), ("dns", Vec::new()), ("detach", Vec::new())];
     // Held to the end: the kernel's clearing away of dead namespaces takes its time from the living ones.
     let mut namespaces = Vec::new();
     host.run(|| {

@@ -279,7 +279,8 @@ fn configure(endpoints: &[Endpoint]) -> Result<()> {
         let link = links.iter().find(|link| link.name == endpoint.interface);
         let index = link.ok_or(Errno::NODEV).context(attempt)?.index;
         batch.push(route::add_address(index, IpAddr::V4(endpoint.address), endpoint.prefix));
-        batch.push(route::set_up(index, false));
+        batch.push(route::without_ipv6(index));
+        batch.push(route::set_up(index));
     }
     if let Some(gateway) = endpoints.iter().find_map(Endpoint::default_route) {
         batch.push(route::add_default_route(IpAddr::V4(gateway)));

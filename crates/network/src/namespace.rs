@@ -120,7 +120,7 @@ fn bring_loopback_up() -> Result<()> {
     let attempt = || "can't bring up the loopback interface".to_owned();
     let mut socket = Socket::route().context(attempt)?;
     // The loopback interface is the first of every namespace.
-    socket.execute(&[route::set_up(1, true)]).context(attempt)
+    socket.execute(&[route::set_up(1)]).context(attempt)
 }
 
 /// A new namespace takes over the host's setting, and a container on two networks would be a router between them.

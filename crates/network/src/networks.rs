@@ -272,7 +272,7 @@ fn raise_bridge(network: &Network, links: &[Link]) -> Result<()> {
     }
     refuse_ipv6(&network.bridge)?;
     // Up last: the sign that all of it stands.
-    routes.execute(&[route::set_up(index, false)]).context(attempt)
+    routes.execute(&[route::set_up(index)]).context(attempt)
 }
 
 /// The table of the packet filter sees IPv4 only; without this a container that forges IPv6 frames has a way out on a host

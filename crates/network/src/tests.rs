@@ -41,7 +41,7 @@ fn on_a_host(test: impl FnOnce(&Host) + Send) {
                 println!("skipped: no network namespace: {error}");
                 return;
             }
-            Socket::route().unwrap().execute(&[route::set_up(1, true)]).unwrap();
+            Socket::route().unwrap().execute(&[route::set_up(1)]).unwrap();
             // A new namespace takes over what the machine has.
             std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
             test(&Host::new());
@@ -110,7 +110,7 @@ impl Host {
             let index = socket.link("eth0").unwrap().unwrap().index;
             // Its default route leads through the host: it can try to reach containers by their addresses.
             let messages =
-                [route::add_address(index, address, 24), route::set_up(index, false), route::add_default_route(host)];
+                [route::add_address(index, address, 24), route::set_up(index), route::add_default_route(host)];
             socket.execute(&messages).unwrap();
             Ok(())
         };

@@ -13,9 +13,7 @@ fn ranges_are_taken_from_the_pools_around_what_the_host_routes() {
         let mut socket = Socket::route().unwrap();
         // 172.18.4.0/24 is connected; nothing of 172.18.0.0/16 is free then.
         let address = "172.18.4.1".parse().unwrap();
-        socket
-            .execute(&[route::create_bridge("lan", Mac::of(address), 1500), route::set_up_by_name("lan", false)])
-            .unwrap();
+        socket.execute(&[route::create_bridge("lan", Mac::of(address), 1500), route::set_up_by_name("lan")]).unwrap();
         let index = socket.link("lan").unwrap().unwrap().index;
         socket.execute(&[route::add_address(index, address, 24)]).unwrap();
         assert_eq!(host.create("a").subnet, subnet("172.17.0.0/16"));

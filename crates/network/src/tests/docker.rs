@@ -69,7 +69,7 @@ fn docker_container() -> Namespace {
         let index = socket.link("eth0").unwrap().unwrap().index;
         let messages = [
             route::add_address(index, address, gateway.prefix),
-            route::set_up(index, false),
+            route::set_up(index),
             route::add_default_route(gateway.address),
         ];
         socket.execute(&messages).unwrap();

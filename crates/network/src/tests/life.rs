@@ -167,6 +167,8 @@ fn interfaces_addresses_routes_and_limits_are_as_asked_for() {
         assert!(
             addresses.iter().any(|found| found.index == web.index && found.address == IpAddr::from([172, 20, 5, 5]))
         );
+        let uninvited = |found: &&route::Address| !found.address.is_loopback() && found.address.is_ipv6();
+        assert_eq!(addresses.iter().find(uninvited), None);
         let defaults: Vec<_> = routes.iter().filter(|route| route.prefix == 0 && route.gateway.is_some()).collect();
         assert_eq!(defaults.len(), 1, "the internal network gives none");
         assert_eq!(defaults[0].gateway, Some(IpAddr::from([172, 20, 0, 1])));

@@ -159,22 +159,22 @@ pub fn set_bridge_port(name: &str) -> Message {
     message
 }
 
-/// Brings a link up, without an IPv6 address that nobody asked for where `ipv6` is false.
-pub fn set_up(index: u32, ipv6: bool) -> Message {
-    let mut message = set_link(index, UP, UP);
-    if !ipv6 {
-        without_link_local(&mut message);
-    }
+/// Keeps the kernel from giving a link an IPv6 address that nobody asked for; before it comes up.
+pub fn without_ipv6(index: u32) -> Message {
+    let mut message = set_link(index, 0, 0);
+    without_link_local(&mut message);
     message
 }
 
+/// Brings a link up.
+pub fn set_up(index: u32) -> Message {
+    set_link(index, UP, UP)
+}
+
 /// As [`set_up`], by name: for a link that is made in the same batch.
-pub fn set_up_by_name(name: &str, ipv6: bool) -> Message {
-    let mut message = set_up(0, true);
+pub fn set_up_by_name(name: &str) -> Message {
+    let mut message = set_up(0);
     message.text(libc::IFLA_IFNAME, name);
-    if !ipv6 {
-        without_link_local(&mut message);
-    }
     message
 }
 
