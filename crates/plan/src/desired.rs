@@ -35,6 +35,9 @@ pub struct DesiredService {
     pub job: bool,
     /// How replicas are replaced.
     pub update: Update,
+    /// Whether its containers are not known: something they need is not here, and the command does not touch them.
+    #[serde(skip)]
+    pub unresolved: bool,
     /// Where the service was written.
     #[serde(skip)]
     pub origin: Vec<Span>,

@@ -97,6 +97,7 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
             if needed {
                 diagnostics.push(image_unresolved(project, service));
             }
+            lowered.unresolved = true;
             desired.services.insert(service.name.clone(), lowered);
             continue;
         };
@@ -108,7 +109,10 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
         for number in 1..=replicas {
             let container = match container(project, service, number, inputs) {
                 Ok(container) => container,
-                Err(_) if !needed => break,
+                Err(_) if !needed => {
+                    lowered.unresolved = true;
+                    break;
+                }
                 Err(mut problems) => {
                     problems.retain(|problem| !diagnostics.contains(problem));
                     diagnostics.append(&mut problems);

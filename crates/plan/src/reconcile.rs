@@ -560,6 +560,7 @@ impl<'a> Reconciler<'a> {
                 .collect();
             replicas.sort_by_key(|replica| replica.number);
             service.replicas = replicas;
+            service.unresolved = false;
         }
         result.services.retain(|name, service| self.selected.contains(name.as_str()) || !service.replicas.is_empty());
         result

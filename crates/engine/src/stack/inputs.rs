@@ -3,7 +3,7 @@
 use carrack_compose::Project;
 use carrack_compose::project::{Content, FileSource};
 use carrack_diag::{Diagnostic, Diagnostics, Spanned};
-use carrack_plan::{Image, Inputs, image_name};
+use carrack_plan::{Image, Inputs, image_name, selection};
 
 use super::UpOptions;
 use super::perform::Contents;
@@ -15,7 +15,9 @@ const FILE_LIMIT_BYTES: u64 = 1 << 20;
 
 impl Engine {
     pub(crate) fn inputs(&self, project: &Project, options: &UpOptions) -> Result<(Inputs, Contents), Diagnostics> {
-        let mut inputs = Inputs { scale: options.scale.clone(), ..Inputs::default() };
+        let asked = &options.reconcile;
+        let selected = selection(project, &asked.services, asked.without_dependencies);
+        let mut inputs = Inputs { scale: options.scale.clone(), selected, ..Inputs::default() };
         let mut contents = Contents::new();
         let mut diagnostics = Vec::new();
         for service in project.services.values() {
@@ -27,7 +29,7 @@ impl Engine {
             }
         }
         let granted = |name: &String, secret: bool| {
-            project.services.values().any(|service| {
+            project.services.values().filter(|service| inputs.selected.contains(&service.name)).any(|service| {
                 let grants = if secret { &service.secrets } else { &service.configs };
                 grants.iter().any(|grant| grant.source.value == *name)
             })

@@ -60,7 +60,7 @@ impl<'a> Reconciler<'a> {
         let mut movable = Vec::new();
         for old in on_it {
             let service = old.service().and_then(|name| self.desired.services.get_key_value(name));
-            match service.filter(|_| !old.is_one_off()) {
+            match service.filter(|(_, service)| !old.is_one_off() && !service.unresolved) {
                 Some((service, _)) => movable.push((service.as_str(), old)),
                 None => {
                     let message = format!("the network {} stays as it was: {} is on it", wanted.name, old.name);

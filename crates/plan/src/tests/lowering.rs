@@ -99,6 +99,14 @@ fn services_that_are_not_selected_may_lack_their_image() {
     let plan = plan(&desired, &ObservedState::default(), &options);
     assert!(plan.iter().all(|node| !node.subject.contains("web")));
     assert!(plan.notes.is_empty());
+
+    // A network that changes would move `web` as well, whose container is not known.
+    let (_, machine) = up("services: {web: {image: w}, db: {image: b}}");
+    let mut desired = desired;
+    desired.networks.get_mut("shop_default").expect("default").internal = true;
+    let plan = super::plan(&desired, &machine, &options);
+    assert_eq!(plan.notes, ["the network shop_default stays as it was: shop-web-1 is on it"]);
+    assert!(plan.iter().all(|node| node.subject != "shop-web-1"));
 }
 
 #[test]
