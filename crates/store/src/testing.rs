@@ -91,9 +91,10 @@ impl Scene {
                 return None;
             }
         };
-        let mut dirs: Vec<String> = lowers.iter().map(|dir| dir.display().to_string()).collect();
-        dirs.push(bottom.display().to_string());
-        let mut set = vec![("lowerdir", dirs.join(":")), ("redirect_dir", "off".into()), ("metacopy", "off".into())];
+        // One by one: the kernel takes at most 255 bytes a value.
+        let lowers = lowers.iter().chain([&bottom]).map(|dir| ("lowerdir+", dir.display().to_string()));
+        let mut set: Vec<_> = lowers.collect();
+        set.extend([("redirect_dir", "off".into()), ("metacopy", "off".into())]);
         if let Some(upper) = upper {
             set.push(("upperdir", upper.upper.display().to_string()));
             set.push(("workdir", upper.work.display().to_string()));

@@ -27,4 +27,6 @@ pub(crate) const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overl
 pub(crate) const OVERLAY_OPAQUE: &str = "trusted.overlay.opaque";
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

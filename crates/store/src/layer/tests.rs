@@ -189,6 +189,28 @@ fn opaque_folders_hide_what_is_below() {
 }
 
 #[test]
+fn whiteouts_before_an_opaque_mark_are_not_seen_as_files() {
+    tree!(&[base(), tar().file("opt/.wh.tool", "").file("opt/.wh..wh..opq", "").file("opt/new", "")], @r#"
+    d0755 0:0 0 /
+    l0777 0:0 0 /bin -> usr/bin
+    d0755 0:0 100 /etc
+    -0644 0:0 101 /etc/passwd =root
+    d0700 7:8 102 /opt user.key=value
+    -0644 0:0 0 /opt/new
+    d0755 0:0 0 /usr
+    d0755 0:0 0 /usr/bin
+    "#);
+}
+
+#[test]
+fn a_hard_link_to_itself_changes_nothing() {
+    tree!(&[tar().file("f", "x").hard_link("./f", "/f")], @r#"
+    d0755 0:0 0 /
+    -0644 0:0 0 /f =x
+    "#);
+}
+
+#[test]
 fn aufs_files_are_left_out() {
     tree!(&[tar().dir(".wh..wh.plnk/").file(".wh..wh.plnk/1.2", "x").file(".wh..wh.aufs", "").file("f", "")], @r#"
     d0755 0:0 0 /
