@@ -67,6 +67,10 @@ codes! {
         cause: "The key is valid; carrack knows it and does not act on it.",
         check: "The message names the consequence.",
         fix: "Do without it for now, or take the consequence into account.";
+    NO_EFFECT = "compose/no-effect", "A key that changes nothing here",
+        cause: "The key matters on other platforms, or says how a thing is made and not what it is.",
+        check: "The message names the reason.",
+        fix: "Keep it for others, or remove it.";
     REFUSED_KEY = "compose/refused-key", "A key that carrack does not support",
         cause: "The key needs something outside of carrack's scope, such as another operating system.",
         check: "The message names the reason.",

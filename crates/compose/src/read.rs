@@ -56,6 +56,10 @@ impl Reading<'_> {
                     Diagnostic::warning(&codes::NOT_YET, format!("{place} is not implemented yet: {consequence}"))
                         .at(entry.key.span, "has no effect"),
                 ),
+                Some(Support::Harmless(reason)) => self.report(
+                    Diagnostic::note(&codes::NO_EFFECT, format!("{place} has no effect: {reason}"))
+                        .at(entry.key.span, "can be removed"),
+                ),
                 Some(Support::Refused(reason)) => self.report(
                     Diagnostic::error(&codes::REFUSED_KEY, format!("{place} is not supported: {reason}"))
                         .at(entry.key.span, "not supported")

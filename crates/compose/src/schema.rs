@@ -7,6 +7,8 @@ pub(crate) enum Support {
     Full,
     /// It is checked by nobody and acted on by nobody yet; the text completes "not implemented yet: ".
     NotYet(&'static str),
+    /// Nothing acts on it, and what runs is the same without; the text completes "has no effect: ".
+    Harmless(&'static str),
     /// It will not be; the text completes "not supported: ".
     Refused(&'static str),
 }
@@ -14,7 +16,7 @@ pub(crate) enum Support {
 /// A key and its support.
 pub(crate) type Key = (&'static str, Support);
 
-use Support::{Full, NotYet, Refused};
+use Support::{Full, Harmless, NotYet, Refused};
 
 const WINDOWS: Support = Refused("it exists for Windows containers only");
 const SWARM: &str = "there is one host, so there is nothing to place";
@@ -130,8 +132,8 @@ pub(crate) const SERVICE: &[Key] = &[
 pub(crate) const BUILD: &[Key] = &[
     ("additional_contexts", Full),
     ("args", Full),
-    ("cache_from", NotYet("only the local cache is used")),
-    ("cache_to", NotYet("the cache is kept here only")),
+    ("cache_from", Harmless("only the local cache is used")),
+    ("cache_to", Harmless("the cache is kept here only")),
     ("context", Full),
     ("dockerfile", Full),
     ("dockerfile_inline", Full),
@@ -143,9 +145,9 @@ pub(crate) const BUILD: &[Key] = &[
     ("no_cache", Full),
     ("platforms", Full),
     ("privileged", NotYet("RUN has no further rights")),
-    ("provenance", NotYet("the image carries no provenance")),
+    ("provenance", Harmless("the image carries no provenance")),
     ("pull", Full),
-    ("sbom", NotYet("the image carries no bill of materials")),
+    ("sbom", Harmless("the image carries no bill of materials")),
     ("secrets", Full),
     ("shm_size", Full),
     ("ssh", NotYet("RUN can't reach the SSH agent")),
@@ -168,9 +170,9 @@ pub(crate) const HEALTHCHECK: &[Key] = &[
 
 pub(crate) const DEPLOY: &[Key] = &[
     ("endpoint_mode", Full),
-    ("labels", NotYet("there is no service object that could carry them")),
+    ("labels", Harmless("there is no service object that could carry them")),
     ("mode", Full),
-    ("placement", NotYet(SWARM)),
+    ("placement", Harmless(SWARM)),
     ("replicas", Full),
     ("resources", Full),
     ("restart_policy", Full),
@@ -185,7 +187,7 @@ pub(crate) const LIMITS: &[Key] = &[("cpus", Full), ("memory", Full), ("pids", F
 pub(crate) const RESERVATIONS: &[Key] = &[
     ("cpus", Full),
     ("devices", NotYet("the container gets no such device")),
-    ("generic_resources", NotYet(SWARM)),
+    ("generic_resources", Harmless(SWARM)),
     ("memory", Full),
 ];
 
@@ -217,7 +219,7 @@ pub(crate) const PORT: &[Key] = &[
 
 pub(crate) const MOUNT: &[Key] = &[
     ("bind", Full),
-    ("consistency", Full),
+    ("consistency", Harmless("every mount is consistent on Linux")),
     ("image", NotYet("image mounts are not made")),
     ("read_only", Full),
     ("source", Full),
