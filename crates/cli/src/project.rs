@@ -33,6 +33,7 @@ pub(crate) struct Files {
 pub(crate) fn find(arguments: &ProjectArguments) -> Result<Files, Failure> {
     let mut environment: BTreeMap<String, String> = std::env::vars().collect();
     let current = current_folder();
+    let explicit = !arguments.file.is_empty() || environment.get("COMPOSE_FILE").is_some_and(|list| !list.is_empty());
     let chosen = choose_files(arguments, &environment, &current);
     let folder = match (&arguments.project_directory, chosen.first()) {
         (Some(folder), _) => current.join(folder),
@@ -51,7 +52,7 @@ pub(crate) fn find(arguments: &ProjectArguments) -> Result<Files, Failure> {
             environment.entry(name).or_insert(value);
         }
     }
-    let files = if chosen.is_empty() { choose_files(arguments, &environment, &folder) } else { chosen };
+    let files = if explicit { chosen } else { choose_files(arguments, &environment, &folder) };
     if files.is_empty() {
         return Err(Diagnostic::error(&codes::NO_PROJECT, format!("no Compose file in {}", current.display()))
             .cause("looked for compose.yaml, compose.yml, docker-compose.yml and docker-compose.yaml, here and above")
