@@ -123,8 +123,9 @@ pub enum InitStep {
     },
     /// Cuts the copy of the host's mounts off, so that nothing mounted from here on reaches the host.
     IsolateMounts {
-        /// Sources of binds whose mounts are to travel both ways: bound before the cut.
-        shared: Vec<String>,
+        /// Sources of binds whose mounts are to travel both ways, and whether the mounts below come along: bound before
+        /// the cut, in the order of their mounts.
+        shared: Vec<(String, bool)>,
     },
     /// Mounts the root file system.
     Root {

@@ -50,8 +50,8 @@ pub fn init_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<Init
         steps.push(InitStep::Hostname { hostname, domainname });
     }
     let is_shared = |mount: &&Mount| mount.options.iter().any(|option| option == "shared" || option == "rshared");
-    let shared = spec.mounts.iter().filter(is_shared).map(|mount| mount.source.clone()).collect();
-    steps.push(InitStep::IsolateMounts { shared });
+    let source = |mount: &Mount| (mount.source.clone(), mount.options.iter().any(|option| option == "rbind"));
+    steps.push(InitStep::IsolateMounts { shared: spec.mounts.iter().filter(is_shared).map(source).collect() });
     steps.push(InitStep::Root { source: launch.root.clone(), mountpoint: spec.root.path.clone() });
     for mount in &spec.mounts {
         mount_steps(mount, facts, &mut steps)?;

@@ -1,6 +1,6 @@
 //! The loop that does a plan's steps, in a process that has done nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -56,10 +56,10 @@ pub(super) struct State {
     pub(super) procfs: Option<OwnedFd>,
     /// The host's null device, verified (CVE-2025-31133).
     pub(super) null: Option<OwnedFd>,
-    /// An empty read-only folder to cover others with.
+    /// An empty read-only folder that covers another, to be bound over more.
     pub(super) empty_folder: Option<OwnedFd>,
-    /// Binds made before the cut from the host's mounts, by source.
-    pub(super) shared: BTreeMap<String, OwnedFd>,
+    /// Binds made before the cut from the host's mounts, in the order of their mounts.
+    pub(super) shared: VecDeque<OwnedFd>,
     pub(super) identity: Identity,
 }
 
@@ -127,7 +127,7 @@ fn prepare() -> Result<(State, InitPlan), Errno> {
         procfs: None,
         null: None,
         empty_folder: None,
-        shared: BTreeMap::new(),
+        shared: VecDeque::new(),
         identity: Identity::default(),
     };
     Ok((state, handover.plan))

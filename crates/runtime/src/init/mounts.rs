@@ -28,10 +28,10 @@ const PROCFS_TARGETS: &[&str] = &[
     "/proc/uptime",
 ];
 
-pub(super) fn isolate(state: &mut State, shared: &[String]) -> Done {
-    for path in shared {
-        let tree = open_host(path).and_then(|source| clone_tree(&source, true));
-        state.shared.insert(path.clone(), tree.map_err(|errno| Failure::new(errno, path.as_str()))?);
+pub(super) fn isolate(state: &mut State, shared: &[(String, bool)]) -> Done {
+    for (path, recursive) in shared {
+        let tree = open_host(path).and_then(|source| clone_tree(&source, *recursive));
+        state.shared.push_back(tree.map_err(|errno| Failure::new(errno, path.as_str()))?);
     }
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     Ok(rustix::mount::mount_change("/", flags)?)
@@ -105,12 +105,11 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
         MountSource::Bind { path, recursive } => {
             let source = open_host(path).map_err(|errno| Failure::new(errno, path.as_str()))?;
             let folder = inside::file_type(&source)? == FileType::Directory;
-            let detached = match state.shared.get(path) {
-                // A new peer of the host's mount; nothing is left to change about it.
-                Some(tree) if matches!(step.propagation, Propagation::Shared | Propagation::SharedRecursive) => {
-                    clone_tree(tree, *recursive)?
-                }
-                _ => {
+            let is_shared = matches!(step.propagation, Propagation::Shared | Propagation::SharedRecursive);
+            let detached = match state.shared.pop_front_if(|_| is_shared) {
+                // A peer of the host's mount already.
+                Some(tree) => tree,
+                None => {
                     let tree = clone_tree(&source, *recursive)?;
                     set_propagation(&tree, step.propagation)?;
                     tree
@@ -210,12 +209,16 @@ fn parent_of(state: &mut State, path: &str) -> Done<(OwnedFd, String)> {
 
 pub(super) fn mask(state: &mut State, path: &str) -> Done {
     let Some(target) = existing(state, path)? else { return Ok(()) };
-    let cover = if inside::file_type(&target)? == FileType::Directory {
-        clone_tree(open_once(&mut state.empty_folder, empty_folder)?, false)?
-    } else {
-        clone_tree(open_once(&mut state.null, null_device)?, false)?
-    };
-    Ok(attach(&cover, &target)?)
+    if inside::file_type(&target)? != FileType::Directory {
+        let cover = clone_tree(open_once(&mut state.null, null_device)?, false)?;
+        return Ok(attach(&cover, &target)?);
+    }
+    match &state.empty_folder {
+        Some(first) => attach(&clone_tree(first, false)?, &target)?,
+        // Attached itself: only what is attached somewhere can be cloned before Linux 6.15.
+        None => attach(state.empty_folder.insert(empty_folder()?), &target)?,
+    }
+    Ok(())
 }
 
 fn empty_folder() -> Result<OwnedFd> {

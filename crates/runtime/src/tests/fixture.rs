@@ -62,6 +62,16 @@ impl Bundle {
         Some(Self { folder, id, hierarchies, facts, resolved, cgroup: None })
     }
 
+    /// The same host without its v2 hierarchy; none where nothing else is there.
+    pub(crate) fn without_unified(mut self) -> Option<Self> {
+        self.hierarchies = self.hierarchies.clone().without_unified();
+        if self.hierarchies == Hierarchies::default() {
+            eprintln!("skipped: no v1 hierarchy");
+            return None;
+        }
+        Some(self)
+    }
+
     pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().expect("a plain path").to_owned()
     }

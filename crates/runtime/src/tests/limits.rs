@@ -2,7 +2,6 @@ use carrack_specgen::Container;
 use carrack_specgen::container::Resources;
 
 use super::fixture::{Bundle, container, finish};
-use crate::cgroup::Hierarchies;
 
 /// F2: what was asked for is what the kernel says, and what it does.
 #[test]
@@ -45,10 +44,9 @@ fn a_fork_bomb_meets_its_limit() {
 #[test]
 fn everything_is_killed_and_removed() {
     for with_unified in [true, false] {
-        let Some(mut bundle) = Bundle::new() else { return };
-        if !with_unified {
-            bundle.hierarchies = Hierarchies::detect().expect("hierarchies").without_unified();
-        }
+        let bundle =
+            Bundle::new().and_then(|bundle| if with_unified { Some(bundle) } else { bundle.without_unified() });
+        let Some(mut bundle) = bundle else { return };
         let line = "for i in 1 2 3; do sleep 60 & done; echo ready; wait";
         let (child, reader) = bundle.start(&container(&["sh", "-c", line])).expect("it runs");
         let mut ready = [0; 6];
