@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_sys::signal::SignalFd;
+use carrack_sys::signal::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -272,7 +272,7 @@ impl Attached {
     /// Connects the program with the caller's streams until one of them ends it.
     ///
     /// With a program that has a terminal and an input that is one, the input is raw meanwhile and the sizes follow each
-    /// other. Signals are blocked in this thread: call it while there is no other thread that could get them.
+    /// other. Signals are blocked in this thread meanwhile: call it while there is no other thread that could get them.
     ///
     /// # Errors
     /// [`codes::SHIM`] where the caller's own streams or terminal fail.
@@ -284,6 +284,7 @@ impl Attached {
         if self.options.sig_proxy {
             watched.extend(PROXIED);
         }
+        let mask = signal::block(&[]).map_err(failed("reading the signal mask"))?;
         let signals = SignalFd::new(&watched).map_err(failed("blocking signals"))?;
         let raw = (self.tty && self.options.stdin && rustix::termios::isatty(stdio[0]))
             .then(|| RawTerminal::enter(stdio[0]))
@@ -294,6 +295,7 @@ impl Attached {
         }
         let end = self.pump(stdio, &signals, Detacher::new(if raw.is_some() { detach_keys.bytes() } else { &[] }));
         drop(raw);
+        let _ = signal::restore(&mask);
         end.map_err(failed("copying between the program and this terminal"))
     }
 

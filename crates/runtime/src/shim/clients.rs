@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::io::{Errno, Result};
+use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketFlags};
 
 use super::CLIENT_PATIENCE;
@@ -14,6 +14,8 @@ use super::stdio::Stream;
 
 /// Beyond this much output that a client has not taken, nobody reads from the program any more, in bytes.
 const OUT_HIGH_WATER_BYTES: usize = 256 << 10;
+/// How long nobody is accepted after somebody could not be.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Everyone beyond these waits in the socket's queue.
 const CLIENTS_MAX: usize = 128;
 
@@ -72,6 +74,11 @@ impl Connection {
         self.broken = true;
     }
 
+    /// Nothing that it says counts any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.broken
+    }
+
     fn waiting(&self) -> usize {
         self.out.len() - self.out_start
     }
@@ -121,8 +128,7 @@ impl Connection {
 
     /// When it is dropped for taking nothing.
     fn patience_ends(&self) -> Option<Instant> {
-        let for_ever = self.has(attach::FOREGROUND) && !self.leaving;
-        self.stalled_since.filter(|_| !for_ever).map(|since| since + CLIENT_PATIENCE)
+        self.stalled_since.filter(|_| !self.has(attach::FOREGROUND)).map(|since| since + CLIENT_PATIENCE)
     }
 }
 
@@ -131,11 +137,13 @@ impl Connection {
 pub(super) struct Clients {
     all: BTreeMap<u64, Connection>,
     next: u64,
+    /// No connection is taken until then, as the last one could not be.
+    paused_until: Option<Instant>,
 }
 
 impl Clients {
     /// Takes new connections, while there is room.
-    pub(super) fn accept(&mut self, socket: &OwnedFd) -> Result<()> {
+    pub(super) fn accept(&mut self, socket: &OwnedFd) {
         while self.all.len() < CLIENTS_MAX {
             match rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(fd) => {
@@ -144,15 +152,18 @@ impl Clients {
                 }
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => return Err(errno),
+                // Out of descriptors or memory.
+                Err(_) => {
+                    self.paused_until = Some(Instant::now() + PAUSE);
+                    break;
+                }
             }
         }
-        Ok(())
     }
 
-    /// Whether another connection has room.
-    pub(super) fn have_room(&self) -> bool {
-        self.all.len() < CLIENTS_MAX
+    /// Whether another connection has room now.
+    pub(super) fn have_room(&self, now: Instant) -> bool {
+        self.all.len() < CLIENTS_MAX && self.paused_until.is_none_or(|until| until <= now)
     }
 
     /// Takes a connection out, to be put back.
@@ -194,14 +205,15 @@ impl Clients {
         self.all.values().all(|connection| connection.waiting() == 0)
     }
 
-    /// When the next one is dropped for taking nothing.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.all.values().filter_map(Connection::patience_ends).min()
+    /// When the next one is dropped for taking nothing, or others may come again.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let pause = self.paused_until.filter(|until| *until > now);
+        self.all.values().filter_map(Connection::patience_ends).chain(pause).min()
     }
 
     /// Closes those who are gone or take nothing, and watches the others: nobody is heard while nobody takes their
     /// input. Returns whether one that gave input is gone.
-    pub(super) fn settle(&mut self, poll: &Poll, now: Instant, takes_stdin: bool) -> Result<bool> {
+    pub(super) fn settle(&mut self, poll: &Poll, now: Instant, takes_stdin: bool) -> bool {
         let mut writer_gone = false;
         self.all.retain(|_, connection| {
             let impatient = connection.patience_ends().is_some_and(|end| end <= now);
@@ -216,8 +228,8 @@ impl Clients {
             wanted.set(Interest::OUT, connection.waiting() > 0);
             // A hang-up is to be heard of even where nothing else is.
             wanted.set(Interest::RDHUP, !connection.ended);
-            poll.set(&connection.fd, &mut connection.watch, wanted)?;
+            connection.broken |= poll.set(&connection.fd, &mut connection.watch, wanted).is_err();
         }
-        Ok(writer_gone)
+        writer_gone
     }
 }

@@ -13,6 +13,9 @@ use crate::time::rfc3339_nano;
 /// A longer line is logged in pieces of this size, in bytes; all but the last without line feed.
 pub(super) const LINE_MAX: usize = 16 << 10;
 
+/// Encoded lines are written when they are this much, in bytes: enough for few writes, little enough for a small shim.
+const WRITE_SIZE: usize = 16 << 10;
+
 /// Cuts one stream into lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -111,6 +114,9 @@ impl Log {
         }
         encode(&mut self.pending, stream, line, time_ns);
         self.pending_lines += 1;
+        if self.pending.len() >= WRITE_SIZE {
+            self.flush(time_ns);
+        }
     }
 
     /// Writes what was added.
@@ -122,7 +128,7 @@ impl Log {
             self.lose(self.pending_lines, &error);
         }
         self.pending.clear();
-        self.pending.shrink_to(4 * LINE_MAX);
+        self.pending.shrink_to(2 * WRITE_SIZE);
         self.pending_lines = 0;
     }
 

@@ -90,21 +90,22 @@ pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) ->
 }
 
 impl Running {
-    /// The outcome, once the channel is readable. The process is reaped.
-    pub(super) fn finish(self) -> Outcome {
+    /// The outcome, where there is one by now.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
         let mut bytes = [0; 4 * OUTPUT_MAX];
-        let answer = rustix::net::recv(&self.channel, &mut bytes, RecvFlags::DONTWAIT);
-        let length = answer.map_or(0, |(length, _)| length);
-        let outcome = match received(bytes.get(..length).unwrap_or_default()) {
+        let length = match rustix::net::recv(&self.channel, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((length, _)) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return None,
+            Err(_) => 0,
+        };
+        Some(match received(bytes.get(..length).unwrap_or_default()) {
             Ok(Received::Value(outcome)) => outcome,
             Ok(Received::NotExecuted(errno)) | Err(errno) => failed(format!("the probe's process: {errno}")),
             Ok(Received::Nothing) => failed("the probe's process died".into()),
-        };
-        self.kill();
-        outcome
+        })
     }
 
-    /// Ends it without waiting for an outcome; the program inside ends with its container.
+    /// Ends it, whether there was an outcome or not; a program that still runs inside ends with its container.
     pub(super) fn kill(self) {
         let _ = rustix::process::pidfd_send_signal(&self.process.pidfd, Signal::KILL);
         let _ = rustix::process::waitid(WaitId::PidFd(self.process.pidfd.as_fd()), WaitIdOptions::EXITED);

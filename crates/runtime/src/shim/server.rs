@@ -24,10 +24,10 @@ use super::log::Log;
 use super::network::Network;
 use super::poll::{Interest, Poll, Token, Watch};
 use super::probe;
-use super::protocol::{PAYLOAD_MAX, SOCKET};
+use super::protocol::SOCKET;
 use super::resolver::Resolver;
 use super::start::{Handover, Report, descriptor, send, unseal};
-use super::stdio::Streams;
+use super::stdio::{Stream, Streams};
 use super::{ShimConfig, StartError};
 use crate::state::{State, Status, boot_id, start_ticks_of};
 use crate::time::now_ns;
@@ -41,6 +41,8 @@ pub(super) const ARGV0_C: &std::ffi::CStr = c"carrack-shim";
 pub(super) const RLIMIT_NOFILE: u32 = 7;
 /// How many files a shim opens at most: two for each forwarded connection, and a few pipes.
 const OPEN_FILES_MAX: u64 = 1 << 16;
+/// How much is read at once from a stream or a client, in bytes; it must fit into one frame.
+const READ_SIZE: usize = 32 << 10;
 /// How long an event's process may run before the shim no longer waits for it.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long an ending shim waits for clients to take the rest.
@@ -84,8 +86,9 @@ fn birth() -> Result<(), Errno> {
     // Docker's containers are born with it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
-    let outcome = Shim::new(handover, network, proof);
-    match outcome {
+    let folder = handover.config.folder.clone();
+    let adopts = handover.adopted.is_some();
+    match Shim::new(handover, network, proof) {
         Ok(mut shim) => {
             let pid = rustix::process::getpid().as_raw_pid();
             let ports = shim.state.ports.clone();
@@ -96,7 +99,14 @@ fn birth() -> Result<(), Errno> {
             shim.clean_up();
             result
         }
-        Err(error) => send(&control, &Report::Failed(error)),
+        Err(error) => {
+            let streams = [Stream::Stdout.name(), Stream::Stderr.name()];
+            // The streams of a container that runs are not ours to take away.
+            for name in [SOCKET].iter().chain(streams.iter().filter(|_| !adopts)) {
+                let _ = std::fs::remove_file(folder.join(name));
+            }
+            send(&control, &Report::Failed(error))
+        }
     }
 }
 
@@ -202,7 +212,7 @@ impl Shim {
             restart_at: None,
             keep: false,
             ending: None,
-            buffer: vec![0; PAYLOAD_MAX],
+            buffer: vec![0; READ_SIZE],
         };
         if let Some(former) = former {
             shim.adopt(&former)?;
@@ -226,7 +236,7 @@ impl Shim {
             for (token, interest) in ready.drain(..) {
                 self.handle(token, interest)?;
             }
-            self.tick(Instant::now())?;
+            self.tick(Instant::now());
         }
         Ok(())
     }
@@ -236,14 +246,14 @@ impl Shim {
             // There is nothing to do about any of them while the container runs, and without it the shim ends anyway.
             Token::Signals => while self.signals.read()?.is_some() {},
             Token::Control => self.hear_starter()?,
-            Token::Child => self.program_ended()?,
-            Token::Stdout => self.pump(super::stdio::Stream::Stdout),
-            Token::Stderr => self.pump(super::stdio::Stream::Stderr),
+            Token::Child => self.program_ended(),
+            Token::Stdout => self.pump(Stream::Stdout),
+            Token::Stderr => self.pump(Stream::Stderr),
             Token::Stdin => self.streams.write_stdin(),
-            Token::Socket => self.clients.accept(&self.socket)?,
-            Token::Client(number) => self.hear_client(number, interest)?,
+            Token::Socket => self.clients.accept(&self.socket),
+            Token::Client(number) => self.hear_client(number, interest),
             Token::Event => self.event_ended(),
-            Token::Probe => self.probe_ended()?,
+            Token::Probe => self.probe_ended(),
             Token::DnsUdp | Token::DnsTcp | Token::DnsClient(_) | Token::Upstream(_) => {
                 if let Some(resolver) = &mut self.resolver {
                     resolver.handle(token, interest, &self.poll);
@@ -258,7 +268,7 @@ impl Shim {
         Ok(())
     }
 
-    fn pump(&mut self, stream: super::stdio::Stream) {
+    fn pump(&mut self, stream: Stream) {
         let data = self.streams.read(stream, &mut self.buffer, &mut self.log, now_ns());
         if !data.is_empty() {
             self.clients.broadcast(stream, data);
@@ -300,11 +310,11 @@ impl Shim {
     fn settle(&mut self) -> Result<(), Errno> {
         let now = Instant::now();
         let takes_stdin = self.streams.takes_stdin();
-        if self.clients.settle(&self.poll, now, takes_stdin)? && self.config.stdin_once {
+        if self.clients.settle(&self.poll, now, takes_stdin) && self.config.stdin_once {
             self.streams.end_stdin();
         }
         self.streams.watch(&self.poll, self.clients.take_output())?;
-        let wanted = if self.clients.have_room() { Interest::IN } else { Interest::empty() };
+        let wanted = if self.clients.have_room(now) { Interest::IN } else { Interest::empty() };
         self.poll.set(&self.socket, &mut self.socket_watch, wanted)
     }
 
@@ -316,7 +326,7 @@ impl Shim {
             farewell,
             self.restart_at,
             self.next_probe,
-            self.clients.deadline(),
+            self.clients.deadline(Instant::now()),
             self.resolver.as_ref().and_then(Resolver::deadline),
             self.forwarder.deadline(),
         ]
@@ -325,14 +335,14 @@ impl Shim {
         .min()
     }
 
-    fn tick(&mut self, now: Instant) -> Result<(), Errno> {
+    fn tick(&mut self, now: Instant) {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_at = None;
             self.tell(Kind::RestartDue);
         }
         if self.next_probe.is_some_and(|at| at <= now) {
             self.next_probe = None;
-            self.start_probe()?;
+            self.start_probe();
         }
         if self.event.as_ref().is_some_and(|(_, since)| *since + EVENT_TIMEOUT <= now) {
             complain("shim: the event command takes too long; it is left to itself");
@@ -343,7 +353,6 @@ impl Shim {
             resolver.tick(now, &self.poll);
         }
         self.forwarder.tick(now, &self.poll);
-        Ok(())
     }
 
     /// Has the engine told as soon as it is not being told something else.
@@ -394,10 +403,15 @@ impl Shim {
         idle && served && self.state.status != Status::Created
     }
 
-    /// Takes away what would promise a shim. The state stays: it says how the container ended.
+    /// Takes away what would promise a shim. The state stays: it says how the container ended. With a container that
+    /// runs, this shim has failed: the next one needs everything but the socket.
     fn clean_up(&mut self) {
-        for name in [SOCKET, "stdout", "stderr"] {
-            let _ = std::fs::remove_file(self.config.folder.join(name));
+        let _ = std::fs::remove_file(self.config.folder.join(SOCKET));
+        if self.program.is_some() {
+            return;
+        }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let _ = std::fs::remove_file(self.config.folder.join(stream.name()));
         }
         if self.state.status != Status::Created || !self.state.error.is_empty() {
             self.state.shim_pid = 0;

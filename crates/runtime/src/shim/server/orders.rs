@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use super::Shim;
 use crate::shim::clients::Connection;
 use crate::shim::poll::Interest;
@@ -11,25 +9,37 @@ use crate::shim::protocol::{Answer, Frames, Malformed, Order, attach};
 use crate::state::Status;
 
 impl Shim {
-    pub(super) fn hear_client(&mut self, number: u64, interest: Interest) -> Result<(), Errno> {
-        let Some(mut connection) = self.clients.take(number) else { return Ok(()) };
+    pub(super) fn hear_client(&mut self, number: u64, interest: Interest) {
+        let Some(mut connection) = self.clients.take(number) else { return };
         if interest.contains(Interest::OUT) {
             connection.flush();
         }
-        let gone = Interest::ERR | Interest::HUP;
-        if interest.intersects(Interest::IN | Interest::RDHUP | gone) && !connection.ended {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            if let Some(bytes) = connection.read(&mut buffer) {
-                connection.frames.push(bytes);
-            }
-            self.buffer = buffer;
-            self.obey_all(&mut connection);
+        let gone = interest.intersects(Interest::ERR | Interest::HUP);
+        if gone || interest.intersects(Interest::IN | Interest::RDHUP) {
+            self.listen_to(&mut connection);
         }
-        if interest.intersects(gone) {
+        // What it said before it left still counts, and is no more than the kernel has kept of it.
+        while gone && self.listen_to(&mut connection) {}
+        if gone {
             connection.give_up();
         }
         self.clients.put(number, connection);
-        Ok(())
+    }
+
+    /// Reads once and obeys; says whether there was anything.
+    fn listen_to(&mut self, connection: &mut Connection) -> bool {
+        if connection.ended || connection.is_given_up() {
+            return false;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let heard = connection.read(&mut buffer);
+        let any = heard.is_some();
+        if let Some(bytes) = heard {
+            connection.frames.push(bytes);
+        }
+        self.buffer = buffer;
+        self.obey_all(connection);
+        any
     }
 
     fn obey_all(&mut self, connection: &mut Connection) {

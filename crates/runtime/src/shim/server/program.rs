@@ -200,8 +200,8 @@ impl Shim {
         Ok(())
     }
 
-    pub(super) fn program_ended(&mut self) -> Result<(), Errno> {
-        let Some(program) = self.program.take() else { return Ok(()) };
+    pub(super) fn program_ended(&mut self) {
+        let Some(program) = self.program.take() else { return };
         let status = program.status();
         let cgroup = self.cgroup().ok().flatten();
         let oom_kills = cgroup.and_then(|cgroup| cgroup.stats().oom_kills);
@@ -223,7 +223,6 @@ impl Shim {
         self.append_event("die".into(), Some(("exitCode", code)));
         self.clients.tell_exit(status);
         self.tell(Kind::Exited);
-        Ok(())
     }
 
     /// What the program wrote before its end still goes to the log and to clients.
@@ -264,8 +263,8 @@ impl Shim {
         }
     }
 
-    pub(super) fn start_probe(&mut self) -> Result<(), Errno> {
-        let (Some(health), Some(program)) = (&self.config.health, &self.program) else { return Ok(()) };
+    pub(super) fn start_probe(&mut self) {
+        let (Some(health), Some(program)) = (&self.config.health, &self.program) else { return };
         let request = probe::Request {
             plan: &health.plan,
             timeout_ns: health.check.timeout_ns(),
@@ -273,23 +272,29 @@ impl Shim {
             cgroup: self.config.cgroup.as_ref(),
             open_files_limit: self.open_files_limit,
         };
-        match probe::spawn(&request, since_boot_ns(), now_ns()) {
-            Ok(probe) => {
-                self.poll.watch_input(&probe.channel, Token::Probe)?;
-                self.probe = Some(probe);
+        let started = probe::spawn(&request, since_boot_ns(), now_ns()).and_then(|probe| {
+            match self.poll.watch_input(&probe.channel, Token::Probe) {
+                Ok(()) => Ok(probe),
+                Err(errno) => {
+                    probe.kill();
+                    Err(errno)
+                }
             }
+        });
+        match started {
+            Ok(probe) => self.probe = Some(probe),
             Err(errno) => {
                 complain(&format!("shim: starting a probe: {errno}"));
                 self.schedule_probe();
             }
         }
-        Ok(())
     }
 
-    pub(super) fn probe_ended(&mut self) -> Result<(), Errno> {
-        let (Some(probe), Some(monitor)) = (self.probe.take(), self.monitor.as_mut()) else { return Ok(()) };
+    pub(super) fn probe_ended(&mut self) {
+        let Some(outcome) = self.probe.as_ref().and_then(probe::Running::outcome) else { return };
+        let (Some(probe), Some(monitor)) = (self.probe.take(), self.monitor.as_mut()) else { return };
         let (began_ns, began_wall_ns) = (probe.began_ns, probe.began_wall_ns);
-        let outcome = probe.finish();
+        probe.kill();
         let changed = monitor.record(
             began_ns,
             Probe {
@@ -307,6 +312,5 @@ impl Shim {
             self.append_event(format!("health_status: {status}"), None);
             self.tell(Kind::Health);
         }
-        Ok(())
     }
 }
