@@ -80,6 +80,9 @@ impl Engine {
             }
         };
         let attached = session.map_or(Ok(AttachOutcome::Detached), Session::stay);
+        if record.container.auto_remove && matches!(attached, Ok(AttachOutcome::Exited(_))) {
+            self.wait_until_put_away(&record)?;
+        }
         Ok(Started { id: record.id, attached })
     }
 

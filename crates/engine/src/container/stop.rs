@@ -102,13 +102,20 @@ impl Engine {
 
     /// Waits until the shim has written the end down and everything that the container held is given back.
     fn settle_end(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
-        if target.shim.is_none() || !wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)? {
-            let _guard = self.lock_container(&record.id)?;
-            if self.records().get(&record.id)?.is_some() {
-                self.tear_down(record)?;
-            }
+        if target.shim.is_some() && wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)? {
+            return Ok(());
+        }
+        let _guard = self.lock_container(&record.id)?;
+        if self.records().get(&record.id)?.is_some() {
+            self.tear_down(record)?;
         }
         Ok(())
+    }
+
+    /// Waits until what a container held is given back, once its program has ended: the shim ends last.
+    pub(crate) fn wait_until_put_away(&self, record: &ContainerRecord) -> Result<()> {
+        let target = self.state(&record.id)?.and_then(|state| Target::of(&state));
+        self.settle_end(record, &target.unwrap_or_default())
     }
 
     /// Waits for the end of a container and returns its exit code.
