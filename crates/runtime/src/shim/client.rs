@@ -307,6 +307,8 @@ impl Attached {
     ) -> Result<AttachEnd, Errno> {
         let mut buffer = vec![0; PAYLOAD_MAX / 2];
         let mut input_open = self.options.stdin;
+        // Never waited for: a program may want its output taken before it takes input.
+        let mut unsent = Vec::new();
         loop {
             while let Some(answer) = self.client.frames.next_answer().or(Err(Errno::BADMSG))? {
                 match answer {
@@ -316,19 +318,28 @@ impl Attached {
                     _ => {}
                 }
             }
+            let mut on_socket = PollFlags::IN;
+            on_socket.set(PollFlags::OUT, !unsent.is_empty());
             let mut polled = [
-                PollFd::new(&self.client.socket, PollFlags::IN),
+                PollFd::new(&self.client.socket, on_socket),
                 PollFd::new(signals, PollFlags::IN),
                 PollFd::new(&stdio[0], PollFlags::IN),
             ];
-            let polled = if input_open { &mut polled[..] } else { &mut polled[..2] };
+            let wants_input = input_open && unsent.is_empty();
+            let polled = if wants_input { &mut polled[..] } else { &mut polled[..2] };
             match rustix::event::poll(polled, None) {
                 Err(Errno::INTR) => continue,
                 ready => ready?,
             };
-            let ready = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
-            let (has_answer, has_signal, has_input) = (ready(0), ready(1), ready(2));
-            if has_answer && self.client.receive(None).is_err() {
+            let ready = |index: usize| polled.get(index).map_or(PollFlags::empty(), PollFd::revents);
+            let (socket, has_signal, has_input) = (ready(0), !ready(1).is_empty(), !ready(2).is_empty());
+            if socket.contains(PollFlags::OUT) && !send_some(&self.client.socket, &mut unsent) {
+                // What the shim said last may still wait to be read.
+                input_open = false;
+                unsent.clear();
+            }
+            let says = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+            if socket.intersects(says) && self.client.receive(None).is_err() {
                 return Ok(AttachEnd::Lost);
             }
             while let Some(signal) = if has_signal { signals.read()? } else { None } {
@@ -342,14 +353,10 @@ impl Attached {
                     length => length?,
                 };
                 input_open = length > 0;
-                let order = match detacher.pass(buffer.get(..length).unwrap_or_default()) {
+                match detacher.pass(buffer.get(..length).unwrap_or_default()) {
                     None => return Ok(AttachEnd::Detached),
-                    Some(_) if length == 0 => self.client.send(&Order::StdinEnd),
-                    Some(bytes) => self.client.send(&Order::Stdin(&bytes)),
-                };
-                if order.is_err() {
-                    // What it said last may still wait to be read.
-                    input_open = false;
+                    Some(_) if length == 0 => Order::StdinEnd.encode(&mut unsent),
+                    Some(bytes) => Order::Stdin(&bytes).encode(&mut unsent),
                 }
             }
         }
@@ -387,6 +394,18 @@ const PROXIED: [i32; 8] = [
     Signal::CONT.as_raw(),
     Signal::ALARM.as_raw(),
 ];
+
+/// As much as is taken now; says whether anybody is there to take it.
+fn send_some(socket: &OwnedFd, unsent: &mut Vec<u8>) -> bool {
+    match rustix::net::send(socket, unsent, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        Ok(sent) => {
+            unsent.drain(..sent);
+            true
+        }
+        Err(Errno::AGAIN | Errno::INTR) => true,
+        Err(_) => false,
+    }
+}
 
 /// All of it, also to a descriptor that is not to block.
 fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> Result<(), Errno> {

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use carrack_specgen::container::Protocol;
+
 use super::fixture::{Fixture, Namespace, can_run};
 use crate::shim::dns::Code;
 use crate::shim::dns::tests::{addresses, query};
-use crate::shim::{DnsConfig, DnsPorts, ShimRequest, adopt, prepare};
+use crate::shim::{DnsConfig, DnsPorts, PublishedPort, ShimRequest, adopt, prepare};
 
 const WAIT: Option<Duration> = Some(Duration::from_secs(20));
 
@@ -85,6 +87,13 @@ fn names_are_answered_and_the_rest_is_asked_for() {
         upstreams: vec![silent.local_addr().unwrap(), nobody, upstream([192, 0, 2, 7])],
         forward: true,
     });
+    fixture.config.ports = vec![PublishedPort {
+        host_address: Ipv4Addr::LOCALHOST.into(),
+        host_port: 0,
+        protocol: Protocol::Tcp,
+        address: None,
+        container_port: 80,
+    }];
     let request = || ShimRequest {
         config: &fixture.config,
         plan: &fixture.plan,
@@ -93,6 +102,7 @@ fn names_are_answered_and_the_rest_is_asked_for() {
     };
     let prepared = prepare(&request()).unwrap();
     let ports = prepared.dns().unwrap();
+    let published = prepared.ports().to_vec();
     let started = prepared.go().unwrap();
 
     let ask_for = |name: &str, kind: u16| ask(&namespace, ports, name, kind);
@@ -116,11 +126,11 @@ fn names_are_answered_and_the_rest_is_asked_for() {
     write_message(&mut stream, &query(9, "elsewhere.test", 1));
     assert_eq!(addresses(&read_message(&mut stream)), [IpAddr::from([192, 0, 2, 7])]);
 
-    // A new shim answers where the rules lead already.
+    // A new shim answers where the rules lead already, and has the port that people know.
     super::fixture::kill(started.shim_pid);
     super::fixture::eventually("the shim's death", || (!fixture.state().has_shim()).then_some(()));
     adopt(&request(), &fixture.state()).unwrap();
-    assert_eq!(fixture.state().dns, Some(ports));
+    assert_eq!((fixture.state().dns, fixture.state().ports), (Some(ports), published));
     assert_eq!(addresses(&ask_for("web.project", 1)), [IpAddr::from([10, 9, 0, 2])]);
     fixture.client().signal(9).unwrap();
     fixture.wait_for_shims_end();

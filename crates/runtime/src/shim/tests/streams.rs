@@ -171,3 +171,67 @@ fn a_terminal_has_its_size_and_passes_keys() {
     assert_eq!(state.exit_code, Some(130), "control and c");
     assert_eq!(fixture.logged("stdout").lines().next(), Some("17 91"));
 }
+
+/// A terminal and the program's end of it.
+fn terminal() -> (std::fs::File, OwnedFd) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let end = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap();
+    (master.into(), end)
+}
+
+#[test]
+fn the_detach_keys_leave_the_program_running_and_the_terminal_as_it_was() {
+    if !can_run() {
+        return;
+    }
+    let mut fixture = Fixture::new("");
+    fixture.config.tty = true;
+    fixture.config.open_stdin = true;
+    fixture.plan = plan(vec![
+        InitStep::IsolateMounts { shared: vec![] },
+        InitStep::Terminal { columns: 0, rows: 0, console: false },
+        execute("stty -echo; while read word; do echo got $word; done"),
+    ]);
+    fixture.start().unwrap();
+    let (mut master, end) = terminal();
+    let flags = |fd: &OwnedFd| rustix::termios::tcgetattr(fd).unwrap().local_modes;
+    let before = flags(&end);
+    let watched = end.try_clone().unwrap();
+    let attached = fixture.attach(ALL);
+    let running = std::thread::spawn(move || attached.run([end.as_fd(); 3], &DetachKeys::default()));
+    eventually("a raw terminal", || (flags(&watched) != before).then_some(()));
+    master.write_all(b"one\r").unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"got one\r\n") {
+        let mut byte = [0; 1];
+        master.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    master.write_all(b"\x10\x11").unwrap();
+    assert_eq!(running.join().unwrap().unwrap(), AttachEnd::Detached);
+    assert_eq!(flags(&watched), before);
+    assert_eq!(fixture.state().actual_status(), Status::Running);
+    fixture.client().signal(9).unwrap();
+    fixture.wait_for_status(Status::Exited);
+}
+
+#[test]
+fn input_that_nobody_reads_keeps_no_output_back() {
+    if !can_run() {
+        return;
+    }
+    let mut fixture = Fixture::new("head -c 3000000 /dev/zero; exit 9");
+    fixture.config.open_stdin = true;
+    let prepared = fixture.prepare();
+    let attached = fixture.attach(ALL);
+    prepared.go().unwrap();
+    let zero = std::fs::File::open("/dev/zero").unwrap();
+    let sink = std::fs::File::options().write(true).open("/dev/null").unwrap();
+    let end = attached.run([zero.as_fd(), sink.as_fd(), sink.as_fd()], &DetachKeys::default()).unwrap();
+    assert_eq!(end, AttachEnd::Exited(Some(9)));
+}
