@@ -57,6 +57,15 @@ pub static NOT_YET: Code = Code {
     fix: "Do without for now; nothing was changed.",
 };
 
+/// `-it` without a terminal to give.
+pub static NO_TERMINAL: Code = Code {
+    id: "cli/no-terminal",
+    title: "standard input is not a terminal",
+    cause: "-t connects the program with the caller's terminal, and -i with its input, which is a pipe or a file here.",
+    check: "Run `tty`: in scripts and CI jobs it prints `not a tty`.",
+    fix: "Leave -t out: `-i` alone passes the input on.",
+};
+
 /// A service that the project does not have.
 pub static NO_SUCH_SERVICE: Code = Code {
     id: "cli/no-such-service",
@@ -67,7 +76,7 @@ pub static NO_SUCH_SERVICE: Code = Code {
 };
 
 /// All codes of this crate.
-pub static ALL: &[&Code] = &[&INVALID_VALUE, &NOT_YET, &NO_PROJECT, &NO_SUCH_SERVICE, &UNKNOWN_CODE, &UNREADABLE_FILE, &USAGE];
+pub static ALL: &[&Code] = &[&INVALID_VALUE, &NOT_YET, &NO_PROJECT, &NO_SUCH_SERVICE, &NO_TERMINAL, &UNKNOWN_CODE, &UNREADABLE_FILE, &USAGE];
 
 /// Every code of every crate, in order of their ids.
 pub fn every() -> Vec<&'static Code> {

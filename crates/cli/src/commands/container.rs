@@ -21,7 +21,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
             .map_err(engine_failure)?;
     let engine = session.engine().map_err(engine_failure)?;
     if container.tty && container.open_stdin && !arguments.detach && !std::io::stdin().is_terminal() {
-        return Err(engine_failure(flags::invalid("--tty", "true", "-i without -t: standard input is not a terminal")));
+        return Err(engine_failure(no_terminal()));
     }
     let cidfile = arguments.container.cidfile.as_deref();
     if let Some(path) = cidfile
@@ -179,6 +179,13 @@ fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + 
 
 fn unwritable(path: &str, error: &std::io::Error) -> Box<Diagnostic> {
     Diagnostic::error(&crate::codes::UNREADABLE_FILE, format!("can't write {path}")).cause(error.to_string()).boxed()
+}
+
+/// The answer to `-it` in a script.
+pub(crate) fn no_terminal() -> Box<Diagnostic> {
+    Diagnostic::error(&crate::codes::NO_TERMINAL, "-t was given and standard input is not a terminal")
+        .hint("leave -t out: `-i` alone passes the input on")
+        .boxed()
 }
 
 /// A container's status as an exit code of ours.

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use carrack_engine::{Engine, ExecOptions};
 
-use super::container::status;
+use super::container::{no_terminal, status};
 use super::{Session, stack};
 use crate::arguments::ExecArguments;
 use crate::flags;
@@ -33,7 +33,7 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
 /// Runs it and exits as it did.
 pub(crate) fn perform(engine: &Engine, name: &str, options: &ExecOptions) -> Outcome {
     if options.tty && options.stdin && !std::io::stdin().is_terminal() {
-        return Err(flags::invalid("--tty", "true", "-i without -t: standard input is not a terminal").into());
+        return Err(no_terminal().into());
     }
     match engine.exec(name, options) {
         Ok(Some(code)) => Ok(status(code)),
