@@ -117,9 +117,11 @@ impl Engine {
             lines.push(format!("Untagged: {}", reference.familiar()));
             return Ok(lines);
         }
-        self.store.remove_image(&image.id, force)?;
+        let is_gone = self.store.remove_image(&image.id, force)?;
         lines.extend(image.names.iter().map(|name| format!("Untagged: {}", name.familiar())));
-        lines.push(format!("Deleted: {}", image.id));
+        if is_gone {
+            lines.push(format!("Deleted: {}", image.id));
+        }
         self.store.prune(carrack_store::Scope::Unreferenced)?;
         Ok(lines)
     }

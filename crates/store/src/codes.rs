@@ -136,7 +136,8 @@ pub static IMAGE_IN_USE: Code = Code {
     title: "the image is in use",
     cause: "A container, a kept release or a running build refers to the image.",
     check: "`carrack ps -a` and `carrack release ls`.",
-    fix: "Remove what uses it first, or take only the name away with `carrack rmi NAME`, or force it.",
+    fix: "Remove what uses it first, or force it: then it loses its names, and goes with the first prune after its last \
+          user.",
 };
 
 /// An image archive or configuration that is not one.

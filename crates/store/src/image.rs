@@ -228,8 +228,12 @@ impl Store {
         }
         let mut images = Vec::new();
         for (hex, record) in self.image_records().list()? {
-            if let Some(id) = Digest::from_hex(&hex) {
-                images.push(self.assemble(id, record, by_image.remove(&id).unwrap_or_default())?);
+            let Some(id) = Digest::from_hex(&hex) else { continue };
+            match self.assemble(id, record, by_image.remove(&id).unwrap_or_default()) {
+                Ok(image) => images.push(image),
+                // Removed meanwhile.
+                Err(_) if self.image_records().get(&hex)?.is_none() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(images)
@@ -311,17 +315,20 @@ impl Store {
         Ok(users)
     }
 
-    /// Removes an image with all its names. Layers and blobs go with the next [`Store::prune`].
+    /// Removes an image with all its names; whether it is gone. Layers and blobs go with the next [`Store::prune`].
+    ///
+    /// Forced while something keeps it, it loses its names only, so that what runs and what can be rolled back to stays
+    /// whole; the rest goes with a prune after its last user.
     ///
     /// # Errors
     /// `store/image-in-use` where a container, release or running command keeps it, unless forced.
-    pub fn remove_image(&self, id: &Digest, force: bool) -> Result<()> {
+    pub fn remove_image(&self, id: &Digest, force: bool) -> Result<bool> {
         let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
         let users = self.image_users(id)?;
         if !users.is_empty() && !force {
             return Err(Diagnostic::error(&codes::IMAGE_IN_USE, format!("the image {} is in use", id.short()))
                 .cause(format!("it is kept by {}", users.join(", ")))
-                .hint("remove what uses it first, or force it: what runs keeps its layers")
+                .hint("remove what uses it first, or force it: then it loses its names, and goes after its last user")
                 .boxed());
         }
         for (name, image) in self.names()? {
@@ -329,8 +336,10 @@ impl Store {
                 self.untag(&name)?;
             }
         }
-        self.image_records().remove(&id.hex())?;
-        Ok(())
+        if users.is_empty() {
+            self.image_records().remove(&id.hex())?;
+        }
+        Ok(users.is_empty())
     }
 
     /// What an image takes unpacked, in bytes: its layers, shared ones counted too.

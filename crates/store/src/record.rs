@@ -69,13 +69,15 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         })
     }
 
-    /// The record; none where there is none.
+    /// The record; none where there is none. An empty file is none: a power failure leaves it of a record that was never
+    /// synced.
     ///
     /// # Errors
     /// `store/corrupt-record` for a torn or foreign file.
     pub fn get(&self, name: &str) -> Result<Option<T>> {
         let path = self.path(name)?;
         match files::read(&path)? {
+            Some(bytes) if bytes.is_empty() => Ok(None),
             Some(bytes) => parse(self.what, &path, &bytes).map(Some),
             None => Ok(None),
         }

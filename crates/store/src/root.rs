@@ -84,7 +84,7 @@ impl Store {
             files::sweep(&folder)?;
         }
         if !version.exists() {
-            files::write_atomic(&store.ingest_dir(), &version, VERSION.as_bytes(), Durability::Cached)?;
+            files::write_atomic(&store.ingest_dir(), &version, VERSION.as_bytes(), Durability::Synced)?;
         }
         Ok(store)
     }

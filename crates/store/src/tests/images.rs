@@ -278,19 +278,21 @@ fn an_image_in_use_stays_unless_forced() {
     }
     let scene = Scene::new();
     let image = load_web(&scene, "web:1");
-    let digests = [image.id, *image.chain().unwrap()];
-    scene.store.keep(KeepKind::Container, &"ab".repeat(32), &digests, Durability::Cached).unwrap();
+    scene.store.keep(KeepKind::Container, &"ab".repeat(32), &[image.id], Durability::Cached).unwrap();
     let error = scene.store.remove_image(&image.id, false).unwrap_err();
     insta::assert_snapshot!(error.causes[0], @"it is kept by container abababababab");
     assert_eq!(scene.store.prune(Scope::Unused).unwrap().images, []);
-    scene.store.remove_image(&image.id, true).unwrap();
+    assert!(!scene.store.remove_image(&image.id, true).unwrap());
     assert_eq!(scene.store.image("web:1").unwrap_err().code.id, "store/image-not-found");
     scene.store.prune(Scope::Unused).unwrap();
-    assert_eq!(scene.store.lower_dirs(image.chain()).unwrap().len(), 2, "what runs keeps its layers");
+    assert_eq!(scene.store.image(&image.id.hex()).unwrap().names, [], "what uses it has it whole");
+    assert_eq!(scene.store.lower_dirs(image.chain()).unwrap().len(), 2);
     scene.store.unkeep(KeepKind::Container, &"ab".repeat(32)).unwrap();
-    let garbage = scene.store.prune(Scope::Unreferenced).unwrap();
-    assert_eq!((garbage.chains.len(), scene.store.snapshots().unwrap().len()), (2, 0));
-    assert_eq!(scene.store.blobs().unwrap(), []);
+    let garbage = scene.store.prune(Scope::Dangling).unwrap();
+    assert_eq!((garbage.images.as_slice(), garbage.chains.len()), (&[image.id][..], 2));
+    assert_eq!((scene.store.snapshots().unwrap().len(), scene.store.blobs().unwrap().len()), (0, 0));
+    let image = load_web(&scene, "web:1");
+    assert!(scene.store.remove_image(&image.id, false).unwrap());
 }
 
 #[test]

@@ -39,13 +39,25 @@ fn torn_records_are_told() {
     let things = things(&scene, Layout::Flat);
     things.put("a", &Thing { number: 1 }, Durability::Cached).unwrap();
     let path = things.path("a").unwrap();
-    for torn in [&b""[..], b"{", b"{\"number\":", b"{\"number\":-1}", b"\xff\xfe", b"[]", b"null"] {
+    for torn in [&b"{"[..], b"{\"number\":", b"{\"number\":-1}", b"\xff\xfe", b"[]", b"null"] {
         std::fs::write(&path, torn).unwrap();
         let error = things.get("a").unwrap_err();
         assert_eq!(error.code.id, "store/corrupt-record");
         assert!(error.message.contains(path.to_str().unwrap()), "{error}");
         assert!(things.list().is_err());
     }
+}
+
+#[test]
+fn a_record_that_a_power_failure_emptied_was_never_there() {
+    let scene = Scene::new();
+    let things = things(&scene, Layout::Flat);
+    std::fs::create_dir(scene.dir.path().join("data/things")).unwrap();
+    std::fs::write(things.path("a").unwrap(), "").unwrap();
+    assert_eq!(things.get("a").unwrap(), None);
+    assert_eq!(things.list().unwrap().len(), 0);
+    things.put("a", &Thing { number: 1 }, Durability::Cached).unwrap();
+    assert_eq!(things.list().unwrap().len(), 1);
 }
 
 #[test]
