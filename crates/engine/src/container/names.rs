@@ -37,6 +37,13 @@ impl Engine {
         loop {
             match std::os::unix::fs::symlink(id, &link) {
                 Ok(()) => return Ok(()),
+                // Claimed by this container before it was killed.
+                Err(error)
+                    if error.kind() == ErrorKind::AlreadyExists
+                        && std::fs::read_link(&link).is_ok_and(|owner| owner.as_os_str() == id) =>
+                {
+                    return Ok(());
+                }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => self.drop_stale_name(name)?,
                 Err(error) => return Err(failed(error)),
             }

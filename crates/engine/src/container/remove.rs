@@ -63,6 +63,10 @@ impl Engine {
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
         let mut record = self.find(from)?;
         let _guard = self.lock_container(&record.id)?;
+        // So it is where a rename that was killed before it began is done again or taken back.
+        if record.name == to {
+            return Ok(());
+        }
         self.claim_name(to, &record.id)?;
         let old = std::mem::replace(&mut record.name, to.to_owned());
         let durability = super::create::durability(&record.container);
