@@ -233,3 +233,65 @@ impl Clients {
         writer_gone
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketType};
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+    }
+
+    /// Two clients that take nothing, the first of them in the foreground.
+    fn stuck() -> (Clients, [OwnedFd; 2]) {
+        let mut clients = Clients::default();
+        let ends = [attach::FOREGROUND, 0].map(|flag| {
+            let (ours, theirs) = pair();
+            let number = u64::from(flag);
+            let mut connection = Connection::new(ours, number);
+            connection.attached = Some(attach::STDOUT | flag);
+            clients.put(number, connection);
+            theirs
+        });
+        while clients.all.values().any(|connection| connection.waiting() < OUT_HIGH_WATER_BYTES) {
+            clients.broadcast(Stream::Stdout, &[0; 32 << 10]);
+        }
+        (clients, ends)
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_dropped_unless_it_runs_the_container() {
+        let (mut clients, _ends) = stuck();
+        let poll = Poll::new().unwrap();
+        let now = Instant::now();
+        assert!(!clients.take_output(), "the program waits for its clients");
+        assert!(clients.deadline(now).unwrap() <= now + CLIENT_PATIENCE);
+        assert!(!clients.settle(&poll, now, true));
+        assert_eq!(clients.all.len(), 2);
+        clients.settle(&poll, now + CLIENT_PATIENCE, true);
+        assert_eq!(clients.all.keys().copied().collect::<Vec<_>>(), [u64::from(attach::FOREGROUND)]);
+        assert_eq!(clients.deadline(now), None, "the other may be slow for ever");
+    }
+
+    #[test]
+    fn a_client_that_takes_something_is_patient_anew() {
+        let (mut clients, ends) = stuck();
+        let connection = clients.all.get_mut(&0).unwrap();
+        let before = connection.patience_ends().unwrap();
+        assert!(rustix::io::read(&ends[1], &mut vec![0; 256 << 10]).unwrap() > 0);
+        connection.flush();
+        assert!(connection.patience_ends().is_none_or(|end| end > before));
+    }
+
+    #[test]
+    fn a_dead_client_holds_nothing_back() {
+        let (mut clients, ends) = stuck();
+        drop(ends);
+        clients.broadcast(Stream::Stdout, b"more");
+        clients.settle(&Poll::new().unwrap(), Instant::now(), true);
+        assert!(clients.all.is_empty() && clients.take_output());
+    }
+}

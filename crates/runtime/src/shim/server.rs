@@ -12,7 +12,7 @@ use carrack_specgen::InitPlan;
 use carrack_sys::process::{self, Fork, Process, SingleThreaded};
 use carrack_sys::signal::SignalFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -460,7 +460,7 @@ fn since_boot_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// A dead shim's socket is in the way. The name is short from inside of the folder, whatever the folder's is.
+/// A dead shim's socket is in the way. Only the owner may connect.
 fn listen(config: &ShimConfig) -> Result<OwnedFd, Errno> {
     let path = config.folder.join(SOCKET);
     let _ = std::fs::remove_file(&path);
@@ -481,6 +481,5 @@ fn listen(config: &ShimConfig) -> Result<OwnedFd, Errno> {
     rustix::process::umask(before);
     bound?;
     rustix::net::listen(&socket, 64)?;
-    let _: &SocketAddrUnix = &address;
     Ok(socket)
 }
