@@ -43,6 +43,14 @@ pub static UNKNOWN_SERVICE: Code = Code {
     fix: "Correct the name.",
 };
 
+/// A port or address is held by a container that the command leaves alone.
+pub static HELD: Code = Code {
+    id: "plan/held",
+    title: "A port or address is held by another container of the project",
+    cause: "Only one container can have it, and the one that has it is not touched by this command.",
+    check: "`carrack ps` shows the published ports.",
+    fix: "Bring both services up, remove the orphan with `--remove-orphans`, or take another port.",
+};
 /// More replicas than a bridge can hold.
 pub static TOO_MANY_REPLICAS: Code = Code {
     id: "plan/too-many-replicas",
@@ -54,4 +62,4 @@ pub static TOO_MANY_REPLICAS: Code = Code {
 
 /// All of them, for `carrack explain`.
 pub static ALL: &[&Code] =
-    &[&IMAGE_UNRESOLVED, &FILE_UNRESOLVED, &EXTERNAL_MISSING, &NAME_TAKEN, &UNKNOWN_SERVICE, &TOO_MANY_REPLICAS];
+    &[&IMAGE_UNRESOLVED, &FILE_UNRESOLVED, &EXTERNAL_MISSING, &NAME_TAKEN, &UNKNOWN_SERVICE, &TOO_MANY_REPLICAS, &HELD];

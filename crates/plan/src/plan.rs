@@ -68,6 +68,13 @@ pub enum Cause {
         /// That one's service.
         service: String,
     },
+    /// It has what only one container can have, and another one is to get it.
+    Yields {
+        /// `port 80/tcp`, `address 10.0.0.5 on shop_default`.
+        holding: String,
+        /// The name of that one.
+        to: String,
+    },
     /// Another one waits for it.
     NeededBy {
         /// That one's service.
@@ -214,6 +221,7 @@ impl fmt::Display for Cause {
             }
             Self::NotRunning { state } => write!(f, "it is {state}"),
             Self::Follows { service } => write!(f, "follows {service}, which is replaced"),
+            Self::Yields { holding, to } => write!(f, "{holding} passes to {to}"),
             Self::NeededBy { service, .. } => write!(f, "{service} depends on it"),
             Self::Surplus { wanted: 1 } => f.write_str("1 replica is wanted"),
             Self::Surplus { wanted } => write!(f, "{wanted} replicas are wanted"),

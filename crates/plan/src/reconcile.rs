@@ -1,3 +1,4 @@
+mod holdings;
 mod replica;
 mod resources;
 
@@ -59,6 +60,7 @@ pub fn reconcile(desired: &Desired, observed: &ObservedState, options: &Options)
         new_volumes: BTreeMap::new(),
         stored: BTreeMap::new(),
         set_aside: BTreeMap::new(),
+        freed: BTreeMap::new(),
         started: BTreeMap::new(),
         waits: BTreeMap::new(),
         replaced: BTreeSet::new(),
@@ -67,6 +69,7 @@ pub fn reconcile(desired: &Desired, observed: &ObservedState, options: &Options)
     reconciler.select();
     reconciler.networks();
     reconciler.volumes();
+    reconciler.contested();
     for service in order(&desired.services) {
         if reconciler.selected.contains(service) {
             reconciler.service(service);
@@ -131,8 +134,11 @@ struct Reconciler<'a> {
     new_volumes: BTreeMap<String, NodeId>,
     /// The nodes that store secrets and configs, by version.
     stored: BTreeMap<String, NodeId>,
-    /// Containers that were stopped early because their network is made anew, by id: what stopped them.
+    /// Containers that were stopped early, because their network is made anew or another one gets what they hold, by
+    /// id: what stopped them.
     set_aside: BTreeMap<&'a str, NodeId>,
+    /// The nodes that free a port or address for another container.
+    freed: BTreeMap<String, Vec<NodeId>>,
     /// The nodes after which a container runs, by its name.
     started: BTreeMap<String, NodeId>,
     waits: BTreeMap<(String, Condition), NodeId>,
@@ -193,31 +199,13 @@ impl<'a> Reconciler<'a> {
                 (replica, self.action(name, service, replica, old))
             })
             .collect();
-        let active = self.observed.containers.iter().filter(|old| old.service() == Some(name) && old.state.is_active());
-        let active = active.count();
-        let interrupted = actions
-            .iter()
-            .filter(|(replica, action)| match action {
-                Action::Replace(old, _) => old.state.is_active() && !starts_first(service, replica),
-                Action::Restart(..) => true,
-                _ => false,
-            })
-            .count();
-        let at_once = if service.update.parallelism == 0 { interrupted } else { service.update.parallelism as usize };
-        let surplus = found.iter().filter(|old| old.state.is_active()).count();
-        if active > 0 && (interrupted.min(at_once) >= active || surplus >= active) {
-            self.builder.impact.downtime.insert(name.to_owned());
-        }
-        let held = actions.iter().any(|(replica, action)| {
-            matches!(action, Action::Replace(old, _) if old.state.is_active()) && !starts_first(service, replica)
-        });
-        if service.update.start_first && held {
-            let why = "only one container can have a fixed port or address";
-            self.builder.notes.push(format!("{name} is replaced stop-first, not start-first: {why}"));
-        }
+        self.count_downtime(name, service, &actions, &found);
         let gates = self.gates(name, service, &actions);
-        let mut replaced: Vec<NodeId> = Vec::new();
+        let mut done: Vec<NodeId> = Vec::new();
         for (replica, action) in actions {
+            let parallelism = service.update.parallelism as usize;
+            let turn = (parallelism > 0).then(|| done.len().checked_sub(parallelism)).flatten();
+            let turn = turn.and_then(|at| done.get(at)).copied();
             let reason = |cause| Reason::new(&replica.container.name, cause).at(&service.origin);
             match action {
                 Action::Keep => {}
@@ -233,16 +221,13 @@ impl<'a> Reconciler<'a> {
                 Action::Restart(old, cause) => {
                     self.replaced.insert(name);
                     let reason = reason(cause);
-                    let stop = self.stop(&old.name, gates.iter().copied(), &reason);
+                    let stop = self.stop(&old.name, gates.iter().copied().chain(turn), &reason);
                     self.start(replica, [stop], &reason);
+                    done.push(self.settled(service, replica, stop, &reason));
                 }
                 Action::Replace(old, cause) => {
                     self.replaced.insert(name);
-                    let parallelism = service.update.parallelism as usize;
-                    let turn = (parallelism > 0).then(|| replaced.len().checked_sub(parallelism)).flatten();
-                    let turn = turn.and_then(|at| replaced.get(at)).copied();
-                    let ready = self.replace(service, replica, old, turn, &gates, &reason(cause));
-                    replaced.push(ready);
+                    done.push(self.replace(service, replica, old, turn, &gates, &reason(cause)));
                 }
             }
         }
@@ -250,6 +235,32 @@ impl<'a> Reconciler<'a> {
         for old in found {
             let reason = Reason::new(&old.name, Cause::Surplus { wanted }).at(&service.origin);
             self.remove(old, &reason);
+        }
+    }
+
+    /// A service is down where for a while none of its containers runs.
+    fn count_downtime(
+        &mut self,
+        name: &str,
+        service: &DesiredService,
+        actions: &[(&Replica, Action<'_>)],
+        surplus: &[&ObservedContainer],
+    ) {
+        let active = self.observed.containers.iter().filter(|old| old.service() == Some(name) && old.state.is_active());
+        let active = active.count();
+        let held = |(replica, action): &&(&Replica, Action<'_>)| {
+            matches!(action, Action::Replace(old, _) if old.state.is_active()) && !starts_first(service, replica)
+        };
+        let held = actions.iter().filter(held).count();
+        let interrupted = held + actions.iter().filter(|(_, action)| matches!(action, Action::Restart(..))).count();
+        let at_once = if service.update.parallelism == 0 { interrupted } else { service.update.parallelism as usize };
+        let surplus = surplus.iter().filter(|old| old.state.is_active()).count();
+        if active > 0 && (interrupted.min(at_once) >= active || surplus >= active) {
+            self.builder.impact.downtime.insert(name.to_owned());
+        }
+        if service.update.start_first && held > 0 {
+            let why = "only one container can have a fixed port or address";
+            self.builder.notes.push(format!("{name} is replaced stop-first, not start-first: {why}"));
         }
     }
 
@@ -407,6 +418,7 @@ impl<'a> Reconciler<'a> {
             return;
         }
         let name = replica.container.name.clone();
+        let after = after.into_iter().chain(self.freed(&replica.container));
         let node = self.builder.add(Operation::StartContainer { name: name.clone() }, after, reason);
         self.started.insert(name, node);
     }
@@ -436,15 +448,8 @@ impl<'a> Reconciler<'a> {
         let mut last = stopped.unwrap_or(create);
         if old.state.is_active() || !self.options.without_start {
             self.start(replica, before_start.into_iter().chain(stopped), reason);
-            last = self.started.get(&replica.container.name).copied().unwrap_or(last);
         }
-        let condition = ready_condition(service, replica);
-        if condition != Condition::Running
-            && self.started.contains_key(&replica.container.name)
-            && let Some(wait) = self.ready(service, replica, condition, true, reason.cause.clone())
-        {
-            last = wait;
-        }
+        last = self.settled(service, replica, last, reason);
         if active && start_first {
             last = self.stop(&aside, [last], reason);
         }
@@ -454,6 +459,16 @@ impl<'a> Reconciler<'a> {
         }
         self.removals.push((op, vec![last], reason.clone()));
         last
+    }
+
+    /// The node after which a replica that was started by this plan is ready, as far as that can be told; else `last`.
+    fn settled(&mut self, service: &DesiredService, replica: &Replica, last: NodeId, reason: &Reason) -> NodeId {
+        let Some(started) = self.started.get(&replica.container.name).copied() else { return last };
+        let condition = ready_condition(service, replica);
+        if condition == Condition::Running {
+            return started;
+        }
+        self.ready(service, replica, condition, true, reason.cause.clone()).unwrap_or(started)
     }
 
     /// Gives an old container a name that is in nobody's way, where it has one that is.

@@ -122,6 +122,14 @@ fn perform(op: &Operation, machine: &mut ObservedState) {
         Operation::StartContainer { name } => {
             let at = at(machine, name);
             assert!(!machine.containers[at].state.is_active(), "{op}: it runs");
+            let ports = |container: &ObservedContainer| -> Vec<u16> {
+                container.container.ports.iter().filter_map(|port| port.host_port).collect()
+            };
+            let wanted = ports(&machine.containers[at]);
+            for other in machine.containers.iter().filter(|other| other.state.is_active()) {
+                let busy = ports(other).into_iter().find(|port| wanted.contains(port));
+                assert_eq!(busy, None, "{op}: {} holds the port", other.name);
+            }
             machine.containers[at].state = State::Running;
         }
         Operation::WaitFor { name, condition, .. } => {

@@ -312,6 +312,40 @@ fn a_changed_network_is_made_anew() {
     assert!(super::plan(&changed, &machine, &Options::default()).is_empty());
 }
 
+/// A port that passes from one service to another is free before the other starts, and back again in an undo.
+#[test]
+fn a_port_passes_from_one_service_to_another() {
+    let (_, mut machine) = up("services: {web: {image: a, ports: ['80:80']}, other: {image: o, ports: ['81:80']}}");
+    let swapped = desired("services: {web: {image: a, ports: ['81:80']}, other: {image: o, ports: ['80:80']}}");
+    let plan = plan(&swapped, &machine, &Options::default());
+    insta::assert_snapshot!(masked(&plan, format!("{plan:#}")), @"
+      1  rename shop-other-1 to ID_shop-other-1: port 81/tcp passes to shop-web-1
+      2  stop ID_shop-other-1: port 81/tcp passes to shop-web-1
+      3  rename shop-web-1 to ID_shop-web-1: port 80/tcp passes to shop-other-1
+      4  stop ID_shop-web-1: port 80/tcp passes to shop-other-1
+      5  create shop-other-1: ports 81:80 → 80:80
+      6  start shop-other-1: ports 81:80 → 80:80
+      7  create shop-web-1: ports 80:80 → 81:80
+      8  start shop-web-1: ports 80:80 → 81:80
+      9  record release RELEASE
+     10  remove ID_shop-other-1: ports 81:80 → 80:80
+     11  remove ID_shop-web-1: ports 80:80 → 81:80
+    downtime: other, web; data: kept
+    ");
+    execute(&plan, &mut machine);
+}
+
+#[test]
+fn a_port_that_an_orphan_holds_is_refused() {
+    let (_, machine) = up("services: {web: {image: a, ports: ['80:80']}}");
+    let renamed = desired("services: {site: {image: a, ports: ['80:80']}}");
+    let diagnostics = reconcile(&renamed, &machine, &Options::default()).expect_err("the port is held");
+    assert_eq!(diagnostics[0].message, "shop-site-1 is to have the port 80/tcp, and shop-web-1 has it");
+    assert!(!diagnostics[0].labels.is_empty() && diagnostics[0].hints[0].contains("--remove-orphans"));
+    let plan = plan(&renamed, &machine, &Options { remove_orphans: true, ..Options::default() });
+    assert!(plan.impact.downtime.contains("web"));
+}
+
 /// X13: the data goes only where asked for, and is named.
 #[test]
 fn down_takes_away_in_reverse_and_leaves_data() {
