@@ -174,8 +174,7 @@ impl Cgroup {
 
     /// Kills every process, those that it starts meanwhile included, and waits until none is left.
     ///
-    /// Not by `cgroup.kill`: since it counts kills (Linux 6.14), a kernel that has used it on a group once kills whatever
-    /// is born into that group by `CLONE_INTO_CGROUP` afterwards, comparing the count with that of the spawner's group.
+    /// Not by `cgroup.kill`, after which newer kernels let nothing be born into the group any more (`init::spawn`).
     pub fn kill(&self) -> Result<()> {
         let v1_freezer = || self.hierarchies.v1_mount("freezer").is_some_and(|mount| mount.join(&self.name).exists());
         let can_freeze = self.unified_folder().map_or_else(v1_freezer, |folder| folder.exists());
@@ -263,6 +262,12 @@ fn open_folder(folder: &Path) -> Result<OwnedFd> {
         Ok(file) => Ok(file.into()),
         Err(error) => Err(failed("open the control group", folder, &error).boxed()),
     }
+}
+
+/// The file by which a process joins the group behind a descriptor of its folder.
+pub(crate) fn processes_of(folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::openat(folder, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn open_processes(folder: &Path) -> Result<OwnedFd> {

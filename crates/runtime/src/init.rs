@@ -52,6 +52,9 @@ pub(crate) const ARGV0: &str = "carrack-init";
 /// How long a start may take before it counts as hung; a folder on a dead network file system can hang it.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How the failure of an init that told none begins.
+const DIED: &str = "died before the program was executed";
+
 /// What a process needs beside its plan.
 #[derive(Debug)]
 pub struct SpawnRequest<'a> {
@@ -108,6 +111,11 @@ impl InitFailure {
         Self { step: None, name: name.into(), errno: errno.raw_os_error(), detail: String::new() }
     }
 
+    /// Whether somebody killed it before it could say a word.
+    fn is_unexplained_kill(&self) -> bool {
+        self.step.is_none() && self.detail.starts_with(DIED) && self.detail.ends_with("(status 137)")
+    }
+
     /// Docker's exit status for it: 127 where the program was not found, 126 where it can't be executed, else 125.
     pub fn exit_status(&self) -> i32 {
         match (self.name.as_str(), Errno::from_raw_os_error(self.errno)) {
@@ -151,7 +159,26 @@ const CHANNEL_DESCRIPTOR: i32 = 4;
 ///
 /// Safe from any thread. The caller is the process's parent and reaps it.
 pub fn spawn(request: &SpawnRequest<'_>) -> Result<Child, InitFailure> {
-    let plan = seal(request).map_err(|errno| InitFailure::before_steps("seal-plan", errno))?;
+    let born_into = request.cgroup.and_then(|cgroup| cgroup.born_into());
+    match attempt(request, born_into, None) {
+        // Linux from 6.14 compares the kills of the new group with those of the spawner's, and kills what it lets be born
+        // into a group that was killed as a whole once: such a group has to be joined from inside.
+        Err(failure) if failure.is_unexplained_kill() => match born_into.map(crate::cgroup::processes_of) {
+            Some(Ok(processes)) => attempt(request, None, Some(processes.as_fd())),
+            _ => Err(failure),
+        },
+        outcome => outcome,
+    }
+}
+
+fn attempt(
+    request: &SpawnRequest<'_>,
+    born_into: Option<BorrowedFd<'_>>,
+    joined_instead: Option<BorrowedFd<'_>>,
+) -> Result<Child, InitFailure> {
+    let joined: Vec<BorrowedFd<'_>> =
+        request.cgroup.into_iter().flat_map(|cgroup| cgroup.joined_by_writing()).chain(joined_instead).collect();
+    let plan = seal(request, joined.len()).map_err(|errno| InitFailure::before_steps("seal-plan", errno))?;
     let binary = own_binary().map_err(|errno| InitFailure::before_steps("own-binary", errno))?;
     let (ours, theirs) = channel::pair().map_err(|errno| InitFailure::before_steps("channel", errno))?;
 
@@ -159,13 +186,13 @@ pub fn spawn(request: &SpawnRequest<'_>) -> Result<Child, InitFailure> {
     descriptors.extend([plan.as_fd(), theirs.as_fd()]);
     descriptors.extend(request.network_namespace);
     descriptors.extend(request.container);
-    descriptors.extend(request.cgroup.into_iter().flat_map(|cgroup| cgroup.joined_by_writing()));
+    descriptors.extend(joined);
 
     let process = process::spawn(&process::Spawn {
         program: binary,
         argv0: c"carrack-init",
         namespaces: request.plan.namespaces.iter().map(|kind| namespace_flag(*kind)).fold(0, |all, flag| all | flag),
-        cgroup: request.cgroup.and_then(|cgroup| cgroup.born_into()),
+        cgroup: born_into,
         descriptors: &descriptors,
         failure: theirs.as_fd(),
     })
@@ -175,14 +202,14 @@ pub fn spawn(request: &SpawnRequest<'_>) -> Result<Child, InitFailure> {
 }
 
 /// The plan and its descriptors' order in memory that nobody can change any more.
-fn seal(request: &SpawnRequest<'_>) -> Result<OwnedFd, Errno> {
+fn seal(request: &SpawnRequest<'_>, cgroups: usize) -> Result<OwnedFd, Errno> {
     if request.plan.joins_network() && request.network_namespace.is_none() {
         return Err(Errno::BADF);
     }
     let handover = Handover {
         network: request.network_namespace.is_some(),
         container: request.container.is_some(),
-        cgroups: request.cgroup.map_or(0, |cgroup| cgroup.joined_by_writing().count() as u8),
+        cgroups: u8::try_from(cgroups).map_err(|_| Errno::TOOBIG)?,
         plan: request.plan,
     };
     let bytes = postcard::to_stdvec(&handover).map_err(|_| Errno::INVAL)?;
@@ -218,8 +245,8 @@ fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure>
             Ok(Received::NotExecuted(errno)) => break InitFailure::before_steps("execute-own-binary", errno),
             Ok(Received::End) if executing => return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal }),
             Ok(Received::End) => {
-                let status = reap(&process.pidfd).map_or_else(|errno| errno.to_string(), |status| status.to_string());
-                let detail = format!("died before the program was executed (status {status})");
+                let status = reap(&process.pidfd).unwrap_or(255);
+                let detail = format!("{DIED} (status {status})");
                 return Err(InitFailure { step: None, name: "init".into(), errno: 0, detail });
             }
             Err(errno) => break InitFailure::before_steps("await-init", errno),

@@ -97,7 +97,7 @@ impl Hierarchies {
         self.unified().into_iter().chain(self.all_v1_mounts()).map(|mount| mount.join(name)).collect()
     }
 
-    pub(super) fn unified(&self) -> Option<&Path> {
+    pub(crate) fn unified(&self) -> Option<&Path> {
         self.unified.as_deref()
     }
 

@@ -72,6 +72,11 @@ impl Bundle {
         Some(self)
     }
 
+    /// The v2 folder of the control groups.
+    pub(crate) fn unified_folder(&self) -> Option<std::path::PathBuf> {
+        self.hierarchies.unified().map(|mount| mount.join(&self.resolved.cgroup))
+    }
+
     pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().expect("a plain path").to_owned()
     }

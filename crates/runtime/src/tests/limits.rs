@@ -80,3 +80,17 @@ fn a_running_container_is_limited() {
     cgroup.kill().expect("killed");
     finish(started);
 }
+
+/// A group that somebody killed as a whole takes processes again, whatever the kernel makes of births into it.
+#[test]
+fn a_killed_group_can_be_used_again() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let Some(folder) = bundle.unified_folder() else {
+        eprintln!("skipped: no v2 hierarchy");
+        return;
+    };
+    bundle.cgroup(&Default::default());
+    std::fs::write(folder.join("cgroup.kill"), "1").expect("killed");
+    let outcome = bundle.shell("cat /proc/self/cgroup | grep ^0:", container(&[]));
+    assert_eq!(outcome.output, "0::/\n", "in its own group, which is the root of what it sees");
+}
