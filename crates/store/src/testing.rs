@@ -22,9 +22,16 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// On memory where there is some, as a sync costs nothing there.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("carrack-store-").tempdir().unwrap();
-        Self::at(dir)
+        let memory = Path::new("/dev/shm");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("carrack-store-");
+        Self::at(if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }.unwrap())
+    }
+
+    pub(crate) fn on_disk() -> Self {
+        Self::at(tempfile::Builder::new().prefix("carrack-store-").tempdir().unwrap())
     }
 
     pub(crate) fn at(dir: tempfile::TempDir) -> Self {

@@ -1,7 +1,6 @@
 //! Random layers against a model of what layers mean, against the kernel's overlay, and back to tars and again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use carrack_testkit::tar::Builder;
 use proptest::prelude::*;
@@ -109,14 +108,6 @@ fn any_layers(links: bool) -> impl Strategy<Value = Vec<Vec<Say>>> {
     prop::collection::vec(prop::collection::vec(say, 1..7), 1..4)
 }
 
-/// On memory, where a sync costs nothing.
-fn scene() -> Scene {
-    let memory = Path::new("/dev/shm");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("carrack-store-");
-    Scene::at(if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }.unwrap())
-}
-
 /// Paths and contents of what [`Scene::show`] lists.
 fn tree_of(listing: &str) -> Tree {
     let entry = |line: &str| {
@@ -136,7 +127,7 @@ proptest! {
         if !is_root() {
             return Ok(());
         }
-        let scene = scene();
+        let scene = Scene::new();
         let wanted = layers.iter().try_fold(Tree::new(), |tree, layer| apply(&tree, layer));
         let tars: Vec<_> = layers.iter().map(|layer| tar(layer).build()).collect();
         match (scene.apply(&tars), wanted) {
@@ -152,7 +143,7 @@ proptest! {
         if !is_root() {
             return Ok(());
         }
-        let (scene, anew) = (scene(), scene());
+        let (scene, anew) = (Scene::new(), Scene::new());
         let tars: Vec<_> = layers.iter().map(|layer| tar(layer).build()).collect();
         let Ok(chain) = scene.apply(&tars) else { return Ok(()) };
         let shown = scene.show(&chain);

@@ -16,7 +16,7 @@ fn every(test: impl Fn(&Scene, &dyn Snapshotter)) {
     if !is_root() {
         return;
     }
-    let scene = Scene::new();
+    let scene = Scene::on_disk();
     test(&scene, &scene.store);
 }
 
