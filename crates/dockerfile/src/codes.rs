@@ -112,6 +112,12 @@ codes! {
          does. Single quotes are not JSON.",
         "Look for single quotes, a missing comma, a trailing comma.",
         "Write a JSON array of strings in double quotes: [\"program\", \"argument\"].";
+    /// A JSON array with something else than strings.
+    NOT_STRINGS = "dockerfile/not-strings",
+        "a JSON array holds something else than strings",
+        "The exec form is an array of strings; a number, another array or an object in it has no meaning.",
+        "Look at the underlined array.",
+        "Put every element in double quotes.";
     /// An empty line between continuation lines.
     EMPTY_CONTINUATION = "dockerfile/empty-continuation",
         "empty line in a continued instruction",

@@ -150,6 +150,14 @@ impl Context<'_, '_> {
 
     /// `[ -f x ] && …` is a shell's test and no failed array: quotes or commas must follow.
     fn looks_like_json(&mut self, text: &Word) {
+        if json::is_array(self.line, self.start) {
+            self.diagnostics.push(
+                Diagnostic::error(&codes::NOT_STRINGS, "a JSON array of an instruction holds strings only")
+                    .at(text.span, "holds something else")
+                    .hint("put every element in double quotes, and no array into another"),
+            );
+            return;
+        }
         let inner = text.value.strip_prefix('[').map(str::trim_start);
         let quoted = inner.is_some_and(|inner| inner.starts_with(['"', '\'']));
         if quoted && text.value.ends_with(']') {

@@ -28,6 +28,17 @@ pub(crate) fn strings(line: &Line, start: usize) -> Option<Vec<Spanned<String>>>
     (reader.position == line.text.len()).then_some(strings)
 }
 
+/// Whether `start..` of a line is a JSON array, of whatever. The reference refuses such a one instead of giving it to a shell.
+pub(crate) fn is_array(line: &Line, start: usize) -> bool {
+    let mut reader = Reader { text: &line.text, position: start };
+    reader.blanks();
+    let begins = reader.text[reader.position..].starts_with('[');
+    begins && reader.value(0).is_some() && reader.text[reader.position..].trim().is_empty()
+}
+
+/// So deep may arrays and objects stand in each other, as in Go's decoder but far less.
+const MAX_DEPTH: usize = 64;
+
 struct Reader<'a> {
     text: &'a str,
     position: usize,
@@ -47,6 +58,52 @@ impl Reader<'_> {
     fn blanks(&mut self) {
         let rest = &self.text[self.position..];
         self.position += rest.len() - rest.trim_start().len();
+    }
+
+    /// Any value, with blanks around it.
+    fn value(&mut self, depth: usize) -> Option<()> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        self.blanks();
+        let rest = &self.text[self.position..];
+        match rest.chars().next()? {
+            '"' => self.string().map(drop)?,
+            '[' => self.members(']', |reader| reader.value(depth + 1))?,
+            '{' => self.members('}', |reader| {
+                reader.blanks();
+                reader.string()?;
+                reader.blanks();
+                reader.take(':')?;
+                reader.value(depth + 1)
+            })?,
+            _ => {
+                let word = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c))).unwrap_or(rest.len());
+                let known = matches!(&rest[..word], "true" | "false" | "null");
+                let is_number = rest.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+                if !(known || is_number && rest[..word].parse::<f64>().is_ok()) {
+                    return None;
+                }
+                self.position += word;
+            }
+        }
+        self.blanks();
+        Some(())
+    }
+
+    fn members(&mut self, end: char, mut member: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.next();
+        self.blanks();
+        if self.take(end).is_some() {
+            return Some(());
+        }
+        loop {
+            member(self)?;
+            self.blanks();
+            if self.take(',').is_none() {
+                return self.take(end);
+            }
+        }
     }
 
     fn string(&mut self) -> Option<String> {

@@ -37,8 +37,8 @@ pub fn parse(text: &str) -> Result<Port, String> {
 fn number(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse::<u16>() {
-        Ok(port) if digits && port > 0 => Ok(port),
-        _ if digits => Err(format!("`{text}` is not between 1 and 65535")),
+        Ok(port) if digits => Ok(port),
+        _ if digits => Err(format!("`{text}` is not between 0 and 65535")),
         _ => Err(format!("`{text}` is not a number")),
     }
 }

@@ -285,7 +285,7 @@ impl<'a> Lowering<'a> {
             );
             return None;
         }
-        let platform = match &from.platform {
+        let platform = match from.platform.as_ref().filter(|word| !word.value.is_empty()) {
             None => self.options.target_platform.clone(),
             Some(word) => match self.globals.word(word, &mut self.diagnostics)?.parse::<Platform>() {
                 Ok(platform) => platform,
@@ -424,11 +424,14 @@ impl<'a> Lowering<'a> {
 
 /// The words after `--from` of an instruction.
 fn stages_named(instruction: &Instruction) -> Vec<&carrack_dockerfile::ast::Word> {
-    match &instruction.command {
+    let mut words: Vec<_> = match &instruction.command {
         Command::Copy(copy) | Command::Add(copy) => copy.from.iter().collect(),
         Command::Run(run) => run.mounts.iter().filter_map(|mount| mount.from.as_ref()).collect(),
         _ => Vec::new(),
-    }
+    };
+    // An empty one is the context, as if the flag were not there.
+    words.retain(|word| !word.value.is_empty());
+    words
 }
 
 /// The part of the graph that leads to `output`, renumbered.

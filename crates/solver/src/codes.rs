@@ -74,6 +74,12 @@ codes! {
         "ADD unpacks plain and gzip archives.",
         "Look at the file's name or its first bytes.",
         "Unpack it in a RUN, or repack it with gzip.";
+    /// Several files copied to one.
+    OVERWRITTEN = "build/overwritten",
+        "files copied over each other",
+        "A pattern matches several files and the destination is no folder, so that only the last one is left.",
+        "Look at the destination: it does not end in a slash, and nothing of that name exists.",
+        "End the destination with a slash.";
     /// A build that somebody stopped.
     CANCELLED = "build/cancelled",
         "the build was cancelled",

@@ -21,7 +21,7 @@ use carrack_store::Store;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::codes;
-use crate::exec::{ExecMountSource, ExecRequest, Executor};
+use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 use crate::private;
 use crate::progress::Stream;
 
@@ -112,21 +112,20 @@ impl<'a> ContainerExecutor<'a> {
         request: &ExecRequest<'_>,
         connection: &Connection,
     ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
-        let container = container(request, connection);
-        let write = |name: &str, text: &str| -> Result<String> {
+        let mut container = container(request, connection);
+        let hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost\n", request.id.get(..12).unwrap_or_default());
+        for (name, text) in [("hosts", hosts.as_str()), ("resolv.conf", &connection.resolv_conf)] {
             let path = request.folder.join(name);
-            fs::write(&path, text).map_err(|error| failed("write the step's files", &error))?;
-            readable(&path).map_err(|error| failed("write the step's files", &error))?;
-            Ok(path.to_string_lossy().into_owned())
-        };
-        let hostname = request.id.get(..12).unwrap_or(request.id);
+            let written = fs::write(&path, text).and_then(|()| readable(&path));
+            written.map_err(|error| failed("write the step's files", &error))?;
+            let source = ExecMountSource::Host(path);
+            // Read-only: what a step writes there would be lost, so it is told.
+            container.mounts.push(mount(&ExecRequestMount { target: format!("/etc/{name}"), source, read_only: true }));
+        }
         let resolved = Resolved {
             id: request.id.to_owned(),
             rootfs: self.mountpoint()?.to_string_lossy().into_owned(),
             cgroup: format!("{}/{}", self.cgroup_parent(), request.id),
-            hosts: Some(write("hosts", &format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost\n"))?),
-            resolv_conf: Some(write("resolv.conf", &connection.resolv_conf)?),
-            hostname_file: Some(write("hostname", &format!("{hostname}\n"))?),
             network_inherited: connection.namespace.is_some(),
             ..Resolved::default()
         };
@@ -224,7 +223,7 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
     }
 }
 
-fn mount(mount: &crate::exec::ExecRequestMount) -> Mount {
+fn mount(mount: &ExecRequestMount) -> Mount {
     let source = match &mount.source {
         ExecMountSource::Host(path) => MountSource::Bind {
             path: path.to_string_lossy().into_owned(),

@@ -32,7 +32,8 @@ impl Failure {
 
 /// Writes a file at a destination.
 pub(crate) fn make_file(tree: &Tree, file: &FileContent, owner: Owner) -> Result<(), Failure> {
-    let target = target(tree, &file.destination, Path::new(&file.name), owner)?;
+    let above = Above { owner, mode: file.mode.unwrap_or(Above::MODE) };
+    let target = target(tree, &file.destination, Path::new(&file.name), above)?;
     let write = || -> io::Result<()> {
         let parent = tree.parent(&target)?;
         let name = target.file_name().unwrap_or_default();
@@ -62,26 +63,41 @@ pub(crate) fn copy(
     Ok(())
 }
 
+/// What folders that are missing on the way are made with: as the reference does it, --chmod is for them too.
+#[derive(Clone, Copy)]
+struct Above {
+    owner: Owner,
+    mode: u32,
+}
+
+impl Above {
+    const MODE: u32 = 0o755;
+
+    fn make(self, tree: &Tree, path: &Path) -> io::Result<PathBuf> {
+        tree.make_folders(path, self.mode, self.owner)
+    }
+}
+
 /// Where a file goes: into the destination where that is a folder or ends in a slash, else it is the destination. Folders
 /// that are missing are made.
-fn target(tree: &Tree, destination: &str, name: &Path, owner: Owner) -> Result<PathBuf, Failure> {
+fn target(tree: &Tree, destination: &str, name: &Path, above: Above) -> Result<PathBuf, Failure> {
     let path = relative(destination.trim_end_matches('/'));
     let find = || -> io::Result<PathBuf> {
         let is_folder = |path: &Path| -> io::Result<bool> {
             Ok(tree.stat(path)?.is_some_and(|stat| kind(&stat) == FileType::Directory))
         };
         if destination.ends_with('/') {
-            return Ok(tree.make_folders(path, 0o755, owner)?.join(name));
+            return Ok(above.make(tree, path)?.join(name));
         }
         match tree.resolve(path)? {
             Some(real) if is_folder(&real)? => Ok(real.join(name)),
             Some(real) => Ok(real),
             None => {
-                let parent = tree.make_folders(path.parent().unwrap_or(Path::new("")), 0o755, owner)?;
+                let parent = above.make(tree, path.parent().unwrap_or(Path::new("")))?;
                 let target = parent.join(path.file_name().unwrap_or_default());
                 // A link that leads nowhere yet: what it leads to is made.
                 match tree.stat(&target)? {
-                    Some(stat) if kind(&stat) == FileType::Symlink => through_link(tree, &target, owner),
+                    Some(stat) if kind(&stat) == FileType::Symlink => through_link(tree, &target, above),
                     _ => Ok(target),
                 }
             }
@@ -90,10 +106,10 @@ fn target(tree: &Tree, destination: &str, name: &Path, owner: Owner) -> Result<P
     find().map_err(Failure::new(path))
 }
 
-fn through_link(tree: &Tree, link: &Path, owner: Owner) -> io::Result<PathBuf> {
+fn through_link(tree: &Tree, link: &Path, above: Above) -> io::Result<PathBuf> {
     let target = tree.link_target(link)?;
     let joined = if target.is_absolute() { target } else { link.parent().unwrap_or(Path::new("")).join(target) };
-    let parent = tree.make_folders(joined.parent().unwrap_or(Path::new("")), 0o755, owner)?;
+    let parent = above.make(tree, joined.parent().unwrap_or(Path::new("")))?;
     joined.file_name().map(|name| parent.join(name)).ok_or(io::ErrorKind::InvalidInput.into())
 }
 
@@ -107,22 +123,26 @@ struct Copier<'a> {
 }
 
 impl Copier<'_> {
+    fn above(&self) -> Above {
+        Above { owner: self.owner.unwrap_or(Owner::ROOT), mode: self.mode.unwrap_or(Above::MODE) }
+    }
+
     fn source(&mut self, source: &Source, action: &CopyAction) -> Result<(), Failure> {
-        let new_owner = self.owner.unwrap_or(Owner::ROOT);
+        let above = self.above();
         let mut destination = action.destination.clone();
         if action.parents {
             destination = format!("{}/{}/", destination.trim_end_matches('/'), source.kept.display());
         }
         if kind(&source.stat) == FileType::Directory {
             let path = relative(destination.trim_end_matches('/'));
-            let root = self.to.make_folders(path, 0o755, new_owner).map_err(Failure::new(path))?;
+            let root = above.make(self.to, path).map_err(Failure::new(path))?;
             return self.folder(source, &root);
         }
         let name = Path::new(source.name.file_name().unwrap_or_default());
         if action.unpack && kind(&source.stat) == FileType::RegularFile && self.unpack(source, &destination)? {
             return Ok(());
         }
-        let target = target(self.to, &destination, name, new_owner)?;
+        let target = target(self.to, &destination, name, above)?;
         self.leaf(&source.real, &source.stat, &target).map_err(Failure::new(&target))
     }
 
@@ -209,8 +229,7 @@ impl Copier<'_> {
             return Ok(false);
         }
         let path = relative(destination.trim_end_matches('/'));
-        let owner = self.owner.unwrap_or(Owner::ROOT);
-        let folder = self.to.make_folders(path, 0o755, owner).map_err(Failure::new(path))?;
+        let folder = self.above().make(self.to, path).map_err(Failure::new(path))?;
         let open = self.to.open(&folder, OFlags::RDONLY | OFlags::DIRECTORY).map_err(Failure::new(&folder))?;
         // The tree is mounted nowhere, so the folder has no other path.
         let here = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));

@@ -46,9 +46,16 @@ pub(crate) fn sources(tree: &Tree, copy: &CopyAction, ignore: Option<&IgnoreFile
     let exclude = IgnoreFile::from_patterns(copy.exclude.iter().map(String::as_str)).unwrap_or_default();
     let filter = Filter { ignore, exclude };
     let (base, path) = pivot(copy);
+    let is_pattern = has_wildcard(&path.to_string_lossy());
     let mut sources = Vec::new();
     for name in named(tree, &path, &filter)? {
-        let Some(real) = tree.resolve(&name)? else { continue };
+        let Some(real) = tree.resolve(&name)? else {
+            if is_pattern {
+                let reason = format!("{} is a link that leads nowhere", name.display());
+                return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+            }
+            continue;
+        };
         let Some(stat) = tree.stat(&real)? else { continue };
         let is_folder = kind(&stat) == FileType::Directory;
         if !is_folder && (filter.ignores(&real) || filter.excludes(Path::new(name.file_name().unwrap_or_default()))) {

@@ -149,7 +149,8 @@ fn errors() {
     assert_snapshot!(diagnostics("FROM a AS x\nFROM b AS X\n"), @"dockerfile/duplicate-stage Dockerfile:2:11 two stages are named `x` [give each stage a name of its own]");
     assert_snapshot!(diagnostics("FROM a\nRUN <<EOF\nx\n EOF\n"), @"dockerfile/unterminated-heredoc Dockerfile:2:5 the here-document `EOF` never ends [end it with a line that holds `EOF` alone]");
     assert_snapshot!(diagnostics("FROM a\nEXPOSE 80/tpc\n"), @"dockerfile/invalid-port Dockerfile:2:8 EXPOSE cannot read `80/tpc` [write PORT[-PORT][/PROTOCOL], for example 8080 or 53/udp]");
-    assert_snapshot!(diagnostics("FROM a\nEXPOSE 70000 9-8 0\n").lines().count(), @"3");
+    assert_snapshot!(diagnostics("FROM a\nEXPOSE 70000 9-8 x\n").lines().count(), @"3");
+    assert_snapshot!(diagnostics("FROM a\nCMD [\"a\", [1, {\"b\": null}]]\n"), @"dockerfile/not-strings Dockerfile:2:5 a JSON array of an instruction holds strings only [put every element in double quotes, and no array into another]");
     assert_snapshot!(diagnostics("FROM a\nONBUILD FROM b\n"), @"dockerfile/invalid-trigger Dockerfile:2:9 ONBUILD cannot defer FROM [write it in the Dockerfile that builds on this image]");
 }
 

@@ -28,6 +28,8 @@ impl Lowering<'_> {
                 let arguments = stage.arguments(line);
                 stage.record(format!("CMD {}", quoted(&arguments)), None);
                 stage.image.config.cmd = Some(arguments);
+                // Without meaning on Linux, and part of what BuildKit writes.
+                stage.image.config.args_escaped = true;
                 stage.has_own_cmd = true;
             }
             Command::Entrypoint(line) => {
@@ -124,6 +126,7 @@ impl Lowering<'_> {
                 }
             }
         }
+        exposed.sort();
         stage.record(format!("EXPOSE [{}]", exposed.join(" ")), None);
         stage.image.config.exposed_ports.extend(exposed.into_iter().map(|port| (port, Empty {})));
     }

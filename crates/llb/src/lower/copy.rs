@@ -63,7 +63,8 @@ impl Lowering<'_> {
                     if !self.is_local(&path, word, is_add) {
                         continue;
                     }
-                    let from = copy.from.as_ref().map(|from| (from.value.as_str(), from.span));
+                    let from = copy.from.as_ref().filter(|from| !from.value.is_empty());
+                    let from = from.map(|from| (from.value.as_str(), from.span));
                     let Some(files) = self.files(from, instruction.span, stage.index) else { return };
                     let input = position(&mut inputs, files);
                     names.push(path.clone());

@@ -124,12 +124,13 @@ impl Lowering<'_> {
         let source = clean(source.as_deref().unwrap_or("/"));
         let kind = match mount.kind {
             ast::MountKind::Bind => {
-                let from = mount.from.as_ref().map(|from| (from.value.as_str(), from.span));
+                let from = mount.from.as_ref().filter(|from| !from.value.is_empty());
+                let from = from.map(|from| (from.value.as_str(), from.span));
                 inputs.push(self.files(from, instruction.span, stage.index)?);
                 MountKind::Bind { input: inputs.len() - 1, source, writable: mount.read_only == Some(false) }
             }
             ast::MountKind::Cache => {
-                let from = match &mount.from {
+                let from = match mount.from.as_ref().filter(|from| !from.value.is_empty()) {
                     None => None,
                     Some(from) => {
                         inputs.push(self.files(Some((&from.value, from.span)), instruction.span, stage.index)?);

@@ -49,7 +49,7 @@ fn owners_and_modes() {
     assert_snapshot!(yard.files(&yard.build(text)), @r#"
     755 101:102 a/
     644 101:102 a/x "x"
-    755 101:103 b/
+    640 101:103 b/
     640 101:103 b/x "x"
     644 7:7 c "x"
     644 8:9 e "x"
@@ -64,6 +64,27 @@ fn owners_and_modes() {
     755 7:8 d/
     644 7:8 d/x "x"
     "#);
+}
+
+/// As the reference implementation does it, found by comparing with it.
+#[test]
+fn corners_of_the_reference() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("f", "f").write("s1", "1").write("s2", "2");
+    let files = |text: &str| yard.files(&yard.build(&format!("FROM scratch\n{text}\n")));
+    assert_eq!(files("COPY --chmod=711 f /x/y"), "711 0:0 x/\n711 0:0 x/y \"f\"\n", "--chmod is for new folders too");
+    assert_eq!(files("COPY --from= f /x"), "644 0:0 x \"f\"\n");
+    let overwritten = yard.build("FROM scratch\nCOPY s* /x\n");
+    assert_eq!(yard.files(&overwritten), "644 0:0 x \"2\"\n");
+    assert_eq!(overwritten.warnings[0].code.id, "build/overwritten");
+    let into = yard.build("FROM scratch\nCOPY f /d/\nCOPY s* /d\n");
+    assert!(into.warnings.is_empty() && yard.files(&into).contains("d/s2"));
+    symlink("nowhere", yard.context().join("s3")).unwrap();
+    assert!(yard.fail("FROM scratch\nCOPY s* /x/\n").contains("a link that leads nowhere"));
+    assert!(yard.fail("FROM scratch\nCOPY --chown=4294967295 f /x\n").starts_with("build/unknown-owner"));
 }
 
 /// Every hostile path stays inside or is refused with a place.

@@ -136,23 +136,30 @@ impl Solver<'_> {
             return Err(self.not_found(copy, from_context));
         }
         if sources.is_empty() {
-            let warning = Diagnostic::warning(&codes::NO_MATCH, format!("`{}` matches nothing", copy.source))
-                .at(copy.span, "nothing is copied")
-                .hint("correct the pattern, or look at .dockerignore");
-            self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+            self.warn(
+                Diagnostic::warning(&codes::NO_MATCH, format!("`{}` matches nothing", copy.source))
+                    .at(copy.span, "nothing is copied")
+                    .hint("correct the pattern, or look at .dockerignore"),
+            );
         }
         let several = sources.len() > 1 && !copy.destination.ends_with('/');
         if several && !self.is_folder(vertex, base, &copy.destination)? {
-            return Err(Diagnostic::error(&codes::COPY_FAILED, format!("`{}` matches several files", copy.source))
-                .at(copy.span, format!("{} files", sources.len()))
-                .hint("end the destination with a slash: it must be a folder")
-                .boxed());
+            // As the reference does it; nobody wants it.
+            self.warn(
+                Diagnostic::warning(&codes::OVERWRITTEN, format!("`{}` matches several files", copy.source))
+                    .at(copy.span, format!("{} files, each replacing the one before", sources.len()))
+                    .hint("end the destination with a slash: then it is a folder"),
+            );
         }
         if from_context {
             let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
             sources.iter().for_each(|source| usage.add(source));
         }
         Ok(Selection { tree, sources, from_context })
+    }
+
+    fn warn(&self, warning: Diagnostic) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 
     fn is_folder(&self, vertex: &Vertex, base: &Outcome, path: &str) -> Result<bool> {

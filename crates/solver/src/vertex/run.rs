@@ -23,7 +23,7 @@ use carrack_store::Snapshotter as _;
 const TAIL_LINES: usize = 20;
 
 /// What every container has mounted in it; the folders and files are made where they are missing, and are not the step's.
-const STUBS: [&str; 6] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+const STUBS: [&str; 5] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/resolv.conf"];
 
 /// What a step needs beside its layers.
 struct Prepared {
