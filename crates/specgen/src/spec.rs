@@ -199,6 +199,13 @@ fn capabilities(container: &Container, facts: &HostFacts) -> Result<capability::
     } else {
         capability::Set::adjusted(&container.cap_add, &container.cap_drop)?
     };
+    let asked = capability::Set::from_names(&container.cap_add);
+    let missing = capability::Set(asked.0 & wanted.0 & !facts.capabilities).names();
+    if !missing.is_empty() {
+        let attempt = format!("add the capability {}", missing.join(", "));
+        return Err(invalid(attempt, "carrack itself does not have it here, so it can't hand it on"));
+    }
+    // What only `ALL` or the default asks for is as much as there is.
     Ok(capability::Set(wanted.0 & facts.capabilities))
 }
 
@@ -223,7 +230,10 @@ fn namespaces(container: &Container, resolved: &Resolved) -> Result<Vec<Namespac
             NamespaceMode::Host => continue,
             // A new one in its place would be silent and wrong.
             NamespaceMode::Container(other) if path.is_none() && !inherited => {
-                return Err(invalid(format!("share the {kind} namespace of {other}"), "it was not found: is it running?"));
+                return Err(invalid(
+                    format!("share the {kind} namespace of {other}"),
+                    "it was not found: is it running?",
+                ));
             }
             NamespaceMode::Private | NamespaceMode::Container(_) => {}
         }
@@ -246,7 +256,8 @@ fn mounts(container: &Container, image: &Config, resolved: &Resolved) -> Result<
     let asked = asked_mounts(container, image, resolved)?;
     let taken = |path: &str| asked.iter().any(|mount| mount.destination.trim_end_matches('/') == path);
     let mut list = kernel_mounts(container);
-    list.retain(|mount| !taken(&mount.destination));
+    // Whoever brings a /dev of their own gets nothing of ours made in it.
+    list.retain(|mount| !taken(&mount.destination) && !(taken("/dev") && mount.destination.starts_with("/dev/")));
     let files = [
         ("/etc/resolv.conf", &resolved.resolv_conf),
         ("/etc/hostname", &resolved.hostname_file),
@@ -430,7 +441,7 @@ fn resources(container: &Container, resolved: &Resolved) -> Result<Resources> {
         let limit = bytes("memory", limit)?;
         memory.limit = Some(limit);
         // Docker's: as much swap again, where nobody says.
-        memory.swap = Some(asked.memory_swap_bytes.unwrap_or(limit.saturating_mul(2)));
+        memory.swap = Some(asked.memory_swap_bytes.filter(|swap| *swap != 0).unwrap_or(limit.saturating_mul(2)));
         if memory.swap.is_some_and(|swap| swap >= 0 && swap < limit) {
             return Err(invalid("limit memory and swap", "together they can't be less than the memory alone"));
         }

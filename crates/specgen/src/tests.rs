@@ -168,6 +168,37 @@ fn environment_follows_docker() {
     assert_eq!(spec.process.env, ["PATH=/opt/bin", "HOSTNAME=box", "TERM=xterm", "A=own", "C="]);
 }
 
+/// F3: what the host can't give is an error where it was asked for by name, and as much as there is otherwise.
+#[test]
+fn capabilities_are_bounded_by_the_host() {
+    let facts = HostFacts { capabilities: !(1 << 24 | 1), ..facts() };
+    let of = |wanted: &Container| spec(wanted, &Config::default(), &facts, &resolved());
+    let names = of(&Container { privileged: true, ..container() })
+        .expect("a spec")
+        .process
+        .capabilities
+        .expect("sets")
+        .bounding;
+    assert_eq!(names.len(), 39);
+    let asked = Container { cap_add: vec!["SYS_RESOURCE".into()], ..container() };
+    assert!(of(&asked).expect_err("refused").message.contains("CAP_SYS_RESOURCE"));
+    let all = Container { cap_add: vec!["ALL".into()], ..container() };
+    assert!(of(&all).is_ok() && of(&container()).is_ok());
+}
+
+/// A /dev of one's own gets nothing of ours.
+#[test]
+fn a_bound_dev_is_left_alone() {
+    let bind = MountSource::Bind { path: "/dev".into(), create: false, propagation: None, non_recursive: false };
+    let mounts = vec![Mount { target: "/dev".into(), source: bind, read_only: false }];
+    let wanted = Container { mounts, ..container() };
+    let spec = spec(&wanted, &Config::default(), &facts(), &resolved()).expect("a spec");
+    let plan =
+        init_plan(&spec, &launch(&wanted, &Config::default(), &resolved(), overlay()), &facts()).expect("a plan");
+    let touched: Vec<_> = plan.steps.iter().map(InitStep::subject).filter(|path| path.starts_with("/dev")).collect();
+    assert_eq!(touched, ["/dev"]);
+}
+
 /// As Docker: on the host's network the host's name, unless another is asked for.
 #[test]
 fn the_hostname_follows_the_network() {
