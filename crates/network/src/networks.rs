@@ -154,7 +154,8 @@ impl Networks {
             let is_wanted = networks.iter().any(|wanted| wanted.id == network.id);
             if (is_wanted && !has_bridge) || (has_bridge && !is_filtered) {
                 let host = Host::look()?;
-                if !has_bridge {
+                // A bridge that is there, if down, holds the range itself.
+                if !host.links.iter().any(|link| link.name == network.bridge) {
                     host.check_free(network.subnet, &[], &network.name)?;
                 }
                 self.raise(&network, &host.links)?;
@@ -218,13 +219,18 @@ impl Networks {
         retire_if_unused(host)
     }
 
-    /// The reverse of making, the record last.
+    /// The reverse of making. The bridge goes down first: whoever finds it so raises all of the network again. The record
+    /// goes last.
+    ///
+    /// Filter before bridge: closing the filter's socket waits until what was removed is out of every processor's sight,
+    /// which it is by the time that the bridge is gone.
     fn lower(&self, network: &Network) -> Result<()> {
         let mut routes = open_routes()?;
-        delete_link(&mut routes, &network.bridge)?;
+        take_down(&mut routes, &network.bridge)?;
         let is_last = self.records().names()?.iter().all(|name| *name == network.name);
         let mut filter = open_filter()?;
         firewall::remove_network(&mut filter, &self.tag, network, is_last)?;
+        delete_link(&mut routes, &network.bridge)?;
         if is_last {
             other_firewalls::withdraw(&mut filter, &self.tag)?;
             let links = routes.links().context(|| "can't list the links".into())?;
@@ -273,6 +279,14 @@ fn raise_bridge(network: &Network, links: &[Link]) -> Result<()> {
     refuse_ipv6(&network.bridge)?;
     // Up last: the sign that all of it stands.
     routes.execute(&[route::set_up(index)]).context(attempt)
+}
+
+fn take_down(routes: &mut Socket, name: &str) -> Result<()> {
+    let attempt = || format!("can't take down the link {name}");
+    match routes.link(name).context(attempt)? {
+        Some(link) => routes.execute(&[route::disconnect(link.index)]).context(attempt),
+        None => Ok(()),
+    }
 }
 
 /// The table of the packet filter sees IPv4 only; without this a container that forges IPv6 frames has a way out on a host

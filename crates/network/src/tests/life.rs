@@ -263,3 +263,22 @@ fn bridge_takes_no_ipv6() {
         }
     });
 }
+
+// I-3: killed between the filter and the bridge.
+#[test]
+fn removal_that_was_interrupted_leaves_a_network_that_is_raised_or_removed() {
+    on_a_host(|host| {
+        host.create("other");
+        let app = host.create("app");
+        let bridge = Socket::route().unwrap().link(&app.bridge).unwrap().unwrap();
+        Socket::route().unwrap().execute(&[route::disconnect(bridge.index)]).unwrap();
+        crate::firewall::remove_network(&mut Socket::netfilter().unwrap(), &host.networks.tag, &app, false).unwrap();
+        let (a, b) = (host.container("a", &["app"]), host.container("b", &["other"]));
+        let _server = listen(&a.namespace, 80);
+        assert_dropped(&b.namespace, a.address(), 80);
+        host.networks.detach("a").unwrap();
+        crate::firewall::remove_network(&mut Socket::netfilter().unwrap(), &host.networks.tag, &app, false).unwrap();
+        host.networks.remove("app").unwrap();
+        assert_eq!(host.networks.leaks(&|_| true).unwrap(), []);
+    });
+}
