@@ -241,3 +241,49 @@ fn how_long_true_takes() {
     times.sort_unstable();
     println!("true with every namespace: median {:?} (until execve {:?})", times[10].0, times[10].1);
 }
+
+/// A container in the process, IPC and UTS namespaces of another, by path, and in its network, by descriptor.
+#[test]
+fn namespaces_of_another_container() {
+    use carrack_specgen::container::{NamespaceMode, NetworkMode};
+    use std::os::fd::AsFd;
+
+    let Some(mut first) = Bundle::new() else { return };
+    let (waiting, _output) =
+        first.start(&Container { hostname: Some("first".into()), ..container(&["sleep", "60"]) }).expect("it runs");
+    let namespace = |kind: &str| format!("/proc/{}/ns/{kind}", waiting.pid);
+    let Some(mut second) = Bundle::new() else { return };
+    let paths = ["pid", "ipc", "uts"].map(|kind| (kind.to_owned(), namespace(kind)));
+    second.resolved.namespaces = paths.into();
+    second.resolved.network_inherited = true;
+    let shared = || NamespaceMode::Container("first".into());
+    let line = "hostname; cat /proc/1/cmdline | head -c 5; echo; readlink /proc/self/ns/net; test $$ -gt 1 && echo later";
+    let wanted = Container {
+        pid: shared(),
+        ipc: shared(),
+        uts: shared(),
+        network: NetworkMode::Container("first".into()),
+        ..container(&["sh", "-c", line])
+    };
+    let plan = second.plan(&wanted);
+    let network = std::fs::File::open(namespace("net")).expect("the namespace");
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    let request = crate::init::SpawnRequest {
+        plan: &plan,
+        stdio: [network.as_fd(), writer.as_fd(), writer.as_fd()],
+        network_namespace: Some(network.as_fd()),
+        container: None,
+        cgroup: None,
+    };
+    let child = crate::init::spawn(&request).expect("it runs");
+    drop(writer);
+    let name = std::fs::read_link(namespace("net")).expect("a name");
+    let expected = format!("first\nsleep\n{}\nlater\n", name.display());
+    assert_eq!(super::fixture::finish((child, reader)), Outcome { status: 0, output: expected });
+    waiting.signal(9).expect("sent");
+    assert_eq!(waiting.wait(), Ok(137));
+
+    // A plan that joins what nobody hands over does not start.
+    let missing = super::fixture::run(&plan).expect_err("no descriptor");
+    assert_eq!((missing.name.as_str(), missing.exit_status()), ("seal-plan", 125));
+}
