@@ -23,6 +23,7 @@ fn plan(nodes: &[(Operation, &[u32])]) -> Plan {
         nodes: nodes.collect(),
         impact: Impact::default(),
         notes: Vec::new(),
+        provisional: false,
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) struct Builder {
     nodes: Vec<PlanNode>,
     pub(crate) impact: Impact,
     pub(crate) notes: Vec<String>,
+    pub(crate) provisional: bool,
 }
 
 /// What the steps of one change have in common.
@@ -68,6 +69,7 @@ impl Builder {
             nodes: self.nodes,
             impact: self.impact,
             notes: self.notes,
+            provisional: self.provisional,
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carrack_diag::Span;
 use carrack_oci::Digest;
@@ -21,6 +21,9 @@ pub struct Desired {
     pub volumes: BTreeMap<String, Volume>,
     /// Every secret and config that a container is given.
     pub files: Vec<FileVersion>,
+    /// Names of images that are not here and that a shown plan counts on.
+    #[serde(skip)]
+    pub absent_images: BTreeSet<String>,
 }
 
 /// The containers of one service.

@@ -31,6 +31,8 @@ pub struct Inputs {
     /// The services that will be touched ([`selection`]); all where empty. The others may lack an image or a secret:
     /// they are lowered without containers.
     pub selected: BTreeSet<String>,
+    /// Whether the plan is only to be shown: an image that is not here counts as one that will be made.
+    pub provisional: bool,
 }
 
 /// The services that a command names, with all that they depend on unless that is not wanted; all where none is named.
@@ -93,7 +95,10 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
             origin: vec![service.span],
             ..DesiredService::default()
         };
-        let Some(image) = inputs.images.get(&service.name) else {
+        if needed && inputs.provisional && !inputs.images.contains_key(&service.name) {
+            desired.absent_images.insert(image_name(project, service));
+        }
+        let Some(image) = image(project, service, inputs) else {
             if needed {
                 diagnostics.push(image_unresolved(project, service));
             }
@@ -137,6 +142,13 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
     }
     desired.files = files.into_iter().collect();
     if diagnostics.is_empty() { Ok(desired) } else { Err(diagnostics) }
+}
+
+/// The image of a service; where a plan is only to be shown, a stand-in for one that is not here.
+fn image(project: &Project, service: &compose::Service, inputs: &Inputs) -> Option<Image> {
+    let absent =
+        || Image { id: Digest::of(format!("absent: {}", image_name(project, service))), has_healthcheck: false };
+    inputs.images.get(&service.name).cloned().or_else(|| inputs.provisional.then(absent))
 }
 
 fn image_unresolved(project: &Project, service: &compose::Service) -> Diagnostic {
@@ -258,7 +270,7 @@ pub fn container(
     number: u32,
     inputs: &Inputs,
 ) -> Result<Container, Diagnostics> {
-    let Some(image) = inputs.images.get(&service.name) else {
+    let Some(image) = image(project, service, inputs) else {
         return Err(vec![image_unresolved(project, service)]);
     };
     let text = |value: &Option<carrack_diag::Spanned<String>>| value.as_ref().map(|text| text.value.clone());
@@ -309,7 +321,7 @@ pub fn container(
         ..Container::default()
     };
     security_options(service, &mut container);
-    compose_labels(project, service, number, image, &mut container);
+    compose_labels(project, service, number, &image, &mut container);
     Ok(container)
 }
 

@@ -23,6 +23,9 @@ pub struct Plan {
     /// What was seen and will be left alone.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Whether it counts on images that are not here: such a plan is shown and never applied.
+    #[serde(default)]
+    pub provisional: bool,
 }
 
 /// Counted from 0 in each plan; the index of the node.

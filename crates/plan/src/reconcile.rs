@@ -67,6 +67,7 @@ pub fn reconcile(desired: &Desired, observed: &ObservedState, options: &Options)
         removals: Vec::new(),
     };
     reconciler.select();
+    reconciler.count_on_images();
     reconciler.networks();
     reconciler.volumes();
     reconciler.contested();
@@ -184,6 +185,13 @@ impl<'a> Reconciler<'a> {
                     services.get_key_value(&dependency.service).map(|(name, _)| name.as_str())
                 }));
             }
+        }
+    }
+
+    fn count_on_images(&mut self) {
+        for name in &self.desired.absent_images {
+            self.builder.provisional = true;
+            self.builder.notes.push(format!("the image {name} is not here: it has to be built or pulled first"));
         }
     }
 

@@ -44,9 +44,11 @@ pub struct Applied {
 }
 
 impl Engine {
-    /// What `up` would do. Reads only (I-5).
+    /// What `up` would do. Reads only (I-5). Images that are not here yet are counted on.
     pub fn plan_up(&self, project: &Project, options: &UpOptions) -> Result<Plan, Diagnostics> {
-        let (desired, _) = self.desired(project, options)?;
+        let (mut inputs, _) = self.inputs(project, options)?;
+        inputs.provisional = true;
+        let desired = carrack_plan::lower(project, &inputs)?;
         let observed = self.observe(&project.name).map_err(|error| vec![*error])?;
         reconcile(&desired, &observed, &options.reconcile)
     }

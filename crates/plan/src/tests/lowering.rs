@@ -109,6 +109,17 @@ fn services_that_are_not_selected_may_lack_their_image() {
     assert!(plan.iter().all(|node| node.subject != "shop-web-1"));
 }
 
+/// I-5: a plan can be shown before anything is built.
+#[test]
+fn a_plan_can_be_shown_without_images() {
+    let project = project("services: {web: {build: .}}");
+    let inputs = Inputs { provisional: true, ..Inputs::default() };
+    let desired = lower(&project, &inputs).expect("nothing is needed");
+    let plan = plan(&desired, &ObservedState::default(), &Options::default());
+    assert!(plan.provisional && steps(&plan).contains(&"start shop-web-1".to_owned()));
+    assert_eq!(plan.notes, ["the image shop-web is not here: it has to be built or pulled first"]);
+}
+
 #[test]
 fn replicas_have_a_bound() {
     let project = project("services: {web: {image: a, scale: 4000000000}}");
