@@ -213,15 +213,35 @@ pub fn start_ticks_of(pid: i32) -> Option<u64> {
     parse_start_ticks(&stat)
 }
 
-/// From proc_pid_stat(5): the name in parentheses may hold anything, so counting begins behind the last one.
+/// How a process ended that nobody has reaped yet: its status, or 128 and the signal's number. None for any other.
+pub(crate) fn status_of_zombie(pid: i32, start_ticks: u64) -> Option<i32> {
+    let stat = parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+    (stat.ended && stat.start_ticks == start_ticks).then_some(())?;
+    let status = stat.wait_status;
+    Some(if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) })
+}
+
 fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
+    parse_stat(stat).filter(|stat| !stat.ended).map(|stat| stat.start_ticks)
+}
+
+struct Stat {
+    /// A zombie, or about to be gone for good.
+    ended: bool,
+    start_ticks: u64,
+    /// As of waitpid(2); 0 while it runs, and for those who may not look into the process.
+    wait_status: i32,
+}
+
+/// From proc_pid_stat(5): the name in parentheses may hold anything, so counting begins behind the last one.
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(stat.get(behind_name..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let ended = matches!(fields.next()?, "Z" | "X");
+    let start_ticks = fields.nth(18)?.parse().ok()?;
+    let wait_status = fields.nth(29).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Some(Stat { ended, start_ticks, wait_status })
 }
 
 fn is_zero(number: &i32) -> bool {
@@ -247,6 +267,35 @@ mod tests {
         let stat = b"12 (a) Z 1 (x) S 1 12 12 0 -1 4194560 105 0 0 0 0 0 0 0 20 0 1 0 6789 2 3";
         assert_eq!(parse_start_ticks(stat), Some(6789));
         assert_eq!(parse_start_ticks(b"12 (a) Z 1 12 12 0 -1 4194560 105 0 0 0 0 0 0 0 20 0 1 0 6789 2 3"), None);
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_known_until_it_is_reaped() {
+        let stat = |state: &str, status: u32| {
+            let fields: Vec<String> =
+                (4..=52).map(|field| if field == 52 { status.to_string() } else { field.to_string() }).collect();
+            format!("7 (name) {state} {}\n", fields.join(" ")).into_bytes()
+        };
+        let parsed = parse_stat(&stat("Z", 5 << 8)).unwrap();
+        assert_eq!((parsed.ended, parsed.start_ticks, parsed.wait_status), (true, 22, 5 << 8));
+        assert_eq!(parse_start_ticks(&stat("S", 0)), Some(22));
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "read word; exit 7"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id() as i32;
+        let ticks = start_ticks_of(pid).unwrap();
+        assert_eq!(status_of_zombie(pid, ticks), None);
+        drop(child.stdin.take());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while start_ticks_of(pid).is_some() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(status_of_zombie(pid, ticks), Some(7));
+        assert_eq!(status_of_zombie(pid, ticks + 1), None);
+        child.wait().unwrap();
+        assert_eq!(status_of_zombie(pid, ticks), None);
     }
 
     proptest! {

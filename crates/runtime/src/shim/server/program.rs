@@ -19,7 +19,7 @@ use crate::shim::health::Monitor;
 use crate::shim::poll::Token;
 use crate::shim::probe;
 use crate::shim::stdio::Stream;
-use crate::state::{HealthStatus, Probe, State, Status, start_ticks_of};
+use crate::state::{HealthStatus, Probe, State, Status, start_ticks_of, status_of_zombie};
 use crate::time::{now_ns, rfc3339_nano};
 
 /// Of `/proc/PID/stat`: the kernel's USER_HZ, the same on all architectures of ours.
@@ -31,8 +31,9 @@ const LAST_READS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Program {
     pid: i32,
+    start_ticks: u64,
     pidfd: OwnedFd,
-    /// None where we are not its parent and can't reap it.
+    /// Whether we are its parent and can reap it.
     child: bool,
     started_ns: u64,
     oom_kills_before: Option<u64>,
@@ -51,10 +52,12 @@ impl Program {
     /// Its status, once the descriptor says that it has ended.
     fn status(&self) -> Option<i32> {
         if !self.child {
-            // Its reaper is another and may be about to: that is when the kernel tells.
-            let patience = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
-            let _ = rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::empty())], Some(&patience));
-            return carrack_sys::pidfd::exit_status(&self.pidfd);
+            return status_of_zombie(self.pid, self.start_ticks).or_else(|| {
+                // Its reaper was quicker: then newer kernels tell.
+                let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                let _ = rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::empty())], Some(&patience));
+                carrack_sys::pidfd::exit_status(&self.pidfd)
+            });
         }
         match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(Some(status)) => status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)),
@@ -90,7 +93,7 @@ impl Shim {
                 let pid = program.pid;
                 self.state.status = Status::Running;
                 self.state.pid = pid;
-                self.state.pid_start_ticks = start_ticks_of(pid).unwrap_or(0);
+                self.state.pid_start_ticks = program.start_ticks;
                 self.state.started_at = Some(rfc3339_nano(now_ns()));
                 self.state.finished_at = None;
                 self.state.exit_code = None;
@@ -143,6 +146,7 @@ impl Shim {
         self.poll.watch_input(&child.pidfd, Token::Child).map_err(at("watch the program"))?;
         Ok(Program {
             pid: child.pid,
+            start_ticks: start_ticks_of(child.pid).unwrap_or(0),
             pidfd: child.pidfd,
             child: true,
             started_ns: since_boot_ns(),
@@ -186,6 +190,7 @@ impl Shim {
         let started_ns = former.pid_start_ticks * TICK_NS;
         self.program = Some(Program {
             pid: former.pid,
+            start_ticks: former.pid_start_ticks,
             pidfd,
             child: false,
             started_ns,
