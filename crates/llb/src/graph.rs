@@ -4,6 +4,8 @@ use carrack_diag::{Diagnostic, Span};
 use carrack_oci::{Digest, History, ImageConfig, Platform};
 use serde::Serialize;
 
+use crate::FileMode;
+
 /// A vertex of one [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VertexId(pub usize);
@@ -196,7 +198,7 @@ pub struct FileContent {
     /// `USER[:GROUP]`; none is root.
     pub owner: Option<String>,
     /// Permission bits; none is 0644.
-    pub mode: Option<u32>,
+    pub mode: Option<FileMode>,
 }
 
 /// Files copied from an input.
@@ -211,7 +213,7 @@ pub struct CopyAction {
     /// `USER[:GROUP]`; none is root.
     pub owner: Option<String>,
     /// Permission bits of everything copied; none keeps the source's.
-    pub mode: Option<u32>,
+    pub mode: Option<FileMode>,
     /// Whether the folders of the source's path are kept.
     pub parents: bool,
     /// Patterns of an ignore file that are left out.

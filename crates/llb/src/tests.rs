@@ -258,7 +258,7 @@ fn copy_paths_and_flags() {
     /x/y -> /w/dst None None false
     /a -> /w/sub/ None None false
     /b -> /w/sub/ None None false
-    / -> /w/ Some("app") Some(493) false
+    / -> /w/ Some("app") Some(Octal(493)) false
     /a.tar -> / None None true
     /a/./b/c -> /d/ None None false
     "#);
@@ -318,8 +318,8 @@ fn mistakes() {
     assert_snapshot!(errors("FROM a\nENV P=x\nEXPOSE $P\n"), @"build/invalid-value Dockerfile:3:8 EXPOSE cannot read `x` [write PORT[-PORT][/PROTOCOL]]");
     assert_snapshot!(errors("FROM a\nSTOPSIGNAL SIGNOPE\n"), @"build/invalid-value Dockerfile:2:12 `SIGNOPE` is not a signal [write a name such as SIGQUIT, or a number from 1 to 64]");
     assert_snapshot!(errors("FROM a\nCOPY a b c\n"), @"build/invalid-value Dockerfile:2:10 several sources need a folder as their destination [write `c/`]");
-    assert_snapshot!(errors("FROM a\nCOPY --chmod=9 a b\n"), @"build/invalid-value Dockerfile:2:14 --chmod cannot be `9` [write for example --chmod=0755]");
-    assert_snapshot!(errors("FROM a\nCOPY --chmod=u+x a b\n"), @"build/not-yet Dockerfile:2:14 a symbolic --chmod is not supported yet [write the mode in octal, for example --chmod=0755]");
+    assert_snapshot!(errors("FROM a\nCOPY --chmod=9 a b\n"), @"build/invalid-value Dockerfile:2:14 --chmod cannot be `9` [write for example --chmod=0755 or --chmod=u=rwX,go=rX]");
+    assert_snapshot!(errors("FROM a\nCOPY --chmod=u+q a b\n"), @"build/invalid-value Dockerfile:2:14 --chmod cannot be `u+q` [write for example --chmod=0755 or --chmod=u=rwX,go=rX]");
     assert_snapshot!(errors("FROM a\nCOPY --link --chown=app a b\n"), @"build/named-owner-with-link Dockerfile:2:21 an owner's name cannot be looked up with --link [give numbers, for example --chown=1000:1000]");
     assert_snapshot!(errors("FROM a\nADD https://x/y /z\n"), @"build/not-yet Dockerfile:2:5 ADD of an address is not supported yet [fetch it in a RUN with curl or git]");
     assert_snapshot!(errors("FROM a\nRUN --security=insecure x\n"), @"build/not-yet Dockerfile:2:16 RUN --security=insecure is not supported yet [leave it away if the step does not need privileges]");
@@ -349,6 +349,30 @@ fn syntax_lines_of_the_usual_frontend_are_fine() {
 }
 
 #[test]
+fn modes() {
+    for (text, before, is_folder, after) in [
+        ("755", 0o600, false, 0o755),
+        ("0640", 0o777, true, 0o640),
+        ("u+x", 0o644, false, 0o744),
+        ("a=r", 0o755, false, 0o444),
+        ("go-rwx", 0o777, true, 0o700),
+        ("u=rwX,go=rX", 0o640, false, 0o644),
+        ("u=rwX,go=rX", 0o600, true, 0o755),
+        ("u=rwX,go=rX", 0o100, false, 0o755),
+        ("g=u", 0o640, false, 0o660),
+        ("+w", 0o444, false, 0o666),
+        ("u=rw+x", 0o000, false, 0o700),
+        ("+t,u+s", 0o755, true, 0o5755),
+        ("a=", 0o777, false, 0),
+    ] {
+        assert_eq!(FileMode::parse(text).unwrap().apply(before, is_folder), after, "{text} of {before:o}");
+    }
+    for text in ["", "8", "10000", "x", "u", "u+z", "q+x", "u+x,", "+ug"] {
+        assert_eq!(FileMode::parse(text), None, "{text}");
+    }
+}
+
+#[test]
 fn codes_are_unique() {
     let mut ids: Vec<_> = codes::ALL.iter().map(|code| code.id).collect();
     ids.sort_unstable();
@@ -357,6 +381,13 @@ fn codes_are_unique() {
 }
 
 proptest! {
+    #[test]
+    fn any_mode_is_read_or_refused(text in "[ugoa+=,rwxXst0-9-]{0,12}", mode in any::<u32>()) {
+        if let Some(read) = FileMode::parse(&text) {
+            prop_assert!(read.apply(mode, false) <= 0o7777);
+        }
+    }
+
     #[test]
     fn any_file_is_lowered_or_refused(parts in proptest::collection::vec(prop_oneof![
         Just("FROM a\n"), Just("FROM scratch AS s\n"), Just("FROM s\n"), Just("FROM ${X:-a} AS t\n"), Just("COPY --from=s a b\n"),

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use carrack_diag::Diagnostic;
-use carrack_llb::{CopyAction, FileContent};
+use carrack_llb::{CopyAction, FileContent, FileMode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 
 use crate::codes;
@@ -32,7 +32,7 @@ impl Failure {
 
 /// Writes a file at a destination.
 pub(crate) fn make_file(tree: &Tree, file: &FileContent, owner: Owner) -> Result<(), Failure> {
-    let above = Above { owner, mode: file.mode.unwrap_or(Above::MODE) };
+    let above = Above { owner, mode: file.mode.as_ref().map_or(Above::MODE, FileMode::of_new_folders) };
     let target = target(tree, &file.destination, Path::new(&file.name), above)?;
     let write = || -> io::Result<()> {
         let parent = tree.parent(&target)?;
@@ -41,7 +41,10 @@ pub(crate) fn make_file(tree: &Tree, file: &FileContent, owner: Owner) -> Result
         let mut out = create(&parent, name)?;
         out.write_all(file.content.as_bytes())?;
         own(&parent, name, owner)?;
-        Ok(rustix::fs::fchmod(&out, Mode::from_raw_mode(file.mode.unwrap_or(0o644)))?)
+        Ok(rustix::fs::fchmod(
+            &out,
+            Mode::from_raw_mode(file.mode.as_ref().map_or(0o644, |mode| mode.apply(0o644, false))),
+        )?)
     };
     write().map_err(Failure::new(&target))
 }
@@ -56,7 +59,7 @@ pub(crate) fn copy(
     from_context: bool,
 ) -> Result<(), Failure> {
     let owner = owner.or(from_context.then_some(Owner::ROOT));
-    let mut copier = Copier { from, to, owner, mode: action.mode, links: HashMap::new() };
+    let mut copier = Copier { from, to, owner, mode: action.mode.as_ref(), links: HashMap::new() };
     for source in sources {
         copier.source(source, action)?;
     }
@@ -117,14 +120,17 @@ struct Copier<'a> {
     from: &'a Tree,
     to: &'a Tree,
     owner: Option<Owner>,
-    mode: Option<u32>,
+    mode: Option<&'a FileMode>,
     /// The first copy of each file that has several names.
     links: HashMap<(u64, u64), PathBuf>,
 }
 
 impl Copier<'_> {
     fn above(&self) -> Above {
-        Above { owner: self.owner.unwrap_or(Owner::ROOT), mode: self.mode.unwrap_or(Above::MODE) }
+        Above {
+            owner: self.owner.unwrap_or(Owner::ROOT),
+            mode: self.mode.map_or(Above::MODE, FileMode::of_new_folders),
+        }
     }
 
     fn source(&mut self, source: &Source, action: &CopyAction) -> Result<(), Failure> {
@@ -202,7 +208,9 @@ impl Copier<'_> {
         let name = target.file_name().unwrap_or_default();
         own(&parent, name, self.owner.unwrap_or(Owner { uid: stat.st_uid, gid: stat.st_gid }))?;
         if kind(stat) != FileType::Symlink {
-            let mode = Mode::from_raw_mode(self.mode.unwrap_or(stat.st_mode) & 0o7777);
+            let is_folder = kind(stat) == FileType::Directory;
+            let mode = self.mode.map_or(stat.st_mode, |mode| mode.apply(stat.st_mode, is_folder));
+            let mode = Mode::from_raw_mode(mode & 0o7777);
             rustix::fs::chmodat(&parent, name, mode, AtFlags::empty())?;
         }
         for (key, value) in xattrs(self.from, real, kind(stat))? {

@@ -8,13 +8,14 @@ use carrack_dockerfile::ast::{Copy, CopySource, Instruction, Word};
 
 use super::Lowering;
 use super::stage::{Stage, clean};
+use crate::FileMode;
 use crate::codes;
 use crate::graph::{Action, CopyAction, Edge, FileContent, Op, Source, Vertex};
 
 /// Flags of one instruction, expanded.
 struct Flags {
     owner: Option<String>,
-    mode: Option<u32>,
+    mode: Option<FileMode>,
     exclude: Vec<String>,
 }
 
@@ -55,7 +56,7 @@ impl Lowering<'_> {
                         content,
                         destination: destination.clone(),
                         owner: flags.owner.clone(),
-                        mode: flags.mode,
+                        mode: flags.mode.clone(),
                     }));
                 }
                 CopySource::Path(word) => {
@@ -73,7 +74,7 @@ impl Lowering<'_> {
                         source: source_path(&path, copy.parents),
                         destination: destination.clone(),
                         owner: flags.owner.clone(),
-                        mode: flags.mode,
+                        mode: flags.mode.clone(),
                         parents: copy.parents,
                         exclude: flags.exclude.clone(),
                         unpack: is_add && copy.unpack != Some(false),
@@ -175,17 +176,14 @@ impl Lowering<'_> {
         Some(Flags { owner, mode, exclude })
     }
 
-    fn mode(&mut self, stage: &Stage, word: &Word) -> Option<u32> {
+    fn mode(&mut self, stage: &Stage, word: &Word) -> Option<FileMode> {
         let text = stage.scope.word(word, &mut self.diagnostics)?;
-        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777);
-        let is_symbolic = text.contains(['=', '+', '-']);
-        if mode.is_none() && is_symbolic {
-            self.not_yet(word.span, "a symbolic --chmod", "write the mode in octal, for example --chmod=0755");
-        } else if mode.is_none() {
+        let mode = FileMode::parse(&text);
+        if mode.is_none() {
             self.diagnostics.push(
                 Diagnostic::error(&codes::INVALID_VALUE, format!("--chmod cannot be `{text}`"))
-                    .at(word.span, "not an octal mode")
-                    .hint("write for example --chmod=0755"),
+                    .at(word.span, "not a mode")
+                    .hint("write for example --chmod=0755 or --chmod=u=rwX,go=rX"),
             );
         }
         mode

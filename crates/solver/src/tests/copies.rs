@@ -76,6 +76,7 @@ fn corners_of_the_reference() {
     yard.write("f", "f").write("s1", "1").write("s2", "2");
     let files = |text: &str| yard.files(&yard.build(&format!("FROM scratch\n{text}\n")));
     assert_eq!(files("COPY --chmod=711 f /x/y"), "711 0:0 x/\n711 0:0 x/y \"f\"\n", "--chmod is for new folders too");
+    assert_eq!(files("COPY --chmod=u=rwX,go= f /x/y"), "755 0:0 x/\n600 0:0 x/y \"f\"\n");
     assert_eq!(files("COPY --from= f /x"), "644 0:0 x \"f\"\n");
     let overwritten = yard.build("FROM scratch\nCOPY s* /x\n");
     assert_eq!(yard.files(&overwritten), "644 0:0 x \"2\"\n");
