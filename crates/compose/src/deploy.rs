@@ -113,16 +113,16 @@ impl Reading<'_> {
         if !self.mapping(node, &path, keys) {
             return Limits::default();
         }
+        // 0 is "no limit".
         Limits {
-            nano_cpus: self.converted_of(node, &path, "cpus", CPUS, units::nano_cpus),
-            memory_bytes: self.size_of(node, &path, "memory"),
-            pids: self.parsed_of(node, &path, "pids", PIDS),
+            nano_cpus: self.converted_of(node, &path, "cpus", CPUS, units::nano_cpus).filter(|cpus| cpus.value > 0),
+            memory_bytes: self.size_of(node, &path, "memory").filter(|size| size.value > 0),
+            pids: self.parsed_of(node, &path, "pids", PIDS).filter(|pids: &Spanned<i64>| pids.value != 0),
         }
     }
 
     /// `cpus`, `mem_limit`, `mem_reservation`, `pids_limit`: the same limits as under `deploy`.
     pub(crate) fn plain_limits(&mut self, node: &Node, path: &str, service: &mut Service) {
-        // 0 is "no limit" in these, as in the engine's flags.
         let cpus = self.converted_of(node, path, "cpus", CPUS, units::nano_cpus).filter(|cpus| cpus.value > 0);
         let memory = self.size_of(node, path, "mem_limit").filter(|size| size.value > 0);
         let reservation = self.size_of(node, path, "mem_reservation").filter(|size| size.value > 0);

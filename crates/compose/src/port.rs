@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use carrack_diag::{Diagnostic, Span};
+use carrack_diag::{Diagnostic, Span, Spanned};
 
 use crate::node::Node;
 use crate::project::Port;
@@ -13,7 +13,27 @@ use crate::{codes, schema};
 /// How many ports one service may publish, ranges written out.
 const MAX_PORTS: usize = 10_000;
 
+/// As a port of the host: whichever is free.
+const ANY: &str = "0";
+
 impl Reading<'_> {
+    /// `expose`: ports and ranges of the container.
+    pub(crate) fn exposed(&mut self, node: &Node, path: &str) -> Vec<Spanned<String>> {
+        let exposed = self.list_of(node, path, "expose", false);
+        for port in &exposed {
+            let (ports, name) = port.value.split_once('/').unwrap_or((&port.value, "tcp"));
+            if let Err(problem) = range(ports).and_then(|_| protocol(name)) {
+                let message = format!("`{path}.expose` has a malformed port: `{}`", port.value);
+                self.report(
+                    Diagnostic::error(&codes::MALFORMED_PORT, message)
+                        .at(port.span, problem)
+                        .hint("it is a port of the container, as \"8080\" or \"8080-8085/tcp\""),
+                );
+            }
+        }
+        exposed
+    }
+
     pub(crate) fn ports(&mut self, node: &Node, path: &str) -> Vec<Port> {
         let mut ports: Vec<Port> = Vec::new();
         let mut first: HashMap<(u16, &str), Port> = HashMap::new();
@@ -76,7 +96,7 @@ impl Reading<'_> {
         let field = |key: &str| node.get(key).and_then(Node::as_text).filter(|text| !text.is_empty());
         let target = field("target").ok_or("a port needs a `target`")?;
         let host_ip = field("host_ip").map(address).transpose()?;
-        let published = field("published").map(range).transpose()?;
+        let published = field("published").filter(|published| *published != ANY).map(range).transpose()?;
         let targets = range(target)?;
         let expanded = expand(host_ip, published, targets, protocol(field("protocol").unwrap_or("tcp"))?, node.span)?;
         let text = |key: &str| field(key).map(str::to_owned);
@@ -104,6 +124,7 @@ fn short(text: &str, span: Span) -> Result<Vec<Port>, String> {
     let published = match published {
         // `127.0.0.1::80` takes any port of that address.
         Some("") if host_ip.is_some() => None,
+        Some(ANY) => None,
         Some("") => return Err("the host's port is missing before the `:`".into()),
         Some(published) => Some(range(published)?),
         None => None,

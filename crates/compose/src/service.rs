@@ -53,7 +53,7 @@ impl Reading<'_> {
             stop_signal: self.filled_of(node, path, "stop_signal"),
             stop_grace_period_ns: self.duration_of(node, path, "stop_grace_period"),
             ports: self.ports(node, path),
-            expose: self.list_of(node, path, "expose", false),
+            expose: self.exposed(node, path),
             network_mode: self.namespace(node, path, "network_mode"),
             networks: self.attachments(node, path),
             extra_hosts: self.extra_hosts(node, path),

@@ -396,7 +396,16 @@ fn waiting_for_a_disabled_check_is_an_error() {
     let env = &[("FROM_ENV", "yes")];
     let said =
         Fixture { files: &[("compose.yaml", FULL)], env, profiles: &["jobs"], ..Fixture::default() }.load().said();
-    insta::assert_snapshot!(said, @"error compose/no-healthcheck compose.yaml:24:7: `web` waits for `db` to be healthy, which it can never be (add a `healthcheck:` to `db`, or wait for `service_started`)");
+    insta::assert_snapshot!(said, @"
+    note compose/no-effect compose.yaml:83:45: `networks.back.attachable` has no effect: any container may join a network of this host
+    error compose/no-healthcheck compose.yaml:24:7: `web` waits for `db` to be healthy, which it can never be (add a `healthcheck:` to `db`, or wait for `service_started`)
+    ");
+}
+
+#[test]
+fn a_limit_of_nothing_is_none() {
+    let text = "services: {a: {image: a, cpus: 0, mem_limit: 0, deploy: {resources: {limits: {pids: 0, cpus: '0'}}}}}";
+    assert_eq!(project(text).services["a"].limits, crate::project::Limits::default());
 }
 
 #[test]
@@ -430,6 +439,8 @@ fn ports_of_both_syntaxes() {
         ("'9090-9091:8080-8081'", "9090-9090→8080/tcp, 9091-9091→8081/tcp"),
         ("'8000-9000:80'", "8000-9000→80/tcp"),
         ("'127.0.0.1:8001:8001'", "127.0.0.1 8001-8001→8001/tcp"),
+        ("'0:80'", "any→80/tcp"),
+        ("{target: 80, published: '0'}", "any→80/tcp"),
         ("'127.0.0.1::80'", "127.0.0.1 any→80/tcp"),
         ("'::1:6000:6000'", "::1 6000-6000→6000/tcp"),
         ("'[::1]:6001:6001'", "::1 6001-6001→6001/tcp"),
