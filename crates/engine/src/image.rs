@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use carrack_diag::Result;
 use carrack_oci::{Config, Digest, Platform, Reference};
-use carrack_store::{Image, Import};
+use carrack_store::Import;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -65,7 +65,14 @@ impl Engine {
 
     /// Loads the images of an archive and gives their names.
     pub fn load(&self, archive: &mut dyn Read) -> Result<Vec<String>> {
-        Ok(self.store.load(archive, &Platform::host())?.iter().map(Image::display_name).collect())
+        let mut loaded = Vec::new();
+        for (image, names) in self.store.load(archive, &Platform::host())? {
+            loaded.extend(names.iter().map(Reference::familiar));
+            if names.is_empty() {
+                loaded.push(image.id.to_string());
+            }
+        }
+        Ok(loaded)
     }
 
     /// Writes images into an archive that Docker and OCI tools read.

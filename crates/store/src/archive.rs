@@ -46,6 +46,8 @@ pub struct Import {
     pub names: Vec<Reference>,
 }
 
+type Loaded = (Image, Vec<Reference>);
+
 /// The members of an archive, their content in the store.
 struct Members {
     files: HashMap<String, Digest>,
@@ -55,22 +57,21 @@ struct Members {
 
 impl Store {
     /// Takes in the images of an archive made by `docker save`, `podman save` or a tool that writes OCI layouts, plain or
-    /// compressed with gzip, and unpacks their layers. Of an image for several platforms, the one for `platform`.
+    /// compressed with gzip, and unpacks their layers. Of an image for several platforms, the one for `platform`. Gives
+    /// each with the names that the archive has for it.
     ///
     /// # Errors
     /// `store/invalid-tar`, `store/invalid-image`, `store/digest-mismatch` and what makes a layer unusable; images before
     /// the faulty one are there then.
-    pub fn load(&self, stream: impl Read, platform: &Platform) -> Result<Vec<Image>> {
+    pub fn load(&self, stream: impl Read, platform: &Platform) -> Result<Vec<(Image, Vec<Reference>)>> {
         let lease = self.lease()?;
         let while_reading = self.lease()?;
         let mut members = Members { files: HashMap::new(), links: HashMap::new(), digests: HashSet::new() };
         let images = self
             .take_in(stream, &while_reading, &mut members)
             .and_then(|()| self.load_members(&lease, &members, platform));
-        drop(while_reading);
-        if images.is_err() {
-            drop(lease);
-        }
+        // From here on the images' own records keep what is needed.
+        drop((lease, while_reading));
         self.drop_unneeded(&members.digests)?;
         images
     }
@@ -98,7 +99,7 @@ impl Store {
         Ok(())
     }
 
-    fn load_members(&self, lease: &Lease, members: &Members, platform: &Platform) -> Result<Vec<Image>> {
+    fn load_members(&self, lease: &Lease, members: &Members, platform: &Platform) -> Result<Vec<Loaded>> {
         if let Some(index) = members.find("index.json") {
             let index: Index = self.json("index.json", &index)?;
             return self.load_index(lease, &index, platform);
@@ -114,7 +115,7 @@ impl Store {
     }
 
     /// One image a manifest; several descriptors may name the same one.
-    fn load_index(&self, lease: &Lease, index: &Index, platform: &Platform) -> Result<Vec<Image>> {
+    fn load_index(&self, lease: &Lease, index: &Index, platform: &Platform) -> Result<Vec<Loaded>> {
         let mut names: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
         let mut manifests: Vec<&Descriptor> = Vec::new();
         for descriptor in &index.manifests {
@@ -162,7 +163,7 @@ impl Store {
         Ok(None)
     }
 
-    fn load_manifest(&self, lease: &Lease, descriptor: &Descriptor, names: Vec<Reference>) -> Result<Image> {
+    fn load_manifest(&self, lease: &Lease, descriptor: &Descriptor, names: Vec<Reference>) -> Result<Loaded> {
         lease.add(&[descriptor.digest])?;
         let bytes = self.read_blob(&descriptor.digest, JSON_LIMIT)?;
         let manifest: Manifest = parse_json("manifest", &bytes)?;
@@ -177,7 +178,7 @@ impl Store {
         self.put_unpacked(lease, &config, new)
     }
 
-    fn load_docker(&self, lease: &Lease, members: &Members, image: &DockerImage) -> Result<Image> {
+    fn load_docker(&self, lease: &Lease, members: &Members, image: &DockerImage) -> Result<Loaded> {
         let member = |path: &String| {
             members.find(path).ok_or_else(|| {
                 invalid(format!("the archive's manifest.json names `{path}`, which is not there")).boxed()
@@ -196,12 +197,13 @@ impl Store {
         self.put_unpacked(lease, &config, new)
     }
 
-    fn put_unpacked(&self, lease: &Lease, config: &[u8], new: NewImage) -> Result<Image> {
+    fn put_unpacked(&self, lease: &Lease, config: &[u8], new: NewImage) -> Result<Loaded> {
         for layer in &new.layers {
             lease.add(&[layer.blob.digest])?;
         }
         self.unpack(lease, &new.layers)?;
-        self.put_image(lease, config, new)
+        let names = new.names.clone();
+        Ok((self.put_image(lease, config, new)?, names))
     }
 
     fn layer_media_type(&self, digest: &Digest) -> Result<&'static str> {

@@ -76,6 +76,9 @@ impl Store {
     /// Makes an image of a configuration and its layers, and gives it its names, in this order: whoever finds the name
     /// finds the whole image. Synced.
     ///
+    /// An image that is there already keeps its manifest, whose digest may be known elsewhere, unless the new one comes
+    /// from a registry.
+    ///
     /// # Errors
     /// `store/invalid-image` where configuration, layers and blobs do not fit together.
     pub fn put_image(&self, lease: &Lease, config: &[u8], new: NewImage) -> Result<Image> {
@@ -83,19 +86,22 @@ impl Store {
         let parsed = parse_config(config)?;
         self.check_layers(&parsed, &new.layers)?;
         let id = self.ingest_bytes(lease, config)?;
-        let (bytes, media_type) = match new.manifest {
-            Some(manifest) => manifest,
-            None => (make_manifest(id, config, &new.layers)?, media_type::MANIFEST.to_owned()),
+        let known = self.keep_known(lease, &id)?;
+        let record = match known {
+            Some(known) if new.repo_digests.is_empty() => known,
+            known => {
+                let (bytes, media_type) = match new.manifest {
+                    Some(manifest) => manifest,
+                    None => (make_manifest(id, config, &new.layers)?, media_type::MANIFEST.to_owned()),
+                };
+                let manifest = Descriptor::new(media_type, self.ingest_bytes(lease, &bytes)?, bytes.len() as u64);
+                let mut repo_digests: Vec<String> = new.repo_digests.iter().map(Reference::to_string).collect();
+                repo_digests.extend(known.into_iter().flat_map(|known| known.repo_digests));
+                repo_digests.sort();
+                repo_digests.dedup();
+                ImageRecord { manifest, layers: new.layers, repo_digests, added: jiff::Timestamp::now().to_string() }
+            }
         };
-        let manifest = Descriptor::new(media_type, self.ingest_bytes(lease, &bytes)?, bytes.len() as u64);
-        let mut repo_digests: Vec<String> = new.repo_digests.iter().map(Reference::to_string).collect();
-        if let Some(known) = self.image_records().get(&id.hex())? {
-            repo_digests.extend(known.repo_digests);
-        }
-        repo_digests.sort();
-        repo_digests.dedup();
-        let record =
-            ImageRecord { manifest, layers: new.layers, repo_digests, added: jiff::Timestamp::now().to_string() };
         {
             let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
             self.image_records().put(&id.hex(), &record, Durability::Synced)?;
@@ -104,6 +110,15 @@ impl Store {
             self.tag(&id, name)?;
         }
         self.image_by_id(&id)
+    }
+
+    /// The record of an image that is there with all its blobs, kept by the lease from now on.
+    fn keep_known(&self, lease: &Lease, id: &Digest) -> Result<Option<ImageRecord>> {
+        let Some(known) = self.image_records().get(&id.hex())? else { return Ok(None) };
+        let mut blobs: Vec<Digest> = known.layers.iter().map(|layer| layer.blob.digest).collect();
+        blobs.push(known.manifest.digest);
+        lease.add(&blobs)?;
+        Ok(blobs.iter().all(|blob| self.has_blob(blob)).then_some(known))
     }
 
     fn check_layers(&self, config: &ImageConfig, layers: &[Layer]) -> Result<()> {

@@ -22,7 +22,9 @@ fn web_config() -> Config {
 }
 
 fn load(scene: &Scene, archive: &[u8]) -> carrack_diag::Result<Vec<Image>> {
-    scene.store.load(archive, &Platform::host())
+    let loaded = scene.store.load(archive, &Platform::host())?;
+    assert!(loaded.iter().all(|(image, names)| names.iter().all(|name| image.names.contains(name))));
+    Ok(loaded.into_iter().map(|(image, _)| image).collect())
 }
 
 fn load_web(scene: &Scene, tag: &str) -> Image {
@@ -69,6 +71,24 @@ fn an_oci_layout_keeps_its_manifest_and_its_compressed_layers() {
     assert_eq!(image.layers[0].blob.media_type, media_type::LAYER_GZIP);
     assert_eq!(image.manifest.digest, scene.store.image("host:5000/team/web:2").unwrap().manifest.digest);
     assert_eq!(scene.store.image(&image.manifest.digest.to_string()).unwrap().id, image.id);
+}
+
+#[test]
+fn an_image_keeps_its_manifest_when_it_comes_again() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let first = load_web(&scene, "web:1");
+    let config = config(&layers(), web_config());
+    let blobs: Vec<_> = layers().iter().map(|layer| (media_type::LAYER_GZIP, gzip(layer))).collect();
+    let archive = oci_layout("web:2", &config, &blobs);
+    let loaded = scene.store.load(archive.as_slice(), &Platform::host()).unwrap();
+    assert_eq!(loaded[0].1, [name("web:2")]);
+    let again = &loaded[0].0;
+    assert_eq!((&again.manifest, &again.layers, &again.added), (&first.manifest, &first.layers, &first.added));
+    assert_eq!(again.names, [name("web:1"), name("web:2")]);
+    assert!(!scene.store.has_blob(&Digest::of(&blobs[0].1)), "what the archive had besides is gone");
 }
 
 #[test]
