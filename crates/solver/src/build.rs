@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use carrack_diag::{Diagnostic, FileId, SourceMap, nearest};
@@ -12,11 +12,10 @@ use carrack_llb::{Graph, ImageNeed, LowerOptions, Lowered, ResolvedImage, lower}
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
-use crate::cache::Cache;
 use crate::codes;
 use crate::context::{Context, ContextReport};
 use crate::exec::Executor;
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
 use crate::vertex::{Outcome, Solver};
 
@@ -117,6 +116,70 @@ pub fn build(
     services: Services<'_>,
     sources: &mut SourceMap,
 ) -> Result<BuildResult, Vec<Diagnostic>> {
+    let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
+    let mut plan = plan(request, Some(&lease), sources)?;
+    let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
+    services.progress.event(Event::Planned { names });
+    let context = std::mem::take(&mut plan.context);
+    let solver = Solver::new(request, services, Some(&lease), &plan, context);
+    let outcomes = solve(&solver, request.parallelism)?;
+    let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
+    let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
+    let image = write(request, &lease, &plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    services.progress.event(Event::Image { id: image.id });
+    let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
+    let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
+    warnings.splice(0..0, plan.warnings);
+    Ok(BuildResult { image, steps: steps.len(), cached_steps, context, warnings })
+}
+
+/// The id of the image that [`build`] would give, where every step is cached; none where something has to be done. Writes
+/// nothing (I-5), so the store may be open for looking only.
+///
+/// # Errors
+/// As [`build`], but for what only a running step can meet.
+pub fn predict(request: &BuildRequest, sources: &mut SourceMap) -> Result<Option<Digest>, Vec<Diagnostic>> {
+    let mut plan = plan(request, None, sources)?;
+    let cancel = AtomicBool::new(false);
+    let services = Services { executor: &Nothing, progress: &Silent, cancel: &cancel };
+    let context = std::mem::take(&mut plan.context);
+    let solver = Solver::new(request, services, None, &plan, context);
+    let outcomes = match solve(&solver, request.parallelism) {
+        Err(errors) if errors.iter().any(|error| error.code == &codes::NOT_CACHED) => return Ok(None),
+        other => other?,
+    };
+    let (config, _) = configuration(&plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    Ok(Some(Digest::of(config)))
+}
+
+/// Forgets the results of all steps. Their layers, unless an image has them, go with the next prune of the store. How many
+/// were forgotten. Folders of cache mounts stay.
+///
+/// # Errors
+/// Where a record can't be removed.
+pub fn prune_cache(store: &Store) -> carrack_diag::Result<usize> {
+    crate::cache::prune(store)
+}
+
+/// Runs nothing: a prediction ends before.
+struct Nothing;
+
+impl Executor for Nothing {
+    fn run(&self, _request: &crate::exec::ExecRequest<'_>) -> carrack_diag::Result<i32> {
+        Err(crate::vertex::not_cached())
+    }
+}
+
+/// Everything that is known before a step runs.
+pub(crate) struct BuildPlan {
+    pub(crate) graph: Graph,
+    pub(crate) images: Vec<Image>,
+    context: Context,
+    warnings: Vec<Diagnostic>,
+}
+
+fn plan(request: &BuildRequest, lease: Option<&Lease>, sources: &mut SourceMap) -> Result<BuildPlan, Vec<Diagnostic>> {
     let file = read(&request.dockerfile, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, mut warnings) = carrack_dockerfile::parse(file, sources.get(file));
     let own = match &request.dockerfile {
@@ -128,40 +191,15 @@ pub fn build(
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(warnings);
     }
-    let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
-    let (mut graph, images) = plan(request, &lease, &dockerfile).map_err(|mut errors| {
-        errors.splice(0..0, std::mem::take(&mut warnings));
-        errors
-    })?;
-    warnings.append(&mut graph.warnings);
-    label(&mut graph, request);
-    services
-        .progress
-        .event(Event::Planned { names: graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect() });
-    let solver = Solver {
-        graph: &graph,
-        store: &request.store,
-        lease: &lease,
-        cache: Cache::new(&request.store, &lease),
-        context,
-        images,
-        executor: services.executor,
-        progress: services.progress,
-        secrets: &request.secrets,
-        no_cache: request.no_cache,
-        cancel: services.cancel,
-        usage: Mutex::default(),
-        warnings: Mutex::default(),
-    };
-    let outcomes = solve(&solver, request.parallelism)?;
-    let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
-    warnings.extend(solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner));
-    services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
-    let image = write(request, &lease, &graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
-    services.progress.event(Event::Image { id: image.id });
-    let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
-    let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
-    Ok(BuildResult { image, steps: steps.len(), cached_steps, context, warnings })
+    match lower_with_images(request, lease, &dockerfile) {
+        Ok((mut graph, images)) => {
+            warnings.append(&mut graph.warnings);
+            // Labels of the request are the last word.
+            graph.config.config.labels.extend(request.labels.clone());
+            Ok(BuildPlan { graph, images, context, warnings })
+        }
+        Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
+    }
 }
 
 fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
@@ -180,9 +218,9 @@ fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Res
 }
 
 /// Lowers, finding base images in the store as they turn out to be needed.
-fn plan(
+fn lower_with_images(
     request: &BuildRequest,
-    lease: &Lease,
+    lease: Option<&Lease>,
     dockerfile: &Dockerfile,
 ) -> Result<(Graph, Vec<Image>), Vec<Diagnostic>> {
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
@@ -219,7 +257,7 @@ fn plan(
     }
 }
 
-fn resolve(store: &Store, lease: &Lease, need: &ImageNeed) -> carrack_diag::Result<Image> {
+fn resolve(store: &Store, lease: Option<&Lease>, need: &ImageNeed) -> carrack_diag::Result<Image> {
     let name = need.reference.familiar();
     let Some(image) = store.find_image(&need.reference.to_string())? else {
         let known: Vec<String> = store.names()?.keys().map(Reference::familiar).collect();
@@ -236,7 +274,9 @@ fn resolve(store: &Store, lease: &Lease, need: &ImageNeed) -> carrack_diag::Resu
         };
         return Err(diagnostic.hint(hint).boxed());
     };
-    lease.add(&[image.id])?;
+    if let Some(lease) = lease {
+        lease.add(&[image.id])?;
+    }
     let found = image.config.platform();
     if !found.matches(&need.platform) {
         return Err(Diagnostic::error(
@@ -248,11 +288,6 @@ fn resolve(store: &Store, lease: &Lease, need: &ImageNeed) -> carrack_diag::Resu
         .boxed());
     }
     Ok(image)
-}
-
-/// Labels of the request are the last word.
-fn label(graph: &mut Graph, request: &BuildRequest) {
-    graph.config.config.labels.extend(request.labels.clone());
 }
 
 fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
@@ -277,16 +312,21 @@ fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, V
     })
 }
 
-/// Puts layers, history and configuration together.
-///
-/// Times come from when the layers were made: an image of cached steps only is the same image as before. An entry without
-/// a layer takes the time of the layer before it.
 fn write(
     request: &BuildRequest,
     lease: &Lease,
     graph: &Graph,
     outcomes: &[Arc<Outcome>],
 ) -> carrack_diag::Result<Image> {
+    let (config, layers) = configuration(graph, outcomes)?;
+    request.store.put_image(lease, &config, NewImage { layers, names: request.tags.clone(), ..NewImage::default() })
+}
+
+/// Puts layers, history and configuration together.
+///
+/// Times come from when the layers were made: an image of cached steps only is the same image as before. An entry without
+/// a layer takes the time of the layer before it.
+fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Result<(Vec<u8>, Vec<Layer>)> {
     let layers: Vec<Layer> = outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default();
     let mut config: ImageConfig = graph.config.clone();
     let mut created = config.created.clone();
@@ -313,7 +353,7 @@ fn write(
     let bytes = serde_json::to_vec(&config).map_err(|error| {
         Diagnostic::error(&codes::STEP_FAILED, "write the image's configuration").cause(error.to_string()).boxed()
     })?;
-    request.store.put_image(lease, &bytes, NewImage { layers, names: request.tags.clone(), ..NewImage::default() })
+    Ok((bytes, layers))
 }
 
 impl BuildResult {

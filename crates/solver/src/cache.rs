@@ -19,20 +19,39 @@ pub struct CacheRecord {
 /// The cache of one store.
 pub(crate) struct Cache<'a> {
     store: &'a Store,
-    lease: &'a Lease,
+    /// None looks only.
+    lease: Option<&'a Lease>,
     records: Records<CacheRecord>,
 }
 
+fn records(store: &Store) -> Records<CacheRecord> {
+    store.records("build/steps", "build step", Layout::Flat)
+}
+
+/// Forgets every result. How many there were.
+pub(crate) fn prune(store: &Store) -> Result<usize> {
+    let records = records(store);
+    let names = records.names()?;
+    for name in &names {
+        // What a record names must not be taken away before the record is.
+        records.remove(name)?;
+        store.unkeep(KeepKind::Cache, name)?;
+    }
+    Ok(names.len())
+}
+
 impl<'a> Cache<'a> {
-    pub(crate) fn new(store: &'a Store, lease: &'a Lease) -> Self {
-        Self { store, lease, records: store.records("build/steps", "build step", Layout::Flat) }
+    pub(crate) fn new(store: &'a Store, lease: Option<&'a Lease>) -> Self {
+        Self { store, lease, records: records(store) }
     }
 
     /// A result whose layer is still there, kept by the lease from now on.
     pub(crate) fn get(&self, key: &Digest) -> Result<Option<CacheRecord>> {
         let Some(record) = self.records.get(&key.hex())? else { return Ok(None) };
         if let Some(layer) = &record.layer {
-            self.lease.add(&[layer.chain, layer.blob.digest])?;
+            if let Some(lease) = self.lease {
+                lease.add(&[layer.chain, layer.blob.digest])?;
+            }
             if self.store.snapshot(&layer.chain)?.is_none() || !self.store.has_blob(&layer.blob.digest) {
                 return Ok(None);
             }
@@ -42,6 +61,9 @@ impl<'a> Cache<'a> {
 
     /// Enters a result. Its layer is on disk by now: a record is never ahead of what it names.
     pub(crate) fn put(&self, key: &Digest, record: &CacheRecord) -> Result<()> {
+        if self.lease.is_none() {
+            return Ok(());
+        }
         if let Some(layer) = &record.layer {
             let digests = [layer.chain, layer.blob.digest];
             self.store.keep(KeepKind::Cache, &key.hex(), &digests, Durability::Cached)?;

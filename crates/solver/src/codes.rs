@@ -74,6 +74,12 @@ codes! {
         "ADD unpacks plain and gzip archives.",
         "Look at the file's name or its first bytes.",
         "Unpack it in a RUN, or repack it with gzip.";
+    /// A step whose result is not there, where nothing may be done about it.
+    NOT_CACHED = "build/not-cached",
+        "a step is not cached",
+        "The result of a step was asked for without running it, and no earlier build has left it.",
+        "`carrack build` shows which steps run.",
+        "Build the image.";
     /// Several files copied to one.
     OVERWRITTEN = "build/overwritten",
         "files copied over each other",

@@ -56,7 +56,7 @@ impl Usage {
 }
 
 /// The folder and what of it is left out.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Context {
     pub(crate) tree: Option<Tree>,
     pub(crate) ignore: IgnoreFile,

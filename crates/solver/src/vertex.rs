@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
 use carrack_oci::Digest;
-use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store};
+use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store, chain_of};
 
+use crate::build::{BuildPlan, BuildRequest, Services};
 use crate::cache::{Cache, CacheRecord};
 use crate::codes;
 use crate::context::{Context, Usage};
@@ -44,21 +45,51 @@ impl Outcome {
 /// What all vertices of one build share.
 pub(crate) struct Solver<'a> {
     pub(crate) graph: &'a Graph,
-    pub(crate) store: &'a Store,
-    pub(crate) lease: &'a Lease,
-    pub(crate) cache: Cache<'a>,
-    pub(crate) context: Context,
-    pub(crate) images: Vec<Image>,
-    pub(crate) executor: &'a dyn Executor,
+    store: &'a Store,
+    /// None where nothing may be written: then a step that is not cached is an error.
+    lease: Option<&'a Lease>,
+    cache: Cache<'a>,
+    context: Context,
+    images: &'a [Image],
+    executor: &'a dyn Executor,
     pub(crate) progress: &'a dyn Progress,
-    pub(crate) secrets: &'a BTreeMap<String, Vec<u8>>,
-    pub(crate) no_cache: bool,
+    secrets: &'a BTreeMap<String, Vec<u8>>,
+    no_cache: bool,
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
 }
 
-impl Solver<'_> {
+impl<'a> Solver<'a> {
+    pub(crate) fn new(
+        request: &'a BuildRequest,
+        services: Services<'a>,
+        lease: Option<&'a Lease>,
+        plan: &'a BuildPlan,
+        context: Context,
+    ) -> Self {
+        Self {
+            graph: &plan.graph,
+            store: &request.store,
+            lease,
+            cache: Cache::new(&request.store, lease),
+            context,
+            images: &plan.images,
+            executor: services.executor,
+            progress: services.progress,
+            secrets: &request.secrets,
+            no_cache: request.no_cache,
+            cancel: services.cancel,
+            usage: Mutex::default(),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// The lease that what is made is kept by.
+    fn lease(&self) -> Result<&Lease> {
+        self.lease.ok_or_else(not_cached)
+    }
+
     pub(crate) fn evaluate(&self, id: VertexId, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
         let vertex = self.graph.vertex(id);
         match &vertex.op {
@@ -75,7 +106,9 @@ impl Solver<'_> {
         let Some(image) = image else {
             return Err(failed(vertex, "use the image").cause(format!("{manifest} is gone")).boxed());
         };
-        self.store.unpack(self.lease, &image.layers)?;
+        if let Some(lease) = self.lease {
+            self.store.unpack(lease, &image.layers)?;
+        }
         Ok(Outcome { layers: image.layers.clone(), record: None, is_cached: true })
     }
 
@@ -84,9 +117,12 @@ impl Solver<'_> {
         let mut layers: Vec<Layer> = Vec::new();
         for layer in inputs.iter().flat_map(|input| &input.layers) {
             let parent = layers.last().map(|below| below.chain);
-            let mut tar = self.store.blob(&layer.blob.digest)?;
-            let snapshot = self.store.apply(self.lease, parent.as_ref(), &layer.diff_id, &mut tar)?;
-            layers.push(Layer { chain: snapshot.chain, ..layer.clone() });
+            let chain = chain_of(parent.as_ref(), &layer.diff_id);
+            if self.lease.is_some() || self.store.snapshot(&chain)?.is_none() {
+                let mut tar = self.store.blob(&layer.blob.digest)?;
+                self.store.apply(self.lease()?, parent.as_ref(), &layer.diff_id, &mut tar)?;
+            }
+            layers.push(Layer { chain, ..layer.clone() });
         }
         Ok(Outcome { layers, record: None, is_cached: inputs.iter().all(|input| input.is_cached) })
     }
@@ -109,7 +145,7 @@ impl Solver<'_> {
 
     /// Makes a layer of what was written, and only then enters it into the cache.
     fn commit(&self, vertex: &Vertex, keys: &[Digest], base: &Outcome, scratch: &Scratch) -> Result<Outcome> {
-        let layer = self.store.commit_upper(self.lease, base.chain(), &scratch.upper().upper)?;
+        let layer = self.store.commit_upper(self.lease()?, base.chain(), &scratch.upper().upper)?;
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
         let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone() };
@@ -143,6 +179,11 @@ impl Solver<'_> {
     fn is_context(&self, vertex: &Vertex, input: usize) -> bool {
         self.graph.vertex(vertex.inputs[input].vertex).op == Op::Source(Source::Context)
     }
+}
+
+/// Ends a prediction.
+pub(crate) fn not_cached() -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NOT_CACHED, "a step of the build is not cached").hint("build the image").boxed()
 }
 
 fn outcome(base: &Outcome, record: CacheRecord, is_cached: bool) -> Outcome {

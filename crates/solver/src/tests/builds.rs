@@ -252,3 +252,53 @@ fn a_pruned_cache_is_built_again() {
     let again = yard.build(text);
     assert_eq!(yard.files(&first), yard.files(&again));
 }
+
+/// I-5: what a build would give is told without writing anything.
+#[test]
+fn a_prediction_writes_nothing() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("f", "1").write(".dockerignore", "Dockerfile");
+    let text = "FROM scratch AS a\nRUN write /a 1\nFROM scratch\nCOPY --from=a /a /a\nCOPY --link f /f\nCOPY . /all/\nCMD [\"x\"]\n";
+    let looking = |text: &str| {
+        let store = carrack_store::Store::open_read_only(yard.store.roots().clone()).unwrap();
+        let request = BuildRequest { store, ..yard.request(text) };
+        crate::predict(&request, &mut carrack_diag::SourceMap::new()).unwrap()
+    };
+    assert_eq!(looking(text), None);
+    let built = yard.build(text);
+    let files = || {
+        let mut open = vec![yard.folder.path().join("data"), yard.folder.path().join("run")];
+        let mut found = Vec::new();
+        while let Some(folder) = open.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                found.push((entry.path(), entry.metadata().unwrap().modified().unwrap()));
+                if entry.file_type().unwrap().is_dir() {
+                    open.push(entry.path());
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    let before = files();
+    assert_eq!(looking(text), Some(built.image_id()));
+    assert_eq!(files(), before);
+    yard.write("f", "2");
+    assert_eq!(looking(text), None);
+}
+
+#[test]
+fn a_forgotten_cache_is_built_anew() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    let text = "FROM scratch\nRUN write /a 1\nRUN write /b 1\n";
+    yard.build(text);
+    assert_eq!(crate::prune_cache(&yard.store).unwrap(), 2);
+    assert_eq!(yard.build(text).cached_steps, 0);
+}

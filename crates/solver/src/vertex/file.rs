@@ -61,6 +61,7 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
+        self.lease()?;
         let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))

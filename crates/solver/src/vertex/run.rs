@@ -50,6 +50,7 @@ impl Solver<'_> {
         if let Some(outcome) = self.cached(&keys, base)? {
             return Ok(outcome);
         }
+        self.lease()?;
         let scratch = self.store.scratch(base.chain())?;
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
