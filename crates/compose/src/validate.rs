@@ -21,7 +21,7 @@ pub(crate) fn check(project: &mut Project, root: &Node, base: Option<FileId>, di
             .hint("add one below `services:`, as `web: {image: nginx:1.27}`");
         if let Some(services) = root.entries().iter().find(|entry| entry.key.value == "services") {
             diagnostic = diagnostic.at(services.key.span, "empty");
-        } else {
+        } else if base.is_some() {
             diagnostic = diagnostic.at(root.span, "no `services:` here");
         }
         checks.diagnostics.push(diagnostic);

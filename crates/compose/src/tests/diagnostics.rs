@@ -156,6 +156,7 @@ fn an_override_of_no_service() {
     ];
     insta::assert_snapshot!(Fixture { files, ..Fixture::default() }.load().said(), @"error compose/override-without-base compose.prod.yaml:2:3: this override of `webb` reaches no service: no base file has one of this name (did you mean `web`?)");
     insta::assert_snapshot!(said("services:\n  web: {read_only: true}\n"), @"error compose/no-image compose.yaml:2:3: the service `web` has neither `image` nor `build` (add `image:` or `build:`)");
+    assert!(Fixture::default().load().said().starts_with("error compose/no-services -: "));
     insta::assert_snapshot!(said("services: {}\n"), @"error compose/no-services compose.yaml:1:1: the project defines no service (add one below `services:`, as `web: {image: nginx:1.27}`)");
 }
 
