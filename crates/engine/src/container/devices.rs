@@ -23,12 +23,17 @@ pub(super) fn resolve(container: &Container) -> Result<Vec<ResolvedDevice>> {
     Ok(devices)
 }
 
-/// Terminals, shared memory and queues are the container's own; links lead to nodes that are found themselves.
+/// What every container has of its own below /dev, privileged or not: terminals, shared memory, queues, and the nodes
+/// that the runtime specification asks for (config-linux.md, default devices).
+const OWN: [&str; 12] = [
+    "pts", "ptmx", "shm", "mqueue", "console", "fd", "null", "zero", "full", "random", "urandom", "tty",
+];
+
+/// Links lead to nodes that are found themselves.
 fn collect(folder: &Path, devices: &mut Vec<ResolvedDevice>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        let own = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/fd"];
-        if own.iter().any(|own| path == Path::new(own)) {
+        if folder == Path::new("/dev") && OWN.iter().any(|own| entry.file_name() == *own) {
             continue;
         }
         match entry.file_type() {

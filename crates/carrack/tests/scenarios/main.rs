@@ -1,0 +1,9 @@
+//! Scenarios through the real binary: what a person types, what the kernel and the disk then hold, and last what was
+//! printed. Every test has a machine of its own (two roots in a scratch folder) and leaves nothing behind, which
+//! `doctor --leaks` and the folders themselves confirm.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod build;
+mod containers;
+mod machine;
+mod networks;

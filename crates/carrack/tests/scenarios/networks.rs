@@ -1,0 +1,129 @@
+//! Names, walls between networks, published ports (G14, I1 to I3, I7).
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use crate::machine::{Machine, eventually, kill};
+
+/// A container that answers `text` to every connection on port 8000.
+fn server(machine: &Machine, name: &str, flags: &[&str], text: &str) {
+    let script = format!("echo {text} > /index.html; httpd -f -v -p 8000 -h /");
+    machine.ok(&[&["run", "-d", "--name", name], flags, &["busybox", "sh", "-c", &script]].concat());
+    // Asked from inside, so that nothing but the server itself is waited for.
+    eventually("the server listens", || {
+        (machine.code(&["exec", name, "wget", "-q", "-O", "-", "http://127.0.0.1:8000/"]) == 0).then_some(())
+    });
+}
+
+/// What a container of that network gets from a URL; none where it gets nothing.
+fn fetch(machine: &Machine, network: &str, url: &str) -> Option<String> {
+    // The bound is for the refusals, which are silence.
+    let wget = ["busybox", "timeout", "2", "wget", "-q", "-O", "-", url];
+    let output = machine.carrack(&[&["run", "--rm", "--init", "--network", network, "busybox"], &wget[..]].concat());
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[test]
+fn containers_of_one_network_find_each_other_and_no_others() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["network", "create", "front"]);
+    machine.ok(&["network", "create", "back"]);
+    server(&machine, "web", &["--network", "front", "--network-alias", "www"], "front page");
+    assert_eq!(fetch(&machine, "front", "http://web:8000/").as_deref(), Some("front page"));
+    assert_eq!(fetch(&machine, "front", "http://www:8000/").as_deref(), Some("front page"));
+    assert_eq!(fetch(&machine, "back", "http://web:8000/"), None, "no name");
+    let address = machine.json(&["inspect", "web"])[0]["NetworkSettings"]["Networks"]["front"]["IPAddress"].clone();
+    let url = format!("http://{}:8000/", address.as_str().unwrap());
+    assert_eq!(fetch(&machine, "front", &url).as_deref(), Some("front page"));
+    assert_eq!(fetch(&machine, "back", &url), None, "no way by address either (I3)");
+
+    // On both, it is reached from both.
+    server(&machine, "bridge-head", &["--network", "front", "--network", "back"], "both");
+    for network in ["front", "back"] {
+        assert_eq!(fetch(&machine, network, "http://bridge-head:8000/").as_deref(), Some("both"), "{network}");
+    }
+    // A name goes with its container.
+    machine.ok(&["rm", "-f", "web"]);
+    assert_eq!(fetch(&machine, "front", "http://web:8000/"), None);
+    machine.finish();
+}
+
+#[test]
+fn an_internal_network_has_no_way_out() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["network", "create", "--internal", "cellar"]);
+    machine.ok(&["network", "create", "yard"]);
+    let route = |network| machine.ok(&["run", "--rm", "--network", network, "busybox", "ip", "route"]);
+    assert!(route("yard").contains("default via"), "a bridge has a way out");
+    assert!(!route("cellar").contains("default"), "an internal one has none");
+    server(&machine, "vault", &["--network", "cellar"], "gold");
+    assert_eq!(fetch(&machine, "cellar", "http://vault:8000/").as_deref(), Some("gold"));
+    assert_eq!(fetch(&machine, "yard", "http://vault:8000/"), None);
+    machine.finish();
+}
+
+/// A GET from the host, outside of every container.
+fn get(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned())
+}
+
+#[test]
+fn a_published_port_answers_until_the_container_goes() {
+    let Some(machine) = Machine::new() else { return };
+    server(&machine, "web", &["-p", "127.0.0.1:0:8000", "--restart", "always"], "published");
+    let address = machine.ok(&["port", "web", "8000"]);
+    let port: u16 = address.strip_prefix("127.0.0.1:").unwrap().parse().unwrap();
+    assert_eq!(get(port).as_deref(), Some("published"));
+    let first = machine.pid("web");
+    // From outside: what the user kills stays dead.
+    kill(first);
+    eventually("the policy restarts it", || (![0, first].contains(&machine.pid("web"))).then_some(()));
+    assert_eq!(machine.ok(&["port", "web", "8000"]), address, "a restart moves no port");
+    eventually("it answers again", || (get(port).as_deref() == Some("published")).then_some(()));
+    machine.ok(&["rm", "-f", "web"]);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    machine.finish();
+}
+
+#[test]
+fn a_busy_port_names_its_holder() {
+    let Some(machine) = Machine::new() else { return };
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let failure = machine.fails(&["run", "--rm", "-p", &format!("127.0.0.1:{port}:80"), "busybox", "true"]);
+    assert_eq!((failure.code(), failure.status), ("engine/port-busy", 125));
+    assert!(failure.text().contains(&format!("process {}", std::process::id())), "{}", failure.text());
+
+    machine.ok(&["run", "-d", "--name", "first", "-p", "127.0.0.1:0:80", "busybox", "sleep", "1000"]);
+    let taken = machine.ok(&["port", "first", "80"]);
+    let failure = machine.fails(&["run", "--name", "second", "-p", &format!("{taken}:80"), "busybox", "true"]);
+    assert_eq!(failure.code(), "engine/port-busy");
+    assert!(failure.text().contains("the container first"), "{}", failure.text());
+    machine.finish();
+}
+
+#[test]
+fn a_network_in_use_stays() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["network", "create", "--subnet", "10.213.77.0/24", "busy"]);
+    assert!(
+        machine
+            .ok(&["run", "--rm", "--network", "busy", "--ip", "10.213.77.9", "busybox", "ip", "addr"])
+            .contains("10.213.77.9/24")
+    );
+    machine.ok(&["run", "-d", "--name", "tenant", "--network", "busy", "busybox", "sleep", "1000"]);
+    assert_eq!(machine.fails(&["network", "rm", "busy"]).code(), "network/in-use");
+    assert_eq!(machine.fails(&["network", "create", "busy"]).code(), "network/name-taken");
+    machine.ok(&["rm", "-f", "tenant"]);
+    machine.ok(&["network", "rm", "busy"]);
+    assert!(!machine.ok(&["network", "ls"]).contains("busy"));
+    assert_eq!(
+        machine.fails(&["run", "--rm", "--network", "busy", "busybox", "true"]).code(),
+        "network/unknown-network"
+    );
+    machine.finish();
+}
