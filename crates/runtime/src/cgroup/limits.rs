@@ -27,18 +27,34 @@ pub(super) fn controllers(resources: &Resources) -> Vec<&'static str> {
     names
 }
 
-/// Hands the controllers down the folders of a v2 hierarchy to the container's.
+/// What v2 gives every container for its counters, limited or not: there it costs nothing.
+const COUNTED: &[&str] = &["cpu", "memory", "pids"];
+
+/// Hands the controllers down the folders of a v2 hierarchy to the container's: those that limits need, and where there
+/// are any those that count.
 pub(super) fn delegate(hierarchies: &Hierarchies, name: &str, resources: &Resources) -> Result<()> {
     let Some(mut folder) = hierarchies.unified().map(Path::to_owned) else { return Ok(()) };
-    let wanted: Vec<String> = controllers(resources).iter().map(|controller| format!("+{controller}")).collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    write(&folder, "cgroup.subtree_control", &wanted.join(" "))?;
+    let needed = controllers(resources);
+    hand_down(&folder, &needed)?;
     for component in Path::new(name).parent().unwrap_or(Path::new("")) {
         folder.push(component);
         make_folder(&folder)?;
-        write(&folder, "cgroup.subtree_control", &wanted.join(" "))?;
+        hand_down(&folder, &needed)?;
+    }
+    Ok(())
+}
+
+fn hand_down(folder: &Path, needed: &[&str]) -> Result<()> {
+    let list = |file: &str| read(folder, file).unwrap_or_default();
+    let (available, handed_down) = (list("cgroup.controllers"), list("cgroup.subtree_control"));
+    let has = |text: &str, name: &str| text.split_whitespace().any(|controller| controller == name);
+    for controller in needed.iter().filter(|controller| !has(&handed_down, controller)) {
+        write(folder, "cgroup.subtree_control", &format!("+{controller}"))?;
+    }
+    let wanted =
+        COUNTED.iter().filter(|name| !needed.contains(name) && has(&available, name) && !has(&handed_down, name));
+    for controller in wanted {
+        let _not_counted_then = std::fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
     }
     Ok(())
 }

@@ -43,6 +43,15 @@ impl Cgroup {
         }
     }
 
+    /// How often the kernel killed for want of memory: one of [`Self::stats`], read alone.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let events = match self.hierarchies.version() {
+            Version::V2 => read(&self.unified_folder()?, "memory.events"),
+            Version::V1 => self.v1("memory", "memory.oom_control"),
+        };
+        field(&events?, "oom_kill")
+    }
+
     /// The limits that the kernel holds it to.
     pub fn limits(&self) -> Limits {
         match self.hierarchies.version() {
@@ -62,7 +71,7 @@ impl Cgroup {
             cpu_us: field(&cpu, "usage_usec"),
             throttled_us: field(&cpu, "throttled_usec"),
             pids: number("pids.current"),
-            oom_kills: read(&folder, "memory.events").and_then(|text| field(&text, "oom_kill")),
+            oom_kills: self.oom_kills(),
         }
     }
 
@@ -79,7 +88,7 @@ impl Cgroup {
                 .and_then(|text| field(&text, "throttled_time"))
                 .map(|ns| ns / 1_000),
             pids: number("pids", "pids.current"),
-            oom_kills: self.v1("memory", "memory.oom_control").and_then(|text| field(&text, "oom_kill")),
+            oom_kills: self.oom_kills(),
         }
     }
 

@@ -94,3 +94,26 @@ fn a_killed_group_can_be_used_again() {
     let outcome = bundle.shell("cat /proc/self/cgroup | grep ^0:", container(&[]));
     assert_eq!(outcome.output, "0::/\n", "in its own group, which is the root of what it sees");
 }
+
+/// v2 counts for every container, limited or not; v1 counts where it was joined.
+#[test]
+fn usage_is_counted() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let line = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; echo ready; cat /dev/zero > /dev/null";
+    let started = bundle.start(&container(&["sh", "-c", line])).expect("it runs");
+    let mut ready = [0; 6];
+    rustix::io::read(&started.1, &mut ready).expect("a line");
+    let v2 = bundle.hierarchies.version() == crate::cgroup::Version::V2;
+    let cgroup = bundle.cgroup(&Default::default());
+    let stats = cgroup.stats();
+    if v2 {
+        assert!(stats.memory_bytes.is_some_and(|bytes| bytes > 0), "{stats:?}");
+        assert!(stats.pids.is_some_and(|count| count >= 1), "{stats:?}");
+    }
+    if v2 || cgroup.born_into().is_some() {
+        assert!(stats.cpu_us.is_some_and(|time_us| time_us > 0), "{stats:?}");
+    }
+    assert_eq!(cgroup.limits(), crate::cgroup::Limits::default());
+    cgroup.kill().expect("killed");
+    assert_eq!(finish(started).status, 137);
+}
