@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn trees_of_any_depth_are_removed() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::testing::memory_dir();
         let top = dir.path().join("top");
         fs::create_dir(&top).unwrap();
         let mut here = rustix::fs::open(&top, DIR_FLAGS, Mode::empty()).unwrap();

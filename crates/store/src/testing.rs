@@ -22,12 +22,9 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// On memory where there is some, as a sync costs nothing there.
+    /// On memory, where a sync costs nothing.
     pub(crate) fn new() -> Self {
-        let memory = Path::new("/dev/shm");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("carrack-store-");
-        Self::at(if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }.unwrap())
+        Self::at(memory_dir())
     }
 
     pub(crate) fn on_disk() -> Self {
@@ -114,6 +111,14 @@ impl Scene {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Some(rustix::fs::openat(mount, ".", flags, Mode::empty()).unwrap())
     }
+}
+
+/// A folder on memory, where there is such a thing.
+pub(crate) fn memory_dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("carrack-store-");
+    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }.unwrap()
 }
 
 /// Lines without their link counts: of a link that was broken by a copy up, the kernel goes on to tell the old count.
