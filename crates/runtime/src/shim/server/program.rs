@@ -36,6 +36,7 @@ pub(super) struct Program {
     /// Whether we are its parent and can reap it.
     child: bool,
     started_ns: u64,
+    cgroup: Option<Cgroup>,
     oom_kills_before: Option<u64>,
 }
 
@@ -129,6 +130,7 @@ impl Shim {
             set_terminal_size(&mut self.plan, size);
         }
         let cgroup = self.cgroup()?;
+        let oom_kills_before = cgroup.as_ref().and_then(Cgroup::oom_kills);
         let (soft, hard) = self.open_files_limit;
         process::set_rlimit(RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
         let spawned = init::spawn(&SpawnRequest {
@@ -150,7 +152,8 @@ impl Shim {
             pidfd: child.pidfd,
             child: true,
             started_ns: since_boot_ns(),
-            oom_kills_before: cgroup.and_then(|cgroup| cgroup.stats().oom_kills),
+            cgroup,
+            oom_kills_before,
         })
     }
 
@@ -188,13 +191,15 @@ impl Shim {
         }
         self.poll.watch_input(&pidfd, Token::Child).map_err(at("watch the program"))?;
         let started_ns = former.pid_start_ticks * TICK_NS;
+        let cgroup = self.cgroup()?;
         self.program = Some(Program {
             pid: former.pid,
             start_ticks: former.pid_start_ticks,
             pidfd,
             child: false,
             started_ns,
-            oom_kills_before: self.cgroup()?.and_then(|cgroup| cgroup.stats().oom_kills),
+            oom_kills_before: cgroup.as_ref().and_then(Cgroup::oom_kills),
+            cgroup,
         });
         let monitor = Monitor::new(self.check(), started_ns);
         self.watch_health(match &former.health {
@@ -208,8 +213,7 @@ impl Shim {
     pub(super) fn program_ended(&mut self) {
         let Some(program) = self.program.take() else { return };
         let status = program.status();
-        let cgroup = self.cgroup().ok().flatten();
-        let oom_kills = cgroup.and_then(|cgroup| cgroup.stats().oom_kills);
+        let oom_kills = program.cgroup.as_ref().and_then(Cgroup::oom_kills);
         self.drain();
         self.stop_probing();
         self.forwarder.drop_connections();
