@@ -1,13 +1,15 @@
 //! After a reboot, or an interruption: open journals are settled, shims that are gone are replaced, and what the restart
 //! policies say is started.
 
+use std::time::Duration;
+
 use carrack_diag::Result;
 use carrack_runtime::state::{FILE, State, Status};
 use carrack_specgen::container::RestartPolicy;
-use carrack_store::Layout;
+use carrack_store::{KeepKind, Lock};
 
 use crate::container::ContainerRecord;
-use crate::engine::Engine;
+use crate::engine::{Engine, entries, remove_folder};
 use crate::journal::Outcome;
 
 impl Engine {
@@ -40,31 +42,76 @@ impl Engine {
         Ok(report)
     }
 
-    /// Takes care of containers whose shim is gone: a living program gets a new shim, a dead one is put away.
+    /// Takes care of what interrupted commands and killed shims have left: a living program gets a new shim, a dead one is
+    /// put away, what was half made is taken back. A line for each thing done.
     pub(crate) fn recover(&self) -> Result<Vec<String>> {
         let mut report = Vec::new();
-        for id in self.store.run_records::<State>("containers", "state", Layout::Folder(FILE)).names()? {
-            let Some(state) = self.state(&id)? else { continue };
-            let active = matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
-            if !active || state.has_shim() {
+        for id in entries(&self.roots().run.join("containers")) {
+            let state = self.state(&id)?;
+            let active = state.as_ref().is_some_and(is_active);
+            if active && state.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
-            let Some(record) = self.records().get(&id)? else { continue };
-            let _guard = self.lock_container(&record.id)?;
-            // Somebody may have been faster.
-            let Some(state) = self.state(&record.id)?.filter(|state| !state.has_shim()) else { continue };
-            if state.is_alive() {
-                match self.adopt(&record, &state) {
-                    Ok(()) => report.push(format!("{}: adopted by a new shim", record.name)),
-                    Err(error) => report.push(format!("{}: {error}", record.name)),
+            if !active && !self.holds_something(&id)? {
+                continue;
+            }
+            // Whoever is starting or stopping it has the lock, and is not interrupted.
+            let Ok(_guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
+            match self.records().get(&id)? {
+                Some(record) => self.recover_container(&record, &mut report)?,
+                None => {
+                    self.give_back(&id)?;
+                    remove_folder(&self.store.container_run_dir(&id)?)?;
                 }
-            } else {
-                self.tear_down(&record)?;
-                report.push(format!("{}: it is gone, and nobody saw how", record.name));
             }
         }
+        self.recover_creations()?;
         Ok(report)
     }
+
+    fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<()> {
+        match self.state(&record.id)? {
+            Some(state) if is_active(&state) && state.has_shim() => {}
+            Some(state) if is_active(&state) && state.is_alive() => match self.adopt(record, &state) {
+                Ok(()) => report.push(format!("{}: adopted by a new shim", record.name)),
+                Err(error) => report.push(format!("{}: {error}", record.name)),
+            },
+            Some(state) if is_active(&state) => {
+                self.tear_down(record)?;
+                report.push(format!("{}: it is gone, and nobody saw how", record.name));
+            }
+            _ => self.tear_down(record)?,
+        }
+        Ok(())
+    }
+
+    /// Whether a container that does not run has anything on the run root that it should not.
+    fn holds_something(&self, id: &str) -> Result<bool> {
+        let names = entries(&self.store.container_run_dir(id)?);
+        Ok(names.is_empty() || names.iter().any(|name| name != FILE))
+    }
+
+    /// Takes back containers that somebody was making when he was killed: kept, and perhaps named, but not recorded.
+    fn recover_creations(&self) -> Result<()> {
+        let made = self.records().names()?;
+        let is_made = |id: &String| made.contains(id);
+        for keep in self.store.keeps()?.into_iter().filter(|keep| keep.kind == KeepKind::Container) {
+            if is_made(&keep.owner) {
+                continue;
+            }
+            let Ok(_guard) = self.store.lock(Lock::Container(keep.owner.clone()), Duration::ZERO) else { continue };
+            if self.records().get(&keep.owner)?.is_none() {
+                remove_folder(&self.store.container_dir(&keep.owner)?)?;
+                self.forget_names_of(&keep.owner)?;
+                self.store.unkeep(KeepKind::Container, &keep.owner)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_active(state: &State) -> bool {
+    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
 }
 
 fn starts_at_boot(record: &ContainerRecord, stays_down: bool) -> bool {

@@ -100,6 +100,12 @@ pub(crate) fn seconds_since(time: &str) -> Option<i64> {
     Some(jiff::Timestamp::now().as_second() - then.as_second())
 }
 
+/// Names in a folder; none where it is missing.
+pub(crate) fn entries(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// Removes a folder with all that is in it; one that is not there is removed.
 pub(crate) fn remove_folder(path: &std::path::Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {

@@ -6,12 +6,12 @@ use std::path::Path;
 use carrack_diag::Result;
 use carrack_network::Networks;
 use carrack_runtime::cgroup::Hierarchies;
-use carrack_runtime::state::{State, Status};
+use carrack_runtime::state::{FILE, State, Status};
 use carrack_store::KeepKind;
 use serde::Serialize;
 
 use crate::container::ContainerRecord;
-use crate::engine::Engine;
+use crate::engine::{Engine, entries};
 
 /// Something that is there and should not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -92,7 +92,7 @@ impl Engine {
                 if !records.contains_key(&id) {
                     leaks.push(leak("file", path.to_string_lossy().into_owned(), "its container does not exist"));
                 } else if of_the_run && !active.contains(&id) {
-                    for name in entries(&path).into_iter().filter(|name| name != "state.json" && name != "shim.log") {
+                    for name in entries(&path).into_iter().filter(|name| name != FILE) {
                         let file = path.join(name).to_string_lossy().into_owned();
                         leaks.push(leak("file", file, "its container does not run"));
                     }
@@ -140,10 +140,4 @@ impl Engine {
 
 fn leak(kind: &'static str, name: String, reason: impl Into<String>) -> Leak {
     Leak { kind, name, reason: reason.into() }
-}
-
-/// Names in a folder; none where it is missing.
-fn entries(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

@@ -63,6 +63,20 @@ impl Engine {
         }
     }
 
+    /// Ends what is left of a container's processes and gives back its control groups and addresses. Repeatable.
+    pub(crate) fn give_back(&self, id: &str) -> Result<()> {
+        let cgroup = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), id)?;
+        cgroup.kill()?;
+        cgroup.remove()?;
+        let networks = Networks::new(&self.store);
+        let endpoints = networks.endpoints_of(id)?;
+        if !endpoints.is_empty() {
+            networks.detach(id)?;
+            self.update_names(endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
+        }
+        Ok(())
+    }
+
     /// Whether somebody stopped the container and nobody has started it since.
     pub(crate) fn stays_down(&self, record: &ContainerRecord) -> Result<bool> {
         Ok(self.store.container_dir(&record.id)?.join(STOP_INTENT).exists())
@@ -71,15 +85,7 @@ impl Engine {
     /// Gives back what a container that ended held on the host: addresses, names, control groups, files. Repeatable.
     /// Its state stays, so that it can be asked how it ended. The caller holds its lock.
     pub(crate) fn tear_down(&self, record: &ContainerRecord) -> Result<()> {
-        let cgroup = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), &record.id)?;
-        cgroup.kill()?;
-        cgroup.remove()?;
-        let networks = Networks::new(&self.store);
-        let endpoints = networks.endpoints_of(&record.id)?;
-        if !endpoints.is_empty() {
-            networks.detach(&record.id)?;
-            self.update_names(endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
-        }
+        self.give_back(&record.id)?;
         let folder = self.store.container_run_dir(&record.id)?;
         if let Some(mut state) = State::read(&folder)?
             && state.actual_status() == Status::Lost
@@ -109,6 +115,8 @@ fn clear(folder: &Path) -> Result<()> {
             _ => {}
         }
     }
+    // Stays where the state does; empty, it would look like something half made.
+    let _ = std::fs::remove_dir(folder);
     Ok(())
 }
 

@@ -81,6 +81,14 @@ impl Engine {
         })
     }
 
+    /// Frees every name of a container that was never finished, whose lock the caller holds.
+    pub(crate) fn forget_names_of(&self, id: &str) -> Result<()> {
+        for name in crate::engine::entries(&self.roots().data.join("names")) {
+            self.release_name(&name, id)?;
+        }
+        Ok(())
+    }
+
     /// Frees a name, where it still is this container's.
     pub(crate) fn release_name(&self, name: &str, id: &str) -> Result<()> {
         let link = self.name_link(name);
