@@ -257,7 +257,8 @@ fn mounts(container: &Container, image: &Config, resolved: &Resolved) -> Result<
     let taken = |path: &str| asked.iter().any(|mount| mount.destination.trim_end_matches('/') == path);
     let mut list = kernel_mounts(container);
     // Whoever brings a /dev of their own gets nothing of ours made in it.
-    list.retain(|mount| !taken(&mount.destination) && !(taken("/dev") && mount.destination.starts_with("/dev/")));
+    let covered = |path: &str| taken(path) || (taken("/dev") && path.starts_with("/dev/"));
+    list.retain(|mount| !covered(&mount.destination));
     let files = [
         ("/etc/resolv.conf", &resolved.resolv_conf),
         ("/etc/hostname", &resolved.hostname_file),
