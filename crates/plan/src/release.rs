@@ -44,6 +44,8 @@ fn id(content: &Desired) -> Digest {
     let mut content = content.clone();
     for replica in content.services.values_mut().flat_map(|service| &mut service.replicas) {
         replica.container.labels.retain(|name, _| !name.starts_with(label::PREFIX));
+        // A fact about the image, which is named already.
+        replica.health_checked = false;
     }
     // Maps with text keys and plain data: writing them can't fail.
     Digest::of(serde_json::to_vec(&content).unwrap_or_default())

@@ -99,11 +99,14 @@ proptest! {
         disturbance in prop::collection::vec(any::<(u8, u8)>(), 0..4),
         wait in any::<bool>(),
         remove_orphans in any::<bool>(),
+        only in prop::option::weighted(0.3, 0usize..5),
     ) {
         let (_, mut machine) = up(&before);
         disturb(&mut machine, &disturbance);
         let wanted = desired(&after);
-        let options = Options { wait, remove_orphans, ..Options::default() };
+        let names: Vec<String> = wanted.services.keys().cloned().collect();
+        let services = only.map(|at| names[at % names.len()].clone()).into_iter().collect();
+        let options = Options { wait, remove_orphans, services, ..Options::default() };
         let Some(first) = possible(&wanted, &machine, &options) else { return Ok(()) };
         execute(&first, &mut machine);
         let second = plan(&wanted, &machine, &options);
