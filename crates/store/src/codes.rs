@@ -107,7 +107,7 @@ pub static LOCKED: Code = Code {
 pub static LOCK_ORDER: Code = Code {
     id: "store/lock-order",
     title: "locks taken in the wrong order",
-    cause: "Locks have one order (stack, container, volume, network, content) so that no two commands wait for each other.",
+    cause: "Locks have one order (project, container, volume, networks, content, events) so that no two commands wait for each other.",
     check: "This is a fault of carrack, not of yours.",
     fix: "Report it with the command line.",
 };

@@ -83,6 +83,7 @@ impl Store {
         for folder in store.work_in_progress() {
             files::sweep(&folder)?;
         }
+        store.make_empty_dir()?;
         if !version.exists() {
             files::write_atomic(&store.ingest_dir(), &version, VERSION.as_bytes(), Durability::Synced)?;
         }

@@ -216,13 +216,7 @@ impl Snapshotter for Store {
             next = snapshot.parent;
         }
         if dirs.is_empty() {
-            let empty = self.snapshots_dir().join("empty");
-            if !empty.is_dir() {
-                self.mutable()?;
-                files::make_dir(&empty)?;
-                layer::make_implicit(&empty)?;
-            }
-            dirs.push(empty);
+            dirs.push(self.empty_dir());
         }
         Ok(dirs)
     }
@@ -317,6 +311,24 @@ impl Store {
             }
             Err(error) => Err(fault("commit the layer", &path, error)),
         }
+    }
+
+    /// Makes what stands for no layers.
+    pub(crate) fn make_empty_dir(&self) -> Result<()> {
+        let path = self.empty_dir();
+        if path.is_dir() {
+            return Ok(());
+        }
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let fresh = held.path.join("empty");
+        files::make_dir(&fresh)?;
+        layer::make_implicit(&fresh)?;
+        // Where somebody was faster, theirs is empty too and is replaced.
+        fs::rename(&fresh, &path).context("make", &path)
+    }
+
+    fn empty_dir(&self) -> PathBuf {
+        self.snapshots_dir().join("empty")
     }
 
     pub(crate) fn snapshots_dir(&self) -> PathBuf {
