@@ -6,7 +6,7 @@ use std::path::Path;
 use carrack_diag::Result;
 use carrack_network::Networks;
 use carrack_runtime::cgroup::Hierarchies;
-use carrack_runtime::state::{FILE, State, Status};
+use carrack_runtime::state::{FILE, State, Status, start_ticks_of};
 use carrack_store::KeepKind;
 use serde::Serialize;
 
@@ -122,6 +122,10 @@ impl Engine {
         for pid in entries(Path::new("/proc")).iter().filter_map(|name| name.parse::<i32>().ok()) {
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
             let groups = read("cgroup");
+            // One that has ended and waits for its parent to notice holds nothing.
+            if start_ticks_of(pid).is_none() {
+                continue;
+            }
             let member = groups.lines().find_map(|line| Some(line.split_once(&marker)?.1.split('/').next()?.to_owned()));
             if let Some(id) = member.filter(|id| !active.contains(id)) {
                 leaks.push(leak("process", pid.to_string(), format!("it is in the control group of {id}, which does not run")));
