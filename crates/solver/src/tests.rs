@@ -95,6 +95,18 @@ impl Yard {
     }
 }
 
+/// The folder that the control groups of this root's steps lie in stays with the root; this one's is at its end.
+impl Drop for Yard {
+    fn drop(&mut self) {
+        let name = format!("carrack-{}", self.store.roots().tag());
+        let mounts = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+        for mount in mounts.chain([PathBuf::from("/sys/fs/cgroup")]) {
+            // Most hierarchies have none.
+            let _ = std::fs::remove_dir(mount.join(&name));
+        }
+    }
+}
+
 fn lines(errors: &[Diagnostic], sources: &SourceMap) -> String {
     let line = |error: &Diagnostic| {
         let place = error.labels.first().map_or(String::new(), |label| {
