@@ -157,6 +157,26 @@ fn a_store_opened_for_looking_refuses_changes() {
     }
 }
 
+/// Credentials are a thread's own, so the thread takes the loss of root with it.
+#[test]
+fn no_permission_is_told() {
+    if !crate::testing::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let roots = roots(dir.path());
+    let error = std::thread::spawn(move || {
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        Store::open(roots).unwrap_err()
+    })
+    .join()
+    .unwrap();
+    assert_eq!(error.code.id, "store/no-permission");
+    assert!(error.message.contains(dir.path().to_str().unwrap()), "{error}");
+    assert_eq!(error.hints, ["run as the owner of the root, or choose another with --root and --run-root"]);
+}
+
 #[test]
 fn a_root_of_another_layout_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
