@@ -353,11 +353,15 @@ impl Attached {
                     length => length?,
                 };
                 input_open = length > 0;
-                match detacher.pass(buffer.get(..length).unwrap_or_default()) {
-                    None => return Ok(AttachEnd::Detached),
-                    Some(_) if length == 0 => Order::StdinEnd.encode(&mut unsent),
-                    Some(bytes) => Order::Stdin(&bytes).encode(&mut unsent),
+                let (bytes, detached) = detacher.pass(buffer.get(..length).unwrap_or_default());
+                if detached {
+                    // What was typed before the keys is a few bytes; a program that takes none loses them.
+                    Order::Stdin(&bytes).encode(&mut unsent);
+                    send_some(&self.client.socket, &mut unsent);
+                    return Ok(AttachEnd::Detached);
                 }
+                let order = if length == 0 { Order::StdinEnd } else { Order::Stdin(&bytes) };
+                order.encode(&mut unsent);
             }
         }
     }

@@ -24,6 +24,12 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// Without a container, for tests.
+    #[cfg(test)]
+    pub(super) fn outside(address: SocketAddr) -> Self {
+        Self { address: Some(address.ip()), port: address.port(), network: None }
+    }
+
     /// A socket on its way to the container from the host's network.
     pub(super) fn connect(&self, kind: SocketType) -> IoResult<OwnedFd> {
         match self.address {

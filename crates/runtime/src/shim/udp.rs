@@ -157,3 +157,47 @@ impl Sessions {
         Ok(number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::shim::network::bind;
+
+    /// Waits until a descriptor is readable.
+    fn readable(fd: &OwnedFd) {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&patience)), Ok(1));
+    }
+
+    #[test]
+    fn a_session_ends_sooner_where_nobody_answered() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (fd, host) = bind("127.0.0.1:0".parse().unwrap(), SocketType::DGRAM).unwrap();
+        let poll = Poll::new().unwrap();
+        let mut sessions = Sessions::default();
+        sessions.add_listener(fd, Target::outside(server.local_addr().unwrap()), &poll).unwrap();
+        let speakers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        for speaker in &speakers {
+            speaker.send_to(b"hello", host).unwrap();
+            readable(&sessions.listeners[0].0);
+            sessions.hear_outside(0, &poll);
+        }
+        assert_eq!(sessions.all.len(), 2);
+        let (_, first) = server.recv_from(&mut [0; 9]).unwrap();
+        server.send_to(b"hello yourself", first).unwrap();
+        readable(&sessions.all[&1].fd);
+        sessions.hear_inside(1);
+        let mut buffer = [0; 99];
+        assert_eq!(speakers[0].recv(&mut buffer).unwrap(), b"hello yourself".len());
+
+        let now = Instant::now();
+        sessions.tick(now + UNANSWERED);
+        assert_eq!(sessions.all.keys().copied().collect::<Vec<_>>(), [1]);
+        sessions.tick(now + ANSWERED);
+        assert!(sessions.all.is_empty() && sessions.by_speaker.is_empty());
+        assert_eq!(sessions.deadline(), None, "an empty table wakes nobody");
+    }
+}

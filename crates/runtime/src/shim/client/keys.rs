@@ -50,10 +50,10 @@ impl<'a> Detacher<'a> {
         Self { keys, held: 0 }
     }
 
-    /// What goes on to the program; none when the keys are complete.
-    pub(super) fn pass<'b>(&mut self, typed: &'b [u8]) -> Option<Cow<'b, [u8]>> {
+    /// What goes on to the program, and whether the keys are complete.
+    pub(super) fn pass<'b>(&mut self, typed: &'b [u8]) -> (Cow<'b, [u8]>, bool) {
         if self.keys.is_empty() {
-            return Some(Cow::Borrowed(typed));
+            return (Cow::Borrowed(typed), false);
         }
         let mut passed = Vec::with_capacity(typed.len());
         for byte in typed {
@@ -63,13 +63,13 @@ impl<'a> Detacher<'a> {
             if self.keys.get(self.held) == Some(byte) {
                 self.held += 1;
                 if self.held == self.keys.len() {
-                    return None;
+                    return (Cow::Owned(passed), true);
                 }
             } else {
                 passed.push(*byte);
             }
         }
-        Some(Cow::Owned(passed))
+        (Cow::Owned(passed), false)
     }
 
     /// The held bytes are no beginning of the keys: the first goes on, and perhaps the rest is one.
@@ -107,15 +107,17 @@ mod tests {
             let mut passed = Vec::new();
             let mut detached = false;
             for chunk in typed.chunks(cut) {
-                match detacher.pass(chunk) {
-                    Some(bytes) => passed.extend_from_slice(&bytes),
-                    None => { detached = true; break; }
+                let (bytes, complete) = detacher.pass(chunk);
+                passed.extend_from_slice(&bytes);
+                detached = complete;
+                if detached {
+                    break;
                 }
             }
             let found = typed.windows(keys.len()).position(|window| window == keys);
             prop_assert_eq!(detached, found.is_some());
             match found {
-                Some(position) => prop_assert!(typed[..position].starts_with(&passed)),
+                Some(position) => prop_assert_eq!(&passed, &typed[..position]),
                 None => prop_assert_eq!([&passed[..], &keys[..detacher.held]].concat(), typed),
             }
         }
