@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use carrack_diag::Diagnostic;
+use carrack_diag::{Diagnostic, Span};
 use carrack_dockerfile::IgnoreFile;
-use carrack_dockerfile::ast::{Copy, CopySource, Instruction, Word};
+use carrack_dockerfile::ast::{Copy, CopySource, Heredoc, Instruction, Word};
 
 use super::Lowering;
 use super::stage::{Stage, clean};
@@ -17,6 +17,14 @@ struct Flags {
     owner: Option<String>,
     mode: Option<FileMode>,
     exclude: Vec<String>,
+}
+
+/// Where all sources of one instruction go, and how.
+struct Target<'a> {
+    copy: &'a Copy,
+    is_add: bool,
+    flags: Flags,
+    destination: String,
 }
 
 impl Lowering<'_> {
@@ -36,52 +44,22 @@ impl Lowering<'_> {
             return;
         }
         let destination = stage.absolute(&destination);
+        let target = Target { copy, is_add, flags, destination: destination.clone() };
         let mut inputs = vec![Edge { vertex: stage.vertex }];
         let mut actions = Vec::new();
         let mut names = Vec::new();
         for source in &copy.sources {
-            match source {
-                CopySource::Heredoc(heredoc) => {
-                    let mut content = heredoc.stripped();
-                    if heredoc.expand {
-                        let text = heredoc.stripped();
-                        let Some(expanded) = stage.scope.heredoc(&heredoc.content, &text, &mut self.diagnostics) else {
-                            continue;
-                        };
-                        content = expanded;
-                    }
-                    names.push(format!("<<{}", heredoc.name.value));
-                    actions.push(Action::MakeFile(FileContent {
-                        name: heredoc.name.value.clone(),
-                        content,
-                        destination: destination.clone(),
-                        owner: flags.owner.clone(),
-                        mode: flags.mode.clone(),
-                    }));
-                }
-                CopySource::Path(word) => {
-                    let Some(path) = stage.scope.word(word, &mut self.diagnostics) else { continue };
-                    if !self.is_local(&path, word, is_add) {
-                        continue;
-                    }
-                    let from = copy.from.as_ref().filter(|from| !from.value.is_empty());
-                    let from = from.map(|from| (from.value.as_str(), from.span));
-                    let Some(files) = self.files(from, instruction.span, stage.index) else { return };
-                    let input = position(&mut inputs, files);
-                    names.push(path.clone());
-                    actions.push(Action::Copy(CopyAction {
-                        input,
-                        source: source_path(&path, copy.parents),
-                        destination: destination.clone(),
-                        owner: flags.owner.clone(),
-                        mode: flags.mode.clone(),
-                        parents: copy.parents,
-                        exclude: flags.exclude.clone(),
-                        unpack: is_add && copy.unpack != Some(false),
-                        span: word.span,
-                    }));
-                }
+            let lowered = match source {
+                CopySource::Heredoc(heredoc) => self.written(stage, heredoc, &target),
+                CopySource::Path(word) => self.copied(stage, word, &target, instruction.span, &mut inputs),
+            };
+            if let Some((action, name)) = lowered {
+                actions.push(action);
+                names.push(name);
             }
+        }
+        if !self.late.is_empty() {
+            return;
         }
         if self.diagnostics[errors..].iter().any(Diagnostic::is_error) {
             return;
@@ -95,6 +73,51 @@ impl Lowering<'_> {
             return;
         }
         self.commit(stage, instruction, copy, is_add, (inputs, actions, names, destination));
+    }
+
+    /// A here-document as a file, and how the history names it.
+    fn written(&mut self, stage: &Stage, heredoc: &Heredoc, target: &Target<'_>) -> Option<(Action, String)> {
+        let mut content = heredoc.stripped();
+        if heredoc.expand {
+            content = stage.scope.heredoc(&heredoc.content, &content, &mut self.diagnostics)?;
+        }
+        let file = FileContent {
+            name: heredoc.name.value.clone(),
+            content,
+            destination: target.destination.clone(),
+            owner: target.flags.owner.clone(),
+            mode: target.flags.mode.clone(),
+        };
+        Some((Action::MakeFile(file), format!("<<{}", heredoc.name.value)))
+    }
+
+    /// A path or pattern, and how the history names it.
+    fn copied(
+        &mut self,
+        stage: &Stage,
+        word: &Word,
+        target: &Target<'_>,
+        origin: Span,
+        inputs: &mut Vec<Edge>,
+    ) -> Option<(Action, String)> {
+        let path = stage.scope.word(word, &mut self.diagnostics)?;
+        if !self.is_local(&path, word, target.is_add) {
+            return None;
+        }
+        let from = target.copy.from.as_ref().filter(|from| !from.value.is_empty());
+        let files = self.files(from.map(|from| (from.value.as_str(), from.span)), origin, stage.index)?;
+        let action = CopyAction {
+            input: position(inputs, files),
+            source: source_path(&path, target.copy.parents),
+            destination: target.destination.clone(),
+            owner: target.flags.owner.clone(),
+            mode: target.flags.mode.clone(),
+            parents: target.copy.parents,
+            exclude: target.flags.exclude.clone(),
+            unpack: target.is_add && target.copy.unpack != Some(false),
+            span: word.span,
+        };
+        Some((Action::Copy(action), path))
     }
 
     fn commit(
@@ -207,7 +230,7 @@ impl Lowering<'_> {
         true
     }
 
-    pub(super) fn not_yet(&mut self, span: carrack_diag::Span, what: &str, hint: &str) {
+    pub(super) fn not_yet(&mut self, span: Span, what: &str, hint: &str) {
         self.diagnostics.push(
             Diagnostic::error(&codes::NOT_YET, format!("{what} is not supported yet")).at(span, "not yet").hint(hint),
         );
