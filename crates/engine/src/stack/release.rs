@@ -57,7 +57,7 @@ impl Engine {
             }
         };
         found.cloned().ok_or_else(|| {
-            let wanted = number.map_or("an earlier release".to_owned(), |number| format!("release {number}"));
+            let wanted = number.map_or("earlier release".to_owned(), |number| format!("release {number}"));
             let known: Vec<String> = releases.iter().map(|release| release.number.to_string()).collect();
             let diagnostic = Diagnostic::error(&codes::NO_SUCH_RELEASE, format!("{project} has no {wanted}"));
             if known.is_empty() {
