@@ -66,6 +66,7 @@ impl Engine {
             }
         }
         self.recover_creations()?;
+        self.recover_builds()?;
         Ok(report)
     }
 

@@ -32,6 +32,16 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Ends what builds that were killed have left running, and takes it away.
+    pub(crate) fn recover_builds(&self) -> Result<()> {
+        if carrack_solver::steps(&self.store).iter().any(|(_, is_held)| !is_held) {
+            ContainerExecutor::new(&self.store, &DefaultNetwork(Networks::new(&self.store)))?;
+        }
+        Ok(())
+    }
+}
+
 /// The network that `run` uses too, without our resolver: a step is gone before anybody could ask for its name.
 struct DefaultNetwork(Networks);
 

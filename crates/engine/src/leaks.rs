@@ -16,7 +16,7 @@ use crate::engine::{Engine, entries};
 /// Something that is there and should not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Leak {
-    /// `mount`, `cgroup`, `network`, `process`, `file`, `name`, `keep`.
+    /// `mount`, `cgroup`, `network`, `process`, `file`, `name`, `keep`, `build step`.
     pub kind: &'static str,
     /// Where, or which.
     pub name: String,
@@ -37,6 +37,13 @@ impl Engine {
             }
         }
         let mut leaks = Vec::new();
+        for (id, is_held) in carrack_solver::steps(&self.store) {
+            if is_held {
+                active.insert(id);
+            } else {
+                leaks.push(leak("build step", id, "its build is gone"));
+            }
+        }
         self.leaked_mounts(&mut leaks);
         self.leaked_cgroups(&active, &mut leaks)?;
         self.leaked_files(&records, &active, &mut leaks);

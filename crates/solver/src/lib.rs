@@ -24,6 +24,7 @@ pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
 
 #[cfg(test)]

@@ -51,6 +51,16 @@ impl Drop for Private {
     }
 }
 
+/// The steps whose folders are there, and whether a build that lives holds each of them. Changes nothing.
+pub fn steps(store: &Store) -> Vec<(String, bool)> {
+    let entries = fs::read_dir(folder(store)).into_iter().flatten().flatten();
+    let is_held = |path: PathBuf| {
+        let file = File::open(path);
+        file.is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    };
+    entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), is_held(entry.path()))).collect()
+}
+
 /// The folders that nobody holds, now held by us.
 pub(crate) fn abandoned(store: &Store) -> Result<Vec<Private>> {
     let folder = folder(store);
