@@ -52,7 +52,7 @@ impl Tree {
             set("workdir", work)?;
             rustix::mount::fsconfig_set_flag(context.as_fd(), "volatile")?;
         }
-        for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("xino", "on")] {
+        for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"), ("xino", "on")] {
             set(key, Path::new(value))?;
         }
         rustix::mount::fsconfig_create(context.as_fd())?;

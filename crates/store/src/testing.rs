@@ -98,7 +98,7 @@ impl Scene {
         // One by one: the kernel takes at most 255 bytes a value.
         let lowers = lowers.iter().chain([&bottom]).map(|dir| ("lowerdir+", dir.display().to_string()));
         let mut set: Vec<_> = lowers.collect();
-        set.extend([("redirect_dir", "off".into()), ("metacopy", "off".into())]);
+        set.extend([("redirect_dir", "off".into()), ("metacopy", "off".into()), ("index", "off".into())]);
         if let Some(upper) = upper {
             set.push(("upperdir", upper.upper.display().to_string()));
             set.push(("workdir", upper.work.display().to_string()));

@@ -71,6 +71,8 @@ fn overlay(lower: &[String], upper: Option<&str>, work: Option<&str>, volatile: 
     // Said explicitly: the defaults are the kernel's build options, and layers are compared across hosts.
     set("redirect_dir", "off")?;
     set("metacopy", "off")?;
+    // On, a write through one name of a file shows under the others that stay below, which no layer can tell.
+    set("index", "off")?;
     // "on" does the same and logs a line a mount where all layers share a file system.
     set("xino", "auto")?;
     if volatile {
