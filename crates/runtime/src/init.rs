@@ -223,12 +223,14 @@ fn seal(request: &SpawnRequest<'_>, cgroups: usize) -> Result<OwnedFd, Errno> {
     Ok(memory)
 }
 
-/// Reads the channel to its end.
+/// Reads the channel to its end, also past a failure: the process that went on inside of a container may tell its own
+/// before the one that entered it could name it, and both must be reaped.
 fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure> {
     let deadline = Instant::now() + START_TIMEOUT;
     let mut terminal = None;
     let mut executing = false;
-    let failure = loop {
+    let mut failure = None;
+    loop {
         match channel::receive(channel, deadline) {
             Ok(Received::Message(Message::Terminal, descriptor)) => terminal = descriptor,
             Ok(Received::Message(Message::Entered { pid }, Some(pidfd))) => {
@@ -236,25 +238,32 @@ fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure>
                 let _ = reap(&first.pidfd);
             }
             Ok(Received::Message(Message::Entered { .. }, None)) => {
-                break InitFailure::before_steps("enter-container", Errno::BADMSG);
+                failure = Some(InitFailure::before_steps("enter-container", Errno::BADMSG));
             }
             Ok(Received::Message(Message::Executing, _)) => executing = true,
             Ok(Received::Message(Message::Failed { step, name, errno, detail }, _)) => {
-                break InitFailure { step: step.map(|step| step as usize), name, errno, detail };
+                failure = Some(InitFailure { step: step.map(|step| step as usize), name, errno, detail });
             }
-            Ok(Received::NotExecuted(errno)) => break InitFailure::before_steps("execute-own-binary", errno),
-            Ok(Received::End) if executing => return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal }),
-            Ok(Received::End) => {
-                let status = reap(&process.pidfd).unwrap_or(255);
-                let detail = format!("{DIED} (status {status})");
-                return Err(InitFailure { step: None, name: "init".into(), errno: 0, detail });
+            Ok(Received::NotExecuted(errno)) => failure = Some(InitFailure::before_steps("execute-own-binary", errno)),
+            Ok(Received::End) => break,
+            Err(errno) => {
+                failure = Some(InitFailure::before_steps("await-init", errno));
+                break;
             }
-            Err(errno) => break InitFailure::before_steps("await-init", errno),
         }
-    };
-    let _ = rustix::process::pidfd_send_signal(&process.pidfd, Signal::KILL);
-    let _ = reap(&process.pidfd);
-    Err(failure)
+    }
+    if executing && failure.is_none() {
+        return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal });
+    }
+    // It has ended, but for one that hangs or a small init whose program is missing.
+    if failure.is_some() {
+        let _ = rustix::process::pidfd_send_signal(&process.pidfd, Signal::KILL);
+    }
+    let status = reap(&process.pidfd).unwrap_or(255);
+    Err(failure.unwrap_or_else(|| {
+        let detail = format!("{DIED} (status {status})");
+        InitFailure { step: None, name: "init".into(), errno: 0, detail }
+    }))
 }
 
 /// Waits for the end of a child and collects its status.

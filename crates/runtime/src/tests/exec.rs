@@ -3,6 +3,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use carrack_specgen::{Container, ExecRequest};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 
 use super::fixture::{Bundle, Outcome, container, finish};
@@ -42,6 +43,10 @@ impl Waiting {
 
     fn end(self) {
         self.child.signal(9).expect("sent");
+        // The first process of a container lasts until every other one is reaped: one that was forgotten keeps it.
+        let bound = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let ended = rustix::event::poll(&mut [PollFd::new(&self.child.pidfd, PollFlags::IN)], Some(&bound));
+        assert_eq!(ended, Ok(1), "a process of an exec was not reaped");
         assert_eq!(self.child.wait(), Ok(137));
     }
 }
@@ -73,6 +78,17 @@ fn a_missing_program_says_so() {
     let error = waiting.exec(&request).expect_err("no such program");
     assert_eq!(error.code.id, "runtime/start");
     assert!(error.to_string().contains("executable file not found in $PATH"), "{error}");
+    waiting.end();
+}
+
+/// The process that entered may tell its failure before the one that made it could name it: neither is forgotten.
+#[test]
+fn failed_execs_leave_no_process() {
+    let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };
+    let request = ExecRequest { args: vec!["nothing".into()], ..ExecRequest::default() };
+    for _ in 0..40 {
+        waiting.exec(&request).expect_err("no such program");
+    }
     waiting.end();
 }
 
