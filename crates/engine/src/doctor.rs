@@ -40,24 +40,45 @@ pub fn examine(roots: &Roots) -> Report {
     let checks = vec![
         check("user", root, true, if root { "root".into() } else { "not root: only analysis is possible".into() }),
         check("kernel", at_least(&kernel, (5, 12)), true, format!("{kernel} (5.12 or later)")),
-        check("namespaces", missing.is_empty(), true, match missing.as_slice() {
-            [] => "all".into(),
-            missing => format!("missing: {}", missing.join(", ")),
-        }),
+        check(
+            "namespaces",
+            missing.is_empty(),
+            true,
+            match missing.as_slice() {
+                [] => "all".into(),
+                missing => format!("missing: {}", missing.join(", ")),
+            },
+        ),
         check("overlay", has_filesystem("overlay"), true, presence(has_filesystem("overlay"), "modprobe overlay")),
-        check("cgroups", cgroups.is_ok(), true, match &cgroups {
-            Ok(hierarchies) => format!("{:?}", hierarchies.version()).to_lowercase(),
-            Err(error) => error.to_string(),
-        }),
-        check("seccomp", Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(), true, "system call filters".into()),
+        check(
+            "cgroups",
+            cgroups.is_ok(),
+            true,
+            match &cgroups {
+                Ok(hierarchies) => format!("{:?}", hierarchies.version()).to_lowercase(),
+                Err(error) => error.to_string(),
+            },
+        ),
+        check(
+            "seccomp",
+            Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
+            true,
+            "system call filters".into(),
+        ),
         check("data root", writable(&roots.data), true, roots.data.display().to_string()),
         check("run root", writable(&roots.run), true, roots.run.display().to_string()),
-        check("forwarding", forwarding(), false, if forwarding() {
-            "on".into()
-        } else {
-            "off: carrack turns it on with the first network".into()
-        }),
-        check("erofs", has_filesystem("erofs"), false, presence(has_filesystem("erofs"), "layers are unpacked instead")),
+        check(
+            "forwarding",
+            forwarding(),
+            false,
+            if forwarding() { "on".into() } else { "off: carrack turns it on with the first network".into() },
+        ),
+        check(
+            "erofs",
+            has_filesystem("erofs"),
+            false,
+            presence(has_filesystem("erofs"), "layers are unpacked instead"),
+        ),
         check("apparmor", apparmor(), false, if apparmor() { "on".into() } else { "off".into() }),
     ];
     let all = checks.iter().all(|check| check.ok || !check.required);

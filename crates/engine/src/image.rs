@@ -96,13 +96,8 @@ impl Engine {
         name: Option<&str>,
     ) -> Result<Digest> {
         let names = name.map(str::parse::<Reference>).transpose()?.into_iter().collect();
-        let import = Import {
-            config,
-            platform: Platform::host(),
-            created: None,
-            message: message.map(str::to_owned),
-            names,
-        };
+        let import =
+            Import { config, platform: Platform::host(), created: None, message: message.map(str::to_owned), names };
         Ok(self.store.import(tar, import)?.id)
     }
 
@@ -159,7 +154,8 @@ impl Engine {
         let name: Reference = request.name.parse()?;
         let mut sink = tempfile_in(&self.roots().data)?;
         let made = bootstrap::bootstrap(request, &mut sink)?;
-        std::io::Seek::rewind(&mut sink).map_err(|error| crate::engine::host_error("can't read the made tar", error))?;
+        std::io::Seek::rewind(&mut sink)
+            .map_err(|error| crate::engine::host_error("can't read the made tar", error))?;
         let import = Import {
             config: made.config,
             platform: Platform::host(),
@@ -177,6 +173,7 @@ fn tempfile_in(folder: &std::path::Path) -> Result<std::fs::File> {
 
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = open(folder, flags, Mode::from_raw_mode(0o600));
-    file.map(Into::into)
-        .map_err(|error| crate::engine::host_error(format!("can't make a temporary file in {}", folder.display()), error))
+    file.map(Into::into).map_err(|error| {
+        crate::engine::host_error(format!("can't make a temporary file in {}", folder.display()), error)
+    })
 }

@@ -133,9 +133,14 @@ impl Engine {
             if start_ticks_of(pid).is_none() {
                 continue;
             }
-            let member = groups.lines().find_map(|line| Some(line.split_once(&marker)?.1.split('/').next()?.to_owned()));
+            let member =
+                groups.lines().find_map(|line| Some(line.split_once(&marker)?.1.split('/').next()?.to_owned()));
             if let Some(id) = member.filter(|id| !active.contains(id)) {
-                leaks.push(leak("process", pid.to_string(), format!("it is in the control group of {id}, which does not run")));
+                leaks.push(leak(
+                    "process",
+                    pid.to_string(),
+                    format!("it is in the control group of {id}, which does not run"),
+                ));
             }
         }
         // A shim without its container's record can be known by the socket it serves.

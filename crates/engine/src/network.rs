@@ -118,7 +118,10 @@ fn wanted(network: &carrack_plan::Network) -> Result<Wanted> {
         name: network.name.clone(),
         internal: network.internal,
         subnet: first.map(|first| subnet(&first.subnet)).transpose()?,
-        gateway: first.and_then(|f| f.gateway.as_ref()).map(|text| text.parse().map_err(|_| wrong(text))).transpose()?,
+        gateway: first
+            .and_then(|f| f.gateway.as_ref())
+            .map(|text| text.parse().map_err(|_| wrong(text)))
+            .transpose()?,
         ip_range: first.and_then(|first| first.ip_range.as_ref()).map(subnet).transpose()?,
         reserved: first
             .into_iter()

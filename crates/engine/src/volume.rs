@@ -24,9 +24,9 @@ impl Engine {
         for record in self.records().list()?.into_values() {
             if record.volumes.values().any(|used| used.name == name) {
                 return Err(Diagnostic::error(&codes::VOLUME_IN_USE, format!("the volume {name} is in use"))
-                .cause(format!("the container {} has it", record.name))
-                .hint(format!("remove the container first: `carrack rm {}`", record.name))
-                .boxed());
+                    .cause(format!("the container {} has it", record.name))
+                    .hint(format!("remove the container first: `carrack rm {}`", record.name))
+                    .boxed());
             }
         }
         if self.store.remove_volume(name)? || force { Ok(()) } else { Err(self.no_volume(name)) }

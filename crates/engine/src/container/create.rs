@@ -67,7 +67,8 @@ impl Engine {
         let name = container.name.clone();
         self.claim_name(&name, id)?;
         let made = self.volumes_of(&container, inherited).and_then(|volumes| {
-            let record = ContainerRecord { id: id.to_owned(), name: name.clone(), created: now(), container, image, volumes };
+            let record =
+                ContainerRecord { id: id.to_owned(), name: name.clone(), created: now(), container, image, volumes };
             self.records().put(id, &record, durability)?;
             Ok(record)
         });

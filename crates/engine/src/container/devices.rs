@@ -16,8 +16,9 @@ pub(super) fn resolve(container: &Container) -> Result<Vec<ResolvedDevice>> {
         collect(Path::new("/dev"), &mut devices);
     }
     for mapping in &container.devices {
-        let node = node(Path::new(&mapping.source), &mapping.target)
-            .map_err(|error| host_error(format!("{}: can't use the device {}", container.name, mapping.source), error))?;
+        let node = node(Path::new(&mapping.source), &mapping.target).map_err(|error| {
+            host_error(format!("{}: can't use the device {}", container.name, mapping.source), error)
+        })?;
         devices.push(ResolvedDevice { node, access: mapping.access.clone() });
     }
     Ok(devices)
@@ -25,9 +26,8 @@ pub(super) fn resolve(container: &Container) -> Result<Vec<ResolvedDevice>> {
 
 /// What every container has of its own below /dev, privileged or not: terminals, shared memory, queues, and the nodes
 /// that the runtime specification asks for (config-linux.md, default devices).
-const OWN: [&str; 12] = [
-    "pts", "ptmx", "shm", "mqueue", "console", "fd", "null", "zero", "full", "random", "urandom", "tty",
-];
+const OWN: [&str; 12] =
+    ["pts", "ptmx", "shm", "mqueue", "console", "fd", "null", "zero", "full", "random", "urandom", "tty"];
 
 /// Links lead to nodes that are found themselves.
 fn collect(folder: &Path, devices: &mut Vec<ResolvedDevice>) {

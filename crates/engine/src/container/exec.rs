@@ -78,8 +78,8 @@ impl Engine {
     pub(crate) fn exec_plan_of(&self, record: &ContainerRecord, request: &ExecRequest) -> Result<InitPlan> {
         let path = self.store.container_run_dir(&record.id)?.join(SPEC_FILE);
         let text = std::fs::read(&path).map_err(|error| host_error(format!("can't read {}", path.display()), error))?;
-        let spec: Spec =
-            serde_json::from_slice(&text).map_err(|error| host_error(format!("can't read {}", path.display()), error))?;
+        let spec: Spec = serde_json::from_slice(&text)
+            .map_err(|error| host_error(format!("can't read {}", path.display()), error))?;
         let root = RootSource::Folder { path: String::new() };
         let launch = launch(&record.container, &self.image_config(record), &Resolved::default(), root);
         exec_plan(&spec, &launch, request, &host::facts(&Hierarchies::detect()?)?)
@@ -104,9 +104,13 @@ impl Engine {
         let container = match container {
             // Held now: the number can't have changed hands if the start time is still the same.
             Some(Ok(fd)) if state.is_alive() => fd,
-            _ => return Err(RunFailure::from(self.running_state(record).err().unwrap_or_else(|| {
-                host_error(format!("can't enter {}", record.name), "it has just ended")
-            }))),
+            _ => {
+                return Err(RunFailure::from(
+                    self.running_state(record)
+                        .err()
+                        .unwrap_or_else(|| host_error(format!("can't enter {}", record.name), "it has just ended")),
+                ));
+            }
         };
         let cgroup = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), &record.id)?;
         let request = SpawnRequest {

@@ -45,13 +45,7 @@ impl Engine {
     }
 
     /// The volume's folder; an empty volume first receives what the image holds at the target.
-    fn volume_for(
-        &self,
-        image: &Image,
-        target: &str,
-        name: &str,
-        no_copy: bool,
-    ) -> Result<std::path::PathBuf> {
+    fn volume_for(&self, image: &Image, target: &str, name: &str, no_copy: bool) -> Result<std::path::PathBuf> {
         self.store.create_volume(Some(name), BTreeMap::new())?;
         if !no_copy {
             self.store.populate_volume(name, &self.store.view(image.chain())?, Path::new(target))?;

@@ -70,9 +70,7 @@ impl Engine {
 
 /// A container that will be started again has not ended for its log's readers.
 fn is_ended(state: Option<&State>) -> bool {
-    state.is_none_or(|state| {
-        !matches!(state.actual_status(), Status::Running | Status::Paused | Status::Restarting)
-    })
+    state.is_none_or(|state| !matches!(state.actual_status(), Status::Running | Status::Paused | Status::Restarting))
 }
 
 fn read(

@@ -8,8 +8,8 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_store::Lock;
 
 use super::{ContainerRecord, check_name};
-use crate::engine::{Engine, host_error};
 use crate::codes;
+use crate::engine::{Engine, host_error};
 
 impl Engine {
     fn name_link(&self, name: &str) -> PathBuf {

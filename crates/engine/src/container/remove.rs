@@ -41,9 +41,12 @@ impl Engine {
         let Some(current) = self.records().get(&record.id)? else { return Ok(()) };
         let status = self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status());
         if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
-            return Err(Diagnostic::error(&codes::RUNNING, format!("{} is {status} and was not removed", current.name))
-                .hint(format!("stop it first, or use `carrack rm --force {}`", current.name))
-                .boxed());
+            return Err(Diagnostic::error(
+                &codes::RUNNING,
+                format!("{} is {status} and was not removed", current.name),
+            )
+            .hint(format!("stop it first, or use `carrack rm --force {}`", current.name))
+            .boxed());
         }
         self.tear_down(&current)?;
         self.release_name(&current.name, &current.id)?;

@@ -19,8 +19,8 @@ use carrack_specgen::{Container, ExecRequest, HostFacts, InitPlan, Launch, Resol
 use carrack_store::{Image, Snapshotter};
 
 use super::attach::{AttachOptions, AttachOutcome, Session};
-use super::logs::LOG_FILE;
 use super::exec::SPEC_FILE;
+use super::logs::LOG_FILE;
 use super::{ContainerRecord, devices, event};
 use crate::codes;
 use crate::engine::{Engine, host_error};
@@ -144,10 +144,8 @@ impl Engine {
         let (namespace, endpoints) = match &record.container.network {
             NetworkMode::Networks(attachments) => {
                 let namespace = Namespace::create()?;
-                let wanted: Vec<carrack_network::Attachment> = attachments
-                    .iter()
-                    .map(|attachment| attachment_of(record, attachment))
-                    .collect::<Result<_>>()?;
+                let wanted: Vec<carrack_network::Attachment> =
+                    attachments.iter().map(|attachment| attachment_of(record, attachment)).collect::<Result<_>>()?;
                 let endpoints = Networks::new(&self.store).attach(&record.id, &namespace, &wanted)?;
                 (Some(namespace), endpoints)
             }
@@ -278,10 +276,8 @@ impl Engine {
             true => None,
             false => Some(self.dns_config(container, ground)?),
         };
-        let attributes = BTreeMap::from([
-            ("name".to_owned(), record.name.clone()),
-            ("image".to_owned(), container.image.clone()),
-        ]);
+        let attributes =
+            BTreeMap::from([("name".to_owned(), record.name.clone()), ("image".to_owned(), container.image.clone())]);
         Ok(ShimConfig {
             id: record.id.clone(),
             attributes,
@@ -315,7 +311,11 @@ impl Engine {
             event::VERB,
             id,
         ];
-        EventCommand { program: None, args: args.map(str::to_owned).to_vec(), env: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()] }
+        EventCommand {
+            program: None,
+            args: args.map(str::to_owned).to_vec(),
+            env: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()],
+        }
     }
 
     fn dns_config(&self, container: &Container, ground: &Ground) -> Result<DnsConfig> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use carrack_diag::Result;
-use carrack_oci::Config;
 use carrack_network::Networks;
+use carrack_oci::Config;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::BoundPort;
 use carrack_runtime::state::{Health, HealthStatus, State, Status};

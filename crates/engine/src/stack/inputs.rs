@@ -87,10 +87,12 @@ fn read(name: &str, source: &FileSource, secret: bool, options: &UpOptions) -> c
             )),
         },
         Content::Inline(text) => Ok(text.value.clone().into_bytes()),
-        Content::External => Err(Diagnostic::error(&codes::NO_FILE_CONTENT, format!("the {what} `{name}` is external"))
-            .at(source.span, "declared here")
-            .cause("this version has no store of external secrets and configs")
-            .hint("use `file:` or `environment:`")
-            .boxed()),
+        Content::External => {
+            Err(Diagnostic::error(&codes::NO_FILE_CONTENT, format!("the {what} `{name}` is external"))
+                .at(source.span, "declared here")
+                .cause("this version has no store of external secrets and configs")
+                .hint("use `file:` or `environment:`")
+                .boxed())
+        }
     }
 }

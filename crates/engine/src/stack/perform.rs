@@ -55,9 +55,7 @@ impl Engine {
                 if *required { waited } else { Ok(()) }
             }
             Operation::StopContainer { name, timeout_ms } => match self.by_name(name)? {
-                Some(record) => {
-                    self.stop_record(&record, &StopOptions { signal: None, timeout_ms: *timeout_ms })
-                }
+                Some(record) => self.stop_record(&record, &StopOptions { signal: None, timeout_ms: *timeout_ms }),
                 None => Ok(()),
             },
             Operation::RenameContainer { from, to } => match (self.by_name(from)?, self.by_name(to)?) {

@@ -76,12 +76,16 @@ impl Engine {
         }
         let ledger = self.store.ledger(project)?;
         let number = ledger.head()?.map_or(1, |head| head.number + 1);
-        let images: Vec<Digest> =
-            release.content.services.values().flat_map(|service| &service.replicas).map(|replica| replica.image).collect();
+        let images: Vec<Digest> = release
+            .content
+            .services
+            .values()
+            .flat_map(|service| &service.replicas)
+            .map(|replica| replica.image)
+            .collect();
         self.store.keep(KeepKind::Release, &format!("{project}-{number}"), &images, Durability::Synced)?;
-        ledger.append(guard, |number| {
-            Record::Release(Box::new(Release { number, created: now(), ..release.clone() }))
-        })?;
+        ledger
+            .append(guard, |number| Record::Release(Box::new(Release { number, created: now(), ..release.clone() })))?;
         Ok(())
     }
 
