@@ -1,10 +1,11 @@
 //! Datagrams through the shim: a table of who spoke to which port, with a time-out.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use carrack_sys::datagram::{self, Received};
 use rustix::io::{Errno, Result};
 use rustix::net::{RecvFlags, SendFlags, SocketType};
 
@@ -27,18 +28,20 @@ const DATAGRAM_MAX: usize = 65_535;
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     listeners: Vec<(OwnedFd, Target)>,
-    /// By port and speaker.
-    by_speaker: BTreeMap<(u64, SocketAddr), u64>,
+    /// By port, speaker and whom they spoke to.
+    by_speaker: BTreeMap<Conversation, u64>,
     all: BTreeMap<u64, Session>,
     next: u64,
     next_sweep: Option<Instant>,
     buffer: Vec<u8>,
 }
 
+/// An answer leaves from the address that was spoken to, or the speaker does not take it for one.
+type Conversation = (u64, SocketAddr, Option<IpAddr>);
+
 #[derive(Debug)]
 struct Session {
-    listener: u64,
-    speaker: SocketAddr,
+    conversation: Conversation,
     fd: OwnedFd,
     last: Instant,
     answered: bool,
@@ -52,6 +55,8 @@ impl Session {
 
 impl Sessions {
     pub(super) fn add_listener(&mut self, fd: OwnedFd, target: Target, poll: &Poll) -> Result<()> {
+        let ipv6 = matches!(rustix::net::getsockname(&fd)?.try_into(), Ok(SocketAddr::V6(_)));
+        datagram::report_destination(&fd, ipv6)?;
         poll.watch_input(&fd, Token::UdpListener(self.listeners.len() as u64))?;
         self.listeners.push((fd, target));
         Ok(())
@@ -78,7 +83,7 @@ impl Sessions {
 
     fn forget(&mut self, number: u64) {
         if let Some(session) = self.all.remove(&number) {
-            self.by_speaker.remove(&(session.listener, session.speaker));
+            self.by_speaker.remove(&session.conversation);
         }
     }
 
@@ -87,16 +92,15 @@ impl Sessions {
         let mut buffer = self.take_buffer();
         for _ in 0..TURN {
             let Some((fd, _)) = self.listeners.get(listener as usize) else { break };
-            match rustix::net::recvfrom(fd, &mut buffer, RecvFlags::empty()) {
-                Ok((length, _, Some(from))) => {
-                    let Ok(speaker) = SocketAddr::try_from(from) else { continue };
-                    let Ok(number) = self.session(listener, speaker, poll) else { continue };
+            match datagram::receive(fd, &mut buffer) {
+                Ok(Received { length, from, to }) => {
+                    let Ok(number) = self.session((listener, from, to), poll) else { continue };
                     if let Some(session) = self.all.get_mut(&number) {
                         session.last = Instant::now();
-                        let datagram = buffer.get(..length).unwrap_or_default();
+                        let bytes = buffer.get(..length).unwrap_or_default();
                         // The first after a refusal only reports that.
-                        if let Err(Errno::CONNREFUSED) = rustix::net::send(&session.fd, datagram, SendFlags::NOSIGNAL) {
-                            let _ = rustix::net::send(&session.fd, datagram, SendFlags::NOSIGNAL);
+                        if let Err(Errno::CONNREFUSED) = rustix::net::send(&session.fd, bytes, SendFlags::NOSIGNAL) {
+                            let _ = rustix::net::send(&session.fd, bytes, SendFlags::NOSIGNAL);
                         }
                     }
                 }
@@ -116,9 +120,10 @@ impl Sessions {
                 Ok((length, _)) => {
                     session.answered = true;
                     session.last = Instant::now();
-                    if let Some((fd, _)) = self.listeners.get(session.listener as usize) {
-                        let datagram = buffer.get(..length).unwrap_or_default();
-                        let _ = rustix::net::sendto(fd, datagram, SendFlags::NOSIGNAL, &session.speaker);
+                    let (listener, speaker, spoken_to) = session.conversation;
+                    if let Some((fd, _)) = self.listeners.get(listener as usize) {
+                        let bytes = buffer.get(..length).unwrap_or_default();
+                        let _ = datagram::send(fd, bytes, speaker, spoken_to);
                     }
                 }
                 Err(Errno::INTR) => {}
@@ -134,15 +139,15 @@ impl Sessions {
         buffer
     }
 
-    fn session(&mut self, listener: u64, speaker: SocketAddr, poll: &Poll) -> Result<u64> {
-        if let Some(number) = self.by_speaker.get(&(listener, speaker)) {
+    fn session(&mut self, conversation: Conversation, poll: &Poll) -> Result<u64> {
+        if let Some(number) = self.by_speaker.get(&conversation) {
             return Ok(*number);
         }
         if self.all.len() >= SESSIONS_MAX {
             let silent = self.all.iter().min_by_key(|(_, session)| session.last).map(|(number, _)| *number);
             silent.into_iter().for_each(|number| self.forget(number));
         }
-        let (_, target) = self.listeners.get(listener as usize).ok_or(Errno::BADF)?;
+        let (_, target) = self.listeners.get(conversation.0 as usize).ok_or(Errno::BADF)?;
         let fd = match target.connect(SocketType::DGRAM) {
             Err(errno) if target.is_worth_another_way(errno) => target.connect_inside(SocketType::DGRAM)?,
             fd => fd?,
@@ -151,8 +156,8 @@ impl Sessions {
         let number = self.next;
         poll.set(&fd, &mut Watch::new(Token::UdpSession(number)), Interest::IN)?;
         let now = Instant::now();
-        self.all.insert(number, Session { listener, speaker, fd, last: now, answered: false });
-        self.by_speaker.insert((listener, speaker), number);
+        self.all.insert(number, Session { conversation, fd, last: now, answered: false });
+        self.by_speaker.insert(conversation, number);
         self.next_sweep.get_or_insert(now + SWEEP);
         Ok(number)
     }
@@ -175,13 +180,16 @@ mod tests {
     #[test]
     fn a_session_ends_sooner_where_nobody_answered() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let (fd, host) = bind("127.0.0.1:0".parse().unwrap(), SocketType::DGRAM).unwrap();
+        let (fd, host) = bind("0.0.0.0:0".parse().unwrap(), SocketType::DGRAM).unwrap();
+        // Of all addresses of a host, an answer must leave from the one that was spoken to.
+        let host = SocketAddr::from(([127, 0, 0, 2], host.port()));
         let poll = Poll::new().unwrap();
         let mut sessions = Sessions::default();
         sessions.add_listener(fd, Target::outside(server.local_addr().unwrap()), &poll).unwrap();
         let speakers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         for speaker in &speakers {
-            speaker.send_to(b"hello", host).unwrap();
+            speaker.connect(host).unwrap();
+            speaker.send(b"hello").unwrap();
             readable(&sessions.listeners[0].0);
             sessions.hear_outside(0, &poll);
         }
