@@ -406,22 +406,18 @@ pub(crate) struct RunArguments {
     /// Hand signals on to the program
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) sig_proxy: bool,
-    /// The image
-    pub(crate) image: String,
-    /// The command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+    /// The image, then the command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArguments {
     #[command(flatten)]
     pub(crate) container: ContainerFlags,
-    /// The image
-    pub(crate) image: String,
-    /// The command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+    /// The image, then the command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -510,11 +506,9 @@ pub(crate) struct ExecArguments {
     /// With every capability
     #[arg(long)]
     pub(crate) privileged: bool,
-    /// A container, or a service of the project
-    pub(crate) name: String,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+    /// A container, or a service of the project, then the command and its arguments
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["NAME", "COMMAND"])]
+    words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -1074,11 +1068,9 @@ pub(crate) struct ComposeExecArguments {
     /// Which replica
     #[arg(long, default_value_t = 1)]
     pub(crate) index: u32,
-    /// The service
-    pub(crate) service: String,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+    /// The service, then the command and its arguments
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["SERVICE", "COMMAND"])]
+    words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -1110,11 +1102,9 @@ pub(crate) struct ComposeRunArguments {
     /// Name of the container
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// The service
-    pub(crate) service: String,
-    /// The command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+    /// The service, then the command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["SERVICE", "COMMAND"])]
+    words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -1152,3 +1142,29 @@ pub(crate) struct EventArguments {
     /// exited, health, restart-due
     pub(crate) kind: String,
 }
+
+/// Where and what a command is run: one list of words, because after the first of them nothing is a flag of ours, as
+/// Docker has it: `run --entrypoint sh IMAGE -c true`.
+macro_rules! words {
+    ($($arguments:ty: $first:ident),+) => {$(
+        impl $arguments {
+            /// The first word.
+            pub(crate) fn $first(&self) -> &str {
+                self.words.first().map_or("", String::as_str)
+            }
+
+            /// The command and its arguments; may be empty where the grammar says so.
+            pub(crate) fn command(&self) -> &[String] {
+                self.words.get(1..).unwrap_or_default()
+            }
+        }
+    )+};
+}
+
+words!(
+    RunArguments: image,
+    CreateArguments: image,
+    ExecArguments: name,
+    ComposeExecArguments: service,
+    ComposeRunArguments: service
+);

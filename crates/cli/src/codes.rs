@@ -76,7 +76,8 @@ pub static NO_SUCH_SERVICE: Code = Code {
 };
 
 /// All codes of this crate.
-pub static ALL: &[&Code] = &[&INVALID_VALUE, &NOT_YET, &NO_PROJECT, &NO_SUCH_SERVICE, &NO_TERMINAL, &UNKNOWN_CODE, &UNREADABLE_FILE, &USAGE];
+pub static ALL: &[&Code] =
+    &[&INVALID_VALUE, &NOT_YET, &NO_PROJECT, &NO_SUCH_SERVICE, &NO_TERMINAL, &UNKNOWN_CODE, &UNREADABLE_FILE, &USAGE];
 
 /// Every code of every crate, in order of their ids.
 pub fn every() -> Vec<&'static Code> {

@@ -16,9 +16,11 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         name: given.name.clone().unwrap_or_default(),
         image: image.to_owned(),
         // `--entrypoint ""` drops the image's entrypoint and its command.
-        entrypoint: given.entrypoint.as_ref().map(|program| {
-            if program.is_empty() { Vec::new() } else { vec![program.clone()] }
-        }),
+        entrypoint: given.entrypoint.as_ref().map(
+            |program| {
+                if program.is_empty() { Vec::new() } else { vec![program.clone()] }
+            },
+        ),
         command: (!command.is_empty()).then(|| command.to_vec()),
         user: given.user.clone(),
         group_add: given.group_add.clone(),
@@ -82,8 +84,7 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         container.extra_hosts.push(flags::add_host(text)?);
     }
     for text in &given.sysctl {
-        let (name, value) =
-            text.split_once('=').ok_or_else(|| flags::invalid("--sysctl", text, "NAME=VALUE"))?;
+        let (name, value) = text.split_once('=').ok_or_else(|| flags::invalid("--sysctl", text, "NAME=VALUE"))?;
         container.sysctls.insert(name.to_owned(), value.to_owned());
     }
     for text in &given.ulimit {
@@ -118,7 +119,8 @@ fn namespace(flag: &str, value: Option<&str>) -> Result<NamespaceMode> {
 }
 
 fn resources(given: &ContainerFlags) -> Result<Resources> {
-    let size = |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
+    let size =
+        |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
     let swap = match given.memory_swap.as_deref() {
         Some("-1") => Some(-1),
         Some(text) => i64::try_from(flags::size_bytes("--memory-swap", text)?).ok(),
@@ -139,9 +141,7 @@ fn healthcheck(given: &ContainerFlags) -> Result<Option<Healthcheck>> {
     if given.no_healthcheck {
         return Ok(Some(Healthcheck { test: vec!["NONE".into()], ..Healthcheck::default() }));
     }
-    let time = |flag: &str, text: &Option<String>| {
-        text.as_deref().map_or(Ok(0), |text| flags::duration_ns(flag, text))
-    };
+    let time = |flag: &str, text: &Option<String>| text.as_deref().map_or(Ok(0), |text| flags::duration_ns(flag, text));
     let test = given.health_cmd.as_ref().map(|line| vec!["CMD-SHELL".to_owned(), line.clone()]).unwrap_or_default();
     let check = Healthcheck {
         test,

@@ -72,7 +72,7 @@ pub(crate) fn duration_ns(flag: &str, text: &str) -> Result<u64> {
 /// `1.5` processors, in billionths.
 pub(crate) fn nano_cpus(flag: &str, text: &str) -> Result<u64> {
     match text.parse::<f64>() {
-        Ok(cpus) if cpus >= 0.0 && cpus < 1e6 => Ok((cpus * 1e9).round() as u64),
+        Ok(cpus) if (0.0..1e6).contains(&cpus) => Ok((cpus * 1e9).round() as u64),
         _ => Err(invalid(flag, text, "a number of processors such as 1.5")),
     }
 }
@@ -160,12 +160,9 @@ pub(crate) fn volume(text: &str, folder: &std::path::Path) -> Result<Mount> {
     let source = match source {
         None => MountSource::Volume { name: None, subpath: String::new(), no_copy },
         Some("") => return Err(wrong()),
-        Some(source) if source.starts_with(['/', '.', '~']) => MountSource::Bind {
-            path: absolute(source, folder),
-            create: true,
-            propagation,
-            non_recursive: false,
-        },
+        Some(source) if source.starts_with(['/', '.', '~']) => {
+            MountSource::Bind { path: absolute(source, folder), create: true, propagation, non_recursive: false }
+        }
         Some(name) => {
             check_volume_name(name)?;
             MountSource::Volume { name: Some(name.to_owned()), subpath: String::new(), no_copy }
@@ -206,7 +203,9 @@ pub(crate) fn mount(text: &str, folder: &std::path::Path) -> Result<Mount> {
     }
     let target = target.filter(|target| target.starts_with('/')).ok_or_else(|| wrong("target=/ABSOLUTE/PATH"))?;
     let source = match (kind, source) {
-        ("bind", Some(source)) => MountSource::Bind { path: absolute(source, folder), create: false, propagation, non_recursive },
+        ("bind", Some(source)) => {
+            MountSource::Bind { path: absolute(source, folder), create: false, propagation, non_recursive }
+        }
         ("bind", None) => return Err(wrong("source=PATH for a bind mount")),
         ("volume", name) => {
             if let Some(name) = name {
@@ -263,8 +262,21 @@ pub(crate) fn restart(text: &str) -> Result<RestartPolicy> {
 /// `nofile=1024[:2048]`
 pub(crate) fn ulimit(text: &str) -> Result<(String, Ulimit)> {
     const NAMES: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let wrong = || invalid("--ulimit", text, "NAME=SOFT[:HARD], for example nofile=1024:2048");
     let (name, limits) = text.split_once('=').ok_or_else(wrong)?;
@@ -311,7 +323,11 @@ pub(crate) fn network(values: &[String], aliases: &[String], ipv4: Option<&str>)
     };
     if let Some(mode) = special {
         if values.len() > 1 {
-            return Err(invalid("--network", &values.join(", "), "either one of host, none, container:NAME, or networks"));
+            return Err(invalid(
+                "--network",
+                &values.join(", "),
+                "either one of host, none, container:NAME, or networks",
+            ));
         }
         return Ok(mode);
     }
@@ -327,13 +343,13 @@ pub(crate) fn network(values: &[String], aliases: &[String], ipv4: Option<&str>)
 
 /// `--log-driver` and `--log-opt`.
 pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig> {
-    let mut log = LogConfig::default();
-    log.driver = match driver {
+    let driver = match driver {
         None | Some("json-file") => LogDriver::JsonFile,
         Some("local") => LogDriver::Local,
         Some("none") => LogDriver::None,
         Some(other) => return Err(invalid("--log-driver", other, "json-file, local or none")),
     };
+    let mut log = LogConfig { driver, ..LogConfig::default() };
     for option in options {
         match option.split_once('=') {
             Some(("max-size", value)) => log.max_size_bytes = size_bytes("--log-opt max-size", value)?,

@@ -115,4 +115,3 @@ fn schema(command: &Command) -> &'static str {
         Command::Event(_) => "event",
     }
 }
-

@@ -86,13 +86,7 @@ impl Output {
         }
     }
 
-    fn envelope<T: Serialize>(
-        self,
-        schema: &str,
-        result: Option<&T>,
-        diagnostics: &[Diagnostic],
-        sources: &SourceMap,
-    ) {
+    fn envelope<T: Serialize>(self, schema: &str, result: Option<&T>, diagnostics: &[Diagnostic], sources: &SourceMap) {
         let ok = !diagnostics.iter().any(Diagnostic::is_error);
         let diagnostics: Vec<_> = diagnostics.iter().map(|d| carrack_diag::json(d, sources)).collect();
         let envelope = serde_json::json!({
@@ -174,7 +168,13 @@ pub(crate) fn human_size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     let number = format!("{value:.digits$}");
     let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
     format!("{number}{}", UNITS[unit])

@@ -72,7 +72,11 @@ pub(crate) fn find(arguments: &ProjectArguments) -> Result<Files, Failure> {
 
 fn choose_files(arguments: &ProjectArguments, environment: &BTreeMap<String, String>, current: &Path) -> Vec<PathBuf> {
     if !arguments.file.is_empty() {
-        return arguments.file.iter().map(|file| if file.as_os_str() == "-" { file.clone() } else { current.join(file) }).collect();
+        return arguments
+            .file
+            .iter()
+            .map(|file| if file.as_os_str() == "-" { file.clone() } else { current.join(file) })
+            .collect();
     }
     if let Some(list) = environment.get("COMPOSE_FILE").filter(|list| !list.is_empty()) {
         let separator = environment.get("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);

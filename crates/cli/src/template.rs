@@ -22,9 +22,12 @@ pub(crate) fn render(template: &str, value: &Value) -> Result<String> {
         let mut found = value;
         for field in path.split('.').filter(|field| !field.is_empty()) {
             found = found.get(field).ok_or_else(|| {
-                carrack_diag::Diagnostic::error(&crate::codes::INVALID_VALUE, format!("--format: no field `{field}` here"))
-                    .hint(format!("fields: {}", fields(found)))
-                    .boxed()
+                carrack_diag::Diagnostic::error(
+                    &crate::codes::INVALID_VALUE,
+                    format!("--format: no field `{field}` here"),
+                )
+                .hint(format!("fields: {}", fields(found)))
+                .boxed()
             })?;
         }
         match found {

@@ -50,7 +50,8 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let built = run(session, &engine, &request, arguments.quiet)?;
     if let Some(path) = &arguments.iidfile {
         std::fs::write(path, built.image.id.to_string()).map_err(|error| {
-            Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display())).cause(error.to_string())
+            Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
+                .cause(error.to_string())
         })?;
     }
     session.output.result("build", &result(&built), |_| {

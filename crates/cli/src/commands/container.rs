@@ -17,7 +17,7 @@ use crate::{container_flags, flags};
 pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     let engine_failure = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
     let container =
-        container_flags::container(&arguments.container, &arguments.image, &arguments.command, &current_folder())
+        container_flags::container(&arguments.container, arguments.image(), arguments.command(), &current_folder())
             .map_err(engine_failure)?;
     let engine = session.engine().map_err(engine_failure)?;
     if container.tty && container.open_stdin && !arguments.detach && !std::io::stdin().is_terminal() {
@@ -27,7 +27,11 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     if let Some(path) = cidfile
         && path.exists()
     {
-        return Err(engine_failure(flags::invalid("--cidfile", &path.display().to_string(), "a file that is not there")));
+        return Err(engine_failure(flags::invalid(
+            "--cidfile",
+            &path.display().to_string(),
+            "a file that is not there",
+        )));
     }
     let attach = (!arguments.detach).then(|| AttachOptions {
         stdin: container.open_stdin,
@@ -56,7 +60,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
 pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome {
     let failed = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
     let container =
-        container_flags::container(&arguments.container, &arguments.image, &arguments.command, &current_folder())
+        container_flags::container(&arguments.container, arguments.image(), arguments.command(), &current_folder())
             .map_err(failed)?;
     let id = create_container(&session.engine().map_err(failed)?, container).map_err(failed)?;
     if let Some(path) = &arguments.container.cidfile {

@@ -17,7 +17,7 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
         env.push(flags::env(text)?);
     }
     let options = ExecOptions {
-        args: arguments.command.clone(),
+        args: arguments.command().to_vec(),
         env,
         user: arguments.user.clone(),
         working_dir: arguments.workdir.clone(),
@@ -26,7 +26,7 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
         detach: arguments.detach,
         privileged: arguments.privileged,
     };
-    let name = stack::container_or_service(session, &engine, &arguments.name)?;
+    let name = stack::container_or_service(session, &engine, arguments.name())?;
     perform(&engine, &name, &options)
 }
 

@@ -90,7 +90,9 @@ pub(crate) fn version(session: &Session) -> Outcome {
 }
 
 pub(crate) fn event(session: &Session, arguments: &EventArguments) -> Outcome {
-    if let Err(error) = Engine::open_for_event(session.roots().clone()).and_then(|engine| engine.event(&arguments.id, &arguments.kind)) {
+    if let Err(error) =
+        Engine::open_for_event(session.roots().clone()).and_then(|engine| engine.event(&arguments.id, &arguments.kind))
+    {
         // Standard error of a shim's child is the system's log at best.
         note(&format!("carrack: {error}\n"));
         return Ok(exit::FAILED);

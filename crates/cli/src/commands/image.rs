@@ -113,7 +113,11 @@ pub(crate) fn import(session: &Session, arguments: &ImportArguments) -> Outcome 
 /// One instruction of `import --change`.
 fn change(config: &mut Config, text: &str) -> Result<()> {
     let wrong = || {
-        flags::invalid("--change", text, "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR with its value")
+        flags::invalid(
+            "--change",
+            text,
+            "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR with its value",
+        )
     };
     let (instruction, value) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
     let value = value.trim();
@@ -130,9 +134,9 @@ fn change(config: &mut Config, text: &str) -> Result<()> {
             let (name, value) = value.split_once('=').or_else(|| value.split_once(' ')).ok_or_else(wrong)?;
             config.env.push(format!("{name}={}", value.trim_matches('"')));
         }
-        "EXPOSE" => config.exposed_ports.extend(words().into_iter().map(|port| {
-            (if port.contains('/') { port } else { format!("{port}/tcp") }, Empty {})
-        })),
+        "EXPOSE" => config.exposed_ports.extend(
+            words().into_iter().map(|port| (if port.contains('/') { port } else { format!("{port}/tcp") }, Empty {})),
+        ),
         "LABEL" => {
             let (key, value) = value.split_once('=').ok_or_else(wrong)?;
             config.labels.insert(key.to_owned(), value.trim_matches('"').to_owned());

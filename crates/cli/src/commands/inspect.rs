@@ -107,9 +107,14 @@ pub(crate) fn ports(view: &ContainerView) -> String {
         .iter()
         .map(|port| format!("{}->{}/{}", address(port.address, port.host_port), port.container_port, port.protocol))
         .collect();
-    texts.extend(view.exposed.iter().filter(|exposed| {
-        !view.ports.iter().any(|port| format!("{}/{}", port.container_port, port.protocol) == **exposed)
-    }).cloned());
+    texts.extend(
+        view.exposed
+            .iter()
+            .filter(|exposed| {
+                !view.ports.iter().any(|port| format!("{}/{}", port.container_port, port.protocol) == **exposed)
+            })
+            .cloned(),
+    );
     texts.dedup();
     texts.join(", ")
 }
@@ -133,7 +138,11 @@ enum Filter {
 impl Filter {
     fn parse(text: &str) -> Result<Self> {
         let wrong = || {
-            flags::invalid("--filter", text, "name=, id=, label=, status=, ancestor=, network=, volume= or health= and a value")
+            flags::invalid(
+                "--filter",
+                text,
+                "name=, id=, label=, status=, ancestor=, network=, volume= or health= and a value",
+            )
         };
         let (key, value) = text.split_once('=').ok_or_else(wrong)?;
         let value = value.to_owned();
@@ -259,7 +268,8 @@ fn inspect(session: &Session, arguments: &InspectArguments, kinds: &[Kind]) -> O
 pub(crate) fn port(session: &Session, arguments: &PortArguments) -> Outcome {
     let engine = session.observer()?;
     let view = engine.container(&arguments.name)?;
-    let wanted = arguments.port.as_ref().map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") });
+    let wanted =
+        arguments.port.as_ref().map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") });
     let lines: Vec<String> = view
         .ports
         .iter()

@@ -51,7 +51,8 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
     });
     let foreground = !options.detach && !options.wait && !session.output.json;
     session.output.result("up", &result, |_| {
-        let release = applied.release.as_ref().map_or(String::new(), |release| format!(" (release {})", release.number));
+        let release =
+            applied.release.as_ref().map_or(String::new(), |release| format!(" (release {})", release.number));
         let took = started.elapsed().as_secs_f64();
         if applied.plan.is_empty() {
             format!("{}: nothing to do{release}, {:.0} ms\n", loaded.project.name, took * 1000.0)
@@ -72,7 +73,6 @@ pub(crate) fn down(session: &Session, arguments: &ProjectArguments, options: &Do
         volumes: options.volumes,
         remove_orphans: options.remove_orphans,
         stop_timeout_ms: options.timeout.map(|seconds| seconds.saturating_mul(1000)),
-        ..PlanDownOptions::default()
     };
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
     let applied = engine.down(&loaded.project.name, Some(&loaded.project), &plan_options, &watch)?;
@@ -133,7 +133,8 @@ fn engine_options(loaded: &Loaded, options: &UpOptions) -> Result<EngineOptions>
 
 /// The commit that is checked out in a folder, read from the repository's own files; none outside of one.
 fn commit(folder: &str) -> Option<String> {
-    let repository = std::path::Path::new(folder).ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir())?;
+    let repository =
+        std::path::Path::new(folder).ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir())?;
     let head = std::fs::read_to_string(repository.join("HEAD")).ok()?;
     let Some(reference) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_owned()) };
     if let Ok(commit) = std::fs::read_to_string(repository.join(reference)) {
@@ -240,7 +241,8 @@ pub(crate) fn status(session: &Session, arguments: &ProjectArguments) -> Outcome
         "containers": status.containers.iter().map(compose_summary).collect::<Vec<_>>(),
     });
     session.output.result("status", &result, |_| status_text(&status));
-    let unhealthy = services.iter().any(|service| matches!(service.state.as_str(), "unhealthy" | "restarting" | "dead"));
+    let unhealthy =
+        services.iter().any(|service| matches!(service.state.as_str(), "unhealthy" | "restarting" | "dead"));
     Ok(if unhealthy { exit::UNHEALTHY } else { exit::DONE })
 }
 
@@ -463,9 +465,12 @@ pub(crate) fn service_container(engine: &Engine, project: &str, wanted: &str, nu
         service(view) == wanted && view.is_active() && number.is_none_or(|number| number_of(view) == Some(number))
     });
     running.map(|view| view.record.name.clone()).ok_or_else(|| {
-        Diagnostic::error(&carrack_engine::codes::NOT_RUNNING, format!("no container of the service `{wanted}` is running"))
-            .hint("bring it up with `carrack up -d`; `carrack status` shows the services")
-            .boxed()
+        Diagnostic::error(
+            &carrack_engine::codes::NOT_RUNNING,
+            format!("no container of the service `{wanted}` is running"),
+        )
+        .hint("bring it up with `carrack up -d`; `carrack status` shows the services")
+        .boxed()
     })
 }
 

@@ -139,9 +139,10 @@ pub(crate) fn foreground(engine: &Engine, project: &str, options: &UpOptions) ->
     let one_ends_all = options.abort_on_container_exit || options.exit_code_from.is_some();
     let first = Mutex::new(None::<String>);
     follow(engine, project, &names, &super::follow_options(), false, true, &|name| {
-        let deciding = options.exit_code_from.as_ref().is_none_or(|wanted| {
-            containers.iter().any(|(container, service)| container == name && service == wanted)
-        });
+        let deciding = options
+            .exit_code_from
+            .as_ref()
+            .is_none_or(|wanted| containers.iter().any(|(container, service)| container == name && service == wanted));
         if one_ends_all && deciding {
             let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if first.is_none() {

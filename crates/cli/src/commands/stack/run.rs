@@ -14,15 +14,16 @@ use crate::flags;
 use crate::output::{Failure, Outcome, exit, print};
 
 pub(crate) fn exec(session: &Session, arguments: &ProjectArguments, options: &ComposeExecArguments) -> Outcome {
+    let service = options.service().to_owned();
     let loaded = load(session, arguments, &[])?;
-    check_services(&loaded, std::slice::from_ref(&options.service))?;
+    check_services(&loaded, std::slice::from_ref(&service))?;
     let engine = session.observer()?;
-    let name = service_container(&engine, &loaded.project.name, &options.service, Some(options.index))?;
+    let name = service_container(&engine, &loaded.project.name, &service, Some(options.index))?;
     let env = options.env.iter().map(|text| flags::env(text)).collect::<carrack_diag::Result<_>>()?;
     // A terminal and standard input are the default, where there is one.
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let exec = ExecOptions {
-        args: options.command.clone(),
+        args: options.command().to_vec(),
         env,
         user: options.user.clone(),
         working_dir: options.workdir.clone(),
@@ -35,14 +36,15 @@ pub(crate) fn exec(session: &Session, arguments: &ProjectArguments, options: &Co
 }
 
 pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &ComposeRunArguments) -> Outcome {
-    let loaded = load(session, arguments, std::slice::from_ref(&options.service))?;
-    check_services(&loaded, std::slice::from_ref(&options.service))?;
+    let name = options.service().to_owned();
+    let loaded = load(session, arguments, std::slice::from_ref(&name))?;
+    check_services(&loaded, std::slice::from_ref(&name))?;
     let engine = session.engine()?;
-    let service = &loaded.project.services[&options.service];
+    let service = &loaded.project.services[&name];
     let dependencies: Vec<String> =
         if options.no_deps { Vec::new() } else { service.depends_on.keys().cloned().collect() };
     let mut needed = dependencies.clone();
-    needed.push(options.service.clone());
+    needed.push(name.clone());
     build::project_images(session, &engine, &loaded, &needed, false)?;
     let up = UpOptions {
         reconcile: Options { services: dependencies.clone(), wait: true, ..Options::default() },
@@ -53,9 +55,7 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
         let watch = |node: &PlanNode, step: Step| announce(session, node, step);
         engine.up(&loaded.project, &up, &watch).map_err(|errors| failed(errors, &loaded))?;
     }
-    let mut container = engine
-        .one_off(&loaded.project, &options.service, &up)
-        .map_err(|errors| failed(errors, &loaded))?;
+    let mut container = engine.one_off(&loaded.project, &name, &up).map_err(|errors| failed(errors, &loaded))?;
     if let Some(name) = &options.name {
         container.name.clone_from(name);
     }
@@ -67,8 +67,8 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
         container.entrypoint = Some(vec![entrypoint.clone()]);
         container.command = None;
     }
-    if !options.command.is_empty() {
-        container.command = Some(options.command.clone());
+    if !options.command().is_empty() {
+        container.command = Some(options.command().to_vec());
     }
     container.user = options.user.clone().or(container.user);
     container.working_dir = options.workdir.clone().or(container.working_dir);
@@ -76,7 +76,7 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     container.tty = !options.no_tty && !options.detach && terminal;
     container.open_stdin = !options.detach;
-    let attach = (!options.detach).then(|| AttachOptions {
+    let attach = (!options.detach).then_some(AttachOptions {
         stdin: container.open_stdin,
         detach_keys: None,
         signal_proxy: !container.tty,
