@@ -48,7 +48,7 @@ fn stages_arguments_owners_and_configuration() {
         let flags = ["run", "--rm", "--network", "none", "--entrypoint", command[0], "app:1"];
         project.ok(&[&flags[..], &command[1..]].concat())
     };
-    assert_eq!(run(&["stat", "-c%U:%G %a", "/srv/result"]), "app:extra 750");
+    assert_eq!(run(&["stat", "-c", "%U:%G %a", "/srv/result"]), "app:extra 750");
     assert_eq!(run(&["sh", "-c", "echo $(id -un) $(pwd) $KIND $GREETING"]), "app /srv salty hello there");
     let image = project.json(&["image", "inspect", "app:1"])[0].clone();
     assert_eq!(image["Id"], built["id"]);

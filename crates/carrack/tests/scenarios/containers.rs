@@ -38,6 +38,8 @@ fn arguments_environment_folder_and_user_reach_the_program() {
     assert_eq!(text(&machine, &["-w", "/made/for/it"], &["pwd"]), "/made/for/it");
     assert_eq!(text(&machine, &["--hostname", "vessel"], &["hostname"]), "vessel");
     assert_eq!(text(&machine, &["--entrypoint", "echo"], &["to", "the", "entrypoint"]), "to the entrypoint");
+    // Behind the image nothing is a flag of ours, whatever it looks like.
+    assert_eq!(text(&machine, &["--entrypoint", "sh"], &["-c", "echo $0 $1", "--rm", "-e"]), "--rm -e");
     for (user, id) in [
         ("app", "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)"),
         ("1000", "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)"),

@@ -7,3 +7,4 @@ mod build;
 mod containers;
 mod machine;
 mod networks;
+mod stacks;

@@ -70,7 +70,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Down(arguments) => stack::down(session, &arguments.project.into(), &arguments.options),
         Command::Plan(arguments) => stack::plan(session, &arguments),
         Command::Config(arguments) => stack::config(session, &arguments.project.into(), &arguments.options),
-        Command::Status(arguments) => stack::status(session, &arguments),
+        Command::Status(arguments) => stack::status(session, &arguments.into()),
         Command::Release(command) => stack::release(session, command),
         Command::Rollback(arguments) => stack::rollback(session, &arguments),
         Command::Compose(arguments) => {

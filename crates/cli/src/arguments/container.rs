@@ -1,0 +1,391 @@
+//! Containers.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{InspectArguments, NamesArguments, ProjectArguments};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerCommand {
+    /// Run a command in a new container
+    Run(Box<RunArguments>),
+    /// Make a container without starting it
+    Create(Box<CreateArguments>),
+    /// Start stopped containers
+    Start(StartArguments),
+    /// Stop running containers
+    Stop(StopArguments),
+    /// Stop and start containers
+    Restart(StopArguments),
+    /// Send a signal to containers
+    Kill(KillArguments),
+    /// Remove containers
+    Rm(RmArguments),
+    /// Run a command in a running container
+    Exec(ExecArguments),
+    /// Attach to a running container
+    Attach(AttachArguments),
+    /// Show the output of a container
+    Logs(LogsArguments),
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(PsArguments),
+    /// Show everything known of containers
+    Inspect(InspectArguments),
+    /// Wait until containers stop and print their exit codes
+    Wait(NamesArguments),
+    /// List published ports
+    Port(PortArguments),
+}
+
+/// The flags of `run` and `create` that say what the container is.
+#[derive(Debug, Args, Default)]
+pub(crate) struct ContainerFlags {
+    /// Name of the container
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Set an environment variable: NAME=VALUE, or NAME for the caller's own
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// User and group, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// Further groups
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group_add: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) workdir: Option<String>,
+    /// Host name
+    #[arg(long)]
+    pub(crate) hostname: Option<String>,
+    /// Domain name
+    #[arg(long)]
+    pub(crate) domainname: Option<String>,
+    /// Set a label
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) label: Vec<String>,
+    /// Replace the image's entrypoint
+    #[arg(long)]
+    pub(crate) entrypoint: Option<String>,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Mount a path or volume: [SOURCE:]TARGET[:OPTIONS]
+    #[arg(short, long, value_name = "VOLUME")]
+    pub(crate) volume: Vec<String>,
+    /// Mount anything: type=bind|volume|tmpfs,source=…,target=…
+    #[arg(long, value_name = "MOUNT")]
+    pub(crate) mount: Vec<String>,
+    /// Mount a temporary file system
+    #[arg(long, value_name = "TARGET[:OPTIONS]")]
+    pub(crate) tmpfs: Vec<String>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<String>,
+    /// Show a device of the host
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Vec<String>,
+    /// Connect to a network: its name, bridge, host, none, container:NAME
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    pub(crate) network: Vec<String>,
+    /// Name on the network
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    pub(crate) network_alias: Vec<String>,
+    /// Address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<String>,
+    /// Publish a port: [[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) publish: Vec<String>,
+    /// Publish every exposed port on a free one
+    #[arg(short = 'P', long)]
+    pub(crate) publish_all: bool,
+    /// Expose a port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) expose: Vec<String>,
+    /// Add a line to /etc/hosts
+    #[arg(long, value_name = "HOST:ADDRESS")]
+    pub(crate) add_host: Vec<String>,
+    /// Name server
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<std::net::IpAddr>,
+    /// Search domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search: Vec<String>,
+    /// Resolver option
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    pub(crate) dns_option: Vec<String>,
+    /// PID namespace: host, container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub(crate) pid: Option<String>,
+    /// IPC namespace: private, host, container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub(crate) ipc: Option<String>,
+    /// UTS namespace: host
+    #[arg(long, value_name = "MODE")]
+    pub(crate) uts: Option<String>,
+    /// Cgroup namespace: private, host
+    #[arg(long, value_name = "MODE")]
+    pub(crate) cgroupns: Option<String>,
+    /// Allow everything
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Add a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_add: Vec<String>,
+    /// Drop a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_drop: Vec<String>,
+    /// no-new-privileges, seccomp=unconfined, seccomp=FILE, apparmor=PROFILE
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) security_opt: Vec<String>,
+    /// Set a kernel parameter of the container's namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) sysctl: Vec<String>,
+    /// Limit a resource of the process
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimit: Vec<String>,
+    /// Run a small init as process 1
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Memory limit
+    #[arg(short, long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// Limit of memory and swap together; -1 is unlimited
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) memory_swap: Option<String>,
+    /// Soft memory limit
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_reservation: Option<String>,
+    /// Processors
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<String>,
+    /// Weight of the processors, 1024 is one
+    #[arg(short = 'c', long, value_name = "NUMBER")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Processors that may be used: 0-1,3
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Limit of processes; -1 is unlimited
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) pids_limit: Option<i64>,
+    /// Adjust the out-of-memory score
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) oom_score_adj: Option<i32>,
+    /// Signal that stops it
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// Seconds between the stop signal and SIGKILL
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) stop_timeout: Option<u64>,
+    /// Health check: a shell command
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) health_cmd: Option<String>,
+    /// Time between two probes
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_interval: Option<String>,
+    /// Bound of a probe
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_timeout: Option<String>,
+    /// Failures that make it unhealthy
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) health_retries: Option<u32>,
+    /// Time in which failures do not count
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_start_period: Option<String>,
+    /// Time between two probes while starting
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_start_interval: Option<String>,
+    /// No health check
+    #[arg(long)]
+    pub(crate) no_healthcheck: bool,
+    /// no, always, unless-stopped, on-failure[:N]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<String>,
+    /// Remove the container when it exits
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// json-file, local, none
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) log_driver: Option<String>,
+    /// max-size=SIZE, max-file=NUMBER
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) log_opt: Vec<String>,
+    /// Write the container's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+    /// Platform of the image
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) container: ContainerFlags,
+    /// Print the id and leave the container running
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    /// Hand signals on to the program
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sig_proxy: bool,
+    /// The image, then the command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    pub(super) words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArguments {
+    #[command(flatten)]
+    pub(crate) container: ContainerFlags,
+    /// The image, then the command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    pub(super) words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArguments {
+    /// Attach its output
+    #[arg(short, long)]
+    pub(crate) attach: bool,
+    /// Attach standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArguments {
+    /// Seconds between the stop signal and SIGKILL
+    #[arg(short = 't', long, visible_alias = "timeout", value_name = "SECONDS")]
+    pub(crate) time: Option<u64>,
+    /// Signal to send first
+    #[arg(short, long)]
+    pub(crate) signal: Option<String>,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArguments {
+    /// Signal to send
+    #[arg(short, long, default_value = "KILL")]
+    pub(crate) signal: String,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArguments {
+    /// Kill it first
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Remove its anonymous volumes
+    #[arg(short, long)]
+    pub(crate) volumes: bool,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArguments {
+    /// Return at once
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Set an environment variable
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// User and group, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) workdir: Option<String>,
+    /// With every capability
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// A container, or a service of the project, then the command and its arguments
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["NAME", "COMMAND"])]
+    pub(super) words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttachArguments {
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    /// Do not attach standard input
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// A container, or a service of the project
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    /// Go on as it grows
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Lines from the end; `all` for all of them
+    #[arg(short = 'n', long, visible_alias = "tail", default_value = "all", value_name = "NUMBER")]
+    pub(crate) lines: String,
+    /// With the time of each line
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// A container; in a project, services (all without)
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) project: ProjectArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArguments {
+    /// Stopped ones too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Do not cut ids and commands
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only those: name=…, label=…, status=…, id=…
+    #[arg(short, long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+    /// `json`, or a Go template of plain fields: {{.Names}} {{.Status}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PortArguments {
+    /// A container, or a service of the project
+    pub(crate) name: String,
+    /// PORT[/PROTOCOL]
+    pub(crate) port: Option<String>,
+}

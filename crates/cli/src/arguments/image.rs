@@ -1,0 +1,166 @@
+//! Images and builds.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::InspectArguments;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build an image from a Dockerfile
+    Build(BuildArguments),
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImagesArguments),
+    /// Load images from an archive
+    Load(LoadArguments),
+    /// Save images to an archive
+    Save(SaveArguments),
+    /// Make an image of a root file system's tar
+    Import(ImportArguments),
+    /// Give an image another name
+    Tag(TagArguments),
+    /// Remove images
+    Rm(RmiArguments),
+    /// Show everything known of images
+    Inspect(InspectArguments),
+    /// Make a base image from a Debian archive, its signatures verified
+    Bootstrap(BootstrapArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArguments {
+    /// Name of the image
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) tag: Vec<String>,
+    /// The Dockerfile (`-` for standard input); in a project, the Compose file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Value of an ARG
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+    /// Label of the image
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Use no cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Network of RUN: default, none, host
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Option<String>,
+    /// Print the image's id only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// auto, plain
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    pub(crate) progress: Progress,
+    /// Platform to build for
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// The context's folder; in a project, services (all without)
+    pub(crate) context: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Progress {
+    Auto,
+    Plain,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArguments {
+    /// Ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// With digests
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Do not cut ids
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Images without a name too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only this repository
+    pub(crate) repository: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// The archive; without, standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Print names only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveArguments {
+    /// The archive; without, standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Images
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// A Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// Comment of the history entry
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// The tar; `-` for standard input
+    pub(crate) source: PathBuf,
+    /// Name of the image
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArguments {
+    /// The image
+    pub(crate) source: String,
+    /// Its further name
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmiArguments {
+    /// Although containers use it
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Images
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArguments {
+    /// Name of the image: a local one, never an official name
+    pub(crate) name: String,
+    /// Debian's release
+    #[arg(long, default_value = "bookworm")]
+    pub(crate) suite: String,
+    /// mmdebstrap's variant: minbase, apt, essential, …
+    #[arg(long, default_value = "minbase")]
+    pub(crate) variant: String,
+    /// Further packages, separated by commas
+    #[arg(long, value_name = "PACKAGES", value_delimiter = ',')]
+    pub(crate) include: Vec<String>,
+    /// The archive; without, the host's own
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// Take the name although it looks official
+    #[arg(long)]
+    pub(crate) force_name: bool,
+}

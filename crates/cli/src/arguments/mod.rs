@@ -1,0 +1,272 @@
+//! The grammar of the command line.
+//!
+//! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
+
+mod container;
+mod image;
+mod project;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use container::*;
+pub(crate) use image::*;
+pub(crate) use project::*;
+
+/// carrack: the whole container workflow in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "carrack", version, about, disable_help_subcommand = true, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// Where images, volumes, containers and releases live
+    #[arg(long, global = true, env = "CARRACK_ROOT", default_value = crate::commands::DEFAULT_ROOT, hide_env = true)]
+    pub(crate) root: PathBuf,
+    /// Where everything lives that a reboot voids
+    #[arg(long, global = true, env = "CARRACK_RUN_ROOT", hide_env = true)]
+    pub(crate) run_root: Option<PathBuf>,
+    /// Answer with one JSON envelope
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    // The project.
+    /// Build what is missing and bring the project up
+    Up(UpArguments),
+    /// Take the project's containers and networks down
+    Down(DownArguments),
+    /// Show what `up` would do, and why
+    Plan(PlanArguments),
+    /// Show the project after merging and interpolation
+    Config(ConfigArguments),
+    /// Show the project's services, their health and release
+    Status(ProjectFlags),
+    /// The project's releases
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    /// Bring an earlier release back, without a network; data stays
+    Rollback(RollbackArguments),
+    /// Docker Compose's commands
+    Compose(ComposeArguments),
+
+    // Containers.
+    /// Run a command in a new container
+    Run(Box<RunArguments>),
+    /// Make a container without starting it
+    Create(Box<CreateArguments>),
+    /// Start stopped containers
+    Start(StartArguments),
+    /// Stop running containers
+    Stop(StopArguments),
+    /// Stop and start containers
+    Restart(StopArguments),
+    /// Send a signal to containers
+    Kill(KillArguments),
+    /// Remove containers
+    Rm(RmArguments),
+    /// Run a command in a running container
+    Exec(ExecArguments),
+    /// Attach to a running container
+    Attach(AttachArguments),
+    /// Show the output of a container, or of the project's services
+    Logs(LogsArguments),
+    /// List containers
+    Ps(PsArguments),
+    /// Show everything known of containers, images, networks or volumes
+    Inspect(InspectArguments),
+    /// Wait until containers stop and print their exit codes
+    Wait(NamesArguments),
+    /// List published ports
+    Port(PortArguments),
+
+    // Images.
+    /// Build an image from a Dockerfile, or the images of the project
+    Build(BuildArguments),
+    /// List images
+    Images(ImagesArguments),
+    /// Load images from an archive
+    Load(LoadArguments),
+    /// Save images to an archive
+    Save(SaveArguments),
+    /// Make an image of a root file system's tar
+    Import(ImportArguments),
+    /// Give an image another name
+    Tag(TagArguments),
+    /// Remove images
+    Rmi(RmiArguments),
+
+    /// Container commands
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Image commands
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Network commands
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Volume commands
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+
+    // The host.
+    /// Explain a diagnostic's code; without one, list them
+    Explain(ExplainArguments),
+    /// What this host allows; with --leaks, what it holds that no record knows
+    Doctor(DoctorArguments),
+    /// Finish or undo what an interruption left, and start what the restart policies say
+    Boot,
+    /// Show the version
+    Version,
+
+    /// A shim reports: started by carrack itself
+    #[command(name = "_event", hide = true)]
+    Event(EventArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(ListArguments),
+    /// Make a network
+    Create(NetworkCreateArguments),
+    /// Remove networks
+    #[command(visible_alias = "remove")]
+    Rm(NamesArguments),
+    /// Show everything known of networks
+    Inspect(InspectArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(ListArguments),
+    /// Make a volume
+    Create(VolumeCreateArguments),
+    /// Remove volumes
+    #[command(visible_alias = "remove")]
+    Rm(VolumeRmArguments),
+    /// Show everything known of volumes
+    Inspect(InspectArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamesArguments {
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Names or ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// `json`, or a Go template of plain fields: {{.State.Status}}
+    #[arg(short, long)]
+    pub(crate) format: Option<String>,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworkCreateArguments {
+    /// bridge is the only one
+    #[arg(short, long, default_value = "bridge")]
+    pub(crate) driver: String,
+    /// Subnet, for example 10.9.0.0/24
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) subnet: Option<String>,
+    /// Gateway in that subnet
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) gateway: Option<std::net::Ipv4Addr>,
+    /// Range to give addresses from
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) ip_range: Option<String>,
+    /// No way out
+    #[arg(long)]
+    pub(crate) internal: bool,
+    /// Set a label
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) label: Vec<String>,
+    /// Its name
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeCreateArguments {
+    /// Set a label
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) label: Vec<String>,
+    /// local is the only one
+    #[arg(short, long, default_value = "local")]
+    pub(crate) driver: String,
+    /// Its name
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeRmArguments {
+    /// No error where it does not exist
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Volumes
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The code, as between the brackets of a message: area/name
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Compare what the kernel holds with the records
+    #[arg(long)]
+    pub(crate) leaks: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventArguments {
+    /// The container's id
+    pub(crate) id: String,
+    /// exited, health, restart-due
+    pub(crate) kind: String,
+}
+
+/// Where and what a command is run: one list of words, because after the first of them nothing is a flag of ours, as
+/// Docker has it: `run --entrypoint sh IMAGE -c true`.
+macro_rules! words {
+    ($($arguments:ty: $first:ident),+) => {$(
+        impl $arguments {
+            /// The first word.
+            pub(crate) fn $first(&self) -> &str {
+                self.words.first().map_or("", String::as_str)
+            }
+
+            /// The command and its arguments; may be empty where the grammar says so.
+            pub(crate) fn command(&self) -> &[String] {
+                self.words.get(1..).unwrap_or_default()
+            }
+        }
+    )+};
+}
+
+words!(
+    RunArguments: image,
+    CreateArguments: image,
+    ExecArguments: name,
+    ComposeExecArguments: service,
+    ComposeRunArguments: service
+);
