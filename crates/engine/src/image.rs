@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::bootstrap::{self, BootstrapRequest};
-use crate::engine::{Engine, seconds_since};
+use crate::engine::{Engine, now, seconds_since};
 
 /// A line of `images`: an image under one of its names.
 #[derive(Debug, Clone, Serialize)]
