@@ -97,7 +97,7 @@ impl Engine {
     ) -> Result<Digest> {
         let names = name.map(str::parse::<Reference>).transpose()?.into_iter().collect();
         let import =
-            Import { config, platform: Platform::host(), created: None, message: message.map(str::to_owned), names };
+            Import { config, platform: Platform::host(), created: Some(now()), message: message.map(str::to_owned), names };
         Ok(self.store.import(tar, import)?.id)
     }
 
