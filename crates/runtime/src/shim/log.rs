@@ -297,13 +297,6 @@ mod tests {
         out
     }
 
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("carrack-log-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
     fn config(path: PathBuf, max_size_bytes: u64, max_files: u32) -> LogConfig {
         LogConfig { driver: LogDriver::JsonFile, path, max_size_bytes, max_files }
     }
@@ -363,8 +356,8 @@ mod tests {
     #[test]
     fn rotation_keeps_as_many_files_as_asked_for() {
         // F8: a file that has reached its size is rotated before the next line, as Docker's is.
-        let folder = folder("rotation");
-        let path = folder.join("log");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
         let mut log = Log::new(&config(path.clone(), 150, 3));
         for number in 0..10 {
             log.line("stdout", format!("line {number}\n").as_bytes(), TIME);
@@ -383,13 +376,12 @@ mod tests {
         log.line("stdout", b"line a\n", TIME);
         log.flush(TIME);
         assert_eq!(numbers(&path), ["a"], "the file of a former shim counts, and a single one is emptied");
-        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn lines_lost_to_a_full_disk_are_counted_when_there_is_room() {
-        let folder = folder("full");
-        let path = folder.join("log");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         let mut log = Log::new(&config(path.clone(), 0, 1));
         for _ in 0..3 {
@@ -405,19 +397,17 @@ mod tests {
         assert!(
             text.ends_with("{\"log\":\"kept\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.000000001Z\"}\n")
         );
-        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_line_that_a_killed_shim_left_incomplete_spoils_no_other() {
-        let folder = folder("incomplete");
-        let path = folder.join("log");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
         std::fs::write(&path, "{\"log\":\"ha").unwrap();
         let mut log = Log::new(&config(path.clone(), 0, 1));
         log.line("stdout", b"next\n", TIME);
         log.flush(TIME);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("{\"log\":\"ha\n{\"log\":\"next\\n\""), "{text}");
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

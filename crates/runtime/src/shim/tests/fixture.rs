@@ -133,13 +133,21 @@ impl Fixture {
     }
 }
 
-/// Ends what a failed test has left.
+/// Ends what a test has left, so that nobody writes into the folder while it is removed.
 impl Drop for Fixture {
     fn drop(&mut self) {
         let Ok(Some(state)) = State::read(self.folder.path()) else { return };
-        let pids = [(state.has_shim(), state.shim_pid), (state.is_alive(), state.pid)];
-        for (_, pid) in pids.into_iter().filter(|(lives, _)| *lives) {
-            kill(pid);
+        for lives in [
+            |state: &State| state.has_shim().then_some(state.shim_pid),
+            |state: &State| state.is_alive().then_some(state.pid),
+        ] {
+            while let Some(pid) = lives(&state) {
+                let _ = rustix::process::kill_process(
+                    rustix::process::Pid::from_raw(pid).unwrap(),
+                    rustix::process::Signal::KILL,
+                );
+                std::thread::yield_now();
+            }
         }
     }
 }

@@ -240,7 +240,7 @@ fn health_changes_with_the_probes_and_is_told() {
     let events = std::fs::read_to_string(fixture.path("events")).unwrap();
     assert!(events.contains("\"health_status: healthy\"") && events.contains("\"health_status: unhealthy\""));
     fixture.client().signal(9).unwrap();
-    fixture.wait_for_status(Status::Exited);
+    fixture.wait_for_shims_end();
 }
 
 #[test]
@@ -296,7 +296,6 @@ fn a_shim_stays_small_under_load() {
     eventually("the output's end", || fixture.logged("stdout").contains("ready").then_some(()));
     let own = own_memory_kib(started.shim_pid);
     assert!((1..=320).contains(&own), "{own} KiB");
-    eprintln!("{own} KiB");
     fixture.client().signal(9).unwrap();
     fixture.wait_for_status(Status::Exited);
 }
