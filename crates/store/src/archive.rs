@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{
@@ -76,14 +75,25 @@ impl Store {
         images
     }
 
+    /// A stream that can't be read, or a root that can't be written: the root is named, as its disk may be full.
+    fn not_an_archive(&self, error: TarError) -> Box<Diagnostic> {
+        match error {
+            TarError::Io(error) if error.raw_os_error().is_some() => {
+                fault("take the archive in below", &self.roots().data, error)
+            }
+            TarError::Io(error) => invalid_tar(error.to_string()),
+            TarError::Malformed(reason) => invalid_tar(reason),
+        }
+    }
+
     fn take_in(&self, stream: impl Read, lease: &Lease, members: &mut Members) -> Result<()> {
         let mut reader = Reader::new(decompress(stream)?);
-        while let Some(member) = reader.next().map_err(not_an_archive)? {
+        while let Some(member) = reader.next().map_err(|error| self.not_an_archive(error))? {
             let Some(name) = std::str::from_utf8(&member.path).ok().map(normal) else { continue };
             match member.kind {
                 Kind::File => {
                     let mut ingest = self.ingest()?;
-                    io::copy(&mut reader, &mut ingest).map_err(|error| not_an_archive(TarError::Io(error)))?;
+                    io::copy(&mut reader, &mut ingest).map_err(|error| self.not_an_archive(TarError::Io(error)))?;
                     let (digest, _) = ingest.commit(lease, None)?;
                     members.digests.insert(digest);
                     members.files.insert(name, digest);
@@ -274,7 +284,7 @@ impl Store {
     pub fn import(&self, stream: impl Read, import: Import) -> Result<Image> {
         let lease = self.lease()?;
         let mut ingest = self.ingest()?;
-        io::copy(&mut decompress(stream)?, &mut ingest).map_err(|error| not_an_archive(TarError::Io(error)))?;
+        io::copy(&mut decompress(stream)?, &mut ingest).map_err(|error| self.not_an_archive(TarError::Io(error)))?;
         let (diff_id, size_bytes) = ingest.commit(&lease, None)?;
         if let Err(error) = self.apply(&lease, None, &diff_id, &mut self.blob(&diff_id)?) {
             drop(lease);
@@ -370,14 +380,6 @@ fn parse_json<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Resul
 
 fn invalid(message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(&codes::INVALID_IMAGE, message)
-}
-
-fn not_an_archive(error: TarError) -> Box<Diagnostic> {
-    match error {
-        TarError::Io(error) if error.raw_os_error().is_some() => fault("take in", Path::new("the archive"), error),
-        TarError::Io(error) => invalid_tar(error.to_string()),
-        TarError::Malformed(reason) => invalid_tar(reason),
-    }
 }
 
 fn invalid_tar(reason: String) -> Box<Diagnostic> {

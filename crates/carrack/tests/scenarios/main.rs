@@ -5,6 +5,7 @@
 
 mod build;
 mod containers;
+mod interruption;
 mod machine;
 mod networks;
 mod stacks;

@@ -1,0 +1,272 @@
+//! Killed, failing and slow at every kind of step; two at once; no space (I-1 I-3 I-4 X21). `CARRACK_KILL=all` tries
+//! all faults at all steps, which takes minutes; without, every seventh.
+
+use std::process::Stdio;
+
+use crate::machine::{Machine, Project, eventually, exit_code, kill};
+
+/// The kinds of plan nodes, as `carrack_engine::fault::kind` names them.
+const KINDS: [&str; 13] = [
+    "store-file",
+    "create-network",
+    "remove-network",
+    "create-volume",
+    "remove-volume",
+    "create-container",
+    "start-container",
+    "wait-for",
+    "stop-container",
+    "rename-container",
+    "remove-container",
+    "record-release",
+    "retire-release",
+];
+
+/// What is interrupted. Each begins with release 1 serving, but for the first.
+const COMMANDS: [&[&str]; 4] = [&["up", "-d"], &["up", "-d", "--wait"], &["rollback"], &["down", "-v"]];
+
+/// One service that serves what its release says, and what it leans on.
+fn write(project: &Project, version: &str) {
+    let extra = match version {
+        "one" => "networks: {default: , old: }\nvolumes: {data: , old: }\n",
+        _ => "networks: {default: , new: }\nvolumes: {data: , new: }\n",
+    };
+    let own = if version == "one" { "old" } else { "new" };
+    let file = format!(
+        "services:
+  web:
+    image: busybox
+    init: true
+    command: sh -c 'cat /conf > /served; exec sleep 1000'
+    healthcheck: {{test: test -e /served, interval: 1s, start_period: 10s, start_interval: 50ms}}
+    configs: [{{source: conf, target: /conf}}]
+    volumes: [data:/data, {own}:/own]
+    networks: [default, {own}]
+    stop_grace_period: 2s
+  bystander:
+    image: busybox
+    init: true
+    command: sleep 1000
+configs: {{conf: {{content: {version}}}}}
+{extra}"
+    );
+    project.write("compose.yaml", file);
+}
+
+fn served(project: &Project) -> String {
+    project.ok(&["compose", "exec", "-T", "web", "cat", "/served"])
+}
+
+/// One fault in one command, and what must hold after it.
+fn interrupt(machine: &Machine, number: usize, command: &[&str], fault: &str) {
+    let what = format!("{fault} in {command:?}");
+    let project = machine.project(&format!("fault{number}"));
+    write(&project, "one");
+    project.ok(&["up", "-d", "--wait"]);
+    project.ok(&["compose", "exec", "-T", "web", "sh", "-c", "echo precious > /data/file"]);
+    write(&project, "two");
+    if command[0] == "rollback" {
+        project.ok(&["up", "-d", "--wait"]);
+    }
+    let hit = project.command(command).env("CARRACK_FAULT", fault).output().unwrap();
+    let text = String::from_utf8_lossy(&hit.stderr).into_owned();
+
+    let status = project.carrack(&["status"]);
+    assert!([0, 14].contains(&exit_code(&status)), "{what}: status works: {}", String::from_utf8_lossy(&status.stderr));
+    match exit_code(&hit) {
+        0 => {}
+        137 => {
+            // Killed: the journal is open unless it was before the first node or after the last mark.
+            let open = project.json(&["status"])["open"].clone();
+            let shown = String::from_utf8_lossy(&status.stdout).contains("unfinished");
+            assert_eq!(!open.is_null(), shown, "{what}: people and machines are told the same");
+        }
+        _ => {
+            assert!(text.contains("injected fault"), "{what}: {text}");
+            if command[0] != "down" {
+                // I-1: before the release is recorded the old one serves again, after it the new one serves.
+                let content = ["", "one", "two", "one"];
+                let release = project.json(&["status"])["release"].as_u64().unwrap();
+                let old = if command[0] == "rollback" { 2 } else { 1 };
+                let done =
+                    ["after:record-release", "remove-container", "retire-release", "remove-network", "remove-volume"];
+                let recorded = done.iter().any(|place| fault.ends_with(place));
+                assert_eq!(release, if recorded { old + 1 } else { old }, "{what}: {text}");
+                assert_eq!(served(&project), content[release as usize], "{what}: {text}");
+            }
+        }
+    }
+    // The next one ends in the new release, whatever was left.
+    project.ok(&["up", "-d", "--wait"]);
+    assert_eq!(served(&project), "two", "{what}");
+    assert_eq!(project.json(&["status"])["open"], serde_json::Value::Null, "{what}");
+    assert_eq!(project.ok(&["compose", "ps", "-q", "-a"]).lines().count(), 2, "{what}: no container too many");
+    if command[0] != "down" {
+        assert_eq!(project.ok(&["compose", "exec", "-T", "web", "cat", "/data/file"]), "precious", "{what}");
+    }
+    assert_eq!(project.json(&["plan"])["nodes"], serde_json::json!([]), "{what}: nothing is left to do");
+    assert_eq!(machine.json(&["doctor", "--leaks"]), serde_json::json!([]), "{what}");
+    project.ok(&["down", "-v"]);
+}
+
+/// All of one action, on one machine, in a sample or whole.
+fn interrupt_all(action: &str, offset: usize) {
+    let Some(machine) = Machine::new() else { return };
+    let all = std::env::var_os("CARRACK_KILL").is_some_and(|value| value == "all");
+    let mut number = 0;
+    for command in COMMANDS {
+        for kind in KINDS {
+            for moment in ["before", "after"] {
+                number += 1;
+                if all || number % 7 == offset {
+                    interrupt(&machine, number, command, &format!("{action}:{moment}:{kind}"));
+                }
+            }
+        }
+    }
+    machine.finish();
+}
+
+#[test]
+fn a_fault_that_kills_is_finished_or_undone_by_the_next_up() {
+    interrupt_all("kill", 0);
+}
+
+#[test]
+fn a_fault_that_fails_leaves_the_old_release_serving() {
+    interrupt_all("error", 3);
+}
+
+#[test]
+fn a_fault_that_delays_changes_nothing() {
+    interrupt_all("delay", 5);
+}
+
+/// I-4: the container outlives its shim, is adopted by the next mutating command, and its output goes on.
+#[test]
+fn a_killed_shim_kills_nothing() {
+    let Some(machine) = Machine::new() else { return };
+    let script = "echo before; while ! test -e /go; do sleep 0.1; done; echo after; exec sleep 1000";
+    machine.ok(&["run", "-d", "--name", "orphan", "--network", "none", "busybox", "sh", "-c", script]);
+    machine.follow(&["logs", "-f", "orphan"]).until("before");
+    let program = machine.pid("orphan");
+    let status = std::fs::read_to_string(format!("/proc/{program}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    kill(parent);
+    eventually("the shim is gone", || (!std::path::Path::new(&format!("/proc/{parent}")).exists()).then_some(()));
+    assert!(std::path::Path::new(&format!("/proc/{program}")).exists(), "the program lives");
+    assert!(machine.ok(&["ps"]).contains("orphan"));
+    // Any command that may write adopts it.
+    machine.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
+    assert_eq!(machine.pid("orphan"), program);
+    machine.ok(&["exec", "orphan", "touch", "/go"]);
+    machine.follow(&["logs", "-f", "orphan"]).until("after");
+    machine.ok(&["stop", "-t", "1", "orphan"]);
+    assert!(machine.ok(&["inspect", "--format", "{{.State.Status}}", "orphan"]).contains("exited"));
+    machine.finish();
+}
+
+#[test]
+fn two_ups_at_once_both_end_well() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("race");
+    write(&project, "one");
+    let spawn = || {
+        let mut command = project.command(&["up", "-d", "--wait"]);
+        command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [spawn(), spawn(), spawn()];
+    for child in both {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(project.json(&["release", "ls"]).as_array().unwrap().len(), 1, "one did it, the others found it done");
+    assert_eq!(project.ok(&["compose", "ps", "-q", "-a"]).lines().count(), 2);
+    assert_eq!(served(&project), "one");
+    machine.finish();
+}
+
+/// Same project, same names, two roots: neither sees or hinders the other.
+#[test]
+fn two_roots_on_one_host() {
+    let (Some(left), Some(right)) = (Machine::new(), Machine::new()) else { return };
+    let (here, there) = (left.project("twin"), right.project("twin"));
+    write(&here, "one");
+    write(&there, "two");
+    std::thread::scope(|scope| {
+        for project in [&here, &there] {
+            scope.spawn(|| project.ok(&["up", "-d", "--wait"]));
+        }
+    });
+    assert_eq!((served(&here).as_str(), served(&there).as_str()), ("one", "two"));
+    here.ok(&["down", "-v"]);
+    assert_eq!(served(&there), "two");
+    assert_eq!(left.ok(&["ps", "-q"]), "");
+    left.finish();
+    assert_eq!(served(&there), "two", "the other's end is not ours");
+    right.finish();
+}
+
+/// A store on a small file system that fills: the error says so, nothing is torn, and room is all it takes.
+#[test]
+fn a_full_disk_is_named_and_survived() {
+    let Some(machine) = Machine::new() else { return };
+    let archive = machine.path().join("busybox.tar");
+    let small = machine.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    // Room for the image as blob and as files, not for what the container will ask for.
+    let size = 3 * std::fs::metadata(&archive).unwrap().len() + (1 << 20);
+    let Some(mounted) = Tmpfs::mount(&small, size) else {
+        eprintln!("skipped: no tmpfs can be mounted here");
+        return machine.finish();
+    };
+    let small_root = small.join("data").display().to_string();
+    let on = |arguments: &[&'static str]| [&["--root", small_root.as_str()], arguments].concat();
+    let import = |name| [on(&["import"]).as_slice(), &[archive.to_str().unwrap(), name]].concat();
+    machine.ok(&import("busybox"));
+
+    let filler = small.join("filler");
+    std::fs::write(&filler, "").unwrap();
+    fill(&filler);
+    let failure = machine.fails(&import("second"));
+    assert_eq!(failure.code(), "store/disk-full", "{}", failure.text());
+    assert!(failure.text().contains(small.to_str().unwrap()), "the place is named: {}", failure.text());
+    let failure = machine.fails(&on(&["create", "--name", "box", "--network", "none", "busybox", "true"]));
+    assert_eq!(failure.code(), "store/disk-full", "{}", failure.text());
+    // What was there is whole, what failed is not there.
+    assert!(machine.ok(&on(&["images"])).contains("busybox"));
+    assert_eq!(machine.ok(&on(&["images", "-q", "second"])), "");
+    assert_eq!(machine.ok(&on(&["ps", "-aq"])), "");
+
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(machine.ok(&on(&["run", "--rm", "--network", "none", "busybox", "echo", "room"])), "room");
+    assert_eq!(machine.json(&on(&["doctor", "--leaks"])), serde_json::json!([]));
+    drop(mounted);
+    machine.finish();
+}
+
+/// A small file system of its own, unmounted at the end.
+struct Tmpfs<'a>(&'a std::path::Path);
+
+impl<'a> Tmpfs<'a> {
+    fn mount(path: &'a std::path::Path, size_bytes: u64) -> Option<Self> {
+        let options = std::ffi::CString::new(format!("size={size_bytes}")).unwrap();
+        rustix::mount::mount("none", path, "tmpfs", rustix::mount::MountFlags::empty(), options.as_c_str()).ok()?;
+        Some(Self(path))
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// Writes until there is no room at all.
+fn fill(path: &std::path::Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+}
