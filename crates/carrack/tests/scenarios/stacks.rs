@@ -346,10 +346,20 @@ volumes: {data: }
     let releases = releases.as_array().unwrap();
     assert_eq!(releases.len(), 3);
     assert_eq!(releases[2]["current"], true);
-    // Forward again, by number.
-    project.ok(&["rollback", "2"]);
+    // Forward again, by number and name alone: the project's own files are broken by now, or elsewhere.
+    project.write("compose.yaml", "services: [");
+    let failure = project.fails(&["rollback", "2"]);
+    assert_eq!(failure.code(), "compose/yaml-syntax");
+    assert!(failure.hints().contains("-p NAME"), "{}", failure.text());
+    project.ok(&["rollback", "-p", "back", "2"]);
     assert_eq!(machine.ok(&["exec", "back-web-1", "cat", "/version", "/conf"]), "two\ntwo");
-    assert_eq!(project.fails(&["rollback", "99"]).code(), "engine/no-such-release");
+    let elsewhere = machine.project("elsewhere");
+    assert_eq!(elsewhere.json(&["status", "-p", "back"])["release"], 4);
+    assert_eq!(elsewhere.json(&["release", "ls", "-p", "back"]).as_array().unwrap().len(), 4);
+    assert_eq!(elsewhere.fails(&["rollback", "-p", "back", "99"]).code(), "engine/no-such-release");
+    assert_eq!(elsewhere.fails(&["rollback", "-p", "../back"]).code(), "store/invalid-name");
+    elsewhere.ok(&["down", "-p", "back", "-v"]);
+    assert_eq!(machine.ok(&["ps", "-aq"]) + &machine.ok(&["volume", "ls", "-q"]), "");
     machine.finish();
 }
 

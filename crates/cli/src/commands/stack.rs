@@ -6,7 +6,8 @@ mod run;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use carrack_diag::{Diagnostic, Result};
+use carrack_compose::Project;
+use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_engine::apply::Step;
 use carrack_engine::docker::Docker;
 use carrack_engine::{ContainerView, Engine, LogOptions, StackStatus, StopOptions, UpOptions as EngineOptions};
@@ -67,7 +68,7 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
 }
 
 pub(crate) fn down(session: &Session, arguments: &ProjectArguments, options: &DownOptions) -> Outcome {
-    let loaded = load(session, arguments, &[])?;
+    let named = named(session, arguments)?;
     let engine = session.engine()?;
     let plan_options = PlanDownOptions {
         volumes: options.volumes,
@@ -75,11 +76,11 @@ pub(crate) fn down(session: &Session, arguments: &ProjectArguments, options: &Do
         stop_timeout_ms: options.timeout.map(|seconds| seconds.saturating_mul(1000)),
     };
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
-    let applied = engine.down(&loaded.project.name, Some(&loaded.project), &plan_options, &watch)?;
-    let result = json!({ "project": loaded.project.name, "steps": applied.plan.nodes.len() });
+    let applied = engine.down(&named.name, named.project.as_ref(), &plan_options, &watch)?;
+    let result = json!({ "project": named.name, "steps": applied.plan.nodes.len() });
     session.output.result("down", &result, |_| {
         let what = if applied.plan.is_empty() { "nothing to take down" } else { "down" };
-        format!("{}: {what}\n", loaded.project.name)
+        format!("{}: {what}\n", named.name)
     });
     Ok(exit::DONE)
 }
@@ -195,10 +196,38 @@ pub(crate) fn load(
     Ok(loaded)
 }
 
+/// A project by its name, which is all that verbs need that work on what stands; its files where they can be read.
+struct Named {
+    name: String,
+    project: Option<Project>,
+    sources: SourceMap,
+}
+
+/// Where flag or environment name the project, its files may be gone or broken: rolling back needs none of them (I-2).
+fn named(session: &Session, arguments: &ProjectArguments) -> std::result::Result<Named, Failure> {
+    let given = arguments.project_name.clone().or_else(|| std::env::var("COMPOSE_PROJECT_NAME").ok());
+    match (load(session, arguments, &[]), given.filter(|name| !name.is_empty())) {
+        (Ok(Loaded { project, sources, .. }), _) => {
+            Ok(Named { name: project.name.clone(), project: Some(project), sources })
+        }
+        (Err(_), Some(name)) => Ok(Named { name, project: None, sources: SourceMap::new() }),
+        (Err(mut failure), None) => {
+            if let Some(first) = failure.diagnostics.first_mut() {
+                first.hints.push("with `-p NAME` this command needs no file".to_owned());
+            }
+            Err(failure)
+        }
+    }
+}
+
 /// Errors of the engine, with the texts that they point into, and the exit code that their first one asks for.
 pub(crate) fn failed(errors: Vec<Diagnostic>, loaded: &Loaded) -> Failure {
+    failed_in(errors, loaded.sources.clone())
+}
+
+fn failed_in(errors: Vec<Diagnostic>, sources: SourceMap) -> Failure {
     let unhealthy = errors.iter().any(|error| error.code == &carrack_engine::codes::NOT_READY);
-    let failure = Failure::new(errors, loaded.sources.clone());
+    let failure = Failure::new(errors, sources);
     if unhealthy { failure.exit(exit::UNHEALTHY) } else { failure }
 }
 
@@ -230,8 +259,8 @@ pub(crate) fn config(session: &Session, arguments: &ProjectArguments, options: &
 }
 
 pub(crate) fn status(session: &Session, arguments: &ProjectArguments) -> Outcome {
-    let loaded = load(session, arguments, &[])?;
-    let status = session.observer()?.status(&loaded.project.name)?;
+    let name = named(session, arguments)?.name;
+    let status = session.observer()?.status(&name)?;
     let services = status.services();
     let result = json!({
         "project": status.project,
@@ -267,10 +296,10 @@ fn status_text(status: &StackStatus) -> String {
 pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
     match command {
         ReleaseCommand::Ls(project) => {
-            let loaded = load(session, &project.into(), &[])?;
+            let name = named(session, &project.into())?.name;
             let engine = session.observer()?;
-            let releases = engine.releases(&loaded.project.name)?;
-            let current = engine.current_release(&loaded.project.name)?.map(|release| release.number);
+            let releases = engine.releases(&name)?;
+            let current = engine.current_release(&name)?.map(|release| release.number);
             let list: Vec<Value> = releases
                 .iter()
                 .map(|release| json!({
@@ -299,11 +328,11 @@ pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
             Ok(exit::DONE)
         }
         ReleaseCommand::Show(arguments) => {
-            let loaded = load(session, &arguments.project.into(), &[])?;
+            let name = named(session, &arguments.project.into())?.name;
             let engine = session.observer()?;
             let release = match arguments.number {
-                Some(number) => Some(engine.release(&loaded.project.name, Some(number))?),
-                None => engine.current_release(&loaded.project.name)?,
+                Some(number) => Some(engine.release(&name, Some(number))?),
+                None => engine.current_release(&name)?,
             };
             session.output.result("release", &release, |release| {
                 format!("{}\n", serde_json::to_string_pretty(release).unwrap_or_default())
@@ -314,16 +343,17 @@ pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
 }
 
 pub(crate) fn rollback(session: &Session, arguments: &RollbackArguments) -> Outcome {
-    let loaded = load(session, &arguments.project.clone().into(), &[])?;
-    let name = &loaded.project.name;
+    let named = named(session, &arguments.project.clone().into())?;
+    let name = &named.name;
+    let failed = |errors| failed_in(errors, named.sources.clone());
     if arguments.dry_run {
-        let (_, plan) = session.observer()?.plan_rollback(name, arguments.number).map_err(|e| failed(e, &loaded))?;
+        let (_, plan) = session.observer()?.plan_rollback(name, arguments.number).map_err(failed)?;
         return show_plan(session, &plan);
     }
     let engine = session.engine()?;
     let target = engine.release(name, arguments.number)?;
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
-    let applied = engine.rollback(name, Some(target.number), &watch).map_err(|errors| failed(errors, &loaded))?;
+    let applied = engine.rollback(name, Some(target.number), &watch).map_err(failed)?;
     let now = applied.release.as_ref().map(|release| release.number);
     let result = json!({ "project": name, "to": target.number, "release": now, "steps": applied.plan.nodes.len() });
     session.output.result("rollback", &result, |_| {
