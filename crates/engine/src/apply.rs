@@ -63,16 +63,13 @@ fn with_faults(operation: &Operation, act: impl FnOnce() -> Result<()>) -> Resul
 pub fn apply(journal: &mut Journal, executor: Executor<'_>) -> Result<()> {
     match forward(journal, executor) {
         Ok(()) => journal.end(Outcome::Applied),
-        Err(failure) if journal.progress.has_to_be_finished() => Err(failure),
+        Err(failure) if journal.progress.has_to_be_finished() => Err(failure
+            .hint("it was too late to take back: the next `carrack up`, `down` or `boot` finishes it")
+            .boxed()),
         Err(failure) => {
             journal.undoing(failure.to_string())?;
             undo(journal, executor).map_err(|second| both(&failure, &second))?;
-            Err(Diagnostic {
-                hints: [failure.hints.clone(), vec!["what was done before is undone; the last release serves".into()]]
-                    .concat(),
-                ..*failure
-            }
-            .boxed())
+            Err(failure.hint("what was done before is undone; the last release serves").boxed())
         }
     }
 }
