@@ -32,12 +32,14 @@ fn write(project: &Project, version: &str) {
         _ => "networks: {default: , new: }\nvolumes: {data: , new: }\n",
     };
     let own = if version == "one" { "old" } else { "new" };
+    // Not the same in any two projects, so that each has to be stored.
+    let folder = project.dir.display();
     let file = format!(
         "services:
   web:
     image: busybox
     init: true
-    command: sh -c 'cat /conf > /served; exec sleep 1000'
+    command: sh -c 'head -n 1 /conf > /served; exec sleep 1000'
     healthcheck: {{test: test -e /served, interval: 1s, start_period: 10s, start_interval: 50ms}}
     configs: [{{source: conf, target: /conf}}]
     volumes: [data:/data, {own}:/own]
@@ -47,7 +49,7 @@ fn write(project: &Project, version: &str) {
     image: busybox
     init: true
     command: sleep 1000
-configs: {{conf: {{content: {version}}}}}
+configs: {{conf: {{content: \"{version}\\n{folder}\"}}}}
 {extra}"
     );
     project.write("compose.yaml", file);
@@ -57,8 +59,8 @@ fn served(project: &Project) -> String {
     project.ok(&["compose", "exec", "-T", "web", "cat", "/served"])
 }
 
-/// One fault in one command, and what must hold after it.
-fn interrupt(machine: &Machine, number: usize, command: &[&str], fault: &str) {
+/// One fault in one command, and what must hold after it. Whether the fault struck: not every command has every step.
+fn interrupt(machine: &Machine, number: usize, command: &[&str], fault: &str) -> bool {
     let what = format!("{fault} in {command:?}");
     let project = machine.project(&format!("fault{number}"));
     write(&project, "one");
@@ -109,6 +111,7 @@ fn interrupt(machine: &Machine, number: usize, command: &[&str], fault: &str) {
     assert_eq!(project.json(&["plan"])["nodes"], serde_json::json!([]), "{what}: nothing is left to do");
     assert_eq!(machine.json(&["doctor", "--leaks"]), serde_json::json!([]), "{what}");
     project.ok(&["down", "-v"]);
+    exit_code(&hit) != 0
 }
 
 /// All of one action, on one machine, in a sample or whole.
@@ -116,15 +119,22 @@ fn interrupt_all(action: &str, offset: usize) {
     let Some(machine) = Machine::new() else { return };
     let all = std::env::var_os("CARRACK_KILL").is_some_and(|value| value == "all");
     let mut number = 0;
+    let mut never = KINDS.to_vec();
     for command in COMMANDS {
         for kind in KINDS {
             for moment in ["before", "after"] {
                 number += 1;
                 if all || number % 7 == offset {
-                    interrupt(&machine, number, command, &format!("{action}:{moment}:{kind}"));
+                    let struck = interrupt(&machine, number, command, &format!("{action}:{moment}:{kind}"));
+                    if struck {
+                        never.retain(|one| *one != kind);
+                    }
                 }
             }
         }
+    }
+    if all && action != "delay" {
+        assert_eq!(never, [""; 0], "steps of these kinds were never struck");
     }
     machine.finish();
 }

@@ -123,7 +123,7 @@ impl Machine {
 
     /// The lines of a command as they come, for waiting on what it says.
     pub(crate) fn follow(&self, arguments: &[&str]) -> Lines {
-        let mut child = self.command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Lines { child, stdout }
     }
