@@ -96,8 +96,13 @@ impl Engine {
         name: Option<&str>,
     ) -> Result<Digest> {
         let names = name.map(str::parse::<Reference>).transpose()?.into_iter().collect();
-        let import =
-            Import { config, platform: Platform::host(), created: Some(now()), message: message.map(str::to_owned), names };
+        let import = Import {
+            config,
+            platform: Platform::host(),
+            created: Some(now()),
+            message: message.map(str::to_owned),
+            names,
+        };
         Ok(self.store.import(tar, import)?.id)
     }
 

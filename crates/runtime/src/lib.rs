@@ -5,9 +5,9 @@
 
 pub mod cgroup;
 pub mod codes;
+pub mod event;
 pub mod exec;
 pub mod host;
-pub mod event;
 pub mod init;
 pub mod shim;
 pub mod state;

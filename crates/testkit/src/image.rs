@@ -25,7 +25,8 @@ pub fn busybox_rootfs() -> Option<Vec<u8>> {
     for tool in TOOLS {
         tar = tar.symlink(&format!("bin/{tool}"), "busybox");
     }
-    let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\napp:x:1000:1000:app:/:/bin/sh\n";
+    let passwd =
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\napp:x:1000:1000:app:/:/bin/sh\n";
     let group = "root:x:0:\nnogroup:x:65534:\napp:x:1000:\nextra:x:2000:app\n";
     Some(tar.file("etc/passwd", passwd).file("etc/group", group).build())
 }

@@ -257,7 +257,8 @@ fn namespaces_of_another_container() {
     second.resolved.namespaces = paths.into();
     second.resolved.network_inherited = true;
     let shared = || NamespaceMode::Container("first".into());
-    let line = "hostname; cat /proc/1/cmdline | head -c 5; echo; readlink /proc/self/ns/net; test $$ -gt 1 && echo later";
+    let line =
+        "hostname; cat /proc/1/cmdline | head -c 5; echo; readlink /proc/self/ns/net; test $$ -gt 1 && echo later";
     let wanted = Container {
         pid: shared(),
         ipc: shared(),

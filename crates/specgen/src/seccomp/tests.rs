@@ -13,7 +13,14 @@ const EPERM: u32 = 0x0005_0001;
 const ENOSYS: u32 = 0x0005_0000 | 38;
 
 fn facts(architecture: Architecture) -> HostFacts {
-    HostFacts { architecture, kernel: (6, 1), cgroups: Cgroups::V2, capabilities: u64::MAX, apparmor: false, hostname: String::new() }
+    HostFacts {
+        architecture,
+        kernel: (6, 1),
+        cgroups: Cgroups::V2,
+        capabilities: u64::MAX,
+        apparmor: false,
+        hostname: String::new(),
+    }
 }
 
 /// `struct seccomp_data`.
