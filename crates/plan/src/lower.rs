@@ -156,7 +156,7 @@ fn image_unresolved(project: &Project, service: &compose::Service) -> Diagnostic
     let span = service.image.as_ref().map_or(service.span, |image| image.span);
     let hint = match &service.build {
         Some(_) => format!("build it: `carrack build {}`", service.name),
-        None => format!("pull or load it: `carrack pull {name}`"),
+        None => "bring it with `carrack load`, or make a base with `carrack image bootstrap`".into(),
     };
     let message = format!("the image {name} of the service `{}` is not here", service.name);
     Diagnostic::error(&codes::IMAGE_UNRESOLVED, message).at(span, "asked for here").hint(hint)

@@ -269,7 +269,7 @@ fn resolve(store: &Store, lease: Option<&Lease>, need: &ImageNeed) -> carrack_di
             (Some(stage), _) => format!("did you mean the stage `{stage}`?"),
             (None, Some(image)) => format!("did you mean `{image}`?"),
             (None, None) => {
-                format!("get it first: `carrack pull {name}`, `carrack load`, or `carrack image bootstrap {name}`")
+                format!("get it first: `carrack load`, or `carrack image bootstrap {name}`")
             }
         };
         return Err(diagnostic.hint(hint).boxed());

@@ -8,8 +8,8 @@ pub static DISK_FULL: Code = Code {
     title: "no space left under the root",
     cause: "The file system that holds the data root or the run root is full, or a quota is used up. What was being \
             written was dropped; everything committed before is intact.",
-    check: "`df -h` and `df -i` on the path of the message; `carrack system df` shows what images and volumes take.",
-    fix: "Free space with `carrack system prune`, or move the root to a larger file system with --root.",
+    check: "`df -h` and `df -i` on the path of the message; `carrack images` shows what images take.",
+    fix: "Free space, for example with `carrack rmi`, or move the root to a larger file system with --root.",
 };
 
 /// The caller may not read or write a path of the root.
@@ -118,7 +118,7 @@ pub static IMAGE_NOT_FOUND: Code = Code {
     title: "no such image",
     cause: "No image below the root has that name, id or digest.",
     check: "`carrack images`; mind --root, the tag, and that a name without tag means `:latest`.",
-    fix: "Correct the name, or `carrack pull`, `carrack load`, `carrack build` or `carrack image bootstrap` it first.",
+    fix: "Correct the name, or `carrack load`, `carrack build` or `carrack image bootstrap` it first.",
 };
 
 /// An id prefix of several images.

@@ -217,9 +217,7 @@ fn copy_failed(vertex: &Vertex, failure: Failure) -> Box<Diagnostic> {
             "a file or link stands where a folder is needed: copy elsewhere, or remove it"
         }
         std::io::ErrorKind::IsADirectory => "a folder stands there: end the destination with a slash to copy into it",
-        std::io::ErrorKind::StorageFull => {
-            "make room on the disk of the data root, for example with `carrack system prune`"
-        }
+        std::io::ErrorKind::StorageFull => "make room on the disk of the data root, for example with `carrack rmi`",
         std::io::ErrorKind::PermissionDenied => "run the build as a user who may mount and change owners, such as root",
         _ => "remove the cause and build again",
     };

@@ -219,7 +219,7 @@ fn a_full_disk_leaves_the_store_intact_and_says_what_to_do() {
 
     let full = |error: Box<carrack_diag::Diagnostic>| {
         assert_eq!(error.code.id, "store/disk-full", "{error}");
-        assert!(error.hints[0].contains("carrack system prune"), "{error}");
+        assert!(error.hints[0].contains("carrack rmi"), "{error}");
         assert_eq!(leftovers(&scene.store).len(), 1, "only the lease");
     };
     full(scene.store.ingest_bytes(&scene.lease, &large).unwrap_err());
