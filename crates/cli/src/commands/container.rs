@@ -6,6 +6,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_engine::{AttachOptions, AttachOutcome, Engine, RemoveOptions, StopOptions};
 use carrack_specgen::Container;
 
+use super::stack::container_or_service;
 use super::{Session, current_folder};
 use crate::arguments::{
     AttachArguments, CreateArguments, KillArguments, NamesArguments, RmArguments, RunArguments, StartArguments,
@@ -140,14 +141,15 @@ pub(crate) fn wait(session: &Session, arguments: &NamesArguments) -> Outcome {
 
 pub(crate) fn attach(session: &Session, arguments: &AttachArguments) -> Outcome {
     let engine = session.observer()?;
-    let record = engine.container(&arguments.name)?.record;
+    let name = container_or_service(&engine, &arguments.name)?;
+    let record = engine.container(&name)?.record;
     let options = AttachOptions {
         stdin: !arguments.no_stdin && record.container.open_stdin,
         detach_keys: arguments.detach_keys.clone(),
         signal_proxy: !record.container.tty,
         foreground: false,
     };
-    match engine.attach(&arguments.name, &options)? {
+    match engine.attach(&name, &options)? {
         AttachOutcome::Exited(code) => Ok(status(code)),
         AttachOutcome::Detached => Ok(exit::DONE),
     }

@@ -26,7 +26,7 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
         detach: arguments.detach,
         privileged: arguments.privileged,
     };
-    let name = stack::container_or_service(session, &engine, arguments.name())?;
+    let name = stack::container_or_service(&engine, arguments.name())?;
     perform(&engine, &name, &options)
 }
 

@@ -5,6 +5,7 @@ use carrack_engine::{ContainerView, Engine};
 use serde_json::{Value, json};
 
 use super::Session;
+use super::stack::container_or_service;
 use crate::arguments::{InspectArguments, PortArguments, PsArguments};
 use crate::output::{Failure, Outcome, exit, human_duration, print, table};
 use crate::{flags, template};
@@ -267,7 +268,7 @@ fn inspect(session: &Session, arguments: &InspectArguments, kinds: &[Kind]) -> O
 
 pub(crate) fn port(session: &Session, arguments: &PortArguments) -> Outcome {
     let engine = session.observer()?;
-    let view = engine.container(&arguments.name)?;
+    let view = engine.container(&container_or_service(&engine, &arguments.name)?)?;
     let wanted =
         arguments.port.as_ref().map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") });
     let lines: Vec<String> = view

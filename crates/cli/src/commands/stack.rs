@@ -92,7 +92,7 @@ pub(crate) fn plan(session: &Session, arguments: &PlanArguments) -> Outcome {
         environment: loaded.environment.clone(),
         ..EngineOptions::default()
     };
-    if let Some(warning) = docker_warning(session, &loaded) {
+    if let Some(warning) = docker_warning(&loaded) {
         session.output.diagnostics(&[warning], &loaded.sources);
     }
     let plan = plan_of(&session.observer()?, &loaded, &options)?;
@@ -160,7 +160,7 @@ fn refuse_docker(session: &Session, loaded: &Loaded) -> std::result::Result<(), 
     }
 }
 
-fn docker_warning(_: &Session, loaded: &Loaded) -> Option<Diagnostic> {
+fn docker_warning(loaded: &Loaded) -> Option<Diagnostic> {
     let host = loaded.environment.get("DOCKER_HOST").map(String::as_str);
     let found = Docker::new(host).holdings(&loaded.project.name);
     let mut warning = match found {
@@ -474,7 +474,7 @@ pub(crate) fn check_services(loaded: &Loaded, services: &[String]) -> Result<()>
 }
 
 /// A container of that name; else, in a project's folder, the first running container of the service of that name.
-pub(crate) fn container_or_service(session: &Session, engine: &Engine, name: &str) -> Result<String> {
+pub(crate) fn container_or_service(engine: &Engine, name: &str) -> Result<String> {
     let error = match engine.container(name) {
         Ok(_) => return Ok(name.to_owned()),
         Err(error) => error,
@@ -483,7 +483,6 @@ pub(crate) fn container_or_service(session: &Session, engine: &Engine, name: &st
     if !loaded.project.services.contains_key(name) {
         return Err(error);
     }
-    let _ = session;
     service_container(engine, &loaded.project.name, name, None)
 }
 
