@@ -46,11 +46,28 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
     commands::dispatch(&session, arguments.command)
 }
 
+/// Verbs that Docker has, or that the workflow is to have, and that this version does not do (I-6).
+const NOT_YET: [&str; 50] = [
+    "apply", "backup", "bake", "builder", "bundle", "buildx", "check", "commit", "context", "cp", "deploy", "dev",
+    "diff", "docs", "events", "export", "history", "info", "init", "lock", "login", "logout", "manifest", "migrate",
+    "monitor", "pause", "prod", "promote", "prove", "pull", "push", "rename", "restore", "sbom", "scale", "scan",
+    "schema", "search", "serve", "shell", "sign", "stats", "system", "test", "top", "undo", "unpause", "update",
+    "verify", "wait-for",
+];
+
 /// Help and version are answers, everything else is wrong usage: 125 for `run` and `create` as in Docker, else 2.
 fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         output::print(&error.render().to_string());
         return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(verb) = arguments.get(1).and_then(|verb| verb.to_str()).filter(|verb| NOT_YET.contains(verb))
+    {
+        let diagnostic = carrack_diag::Diagnostic::error(&codes::NOT_YET, format!("`carrack {verb}` is not there yet"))
+            .hint("`carrack --help` lists what is; nothing was changed");
+        output.failure("usage", &Failure::from(diagnostic));
+        return ExitCode::from(exit::FAILED);
     }
     let rendered = error.render().to_string();
     let message = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();

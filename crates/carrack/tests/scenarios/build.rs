@@ -24,14 +24,14 @@ fn stages_arguments_owners_and_configuration() {
          ARG FLAVOUR=plain\n\
          FROM ${BASE} AS builder\n\
          ARG FLAVOUR\n\
-         WORKDIR /work\n\
+         WORKDIR /make\n\
          COPY src/ .\n\
          RUN tr a-z A-Z < main.txt > result && echo \"$FLAVOUR\" >> result\n\
          FROM builder AS unneeded\n\
          RUN false\n\
          FROM busybox\n\
          ARG FLAVOUR=outer-is-not-seen\n\
-         COPY --from=builder --chown=app:extra --chmod=750 /work/result /srv/\n\
+         COPY --from=builder --chown=app:extra --chmod=750 /make/result /srv/\n\
          ENV KIND=$FLAVOUR GREETING=\"hello there\"\n\
          LABEL maintainer=us\n\
          EXPOSE 8080\n\
