@@ -33,7 +33,7 @@ pub struct Cgroup {
     name: String,
     /// The v2 folder.
     unified: Option<OwnedFd>,
-    /// `cgroup.procs` of v1 folders that a process joins.
+    /// `tasks` of v1 folders that a process joins.
     joined: Vec<OwnedFd>,
 }
 
@@ -54,7 +54,7 @@ impl Cgroup {
             cgroup.unified = Some(open_folder(&folder)?);
         }
         for folder in cgroup.v1_folders() {
-            cgroup.joined.push(open_processes(&folder)?);
+            cgroup.joined.push(open_tasks(&folder)?);
         }
         Ok(cgroup)
     }
@@ -69,7 +69,7 @@ impl Cgroup {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
-    /// The `cgroup.procs` files that a process must write itself into: v1's.
+    /// The files that a process of one thread must write `0` to: v1's.
     pub(crate) fn joined_by_writing(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.joined.iter().map(AsFd::as_fd)
     }
@@ -112,7 +112,7 @@ impl Cgroup {
             if self.unified.is_none() && folder.join("devices.deny").exists() {
                 devices::write_v1(&folder, &resources.devices)?;
             }
-            self.joined.push(open_processes(&folder)?);
+            self.joined.push(open_tasks(&folder)?);
         }
         Ok(())
     }
@@ -270,8 +270,10 @@ pub(crate) fn processes_of(folder: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd
     rustix::fs::openat(folder, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn open_processes(folder: &Path) -> Result<OwnedFd> {
-    match fs::OpenOptions::new().write(true).open(folder.join("cgroup.procs")) {
+/// The file by which the only thread of a process joins a v1 group. By `cgroup.procs` it would wait for a grace period of
+/// RCU, 10 to 20 ms: that one moves whole processes, and stops every fork and exit on the host for it.
+fn open_tasks(folder: &Path) -> Result<OwnedFd> {
+    match fs::OpenOptions::new().write(true).open(folder.join("tasks")) {
         Ok(file) => Ok(file.into()),
         Err(error) => Err(failed("open the control group", folder, &error).boxed()),
     }

@@ -95,7 +95,7 @@ pub enum NamespaceSource {
 /// links say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum InitStep {
-    /// Moves itself into the control groups whose `cgroup.procs` were handed over (v1; v2 needs none of it).
+    /// Moves itself into the control groups whose `tasks` were handed over (v1; v2 needs none of it).
     JoinCgroups,
     /// Makes its own control groups the root of what it sees.
     NewCgroupNamespace,

@@ -63,7 +63,7 @@ pub(super) struct Handover<Config, Plan> {
     pub(super) plan: Plan,
     /// Whether a network namespace follows the control socket.
     pub(super) network: bool,
-    /// How many `cgroup.procs` files follow, for the shim to write itself into.
+    /// How many `tasks` files of control groups follow, for the shim to write itself into.
     pub(super) cgroups: u8,
     /// The container that runs already.
     pub(super) adopted: Option<Adopted>,
