@@ -39,7 +39,7 @@ pub fn examine(roots: &Roots) -> Report {
     let cgroups = carrack_runtime::cgroup::Hierarchies::detect();
     let checks = vec![
         check("user", root, true, if root { "root".into() } else { "not root: only analysis is possible".into() }),
-        check("kernel", at_least(&kernel, (6, 7)), true, format!("{kernel} (6.7 or later)")),
+        check("kernel", at_least(&kernel, (6, 1)), true, format!("{kernel} (6.1 or later)")),
         check(
             "namespaces",
             missing.is_empty(),

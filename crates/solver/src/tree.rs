@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use carrack_store::Upper;
+use carrack_sys::overlay::Overlay;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::MountAttrFlags;
 
 /// As many as the kernel follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
@@ -42,25 +43,17 @@ impl Tree {
 
     /// What layers show, topmost first, with what is written going to `upper`. Without one it is read-only.
     pub(crate) fn overlay(lower: &[PathBuf], upper: Option<&Upper>) -> io::Result<Self> {
-        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        let set = |key: &str, value: &Path| rustix::mount::fsconfig_set_string(context.as_fd(), key, value.as_os_str());
-        for folder in lower {
-            set("lowerdir+", folder)?;
-        }
-        if let Some(Upper { upper, work }) = upper {
-            set("upperdir", upper)?;
-            set("workdir", work)?;
-            rustix::mount::fsconfig_set_flag(context.as_fd(), "volatile")?;
-        }
-        for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"), ("xino", "on")] {
-            set(key, Path::new(value))?;
-        }
-        rustix::mount::fsconfig_create(context.as_fd())?;
         let attributes = match upper {
             Some(_) => MountAttrFlags::empty(),
             None => MountAttrFlags::MOUNT_ATTR_RDONLY,
         };
-        Ok(Self { root: rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)? })
+        let upper = upper.map(|Upper { upper, work }| (upper.as_path(), work.as_path()));
+        let overlay = Overlay { lower, upper, volatile: upper.is_some(), attributes };
+        let root = overlay.mount().map_err(|refusal| {
+            let error = io::Error::from(refusal.errno);
+            io::Error::new(error.kind(), format!("{}: {error}", refusal.detail))
+        })?;
+        Ok(Self { root })
     }
 
     /// Opens a path that holds no links. A link that appears there meanwhile is an error, not an escape.

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use carrack_oci::Digest;
+use carrack_sys::overlay::Overlay;
 use carrack_testkit::tar::Builder;
 use rustix::fs::{FileType, Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::MountAttrFlags;
 
 use crate::files::entries;
 use crate::layer::node;
@@ -88,26 +89,17 @@ impl Scene {
     pub(crate) fn overlay(&self, lowers: &[PathBuf], upper: Option<&crate::Upper>) -> Option<OwnedFd> {
         let bottom = self.dir.path().join("bottom");
         std::fs::create_dir_all(&bottom).unwrap();
-        let fs = match rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
-            Ok(fs) => fs,
-            Err(error) => {
-                eprintln!("skipped: no overlay mount here ({error})");
+        let lower: Vec<PathBuf> = lowers.iter().cloned().chain([bottom]).collect();
+        let upper = upper.map(|upper| (upper.upper.as_path(), upper.work.as_path()));
+        let overlay = Overlay { lower: &lower, upper, volatile: false, attributes: MountAttrFlags::empty() };
+        let mount = match overlay.mount() {
+            Ok(mount) => mount,
+            Err(refusal) if refusal.errno == rustix::io::Errno::PERM => {
+                eprintln!("skipped: no overlay mount here ({refusal:?})");
                 return None;
             }
+            Err(refusal) => panic!("{refusal:?}"),
         };
-        // One by one: the kernel takes at most 255 bytes a value.
-        let lowers = lowers.iter().chain([&bottom]).map(|dir| ("lowerdir+", dir.display().to_string()));
-        let mut set: Vec<_> = lowers.collect();
-        set.extend([("redirect_dir", "off".into()), ("metacopy", "off".into()), ("index", "off".into())]);
-        if let Some(upper) = upper {
-            set.push(("upperdir", upper.upper.display().to_string()));
-            set.push(("workdir", upper.work.display().to_string()));
-        }
-        for (key, value) in set {
-            rustix::mount::fsconfig_set_string(fs.as_fd(), key, value).unwrap();
-        }
-        rustix::mount::fsconfig_create(fs.as_fd()).unwrap();
-        let mount = rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Some(rustix::fs::openat(mount, ".", flags, Mode::empty()).unwrap())
     }

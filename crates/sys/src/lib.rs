@@ -17,6 +17,8 @@ pub mod mount;
 pub mod netlink;
 /// The packet filter, without the `nft` program.
 pub mod nftables;
+/// Detached mounts of new file systems, overlays among them.
+pub mod overlay;
 /// Ends of processes that are not ours.
 pub mod pidfd;
 /// Births, deaths and images of processes.

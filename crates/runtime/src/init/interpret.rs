@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use carrack_specgen::init_plan::{CapabilityMasks, FaultKind, InitStep, NamespaceKind, NamespaceSource};
 use carrack_specgen::{InitPlan, passwd::Identity};
+use carrack_sys::overlay::Refusal;
 use carrack_sys::process::{self, Fork, SingleThreaded};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -36,6 +37,12 @@ impl Failure {
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
         Self::new(errno, "")
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.errno, refusal.detail)
     }
 }
 

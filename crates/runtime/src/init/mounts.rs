@@ -2,16 +2,16 @@
 //! is used.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use carrack_specgen::init_plan::{
     DeviceKind, DeviceNode, MountAttributes, MountSource, MountStep, Propagation, RootSource,
 };
 use carrack_sys::mount::{Attributes, set_attributes};
+use carrack_sys::overlay::{Context, Overlay};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, Result};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::inside::{self, Kind};
 use super::interpret::{Done, Failure, State, open_once};
@@ -45,53 +45,14 @@ pub(super) fn root(state: &mut State, source: &RootSource, mountpoint: &str) -> 
             tree
         }
         RootSource::Overlay { lower, upper, work, volatile } => {
-            overlay(lower, upper.as_deref(), work.as_deref(), *volatile)?
+            let upper = upper.as_ref().zip(work.as_ref()).map(|(upper, work)| (Path::new(upper), Path::new(work)));
+            Overlay { lower, upper, volatile: *volatile, attributes: MountAttrFlags::empty() }.mount()?
         }
     };
     let target = open_host(mountpoint).map_err(|errno| Failure::new(errno, mountpoint))?;
     attach(&detached, &target)?;
     state.root = Some(detached);
     Ok(())
-}
-
-fn overlay(lower: &[String], upper: Option<&str>, work: Option<&str>, volatile: bool) -> Done<OwnedFd> {
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let set = |key: &str, value: &str| {
-        rustix::mount::fsconfig_set_string(&context, key, value)
-            .map_err(|errno| Failure::new(errno, format!("{key}={value}{}", explanation(&context))))
-    };
-    set("source", "overlay")?;
-    for layer in lower {
-        set("lowerdir+", layer)?;
-    }
-    if let (Some(upper), Some(work)) = (upper, work) {
-        set("upperdir", upper)?;
-        set("workdir", work)?;
-    }
-    // Said explicitly: the defaults are the kernel's build options, and layers are compared across hosts.
-    set("redirect_dir", "off")?;
-    set("metacopy", "off")?;
-    // On, a write through one name of a file shows under the others that stay below, which no layer can tell.
-    set("index", "off")?;
-    // "on" does the same and logs a line a mount where all layers share a file system.
-    set("xino", "auto")?;
-    if volatile {
-        rustix::mount::fsconfig_set_flag(&context, "volatile")?;
-    }
-    rustix::mount::fsconfig_create(&context)
-        .map_err(|errno| Failure::new(errno, format!("overlay{}", explanation(&context))))?;
-    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
-}
-
-/// What the kernel has to say about a failed configuration, its log being readable from the same descriptor.
-fn explanation(context: &OwnedFd) -> String {
-    let mut text = String::new();
-    let mut line = [0u8; 1024];
-    while let Ok(length @ 1..) = rustix::io::read(context, &mut line) {
-        text.push_str(": ");
-        text.push_str(String::from_utf8_lossy(line.get(..length).unwrap_or_default()).trim());
-    }
-    text
 }
 
 pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
@@ -127,20 +88,17 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
 
 /// A new instance of a file system, attached nowhere.
 fn file_system(kind: &str, source: &str, options: &[(String, Option<String>)], flags: MountAttrFlags) -> Done<OwnedFd> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let refused = |errno, what: &str| Failure::new(errno, format!("{kind} {what}{}", explanation(&context)));
+    let context = Context::open(kind)?;
     if !source.is_empty() {
-        rustix::mount::fsconfig_set_string(&context, "source", source).map_err(|errno| refused(errno, source))?;
+        context.set("source", source)?;
     }
     for (key, value) in options {
         match value {
-            Some(value) => rustix::mount::fsconfig_set_string(&context, key.as_str(), value.as_str()),
-            None => rustix::mount::fsconfig_set_flag(&context, key.as_str()),
+            Some(value) => context.set(key, value)?,
+            None => context.set_flag(key)?,
         }
-        .map_err(|errno| refused(errno, key))?;
     }
-    rustix::mount::fsconfig_create(&context).map_err(|errno| refused(errno, source))?;
-    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+    Ok(context.mount(flags)?)
 }
 
 /// A procfs of this process namespace, attached nowhere.

@@ -1,0 +1,219 @@
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::{Errno, Result};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use crate::process::check;
+
+/// Longest value that fsconfig(2) takes, in bytes.
+const VALUE_LENGTH_MAX: usize = 255;
+/// Where a process finds its descriptors by number.
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// What an overlay shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Overlay<'a, P> {
+    /// Folders of the layers, topmost first.
+    pub lower: &'a [P],
+    /// Where what is written goes, and the kernel's work folder beside it; none makes it read-only.
+    pub upper: Option<(&'a Path, &'a Path)>,
+    /// Nothing that is written needs to survive a power failure.
+    pub volatile: bool,
+    /// Of the mount.
+    pub attributes: MountAttrFlags,
+}
+
+/// What the kernel refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub errno: Errno,
+    /// The option, with what the kernel said about it.
+    pub detail: String,
+}
+
+impl<P: AsRef<Path> + Sync> Overlay<'_, P> {
+    /// The mount, attached nowhere.
+    pub fn mount(&self) -> std::result::Result<OwnedFd, Refusal> {
+        match self.mount_added() {
+            // Before Linux 6.7 layers can't be added one by one.
+            Err(refusal) if refusal.errno == Errno::INVAL => self.mount_listed().map_err(|_| refusal),
+            mounted => mounted,
+        }
+    }
+
+    fn mount_added(&self) -> std::result::Result<OwnedFd, Refusal> {
+        let context = Context::open("overlay")?;
+        for layer in self.lower {
+            context.set_path("lowerdir+", layer.as_ref())?;
+        }
+        if let Some((upper, work)) = self.upper {
+            context.set_path("upperdir", upper)?;
+            context.set_path("workdir", work)?;
+        }
+        self.finish(&context)
+    }
+
+    /// All layers in one option. Only as numbers of descriptors are many short enough, and those are paths where
+    /// [`DESCRIPTORS`] is the current folder: a thread with a current folder of its own mounts it.
+    fn mount_listed(&self) -> std::result::Result<OwnedFd, Refusal> {
+        let plain = |errno| Refusal { errno, detail: "overlay".into() };
+        let lower: Vec<OwnedFd> =
+            self.lower.iter().map(|layer| folder(layer.as_ref())).collect::<Result<_>>().map_err(plain)?;
+        let upper = self.upper.map(|(upper, work)| Ok((folder(upper)?, folder(work)?))).transpose().map_err(plain)?;
+        let mut list = String::new();
+        for layer in &lower {
+            let separator = if list.is_empty() { "" } else { ":" };
+            let _infallible = write!(list, "{separator}{}", layer.as_raw_fd());
+        }
+        std::thread::scope(|scope| {
+            let mounting = scope.spawn(|| {
+                // SAFETY: only this thread gets a current folder of its own.
+                check(unsafe { libc::unshare(libc::CLONE_FS) }).map_err(plain)?;
+                rustix::process::chdir(DESCRIPTORS).map_err(plain)?;
+                let context = Context::open("overlay")?;
+                context.set("lowerdir", &list)?;
+                if let Some((upper, work)) = &upper {
+                    context.set("upperdir", &upper.as_raw_fd().to_string())?;
+                    context.set("workdir", &work.as_raw_fd().to_string())?;
+                }
+                self.finish(&context)
+            });
+            mounting.join().unwrap_or_else(|_| Err(plain(Errno::IO)))
+        })
+    }
+
+    fn finish(&self, context: &Context) -> std::result::Result<OwnedFd, Refusal> {
+        // Said explicitly: the defaults are the kernel's build options, and layers are compared across hosts.
+        context.set("redirect_dir", "off")?;
+        context.set("metacopy", "off")?;
+        // On, a write through one name of a file shows under the others that stay below, which no layer can tell.
+        context.set("index", "off")?;
+        // "on" does the same and logs a line a mount where all layers share a file system.
+        context.set("xino", "auto")?;
+        if self.volatile {
+            context.set_flag("volatile")?;
+        }
+        context.mount(self.attributes)
+    }
+}
+
+/// A file system that is being configured (fsopen(2)).
+#[derive(Debug)]
+pub struct Context {
+    descriptor: OwnedFd,
+    kind: String,
+}
+
+impl Context {
+    /// Of a kind of file system.
+    pub fn open(kind: &str) -> std::result::Result<Self, Refusal> {
+        match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
+            Ok(descriptor) => Ok(Self { descriptor, kind: kind.to_owned() }),
+            Err(errno) => Err(Refusal { errno, detail: kind.to_owned() }),
+        }
+    }
+
+    /// An option with a value of up to 255 bytes.
+    pub fn set(&self, key: &str, value: &str) -> std::result::Result<(), Refusal> {
+        rustix::mount::fsconfig_set_string(self.descriptor.as_fd(), key, value)
+            .map_err(|errno| self.refusal(errno, &format!(" {key}={value}")))
+    }
+
+    /// An option whose value is a path, however long. The kernel looks it up now.
+    fn set_path(&self, key: &str, path: &Path) -> std::result::Result<(), Refusal> {
+        let refused = |errno| self.refusal(errno, &format!(" {key}={}", path.display()));
+        if path.as_os_str().len() <= VALUE_LENGTH_MAX {
+            return rustix::mount::fsconfig_set_string(self.descriptor.as_fd(), key, path).map_err(refused);
+        }
+        let folder = folder(path).map_err(refused)?;
+        self.set(key, &format!("{DESCRIPTORS}/{}", folder.as_raw_fd()))
+    }
+
+    /// An option without a value.
+    pub fn set_flag(&self, key: &str) -> std::result::Result<(), Refusal> {
+        rustix::mount::fsconfig_set_flag(self.descriptor.as_fd(), key)
+            .map_err(|errno| self.refusal(errno, &format!(" {key}")))
+    }
+
+    /// The mount, attached nowhere.
+    pub fn mount(&self, attributes: MountAttrFlags) -> std::result::Result<OwnedFd, Refusal> {
+        rustix::mount::fsconfig_create(self.descriptor.as_fd()).map_err(|errno| self.refusal(errno, ""))?;
+        rustix::mount::fsmount(self.descriptor.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+            .map_err(|errno| self.refusal(errno, ""))
+    }
+
+    fn refusal(&self, errno: Errno, what: &str) -> Refusal {
+        Refusal { errno, detail: format!("{}{what}{}", self.kind, log_of(self.descriptor.as_fd())) }
+    }
+}
+
+/// What the kernel has to say about a failed configuration, its log being read from the same descriptor.
+fn log_of(context: BorrowedFd<'_>) -> String {
+    let mut text = String::new();
+    let mut line = [0u8; 1024];
+    while let Ok(length @ 1..) = rustix::io::read(context, &mut line) {
+        text.push_str(": ");
+        text.push_str(String::from_utf8_lossy(line.get(..length).unwrap_or_default()).trim());
+    }
+    text
+}
+
+fn folder(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use rustix::fs::{Mode, OFlags};
+    use rustix::mount::MountAttrFlags;
+
+    use super::{Overlay, Refusal};
+
+    /// Twenty layers with a file each, at paths longer than an option may be.
+    fn layers(name: &str) -> Vec<PathBuf> {
+        let root = std::env::temp_dir().join(format!("carrack-overlay-{}-{name}", std::process::id()));
+        let long = root.join("l".repeat(150)).join("l".repeat(150));
+        let layer = |number: usize| {
+            let layer = long.join(number.to_string());
+            std::fs::create_dir_all(&layer).unwrap();
+            std::fs::write(layer.join(number.to_string()), "").unwrap();
+            layer
+        };
+        (0..20).map(layer).collect()
+    }
+
+    fn shows_all(name: &str, mount: fn(&Overlay<'_, PathBuf>) -> Result<std::os::fd::OwnedFd, Refusal>) {
+        let lower = layers(name);
+        let root = lower[0].ancestors().nth(3).unwrap().to_owned();
+        let overlay =
+            Overlay { lower: &lower, upper: None, volatile: false, attributes: MountAttrFlags::MOUNT_ATTR_RDONLY };
+        match mount(&overlay) {
+            Ok(tree) => {
+                for number in 0..20 {
+                    let path = number.to_string();
+                    assert!(rustix::fs::openat(&tree, Path::new(&path), OFlags::PATH, Mode::empty()).is_ok(), "{path}");
+                }
+            }
+            Err(refusal) if refusal.errno == rustix::io::Errno::PERM => eprintln!("skipped: no overlay mount here"),
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn long_paths_of_layers_added_one_by_one() {
+        shows_all("added", |overlay| overlay.mount_added());
+    }
+
+    #[test]
+    fn long_paths_of_layers_in_one_option_as_before_linux_6_7() {
+        shows_all("listed", |overlay| overlay.mount_listed());
+        assert!(std::env::current_dir().is_ok_and(|folder| !folder.starts_with("/proc")));
+    }
+}
