@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use carrack_diag::Result;
+use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::state::{FILE, State, Status};
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
@@ -46,9 +47,11 @@ impl Engine {
     /// put away, what was half made is taken back. A line for each thing done.
     pub(crate) fn recover(&self) -> Result<Vec<String>> {
         let mut report = Vec::new();
+        let mut any_active = false;
         for id in entries(&self.roots().run.join("containers")) {
             let state = self.state(&id)?;
             let active = state.as_ref().is_some_and(is_active);
+            any_active |= active;
             if active && state.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
@@ -64,6 +67,9 @@ impl Engine {
                     remove_folder(&self.store.container_run_dir(&id)?)?;
                 }
             }
+        }
+        if !any_active {
+            Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
         }
         self.recover_creations()?;
         self.recover_builds()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use carrack_diag::Result;
 use carrack_network::Networks;
-use carrack_runtime::cgroup::Hierarchies;
+use carrack_runtime::cgroup::{Hierarchies, SHIMS};
 use carrack_runtime::state::{FILE, State, Status, start_ticks_of};
 use carrack_store::KeepKind;
 use serde::Serialize;
@@ -77,7 +77,7 @@ impl Engine {
         let parent = self.cgroup_parent();
         for folder in Hierarchies::detect()?.folders(&parent) {
             for name in entries(&folder).into_iter().filter(|name| folder.join(name).is_dir()) {
-                if !active.contains(&name) {
+                if !active.contains(&name) && name != SHIMS {
                     let path = folder.join(&name).to_string_lossy().into_owned();
                     leaks.push(leak("cgroup", path, "no running container has it"));
                 }
@@ -135,7 +135,7 @@ impl Engine {
             }
             let member =
                 groups.lines().find_map(|line| Some(line.split_once(&marker)?.1.split('/').next()?.to_owned()));
-            if let Some(id) = member.filter(|id| !active.contains(id)) {
+            if let Some(id) = member.filter(|id| !active.contains(id) && id != SHIMS) {
                 leaks.push(leak(
                     "process",
                     pid.to_string(),

@@ -7,6 +7,7 @@
 mod devices;
 mod hierarchies;
 mod limits;
+mod shims;
 mod stats;
 
 use std::fs;
@@ -20,6 +21,7 @@ use carrack_oci::runtime::Resources;
 
 use crate::codes;
 pub use hierarchies::{Hierarchies, Version};
+pub use shims::SHIMS;
 pub use stats::{Limits, Stats};
 
 /// How long a killed container may take to leave its control groups; a process in the kernel can't be hurried.
@@ -35,6 +37,8 @@ pub struct Cgroup {
     unified: Option<OwnedFd>,
     /// `tasks` of v1 folders that a process joins.
     joined: Vec<OwnedFd>,
+    /// v1 folders that nobody may remove meanwhile.
+    held: Vec<OwnedFd>,
 }
 
 impl Cgroup {
@@ -61,7 +65,7 @@ impl Cgroup {
 
     fn unopened(hierarchies: &Hierarchies, parent: &str, id: &str) -> Self {
         let name = format!("{parent}/{id}");
-        Self { hierarchies: hierarchies.clone(), name, unified: None, joined: Vec::new() }
+        Self { hierarchies: hierarchies.clone(), name, unified: None, joined: Vec::new(), held: Vec::new() }
     }
 
     /// The v2 folder that a process can be born into.

@@ -243,6 +243,24 @@ pub fn exit_immediately(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+unsafe extern "C" {
+    /// Where linkers let the program begin.
+    static __executable_start: u8;
+    /// Where linkers end its code.
+    static etext: u8;
+}
+
+/// Unmaps what of the program's own code has been touched so far; it is mapped again, from the page cache, as it is needed.
+pub fn release_code() -> Result<()> {
+    const PAGE: usize = 4096;
+    let start = &raw const __executable_start;
+    let length = (&raw const etext).addr().saturating_sub(start.addr()) / PAGE * PAGE;
+    // SAFETY: between these symbols linkers put read-only segments alone, and nothing relocates code; a page of them that
+    // is dropped is read back from the file as it was.
+    let done = unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
+    check(done)
+}
+
 /// Takes a new session keyring of this name (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
 pub fn join_session_keyring(name: &CStr) -> Result<()> {
     // SAFETY: the name ends in a zero byte and is only read.

@@ -18,3 +18,9 @@ fn a_filter_of_broken_instructions_is_refused() {
 fn the_current_directory_is_absolute() {
     assert!(process::current_directory().is_ok_and(|path| path.starts_with(b"/")));
 }
+
+#[test]
+fn the_program_goes_on_without_its_code_in_memory() {
+    assert_eq!(process::release_code(), Ok(()));
+    assert!(process::current_directory().is_ok());
+}

@@ -8,4 +8,5 @@ mod containers;
 mod interruption;
 mod machine;
 mod networks;
+mod shims;
 mod stacks;

@@ -172,11 +172,12 @@ impl Engine {
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
         }
+        let shims = Cgroup::of_shims(&ground.hierarchies, &self.cgroup_parent())?;
         let request = ShimRequest {
             config: &config,
             plan: &decision.plan,
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
-            cgroup: None,
+            cgroup: Some(&shims),
         };
         let failed = |error: StartError| self.start_failure(record, &error);
         let prepared = shim::prepare(&request).map_err(failed)?;
@@ -218,11 +219,12 @@ impl Engine {
             });
             port.host_port = bound.map_or(0, |bound| bound.host.port());
         }
+        let shims = Cgroup::of_shims(&ground.hierarchies, &self.cgroup_parent())?;
         let request = ShimRequest {
             config: &config,
             plan: &decision.plan,
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
-            cgroup: None,
+            cgroup: Some(&shims),
         };
         shim::adopt(&request, state).map(drop).map_err(|error| self.start_failure(record, &error).diagnostic)
     }

@@ -2,6 +2,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::state::{State, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -103,6 +104,7 @@ impl Engine {
     /// Waits until the shim has written the end down and everything that the container held is given back.
     fn settle_end(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
         if target.shim.is_some() && wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)? {
+            Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
             return Ok(());
         }
         let _guard = self.lock_container(&record.id)?;

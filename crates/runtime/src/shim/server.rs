@@ -45,6 +45,8 @@ const OPEN_FILES_MAX: u64 = 1 << 16;
 const READ_SIZE: usize = 32 << 10;
 /// How long an event's process may run before the shim no longer waits for it.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a shim that has made a process goes on with all that it touched for it.
+const RELEASE_DELAY: Duration = Duration::from_secs(1);
 /// How long an ending shim waits for clients to take the rest.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -135,6 +137,8 @@ struct Shim {
     events: VecDeque<Kind>,
     event: Option<(Process, Instant)>,
     restart_at: Option<Instant>,
+    /// When what births of processes have touched of the program's code is given back.
+    release_at: Option<Instant>,
     /// Whether it stays without anything to wait for.
     keep: bool,
     ending: Option<Instant>,
@@ -210,6 +214,7 @@ impl Shim {
             events: VecDeque::new(),
             event: None,
             restart_at: None,
+            release_at: None,
             keep: false,
             ending: None,
             buffer: vec![0; READ_SIZE],
@@ -325,6 +330,7 @@ impl Shim {
             event,
             farewell,
             self.restart_at,
+            self.release_at,
             self.next_probe,
             self.clients.deadline(Instant::now()),
             self.resolver.as_ref().and_then(Resolver::deadline),
@@ -339,6 +345,10 @@ impl Shim {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_at = None;
             self.tell(Kind::RestartDue);
+        }
+        if self.release_at.is_some_and(|at| at <= now) {
+            self.release_at = None;
+            let _ = process::release_code();
         }
         if self.next_probe.is_some_and(|at| at <= now) {
             self.next_probe = None;
@@ -382,7 +392,13 @@ impl Shim {
         }
     }
 
+    /// A shim sleeps most of its life: 2 MB of code that made a process are not to stay mapped for it.
+    fn release_code_soon(&mut self) {
+        self.release_at = Some(Instant::now() + RELEASE_DELAY);
+    }
+
     fn event_ended(&mut self) {
+        self.release_code_soon();
         if let Some((process, _)) = self.event.take() {
             let _ = rustix::process::waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED);
         }

@@ -102,6 +102,7 @@ impl Shim {
                 self.state.error.clear();
                 self.watch_health(Monitor::new(self.check(), program.started_ns));
                 self.program = Some(program);
+                self.release_code_soon();
                 self.write_state();
                 self.append_event("start".into(), None);
                 Ok(pid)
@@ -206,6 +207,7 @@ impl Shim {
             Some(health) => monitor.resume(health.clone()),
             None => monitor,
         });
+        self.release_code_soon();
         self.write_state();
         Ok(())
     }
@@ -315,6 +317,7 @@ impl Shim {
         );
         let status: HealthStatus = monitor.health().status;
         self.state.health = Some(monitor.health().clone());
+        self.release_code_soon();
         self.write_state();
         self.schedule_probe();
         if changed {

@@ -1,0 +1,43 @@
+//! What a container's shim is on the machine while it waits.
+
+use super::machine::Machine;
+
+fn shim_of(machine: &Machine, name: &str) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", machine.pid(name))).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap()
+}
+
+/// Groups of a process, a line each.
+fn groups(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
+}
+
+/// Whatever happens to the caller's control group, its end included, meets no shim (I-1).
+#[test]
+fn a_shim_is_in_no_group_of_its_caller() {
+    let Some(machine) = Machine::new() else { return };
+    for name in ["one", "two"] {
+        machine.ok(&["run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "1000"]);
+    }
+    let own = groups(std::process::id().cast_signed());
+    for name in ["one", "two"] {
+        let shims = groups(shim_of(&machine, name));
+        for (line, shim) in own.lines().zip(shims.lines()) {
+            assert!(line.ends_with(":/") || line != shim, "{name}: {shims}");
+        }
+        assert!(shims.lines().any(|line| line.starts_with("0::") && line.ends_with("/shims")), "{shims}");
+    }
+    let group = groups(shim_of(&machine, "one"));
+    let group = group.lines().find_map(|line| line.strip_prefix("0::/")).unwrap().to_owned();
+    let tag = group.split('/').next().unwrap();
+    let exists = || {
+        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(std::path::PathBuf::from);
+        mounts.iter().any(|mount| mount.join(tag).exists())
+    };
+    assert!(exists());
+    machine.ok(&["rm", "-f", "one"]);
+    assert!(exists(), "the other's shim is there");
+    machine.ok(&["rm", "-f", "two"]);
+    assert!(!exists(), "{tag} goes with the last shim");
+    machine.finish();
+}

@@ -1,0 +1,71 @@
+//! The control group of a root's shims: a logout, the stop of a service or a limit that meets the caller's group does not
+//! reach them. It has neither rules nor limits, and is there while a shim is.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use carrack_diag::Result;
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Cgroup, Hierarchies, failed, make_folder, open_folder, open_tasks};
+
+/// Its name beside those of containers, which are 64 hexadecimal digits.
+pub const SHIMS: &str = "shims";
+
+impl Cgroup {
+    /// The group of the shims below `parent`. While the value lives, nobody removes the group.
+    pub fn of_shims(hierarchies: &Hierarchies, parent: &str) -> Result<Self> {
+        let mut cgroup = Self::unopened(hierarchies, parent, SHIMS);
+        if let Some(folder) = cgroup.unified_folder() {
+            let descriptor = hold(&folder)?;
+            cgroup.unified = Some(descriptor);
+        }
+        for mount in hierarchies.v1_mounts_left_by_caller() {
+            super::limits::prepare_cpuset(&mount, &cgroup.name)?;
+            let folder = mount.join(&cgroup.name);
+            cgroup.held.push(hold(&folder)?);
+            cgroup.joined.push(open_tasks(&folder)?);
+        }
+        Ok(cgroup)
+    }
+
+    /// Takes the group of the shims below `parent` away, and `parent` with it, where no shim is in it or about to be.
+    pub fn remove_shims(hierarchies: &Hierarchies, parent: &str) {
+        for folder in Self::unopened(hierarchies, parent, SHIMS).folders() {
+            let Ok(descriptor) = fs::File::open(&folder) else { continue };
+            if flock(&descriptor, FlockOperation::NonBlockingLockExclusive).is_ok() && fs::remove_dir(&folder).is_ok() {
+                let _containers = folder.parent().map(fs::remove_dir);
+            }
+        }
+    }
+}
+
+/// Makes a folder and locks it against its removal.
+fn hold(folder: &Path) -> Result<OwnedFd> {
+    loop {
+        make_folder(folder)?;
+        let descriptor = match open_folder(folder) {
+            // Removed since it was made.
+            Err(_) if !folder.exists() => continue,
+            opened => opened?,
+        };
+        flock(&descriptor, FlockOperation::LockShared)
+            .map_err(|errno| failed("lock the control group", folder, &errno.into()).boxed())?;
+        if is_at(&descriptor, folder).map_err(|error| failed("look at the control group", folder, &error).boxed())? {
+            return Ok(descriptor);
+        }
+    }
+}
+
+/// Whether the locked folder is still the one of that name.
+fn is_at(descriptor: &OwnedFd, folder: &Path) -> io::Result<bool> {
+    let held = rustix::fs::fstat(descriptor)?;
+    match fs::metadata(folder) {
+        Ok(found) => Ok(found.ino() == held.st_ino),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
