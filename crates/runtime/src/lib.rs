@@ -6,7 +6,6 @@
 pub mod cgroup;
 pub mod codes;
 pub mod event;
-pub mod exec;
 pub mod host;
 pub mod init;
 pub mod shim;

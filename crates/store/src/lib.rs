@@ -1,5 +1,5 @@
 //! Everything on disk: content by digest, images, layers and their snapshots, records, volumes, versions of secrets and
-//! configs, the ledger of releases, the events file; and what keeps several processes from spoiling it for each other:
+//! configs, the ledger of releases; and what keeps several processes from spoiling it for each other:
 //! locks, leases, commits by rename.
 //!
 //! This crate never starts a process, opens a connection or mounts a file system: it only reads and writes files below
@@ -8,7 +8,6 @@
 mod archive;
 pub mod codes;
 mod content;
-mod events;
 mod fault;
 mod files;
 mod garbage;
@@ -26,7 +25,6 @@ mod volume;
 
 pub use archive::Import;
 pub use content::Ingest;
-pub use events::{EventReader, Start};
 pub use files::{Durability, check_name, remove_tree};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage};

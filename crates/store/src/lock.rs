@@ -31,8 +31,6 @@ pub enum Lock {
     Network,
     /// What refers to what: exclusive while garbage is taken away, shared while something begins to be used.
     Content,
-    /// The events file: exclusive while it is rotated, shared while a line is written.
-    Events,
 }
 
 impl Lock {
@@ -43,7 +41,6 @@ impl Lock {
             Self::Volume(name) => ("volume", name),
             Self::Network => return Ok("network".into()),
             Self::Content => return Ok("content".into()),
-            Self::Events => return Ok("events".into()),
         };
         check_name(kind, name)?;
         Ok(format!("{kind}-{name}"))
@@ -59,7 +56,6 @@ impl std::fmt::Display for Lock {
             Self::Volume(name) => write!(f, "the lock of volume {name}"),
             Self::Network => f.write_str("the lock of the networks"),
             Self::Content => f.write_str("the lock of the images and layers"),
-            Self::Events => f.write_str("the lock of the events file"),
         }
     }
 }

@@ -2,13 +2,12 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use carrack_specgen::{Container, ExecRequest};
+use carrack_specgen::{Container, ExecRequest, exec_plan};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 
 use super::fixture::{Bundle, Outcome, container, finish};
-use crate::exec::{Running, spawn};
-use crate::init::Child;
+use crate::init::{self, Child, InitFailure, SpawnRequest};
 
 /// A container that waits, and what is done in it.
 struct Waiting {
@@ -25,15 +24,22 @@ impl Waiting {
         Some(Self { bundle, container: wanted, child, _output: output })
     }
 
-    fn exec(&mut self, request: &ExecRequest) -> carrack_diag::Result<(Child, OwnedFd)> {
+    fn exec(&mut self, request: &ExecRequest) -> Result<(Child, OwnedFd), InitFailure> {
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         let null = fs::File::open("/dev/null").expect("the null device");
         let spec = self.bundle.spec(&self.container);
         let launch = self.bundle.launch(&self.container);
         let facts = self.bundle.facts.clone();
         let cgroup = self.bundle.cgroup(&Default::default());
-        let running = Running { pidfd: self.child.pidfd.as_fd(), cgroup, spec: &spec, launch: &launch, facts: &facts };
-        spawn(&running, request, [null.as_fd(), writer.as_fd(), writer.as_fd()]).map(|child| (child, reader))
+        let plan = exec_plan(&spec, &launch, request, &facts).expect("a plan");
+        let started = init::spawn(&SpawnRequest {
+            plan: &plan,
+            stdio: [null.as_fd(), writer.as_fd(), writer.as_fd()],
+            network_namespace: None,
+            container: Some(self.child.pidfd.as_fd()),
+            cgroup: Some(cgroup),
+        });
+        started.map(|child| (child, reader))
     }
 
     fn shell(&mut self, line: &str, request: ExecRequest) -> Outcome {
@@ -76,7 +82,6 @@ fn a_missing_program_says_so() {
     let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };
     let request = ExecRequest { args: vec!["nothing".into()], ..ExecRequest::default() };
     let error = waiting.exec(&request).expect_err("no such program");
-    assert_eq!(error.code.id, "runtime/start");
     assert!(error.to_string().contains("executable file not found in $PATH"), "{error}");
     waiting.end();
 }
