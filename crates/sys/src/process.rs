@@ -2,6 +2,7 @@ use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::io::{Errno, Result};
 
@@ -250,15 +251,26 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Unmaps what of the program's own code has been touched so far; it is mapped again, from the page cache, as it is needed.
-pub fn release_code() -> Result<()> {
+/// Waits until a descriptor has something to read, or the time is up, with as good as none of the program's code mapped:
+/// it is mapped again, from the page cache, as it is needed.
+pub fn wait_without_code(fd: impl AsFd, timeout: Option<Duration>) -> Result<()> {
     const PAGE: usize = 4096;
+    let mut waiting = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().min(i64::MAX as u64) as i64,
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let start = &raw const __executable_start;
     let length = (&raw const etext).addr().saturating_sub(start.addr()) / PAGE * PAGE;
     // SAFETY: between these symbols linkers put read-only segments alone, and nothing relocates code; a page of them that
     // is dropped is read back from the file as it was.
-    let done = unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) };
-    check(done)
+    check(unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) })?;
+    // SAFETY: both structures live until the call returns.
+    match check(unsafe { libc::ppoll(&raw mut waiting, 1, timeout, std::ptr::null()) }) {
+        Err(Errno::INTR) => Ok(()),
+        waited => waited,
+    }
 }
 
 /// Takes a new session keyring of this name (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).

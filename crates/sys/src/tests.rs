@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::process;
 
 #[test]
@@ -20,7 +22,10 @@ fn the_current_directory_is_absolute() {
 }
 
 #[test]
-fn the_program_goes_on_without_its_code_in_memory() {
-    assert_eq!(process::release_code(), Ok(()));
+fn the_program_goes_on_after_a_wait_without_its_code() {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    assert_eq!(process::wait_without_code(&reader, Some(Duration::from_millis(1))), Ok(()), "time is up");
+    rustix::io::write(&writer, b"x").unwrap();
+    assert_eq!(process::wait_without_code(&reader, None), Ok(()));
     assert!(process::current_directory().is_ok());
 }

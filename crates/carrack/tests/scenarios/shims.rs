@@ -1,6 +1,6 @@
 //! What a container's shim is on the machine while it waits.
 
-use super::machine::Machine;
+use super::machine::{Machine, eventually};
 
 fn shim_of(machine: &Machine, name: &str) -> i32 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", machine.pid(name))).unwrap();
@@ -39,5 +39,26 @@ fn a_shim_is_in_no_group_of_its_caller() {
     assert!(exists(), "the other's shim is there");
     machine.ok(&["rm", "-f", "two"]);
     assert!(!exists(), "{tag} goes with the last shim");
+    machine.finish();
+}
+
+/// A host has one shim a container: while it waits, none of its code needs to be mapped.
+#[test]
+fn a_waiting_shim_gives_code_back() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "1000"]);
+    let shim = shim_of(&machine, "one");
+    let code_kib = || {
+        let maps = std::fs::read_to_string(format!("/proc/{shim}/smaps")).unwrap();
+        let mut lines = maps.lines().skip_while(|line| !line.contains(" r-xp "));
+        let size = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        size.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    // A start touches 2 MB of it; a kernel may map 64 KB and more around what one wait touches.
+    eventually("the shim's code is unmapped", || (code_kib() < 1000).then_some(()));
+    assert_eq!(machine.ok(&["exec", "one", "echo", "still there"]), "still there");
+    machine.ok(&["stop", "-t", "0", "one"]);
+    assert_eq!(machine.ok(&["inspect", "--format", "{{.State.Status}}", "one"]), "exited");
+    machine.ok(&["rm", "one"]);
     machine.finish();
 }

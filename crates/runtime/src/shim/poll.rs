@@ -131,6 +131,11 @@ impl Poll {
         self.set(fd, &mut Watch::new(token), Interest::IN)
     }
 
+    /// Waits for events, at most so long, with the shim's own code unmapped meanwhile.
+    pub(super) fn wait_without_code(&self, timeout: Option<Duration>) -> Result<()> {
+        carrack_sys::process::wait_without_code(&self.0, timeout)
+    }
+
     /// Waits for events, at most so long.
     pub(super) fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<(Token, Interest)>) -> Result<()> {
         let mut events = [epoll::Event { flags: Interest::empty(), data: epoll::EventData::new_u64(0) }; 64];

@@ -236,7 +236,13 @@ impl Shim {
         let mut ready = Vec::with_capacity(64);
         while !self.is_done() {
             self.settle()?;
-            let timeout = self.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            let releases = self.release_at.take_if(|at| *at <= now).is_some();
+            let mut timeout = self.deadline().map(|deadline| deadline.saturating_duration_since(now));
+            if releases {
+                self.poll.wait_without_code(timeout)?;
+                timeout = Some(Duration::ZERO);
+            }
             self.poll.wait(timeout, &mut ready)?;
             for (token, interest) in ready.drain(..) {
                 self.handle(token, interest)?;
@@ -345,10 +351,6 @@ impl Shim {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_at = None;
             self.tell(Kind::RestartDue);
-        }
-        if self.release_at.is_some_and(|at| at <= now) {
-            self.release_at = None;
-            let _ = process::release_code();
         }
         if self.next_probe.is_some_and(|at| at <= now) {
             self.next_probe = None;
