@@ -8,9 +8,13 @@ use crate::interpolate::{failed, interpolate};
 /// One line of an env file. A name without `=` has no value: it takes that of the environment, if there is one.
 pub type Assignment = (Spanned<String>, Option<String>);
 
-/// Reads an env file, in order. `lookup` gives the environment, which wins over earlier lines of the file.
-pub fn parse(file: FileId, text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Assignment>> {
-    let mut reader = Reader { file, text, at: usize::from(text.starts_with('\u{feff}')) * 3, lookup, seen: Vec::new() };
+/// What a variable is worth; none where it is not set.
+pub type Lookup<'l> = dyn Fn(&str) -> Option<String> + 'l;
+
+/// Reads an env file, in order. The `environment` wins over earlier lines of the file, and these over `earlier` files.
+pub fn parse(file: FileId, text: &str, environment: &Lookup<'_>, earlier: &Lookup<'_>) -> Result<Vec<Assignment>> {
+    let at = usize::from(text.starts_with('\u{feff}')) * 3;
+    let mut reader = Reader { file, text, at, environment, earlier, seen: Vec::new() };
     while reader.line()? {}
     Ok(reader.seen)
 }
@@ -37,7 +41,8 @@ struct Reader<'t, 'l> {
     file: FileId,
     text: &'t str,
     at: usize,
-    lookup: &'l dyn Fn(&str) -> Option<String>,
+    environment: &'l Lookup<'l>,
+    earlier: &'l Lookup<'l>,
     seen: Vec<Assignment>,
 }
 
@@ -149,11 +154,8 @@ impl Reader<'_, '_> {
     }
 
     fn expand(&self, raw: &str, start: usize) -> Result<String> {
-        let lookup = |name: &str| {
-            (self.lookup)(name).or_else(|| {
-                self.seen.iter().rev().find(|(seen, _)| seen.value == name).and_then(|(_, value)| value.clone())
-            })
-        };
+        let above = |name: &str| self.seen.iter().rev().find(|(seen, _)| seen.value == name)?.1.clone();
+        let lookup = |name: &str| (self.environment)(name).or_else(|| above(name)).or_else(|| (self.earlier)(name));
         match interpolate(raw, &lookup) {
             Ok(result) => Ok(result.text.into_owned()),
             Err((failure, _)) => Err(failed(&failure, Span::new(self.file, start, self.at)).boxed()),

@@ -160,8 +160,8 @@ impl Loader<'_> {
         };
         let Some(source) = self.sources.find(file) else { return };
         let known = env.clone();
-        let lookup = |name: &str| over.get(name).or_else(|| known.get(name)).cloned();
-        match dotenv::parse(file, &source.text, &lookup) {
+        let environment = |name: &str| over.get(name).cloned();
+        match dotenv::parse(file, &source.text, &environment, &|name| known.get(name).cloned()) {
             Ok(assignments) => {
                 env.extend(assignments.into_iter().filter_map(|(name, value)| Some((name.value, value?))));
             }

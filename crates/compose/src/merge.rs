@@ -328,10 +328,12 @@ fn identity(node: &Node, key: Key) -> Option<String> {
     let field = |name: &str| node.get(name).and_then(Node::as_text).map(str::to_owned);
     let text = node.as_text();
     match key {
-        Key::VolumeTarget => match text {
-            Some(text) => Some(text.split(':').nth(usize::from(text.contains(':')))?.to_owned()),
-            None => field("target"),
-        },
+        Key::VolumeTarget => {
+            let short = text.map(|text| text.split(':').nth(usize::from(text.contains(':'))).map(str::to_owned));
+            let target = short.unwrap_or_else(|| field("target"))?;
+            // One place, written in two ways.
+            Some(format!("/{}", target.trim_matches('/')))
+        }
         Key::SecretTarget => file_target(node, "/run/secrets/"),
         Key::ConfigTarget => file_target(node, "/"),
         Key::DeviceTarget => match text {

@@ -51,9 +51,7 @@ impl Reading<'_> {
                 }
                 Ok(read) => {
                     for port in read {
-                        let once = port.published.is_none()
-                            || seen.insert((port.host_ip, port.published, port.target, port.protocol));
-                        if !once {
+                        if !seen.insert((port.host_ip, port.published, port.target, port.protocol)) {
                             continue;
                         }
                         let earlier = first.entry((port.target, port.protocol)).or_insert_with(|| port.clone());

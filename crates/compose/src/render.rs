@@ -31,6 +31,11 @@ pub fn yaml(project: &Project) -> String {
     out
 }
 
+/// [`yaml`] in JSON, which is YAML too.
+pub fn json_file(project: &Project) -> String {
+    format!("{:#}\n", escaped(json(project)))
+}
+
 fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace('$', "$$")),

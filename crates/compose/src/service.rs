@@ -209,7 +209,8 @@ impl Reading<'_> {
         let parsed = if file.raw {
             dotenv::parse_raw(found, &source.text)
         } else {
-            dotenv::parse(found, &source.text, &|name| self.env.get(name).cloned())
+            let earlier = |name: &str| environment.get(name).and_then(|value| value.value.clone());
+            dotenv::parse(found, &source.text, &|name| self.env.get(name).cloned(), &earlier)
         };
         match parsed {
             Ok(assignments) => {

@@ -6,7 +6,7 @@ use carrack_diag::FileId;
 
 fn parse(text: &str) -> Vec<(String, Option<String>)> {
     let lookup = |name: &str| (name == "OUTSIDE").then(|| "out".to_owned());
-    let assignments = dotenv::parse(FileId(0), text, &lookup).expect("a good env file");
+    let assignments = dotenv::parse(FileId(0), text, &lookup, &|_| None).expect("a good env file");
     assignments.into_iter().map(|(name, value)| (name.value, value)).collect()
 }
 
@@ -45,10 +45,21 @@ fn env_file_syntax() {
     assert_eq!(parse("# only\n\n  \nUNSET\n"), [("UNSET".to_owned(), None)]);
 }
 
+/// The environment, then what stands above in the file, then earlier files.
+#[test]
+fn env_files_know_what_was_before_them() {
+    let outside = |name: &str| (name == "OUTSIDE").then(|| "out".to_owned());
+    let earlier = |name: &str| Some(format!("earlier {name}"));
+    let text = "A=${FIRST}\nB=own\nC=${B}\nOUTSIDE=own\nD=${OUTSIDE}\n";
+    let read = dotenv::parse(FileId(0), text, &outside, &earlier).expect("a good env file");
+    let read: Vec<&str> = read.iter().filter_map(|(_, value)| value.as_deref()).collect();
+    assert_eq!(read, ["earlier FIRST", "own", "own", "own", "out"]);
+}
+
 #[test]
 fn env_files_that_can_not_be_read() {
     let problem = |text: &str| {
-        let error = dotenv::parse(FileId(0), text, &|_| None).expect_err("a bad env file");
+        let error = dotenv::parse(FileId(0), text, &|_| None, &|_| None).expect_err("a bad env file");
         (error.code.id, error.labels[0].span.start, error.message.clone())
     };
     assert_eq!(
@@ -95,6 +106,16 @@ fn environments_and_their_precedence() {
     assert!(missing.contains(
         "error compose/env-file-missing compose.yaml:4:16: the env file /srv/shop/a.env does not exist or can't be read"
     ), "{missing}");
+}
+
+#[test]
+fn an_env_file_of_a_service_knows_the_one_before_it() {
+    let fixture = Fixture {
+        files: &[("compose.yaml", "services: {web: {image: a, env_file: [a.env, b.env]}}")],
+        others: &[("/srv/shop/a.env", "HOST=db\n"), ("/srv/shop/b.env", "URL=tcp://${HOST}:1\n")],
+        ..Fixture::default()
+    };
+    assert_eq!(fixture.project().services["web"].environment["URL"].value.as_deref(), Some("tcp://db:1"));
 }
 
 #[test]

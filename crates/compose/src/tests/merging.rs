@@ -239,3 +239,14 @@ fn values_keep_the_place_they_come_from() {
     assert_eq!(app.image.as_ref().map(|image| at(image.span)).as_deref(), Some("compose.yaml:3:12"));
     assert_eq!(app.user.as_ref().map(|user| at(user.span)).as_deref(), Some("over.yaml:1:24"));
 }
+
+/// One place in the container, written with and without a slash at its end, is mounted once: the later file's.
+#[test]
+fn a_slash_at_the_end_of_a_target_is_no_other_target() {
+    let base = "services: {web: {image: x, volumes: [./a:/x, data:/y/, /z]}}\nvolumes: {data: }\n";
+    let over = "services: {web: {volumes: [./b:/x/, {type: bind, source: ./c, target: /y}]}}\n";
+    let project = Fixture { files: &[("compose.yaml", base), ("over.yaml", over)], ..Fixture::default() }.project();
+    let mounts = &project.services["web"].volumes;
+    let targets: Vec<&str> = mounts.iter().map(|mount| mount.target.value.as_str()).collect();
+    assert_eq!(targets, ["/x/", "/y", "/z"]);
+}

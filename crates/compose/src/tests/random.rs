@@ -135,7 +135,7 @@ proptest! {
 
     #[test]
     fn small_parsers_never_panic(text in any::<String>()) {
-        let _ = dotenv::parse(FileId(0), &text, &|_| None);
+        let _ = dotenv::parse(FileId(0), &text, &|_| None, &|_| None);
         let _ = dotenv::parse_raw(FileId(0), &text);
         let _ = split_words(&text);
         units::duration_ns(&text);
