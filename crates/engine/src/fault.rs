@@ -14,23 +14,35 @@ pub(crate) enum Moment {
     After,
 }
 
-/// The stable name of an operation's kind. The match is exhaustive, so that a new one can't be left out of the kill tests.
-pub fn kind(operation: &Operation) -> &'static str {
-    match operation {
-        Operation::StoreFile { .. } => "store-file",
-        Operation::CreateNetwork { .. } => "create-network",
-        Operation::RemoveNetwork { .. } => "remove-network",
-        Operation::CreateVolume { .. } => "create-volume",
-        Operation::RemoveVolume { .. } => "remove-volume",
-        Operation::CreateContainer { .. } => "create-container",
-        Operation::StartContainer { .. } => "start-container",
-        Operation::WaitFor { .. } => "wait-for",
-        Operation::StopContainer { .. } => "stop-container",
-        Operation::RenameContainer { .. } => "rename-container",
-        Operation::RemoveContainer { .. } => "remove-container",
-        Operation::RecordRelease { .. } => "record-release",
-        Operation::RetireRelease { .. } => "retire-release",
-    }
+/// Names and match from one table. The match is exhaustive, so that a new operation can't be left out of the kill tests.
+macro_rules! kinds {
+    ($($variant:ident: $name:literal,)*) => {
+        /// The stable names of all kinds of operations.
+        pub const KINDS: &[&str] = &[$($name),*];
+
+        /// The stable name of an operation's kind.
+        pub fn kind(operation: &Operation) -> &'static str {
+            match operation {
+                $(Operation::$variant { .. } => $name,)*
+            }
+        }
+    };
+}
+
+kinds! {
+    StoreFile: "store-file",
+    CreateNetwork: "create-network",
+    RemoveNetwork: "remove-network",
+    CreateVolume: "create-volume",
+    RemoveVolume: "remove-volume",
+    CreateContainer: "create-container",
+    StartContainer: "start-container",
+    WaitFor: "wait-for",
+    StopContainer: "stop-container",
+    RenameContainer: "rename-container",
+    RemoveContainer: "remove-container",
+    RecordRelease: "record-release",
+    RetireRelease: "retire-release",
 }
 
 /// Strikes where `CARRACK_FAULT` asks for it: `kill:before:start-container`, `error:after:wait-for`,
