@@ -11,7 +11,7 @@ use carrack_plan::{NodeId, Operation, Plan, PlanNode};
 
 use crate::codes;
 use crate::fault::{self, Moment};
-use crate::journal::{Journal, Outcome};
+use crate::journal::{Journal, Outcome, Progress};
 
 /// More starts at a time than processors: they wait for the kernel, not for us.
 const PARALLEL_NODES: usize = 8;
@@ -63,9 +63,7 @@ fn with_faults(operation: &Operation, act: impl FnOnce() -> Result<()>) -> Resul
 pub fn apply(journal: &mut Journal, executor: Executor<'_>) -> Result<()> {
     match forward(journal, executor) {
         Ok(()) => journal.end(Outcome::Applied),
-        Err(failure) if journal.progress.has_to_be_finished() => Err(failure
-            .hint("it was too late to take back: the next `carrack up`, `down` or `boot` finishes it")
-            .boxed()),
+        Err(failure) if journal.progress.has_to_be_finished() => Err(unfinished(&failure, &journal.progress)),
         Err(failure) => {
             journal.undoing(failure.to_string())?;
             undo(journal, executor).map_err(|second| both(&failure, &second))?;
@@ -74,10 +72,27 @@ pub fn apply(journal: &mut Journal, executor: Executor<'_>) -> Result<()> {
     }
 }
 
+/// An apply that failed when it was too late to take it back: what is there, and what finishes it.
+fn unfinished(failure: &Diagnostic, progress: &Progress) -> Box<Diagnostic> {
+    let commit = progress.plan.iter().find(|node| matches!(node.op, Operation::RecordRelease { .. }));
+    let standing = match commit {
+        Some(node) if progress.done.contains(&node.id) => {
+            "the new release is recorded and serves, and what it replaced is not all gone"
+        }
+        Some(_) => "what is new serves already, and no release says so yet",
+        None => "it was too late to take back",
+    };
+    let hint = format!("{standing}: the next `carrack up`, `down`, `rollback` or `boot` finishes it");
+    failure.clone().hint(hint).boxed()
+}
+
 /// Settles a journal that was interrupted: forwards where something can't be taken back, else backwards.
 pub fn settle(journal: &mut Journal, executor: Executor<'_>) -> Result<Outcome> {
     if journal.progress.has_to_be_finished() {
-        forward(journal, executor)?;
+        forward(journal, executor).map_err(|failure| {
+            let failure = failure.cause("an earlier apply was being finished");
+            unfinished(&failure, &journal.progress)
+        })?;
         journal.end(Outcome::Applied)?;
         return Ok(Outcome::Applied);
     }

@@ -34,7 +34,7 @@ pub fn down(project: &str, desired: Option<&Desired>, observed: &ObservedState, 
     }
     let mut stops: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
     let mut removals = Vec::new();
-    for (service, containers) in dependents_first(&own) {
+    for (service, containers) in dependents_first(&own).into_iter().flatten() {
         let before: Vec<NodeId> =
             dependents_of(service, &own).into_iter().filter_map(|name| stops.get(name)).flatten().copied().collect();
         for container in containers {
@@ -94,34 +94,31 @@ pub fn down(project: &str, desired: Option<&Desired>, observed: &ObservedState, 
     builder.finish(project, observed)
 }
 
-/// The containers by service, a service after all that depend on it.
-fn dependents_first<'a>(containers: &[&'a ObservedContainer]) -> Vec<(&'a str, Vec<&'a ObservedContainer>)> {
+/// A service with its containers.
+type Crew<'a> = (&'a str, Vec<&'a ObservedContainer>);
+
+/// The containers by service, in waves: a service stands in a later wave than all that depend on it.
+pub fn dependents_first<'a>(containers: &[&'a ObservedContainer]) -> Vec<Vec<Crew<'a>>> {
     let mut services: BTreeMap<&str, Vec<&ObservedContainer>> = BTreeMap::new();
     for container in containers {
         services.entry(container.service().unwrap_or(&container.name)).or_default().push(container);
     }
-    let mut ordered = Vec::new();
-    while !services.is_empty() {
+    let mut waves = Vec::new();
+    while let Some(any) = services.keys().next().copied() {
         let needed: BTreeSet<&str> =
-            services.values().flatten().flat_map(|container| dependencies(container)).collect();
-        let free = services.keys().copied().find(|name| !needed.contains(name));
-        // Labels that somebody has changed may form a ring.
-        let Some(next) = free.or_else(|| services.keys().next().copied()) else { break };
-        if let Some(containers) = services.remove(next) {
-            ordered.push((next, containers));
+            services.values().flatten().flat_map(|container| container.dependencies()).map(|(name, _)| name).collect();
+        let mut free: Vec<&str> = services.keys().copied().filter(|name| !needed.contains(name)).collect();
+        if free.is_empty() {
+            // Labels that somebody has changed may form a ring.
+            free.push(any);
         }
+        waves.push(free.into_iter().filter_map(|name| services.remove_entry(name)).collect());
     }
-    ordered
+    waves
 }
 
 fn dependents_of<'a>(service: &str, containers: &[&'a ObservedContainer]) -> Vec<&'a str> {
-    let dependents = containers.iter().filter(|container| dependencies(container).any(|name| name == service));
+    let dependents = containers.iter().filter(|container| container.dependencies().any(|(name, _)| name == service));
     let names: BTreeSet<&str> = dependents.map(|container| container.service().unwrap_or(&container.name)).collect();
     names.into_iter().collect()
-}
-
-/// The services that a container's label says it depends on.
-fn dependencies(container: &ObservedContainer) -> impl Iterator<Item = &str> {
-    let label = container.container.labels.get(label::DEPENDS_ON).map_or("", String::as_str);
-    label.split(',').filter_map(|entry| entry.split(':').next()).filter(|name| !name.is_empty())
 }

@@ -20,12 +20,12 @@ pub use compare::{Change, Way};
 pub use desired::{
     Condition, Dependency, Desired, DesiredService, FileVersion, Network, Replica, Subnet, Update, Volume,
 };
-pub use down::{DownOptions, down};
+pub use down::{DownOptions, dependents_first, down};
 pub use lower::{Image, Inputs, container, container_name, image_name, lower, selection};
 pub use observed::{Health, ObservedContainer, ObservedState, State};
 pub use operation::Operation;
 pub use plan::{Cause, Impact, NodeId, Plan, PlanNode};
-pub use reconcile::{Options, reconcile};
+pub use reconcile::{Options, patience_ms, reconcile};
 pub use release::{Difference, DifferenceEntry, How, Release, diff};
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
 use crate::reconcile::{attached_to, mounted};
-use crate::{Network, Volume, label};
+use crate::{Condition, Network, Volume, label};
 
 /// What the engine found on the root, as far as it concerns one project.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -123,6 +123,21 @@ impl ObservedContainer {
     /// Its number among the replicas, by its label.
     pub fn number(&self) -> Option<u32> {
         self.container.labels.get(label::NUMBER)?.parse().ok()
+    }
+
+    /// The services that its label says it depends on, each with the condition that was waited for.
+    pub fn dependencies(&self) -> impl Iterator<Item = (&str, Condition)> {
+        let label = self.container.labels.get(label::DEPENDS_ON).map_or("", String::as_str);
+        label.split(',').filter(|entry| !entry.is_empty()).map(|entry| {
+            let mut parts = entry.split(':');
+            let name = parts.next().unwrap_or_default();
+            let condition = match parts.next() {
+                Some("service_healthy") => Condition::Healthy,
+                Some("service_completed_successfully") => Condition::CompletedSuccessfully,
+                _ => Condition::Running,
+            };
+            (name, condition)
+        })
     }
 
     /// Whether it was made by `run`, so that `up` leaves it alone.

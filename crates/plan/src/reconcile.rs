@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carrack_diag::{Diagnostic, Diagnostics, nearest};
 
+pub use replica::patience_ms;
 pub(crate) use replica::{attached_to, has_anonymous_volume, mounted};
-use replica::{patience_ms, ready_condition, starts_first};
+use replica::{ready_condition, starts_first};
 
 use crate::builder::{Builder, Reason};
 use crate::compare::{self, Change};
@@ -365,7 +366,7 @@ impl<'a> Reconciler<'a> {
                 return None;
             }
         }
-        let timeout_ms = self.options.wait_timeout_ms.unwrap_or_else(|| patience_ms(replica, condition));
+        let timeout_ms = self.options.wait_timeout_ms.unwrap_or_else(|| patience_ms(&replica.container, condition));
         let op = Operation::WaitFor { name: name.clone(), condition, timeout_ms, required };
         let reason = Reason::new(name, cause).at(&service.origin);
         let node = self.builder.add(op, started, &reason);

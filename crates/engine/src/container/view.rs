@@ -61,6 +61,11 @@ impl From<&BoundPort> for PublishedPort {
 }
 
 impl ContainerView {
+    /// Whether `compose run` made it: no replica of its service.
+    pub fn is_one_off(&self) -> bool {
+        self.record.container.labels.get(carrack_plan::label::ONE_OFF).is_some_and(|value| value == "True")
+    }
+
     /// `created`, `running`, `paused`, `restarting`, `exited`, `dead`, as Docker's.
     pub fn status(&self) -> &'static str {
         match self.state.as_ref().map(State::actual_status) {

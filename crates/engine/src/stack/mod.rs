@@ -4,6 +4,7 @@ mod inputs;
 mod observe;
 mod perform;
 mod release;
+mod services;
 mod status;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub struct Applied {
     pub plan: Plan,
     /// The release that is deployed now.
     pub release: Option<Release>,
+    /// What became of an earlier apply that was found interrupted (I-3).
+    pub settled: Option<Outcome>,
 }
 
 impl Engine {
@@ -57,12 +60,12 @@ impl Engine {
     pub fn up(&self, project: &Project, options: &UpOptions, watch: &Watch<'_>) -> Result<Applied, Diagnostics> {
         let one = |error: Box<Diagnostic>| vec![*error];
         let guard = self.lock_stack(&project.name).map_err(one)?;
-        self.settle(&project.name, &guard, watch).map_err(one)?;
+        let settled = self.settle(&project.name, &guard, watch).map_err(one)?;
         let (desired, contents) = self.desired(project, options)?;
         let observed = self.observe(&project.name).map_err(one)?;
         let mut plan = reconcile(&desired, &observed, &options.reconcile)?;
         stamp(&mut plan, options.commit.as_deref());
-        self.apply_plan(plan, &contents, &guard, watch).map_err(one)
+        self.apply_plan(plan, settled, &contents, &guard, watch).map_err(one)
     }
 
     /// What `down` would do. Reads only.
@@ -83,9 +86,9 @@ impl Engine {
         watch: &Watch<'_>,
     ) -> Result<Applied> {
         let guard = self.lock_stack(name)?;
-        self.settle(name, &guard, watch)?;
+        let settled = self.settle(name, &guard, watch)?;
         let plan = self.plan_down(name, project, options)?;
-        self.apply_plan(plan, &Contents::new(), &guard, watch)
+        self.apply_plan(plan, settled, &Contents::new(), &guard, watch)
     }
 
     /// What a rollback would do. Reads only.
@@ -102,7 +105,7 @@ impl Engine {
     pub fn rollback(&self, name: &str, number: Option<u64>, watch: &Watch<'_>) -> Result<Applied, Diagnostics> {
         let one = |error: Box<Diagnostic>| vec![*error];
         let guard = self.lock_stack(name).map_err(one)?;
-        self.settle(name, &guard, watch).map_err(one)?;
+        let settled = self.settle(name, &guard, watch).map_err(one)?;
         let (release, mut plan) = self.plan_rollback(name, number)?;
         stamp(&mut plan, release.commit.as_deref());
         for node in &mut plan.nodes {
@@ -110,7 +113,7 @@ impl Engine {
                 recorded.message = format!("rollback to release {}", release.number);
             }
         }
-        self.apply_plan(plan, &Contents::new(), &guard, watch).map_err(one)
+        self.apply_plan(plan, settled, &Contents::new(), &guard, watch).map_err(one)
     }
 
     /// Finishes or undoes what an interrupted apply of the project left (I-3).
@@ -120,13 +123,20 @@ impl Engine {
         self.with_executor(&Contents::new(), guard, watch, |executor| apply::settle(&mut journal, executor)).map(Some)
     }
 
-    fn apply_plan(&self, plan: Plan, contents: &Contents, guard: &Guard, watch: &Watch<'_>) -> Result<Applied> {
+    fn apply_plan(
+        &self,
+        plan: Plan,
+        settled: Option<Outcome>,
+        contents: &Contents,
+        guard: &Guard,
+        watch: &Watch<'_>,
+    ) -> Result<Applied> {
         let project = plan.project.clone();
         if !plan.is_empty() {
             let mut journal = Journal::begin(&self.store.stack_dir(&project)?, plan.clone(), now())?;
             self.with_executor(contents, guard, watch, |executor| apply::apply(&mut journal, executor))?;
         }
-        Ok(Applied { release: self.current_release(&project)?, plan })
+        Ok(Applied { release: self.current_release(&project)?, plan, settled })
     }
 
     fn with_executor<T>(

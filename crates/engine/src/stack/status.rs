@@ -73,7 +73,7 @@ impl StackStatus {
     /// One entry a service.
     pub fn services(&self) -> Vec<ServiceStatus> {
         let mut services: Vec<ServiceStatus> = Vec::new();
-        for view in &self.containers {
+        for view in self.containers.iter().filter(|view| !view.is_one_off()) {
             let service = service_of(view);
             let state = match (view.status(), view.health_word()) {
                 ("running", Some(health)) => health,

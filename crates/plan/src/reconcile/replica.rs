@@ -29,9 +29,9 @@ pub(super) fn ready_condition(service: &DesiredService, replica: &Replica) -> Co
 
 /// How long a container may take to become ready, where nobody says: its check's start period and all its retries
 /// (with Docker's defaults for what is not set), and a minute; ten minutes for a job or the check of an image.
-pub(super) fn patience_ms(replica: &Replica, condition: Condition) -> u64 {
+pub fn patience_ms(container: &Container, condition: Condition) -> u64 {
     const TEN_MINUTES_MS: u64 = 600_000;
-    let check = replica.container.healthcheck.as_ref().filter(|check| !check.test.is_empty());
+    let check = container.healthcheck.as_ref().filter(|check| !check.test.is_empty());
     match (condition, check) {
         (Condition::Running, _) => 60_000,
         (Condition::Healthy, Some(check)) => {
