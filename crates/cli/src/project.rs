@@ -35,15 +35,15 @@ pub(crate) fn find(arguments: &ProjectArguments) -> Result<Files, Failure> {
     let current = current_folder();
     let explicit = !arguments.file.is_empty() || environment.get("COMPOSE_FILE").is_some_and(|list| !list.is_empty());
     let chosen = choose_files(arguments, &environment, &current);
-    let folder = match (&arguments.project_directory, chosen.first()) {
+    let folder = match (&arguments.setting.project_directory, chosen.first()) {
         (Some(folder), _) => current.join(folder),
         (None, Some(first)) => first.parent().map_or_else(|| current.clone(), Path::to_owned),
         (None, None) => current.clone(),
     };
-    let env_files: Vec<PathBuf> = if arguments.env_file.is_empty() {
+    let env_files: Vec<PathBuf> = if arguments.setting.env_file.is_empty() {
         Some(folder.join(".env")).filter(|file| file.is_file()).into_iter().collect()
     } else {
-        arguments.env_file.iter().map(|file| current.join(file)).collect()
+        arguments.setting.env_file.iter().map(|file| current.join(file)).collect()
     };
     // COMPOSE_* variables may stand in .env; what the caller exports wins.
     for file in &env_files {
@@ -60,13 +60,13 @@ pub(crate) fn find(arguments: &ProjectArguments) -> Result<Files, Failure> {
             .into());
     }
     let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
-    let mut profiles = arguments.profile.clone();
+    let mut profiles = arguments.setting.profile.clone();
     if profiles.is_empty() {
         profiles = variable("COMPOSE_PROFILES")
             .map(|list| list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
             .unwrap_or_default();
     }
-    let name = arguments.project_name.clone().or_else(|| variable("COMPOSE_PROJECT_NAME"));
+    let name = arguments.setting.project_name.clone().or_else(|| variable("COMPOSE_PROJECT_NAME"));
     Ok(Files { folder, files, env_files, environment, name, profiles })
 }
 

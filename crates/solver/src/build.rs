@@ -209,7 +209,7 @@ fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Res
             let bytes = std::fs::read(path).map_err(|error| {
                 Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))
                     .cause(error.to_string())
-                    .hint("name it with --file, or run the build in its folder")
+                    .hint("write it there, or name another one: with `--file`, in Compose with `dockerfile:`")
                     .boxed()
             })?;
             Ok(sources.add(path.display().to_string(), String::from_utf8_lossy(&bytes)))

@@ -237,6 +237,13 @@ fn files_merge_profiles_choose_and_env_files_fill() {
     assert_eq!(environment(&["-f", "compose.yaml", "-f", "extra.yaml"], None), of("from-dotenv", "extra"));
     assert_eq!(environment(&[], Some("compose.yaml:extra.yaml")), of("from-dotenv", "extra"));
     assert_eq!(environment(&["--env-file", "production.env"], None), of("from-production", "override"));
+    project.write("more.env", "GREETING=more\nSECOND=$GREETING\n").write(
+        "second.yaml",
+        "services:\n  web: {image: busybox, environment: {GREETING: '$SECOND', KEPT: base, LAYER: $$second}}\n",
+    );
+    let several = ["-f", "second.yaml", "--env-file", "production.env", "--env-file", "more.env"];
+    // What is printed is a Compose file again: a dollar sign is doubled.
+    assert_eq!(environment(&several, None), of("more", "$$second"));
     assert_eq!(environment(&["-f", "compose.yaml"], None), json!({"GREETING": "from-dotenv", "KEPT": "base"}));
 
     project.ok(&["up", "-d"]);
@@ -396,6 +403,128 @@ fn what_docker_holds_stops_us_unless_told() {
     assert_eq!(ids(&project), [""; 0]);
     assert!(up(&["--fresh"]).status.success());
     assert_eq!(ids(&project).len(), 1);
+    machine.finish();
+}
+
+/// Services that a command names are looked for before anything else is.
+#[test]
+fn unknown_services_on_the_command_line() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("unknown");
+    project.write(
+        "compose.yaml",
+        format!("services:\n  web:\n    {STEADY}    configs: [conf]\nconfigs: {{conf: {{content: x}}}}\n"),
+    );
+    for command in [
+        &["up", "-d", "wbe"][..],
+        &["up", "-d", "--scale", "wbe=2"],
+        &["up", "--exit-code-from", "wbe"],
+        &["plan", "wbe"],
+        &["config", "wbe"],
+        &["build", "wbe"],
+        &["compose", "stop", "wbe"],
+        &["compose", "exec", "wbe", "true"],
+        &["compose", "run", "wbe"],
+        &["logs", "wbe"],
+    ] {
+        let failure = project.fails(command);
+        assert_eq!((failure.code(), failure.status), ("cli/no-such-service", 1), "{command:?} {}", failure.text());
+        assert!(failure.hints().contains("`web`"), "{command:?} {}", failure.text());
+    }
+    assert_eq!(ids(&project), [""; 0]);
+    machine.finish();
+}
+
+/// A build that has no text of its own to point into points at what asked for it.
+#[test]
+fn a_missing_dockerfile_is_asked_for_in_the_compose_file() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("unbuilt");
+    for (file, place) in [
+        ("services:\n  web: {build: .}\n", "2:16"),
+        ("services:\n  web: {build: {context: ., dockerfile: web.Dockerfile}}\n", "2:41"),
+    ] {
+        project.write("compose.yaml", file);
+        for command in [&["up", "-d"][..], &["build"], &["compose", "run", "web"]] {
+            let failure = project.fails(command);
+            let expected = ("build/unreadable".to_owned(), format!("compose.yaml:{place}"));
+            assert_eq!(failure.place(), expected, "{command:?} {}", failure.text());
+            assert!(failure.hints().contains("`dockerfile:`"), "{}", failure.text());
+        }
+    }
+    machine.finish();
+}
+
+/// Brought up with an override that the taking down does not know: by the labels of what runs, and what stays is said.
+#[test]
+fn down_with_other_files_than_up() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("partly");
+    project.write("compose.yaml", format!("services:\n  web:\n    {STEADY}")).write(
+        "production.yaml",
+        format!("services:\n  web: {{networks: [default, extra]}}\n  proxy:\n    {STEADY}networks: {{extra: }}\n"),
+    );
+    project.ok(&["up", "-d", "-f", "compose.yaml", "-f", "production.yaml"]);
+    let again = project.json(&["up", "-d", "web"]);
+    assert!(again["notes"][0].as_str().unwrap().contains("partly-proxy-1"), "orphans are named: {again}");
+
+    let down = project.carrack(&["down"]);
+    let said = String::from_utf8_lossy(&down.stderr).into_owned();
+    assert!(said.contains("note: partly-proxy-1 stays") && said.contains("--remove-orphans"), "{said}");
+    assert!(said.contains("note: the network partly_default stays"), "{said}");
+    assert_eq!(project.ok(&["ps", "-a", "--format", "{{.Names}}"]), "partly-proxy-1");
+    let networks = project.ok(&["network", "ls"]);
+    assert!(networks.contains("partly_default") && !networks.contains("partly_extra"), "{networks}");
+    project.ok(&["down", "--remove-orphans"]);
+    assert_eq!(project.ok(&["ps", "-aq"]), "");
+    machine.finish();
+}
+
+/// Dependents stop first and start last, what depends on nothing of the other at once; what `run` left is no replica.
+#[test]
+fn stopping_and_starting_keeps_the_order() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("order2");
+    // `alpha` stands before `beta` in every alphabet, and depends on it.
+    let log = |name: &str| {
+        format!(
+            "sh -c 'trap \"echo {name} ends >> /log/all; exit 0\" TERM; echo {name} begins >> /log/all; touch /ok; while :; do sleep 0.05; done'"
+        )
+    };
+    project.write(
+        "compose.yaml",
+        format!(
+            "services:
+  alpha:
+    image: busybox
+    command: {}
+    volumes: [log:/log]
+    depends_on: {{beta: {{condition: service_healthy}}}}
+  beta:
+    image: busybox
+    command: {}
+    volumes: [log:/log]
+    {HEALTHY}volumes: {{log: }}
+",
+            log("alpha"),
+            log("beta")
+        ),
+    );
+    project.ok(&["up", "-d", "--wait"]);
+    project.ok(&["compose", "run", "-d", "alpha", "true"]);
+    project.ok(&["compose", "stop"]);
+    project.ok(&["compose", "start"]);
+    project.ok(&["compose", "restart"]);
+    project.ok(&["compose", "stop"]);
+    let once = "beta begins\nalpha begins\nalpha ends\nbeta ends\n";
+    let read = machine.ok(&["run", "--rm", "--network", "none", "-v", "order2_log:/log", "busybox", "cat", "/log/all"]);
+    assert_eq!(format!("{read}\n"), once.repeat(3));
+
+    let status = project.json(&["status"]);
+    let alpha = status["services"].as_array().unwrap().iter().find(|one| one["service"] == "alpha").unwrap();
+    assert_eq!(alpha["containers"], 1, "{status}");
+    project.ok(&["down", "-v"]);
+    assert_eq!(ids(&project), [""; 0], "down takes what `run` left as well");
     machine.finish();
 }
 

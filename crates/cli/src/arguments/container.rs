@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{InspectArguments, NamesArguments, ProjectArguments};
+use super::{InspectArguments, NamesArguments, ProjectSetting};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -359,8 +359,11 @@ pub(crate) struct LogsArguments {
     pub(crate) timestamps: bool,
     /// A container; in a project, services (all without)
     pub(crate) names: Vec<String>,
+    /// Compose file; several are merged in order
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) compose_files: Vec<PathBuf>,
     #[command(flatten)]
-    pub(crate) project: ProjectArguments,
+    pub(crate) setting: ProjectSetting,
 }
 
 #[derive(Debug, Args)]

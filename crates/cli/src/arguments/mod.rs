@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// Show the project after merging and interpolation
     Config(ConfigArguments),
     /// Show the project's services, their health and release
-    Status(ProjectFlags),
+    Status(ProjectArguments),
     /// The project's releases
     #[command(subcommand)]
     Release(ReleaseCommand),

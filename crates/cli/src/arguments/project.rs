@@ -8,8 +8,15 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Args, Default, Clone)]
 pub(crate) struct ProjectArguments {
     /// Compose file; several are merged in order
-    #[arg(long = "file", value_name = "FILE", id = "compose_file")]
+    #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) setting: ProjectSetting,
+}
+
+/// What surrounds the files.
+#[derive(Debug, Args, Default, Clone)]
+pub(crate) struct ProjectSetting {
     /// Name of the project
     #[arg(short, long, value_name = "NAME")]
     pub(crate) project_name: Option<String>,
@@ -27,41 +34,9 @@ pub(crate) struct ProjectArguments {
 #[derive(Debug, Args)]
 pub(crate) struct UpArguments {
     #[command(flatten)]
-    pub(crate) project: ProjectFlags,
+    pub(crate) project: ProjectArguments,
     #[command(flatten)]
     pub(crate) options: UpOptions,
-}
-
-/// [`ProjectArguments`] with `-f`, for verbs whose own `-f` means nothing else.
-#[derive(Debug, Args, Default, Clone)]
-pub(crate) struct ProjectFlags {
-    /// Compose file; several are merged in order
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Vec<PathBuf>,
-    /// Name of the project
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) project_name: Option<String>,
-    /// Environment file instead of .env
-    #[arg(long, value_name = "FILE")]
-    pub(crate) env_file: Vec<PathBuf>,
-    /// Profile to enable
-    #[arg(long, value_name = "NAME")]
-    pub(crate) profile: Vec<String>,
-    /// Folder that relative paths count from
-    #[arg(long, value_name = "PATH")]
-    pub(crate) project_directory: Option<PathBuf>,
-}
-
-impl From<ProjectFlags> for ProjectArguments {
-    fn from(flags: ProjectFlags) -> Self {
-        Self {
-            file: flags.file,
-            project_name: flags.project_name,
-            env_file: flags.env_file,
-            profile: flags.profile,
-            project_directory: flags.project_directory,
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -112,7 +87,7 @@ pub(crate) struct UpOptions {
 #[derive(Debug, Args)]
 pub(crate) struct DownArguments {
     #[command(flatten)]
-    pub(crate) project: ProjectFlags,
+    pub(crate) project: ProjectArguments,
     #[command(flatten)]
     pub(crate) options: DownOptions,
 }
@@ -133,7 +108,7 @@ pub(crate) struct DownOptions {
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
     #[command(flatten)]
-    pub(crate) project: ProjectFlags,
+    pub(crate) project: ProjectArguments,
     /// Exit with 10 where the plan is not empty
     #[arg(long)]
     pub(crate) exit_code: bool,
@@ -144,7 +119,7 @@ pub(crate) struct PlanArguments {
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArguments {
     #[command(flatten)]
-    pub(crate) project: ProjectFlags,
+    pub(crate) project: ProjectArguments,
     #[command(flatten)]
     pub(crate) options: ConfigOptions,
 }
@@ -166,6 +141,9 @@ pub(crate) struct ConfigOptions {
     /// yaml, json
     #[arg(long, default_value = "yaml")]
     pub(crate) format: ConfigFormat,
+    /// Services, with what they need; all without
+    #[arg(id = "names", value_name = "SERVICES")]
+    pub(crate) only: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -178,7 +156,7 @@ pub(crate) enum ConfigFormat {
 pub(crate) enum ReleaseCommand {
     /// List the releases
     #[command(visible_alias = "list")]
-    Ls(ProjectFlags),
+    Ls(ProjectArguments),
     /// Show a release
     Show(ReleaseShowArguments),
 }
@@ -186,7 +164,7 @@ pub(crate) enum ReleaseCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseShowArguments {
     #[command(flatten)]
-    pub(crate) project: ProjectFlags,
+    pub(crate) project: ProjectArguments,
     /// Its number; without, the current one
     pub(crate) number: Option<u64>,
 }
@@ -194,7 +172,7 @@ pub(crate) struct ReleaseShowArguments {
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArguments {
     #[command(flatten)]
-    pub(crate) project: ProjectFlags,
+    pub(crate) project: ProjectArguments,
     /// Print the plan only
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -206,7 +184,7 @@ pub(crate) struct RollbackArguments {
 #[command(args_conflicts_with_subcommands = false)]
 pub(crate) struct ComposeArguments {
     #[command(flatten)]
-    pub(crate) project: ProjectFlags,
+    pub(crate) project: ProjectArguments,
     #[command(subcommand)]
     pub(crate) command: ComposeCommand,
 }

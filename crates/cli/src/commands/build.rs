@@ -143,7 +143,8 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
             let mut request = request(&engine, &loaded, service, how)?;
             request.no_cache |= options.no_cache;
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
-            built.push(result(&run(session, &engine, &request, options.quiet)?));
+            let made = run(session, &engine, &request, options.quiet).map_err(|error| placed(error, &loaded, how))?;
+            built.push(result(&made));
         }
     }
     session.output.result("build", &built, |_| String::new());
@@ -158,34 +159,27 @@ pub(crate) fn project_images(
     only: &[String],
     all: bool,
 ) -> Result<(), Failure> {
-    let needed = with_dependencies(loaded, only);
+    let needed = carrack_plan::selection(&loaded.project, only, false);
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
         let Some(how) = &service.build else { continue };
         let name = carrack_plan::image_name(&loaded.project, service);
         if all || !engine.has_image(&name)? {
-            run(session, engine, &request(engine, loaded, service, how)?, false)?;
+            let request = request(engine, loaded, service, how)?;
+            run(session, engine, &request, false).map_err(|error| placed(error, loaded, how))?;
         }
     }
     Ok(())
 }
 
-/// The named services and everything that they depend on; all where none is named.
-fn with_dependencies(loaded: &Loaded, only: &[String]) -> Vec<String> {
-    let services = &loaded.project.services;
-    if only.is_empty() {
-        return services.keys().cloned().collect();
+/// A build that failed before it had a text to point into points at what asked for it.
+fn placed(mut failure: Failure, loaded: &Loaded, how: &Build) -> Failure {
+    if failure.diagnostics.iter().all(|diagnostic| diagnostic.labels.is_empty()) {
+        let span = how.dockerfile.as_ref().map_or(how.context.span, |file| file.span);
+        failure.diagnostics =
+            failure.diagnostics.into_iter().map(|diagnostic| diagnostic.at(span, "asked for here")).collect();
+        failure.sources = loaded.sources.clone();
     }
-    let mut needed: Vec<String> = only.to_vec();
-    let mut next = 0;
-    while let Some(name) = needed.get(next).cloned() {
-        next += 1;
-        for dependency in services.get(&name).into_iter().flat_map(|service| service.depends_on.keys()) {
-            if !needed.contains(dependency) {
-                needed.push(dependency.clone());
-            }
-        }
-    }
-    needed
+    failure
 }
 
 /// The build of a service, with its places kept for errors that this makes itself.

@@ -5,7 +5,7 @@ use std::io::Write;
 use carrack_engine::{LogLine, LogOptions};
 
 use super::{Session, stack};
-use crate::arguments::LogsArguments;
+use crate::arguments::{LogsArguments, ProjectArguments};
 use crate::flags;
 use crate::output::{Outcome, exit};
 
@@ -19,7 +19,9 @@ pub(crate) fn logs(session: &Session, arguments: &LogsArguments) -> Outcome {
         engine.logs(name, &options, &mut |line| write_line(line, timestamps, ""))?;
         return Ok(exit::DONE);
     }
-    stack::project_logs(session, &arguments.project, &arguments.names, &options, arguments.timestamps, true)
+    let project = ProjectArguments { file: arguments.compose_files.clone(), setting: arguments.setting.clone() };
+    let style = stack::Style { timestamps: arguments.timestamps, prefix: true, since: None };
+    stack::project_logs(session, &project, &arguments.names, &options, &style)
 }
 
 pub(crate) fn options(follow: bool, lines: &str) -> carrack_diag::Result<LogOptions> {

@@ -66,15 +66,15 @@ pub(crate) fn current_folder() -> PathBuf {
 
 pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
     match command {
-        Command::Up(arguments) => stack::up(session, &arguments.project.into(), &arguments.options),
-        Command::Down(arguments) => stack::down(session, &arguments.project.into(), &arguments.options),
+        Command::Up(arguments) => stack::up(session, &arguments.project, &arguments.options),
+        Command::Down(arguments) => stack::down(session, &arguments.project, &arguments.options),
         Command::Plan(arguments) => stack::plan(session, &arguments),
-        Command::Config(arguments) => stack::config(session, &arguments.project.into(), &arguments.options),
-        Command::Status(arguments) => stack::status(session, &arguments.into()),
+        Command::Config(arguments) => stack::config(session, &arguments.project, &arguments.options),
+        Command::Status(arguments) => stack::status(session, &arguments),
         Command::Release(command) => stack::release(session, command),
         Command::Rollback(arguments) => stack::rollback(session, &arguments),
         Command::Compose(arguments) => {
-            let project = arguments.project.into();
+            let project = arguments.project;
             match arguments.command {
                 ComposeCommand::Up(options) => stack::up(session, &project, &options),
                 ComposeCommand::Down(options) => stack::down(session, &project, &options),

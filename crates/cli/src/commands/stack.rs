@@ -4,17 +4,17 @@ mod follow;
 mod run;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use carrack_compose::Project;
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_engine::apply::Step;
 use carrack_engine::docker::Docker;
-use carrack_engine::{ContainerView, Engine, LogOptions, StackStatus, StopOptions, UpOptions as EngineOptions};
-use carrack_plan::{DownOptions as PlanDownOptions, Options, Plan, PlanNode, label};
+use carrack_engine::journal::Outcome as Settled;
+use carrack_engine::{Applied, ContainerView, Engine, StackStatus, StopOptions, UpOptions as EngineOptions};
+use carrack_plan::{DownOptions as PlanDownOptions, Options, Plan, PlanNode, label, selection};
 use serde_json::{Value, json};
 
-pub(crate) use follow::{logs, project_logs};
+pub(crate) use follow::{Style, logs, project_logs};
 pub(crate) use run::{exec, run};
 
 use super::{Session, build, inspect};
@@ -29,6 +29,8 @@ use crate::project::{self, Loaded};
 pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOptions) -> Outcome {
     let loaded = load(session, arguments, &options.services)?;
     let engine_options = engine_options(&loaded, options)?;
+    let named = options.services.iter().chain(engine_options.scale.keys()).chain(&options.exit_code_from);
+    check_services(&loaded, named)?;
     if options.dry_run {
         let engine = session.observer()?;
         return show_plan(session, &plan_of(&engine, &loaded, &engine_options)?);
@@ -40,7 +42,7 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
     if !options.no_build {
         build::project_images(session, &engine, &loaded, &options.services, options.build)?;
     }
-    let started = std::time::Instant::now();
+    let (started, since) = (std::time::Instant::now(), jiff::Timestamp::now());
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
     let applied = engine.up(&loaded.project, &engine_options, &watch);
     let applied = applied.map_err(|errors| failed(errors, &loaded))?;
@@ -48,8 +50,10 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
         "project": loaded.project.name,
         "release": applied.release.as_ref().map(|release| release.number),
         "steps": applied.plan.nodes.len(),
+        "notes": notes(&applied),
         "elapsed_ms": started.elapsed().as_millis() as u64,
     });
+    show_notes(session, &applied);
     let foreground = !options.detach && !options.wait && !session.output.json;
     session.output.result("up", &result, |_| {
         let release =
@@ -62,7 +66,7 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
         }
     });
     if foreground || options.exit_code_from.is_some() || options.abort_on_container_exit {
-        return follow::foreground(&engine, &loaded.project.name, options);
+        return follow::foreground(&engine, &loaded.project, options, since);
     }
     Ok(exit::DONE)
 }
@@ -77,7 +81,8 @@ pub(crate) fn down(session: &Session, arguments: &ProjectArguments, options: &Do
     };
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
     let applied = engine.down(&named.name, named.project.as_ref(), &plan_options, &watch)?;
-    let result = json!({ "project": named.name, "steps": applied.plan.nodes.len() });
+    let result = json!({ "project": named.name, "steps": applied.plan.nodes.len(), "notes": notes(&applied) });
+    show_notes(session, &applied);
     session.output.result("down", &result, |_| {
         let what = if applied.plan.is_empty() { "nothing to take down" } else { "down" };
         format!("{}: {what}\n", named.name)
@@ -86,7 +91,8 @@ pub(crate) fn down(session: &Session, arguments: &ProjectArguments, options: &Do
 }
 
 pub(crate) fn plan(session: &Session, arguments: &PlanArguments) -> Outcome {
-    let loaded = load(session, &arguments.project.clone().into(), &arguments.services)?;
+    let loaded = load(session, &arguments.project, &arguments.services)?;
+    check_services(&loaded, &arguments.services)?;
     let options = EngineOptions {
         reconcile: Options { services: arguments.services.clone(), ..Options::default() },
         environment: loaded.environment.clone(),
@@ -171,6 +177,22 @@ fn docker_warning(loaded: &Loaded) -> Option<Diagnostic> {
     Some(warning)
 }
 
+/// What an apply has found and what it has left alone.
+fn notes(applied: &Applied) -> Vec<String> {
+    let settled = applied.settled.map(|outcome| {
+        let done = if outcome == Settled::Applied { "finished" } else { "undone" };
+        format!("an earlier apply had been interrupted and was {done} first")
+    });
+    settled.into_iter().chain(applied.plan.notes.iter().cloned()).collect()
+}
+
+/// In JSON they stand in the result.
+fn show_notes(session: &Session, applied: &Applied) {
+    if !session.output.json {
+        notes(applied).iter().for_each(|text| note(&format!("note: {text}\n")));
+    }
+}
+
 /// A line for each step that people wait for.
 fn announce(session: &Session, node: &PlanNode, step: Step) {
     if session.output.json {
@@ -205,7 +227,7 @@ struct Named {
 
 /// Where flag or environment name the project, its files may be gone or broken: rolling back needs none of them (I-2).
 fn named(session: &Session, arguments: &ProjectArguments) -> std::result::Result<Named, Failure> {
-    let given = arguments.project_name.clone().or_else(|| std::env::var("COMPOSE_PROJECT_NAME").ok());
+    let given = arguments.setting.project_name.clone().or_else(|| std::env::var("COMPOSE_PROJECT_NAME").ok());
     match (load(session, arguments, &[]), given.filter(|name| !name.is_empty())) {
         (Ok(Loaded { project, sources, .. }), _) => {
             Ok(Named { name: project.name.clone(), project: Some(project), sources })
@@ -232,7 +254,10 @@ fn failed_in(errors: Vec<Diagnostic>, sources: SourceMap) -> Failure {
 }
 
 pub(crate) fn config(session: &Session, arguments: &ProjectArguments, options: &ConfigOptions) -> Outcome {
-    let loaded = load(session, arguments, &[])?;
+    let mut loaded = load(session, arguments, &options.only)?;
+    check_services(&loaded, &options.only)?;
+    let needed = selection(&loaded.project, &options.only, false);
+    loaded.project.services.retain(|name, _| needed.contains(name));
     let names = |names: Vec<String>| {
         session.output.result("config", &names, |names| names.iter().map(|name| format!("{name}\n")).collect());
         Ok(exit::DONE)
@@ -251,8 +276,8 @@ pub(crate) fn config(session: &Session, arguments: &ProjectArguments, options: &
         return Ok(exit::DONE);
     }
     let model = carrack_compose::render::json(project);
-    session.output.result("config", &model, |model| match options.format {
-        ConfigFormat::Json => format!("{}\n", serde_json::to_string_pretty(model).unwrap_or_default()),
+    session.output.result("config", &model, |_| match options.format {
+        ConfigFormat::Json => carrack_compose::render::json_file(project),
         ConfigFormat::Yaml => carrack_compose::render::yaml(project),
     });
     Ok(exit::DONE)
@@ -296,7 +321,7 @@ fn status_text(status: &StackStatus) -> String {
 pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
     match command {
         ReleaseCommand::Ls(project) => {
-            let name = named(session, &project.into())?.name;
+            let name = named(session, &project)?.name;
             let engine = session.observer()?;
             let releases = engine.releases(&name)?;
             let current = engine.current_release(&name)?.map(|release| release.number);
@@ -328,7 +353,7 @@ pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
             Ok(exit::DONE)
         }
         ReleaseCommand::Show(arguments) => {
-            let name = named(session, &arguments.project.into())?.name;
+            let name = named(session, &arguments.project)?.name;
             let engine = session.observer()?;
             let release = match arguments.number {
                 Some(number) => Some(engine.release(&name, Some(number))?),
@@ -343,7 +368,7 @@ pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
 }
 
 pub(crate) fn rollback(session: &Session, arguments: &RollbackArguments) -> Outcome {
-    let named = named(session, &arguments.project.clone().into())?;
+    let named = named(session, &arguments.project)?;
     let name = &named.name;
     let failed = |errors| failed_in(errors, named.sources.clone());
     if arguments.dry_run {
@@ -355,7 +380,10 @@ pub(crate) fn rollback(session: &Session, arguments: &RollbackArguments) -> Outc
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
     let applied = engine.rollback(name, Some(target.number), &watch).map_err(failed)?;
     let now = applied.release.as_ref().map(|release| release.number);
-    let result = json!({ "project": name, "to": target.number, "release": now, "steps": applied.plan.nodes.len() });
+    let steps = applied.plan.nodes.len();
+    let notes = notes(&applied);
+    let result = json!({ "project": name, "to": target.number, "release": now, "steps": steps, "notes": notes });
+    show_notes(session, &applied);
     session.output.result("rollback", &result, |_| {
         let as_release = now.map_or(String::new(), |now| format!(", recorded as release {now}"));
         format!("{name}: back at release {}{as_release}; data was left alone\n", target.number)
@@ -366,7 +394,8 @@ pub(crate) fn rollback(session: &Session, arguments: &RollbackArguments) -> Outc
 pub(crate) fn ps(session: &Session, arguments: &ProjectArguments, options: &ComposePsArguments) -> Outcome {
     let loaded = load(session, arguments, &[])?;
     let mut views = session.observer()?.status(&loaded.project.name)?.containers;
-    views.retain(|view| options.all || view.is_active());
+    // As in Compose, what `run` left behind shows with `-a` only.
+    views.retain(|view| options.all || (view.is_active() && !view.is_one_off()));
     views.retain(|view| options.only.is_empty() || options.only.contains(&service(view)));
     if options.services {
         let mut services: Vec<String> = views.iter().map(service).collect();
@@ -419,46 +448,43 @@ pub(crate) fn service(view: &ContainerView) -> String {
 }
 
 pub(crate) fn start(session: &Session, arguments: &ProjectArguments, options: &ServicesArguments) -> Outcome {
-    each_container(session, arguments, &options.services, |engine, name| engine.start(name))
+    on_services(session, arguments, &options.services, |engine, name| engine.start_services(name, &options.services))
 }
 
 pub(crate) fn stop(session: &Session, arguments: &ProjectArguments, options: &ComposeStopArguments) -> Outcome {
-    let stop = stop_options(options);
-    each_container(session, arguments, &options.services, |engine, name| engine.stop(name, &stop))
-}
-
-pub(crate) fn restart(session: &Session, arguments: &ProjectArguments, options: &ComposeStopArguments) -> Outcome {
-    let stop = stop_options(options);
-    each_container(session, arguments, &options.services, |engine, name| {
-        engine.stop(name, &stop)?;
-        engine.start(name)
+    let stop = stop_options(options.timeout);
+    on_services(session, arguments, &options.services, |engine, name| {
+        engine.stop_services(name, &options.services, &stop)
     })
 }
 
-fn stop_options(options: &ComposeStopArguments) -> StopOptions {
-    let timeout_ms = options.timeout.map(|seconds| Duration::from_secs(seconds).as_millis() as u64);
-    StopOptions { signal: None, timeout_ms }
+pub(crate) fn restart(session: &Session, arguments: &ProjectArguments, options: &ComposeStopArguments) -> Outcome {
+    let stop = stop_options(options.timeout);
+    on_services(session, arguments, &options.services, |engine, name| {
+        engine.stop_services(name, &options.services, &stop)?;
+        engine.start_services(name, &options.services)
+    })
 }
 
-fn each_container(
+fn stop_options(timeout_seconds: Option<u64>) -> StopOptions {
+    StopOptions { signal: None, timeout_ms: timeout_seconds.map(|seconds| seconds.saturating_mul(1000)) }
+}
+
+fn on_services(
     session: &Session,
     arguments: &ProjectArguments,
     services: &[String],
-    act: impl Fn(&Engine, &str) -> Result<()>,
+    act: impl Fn(&Engine, &str) -> std::result::Result<(), Vec<Diagnostic>>,
 ) -> Outcome {
     let loaded = load(session, arguments, services)?;
     check_services(&loaded, services)?;
-    let engine = session.engine()?;
-    for view in engine.status(&loaded.project.name)?.containers {
-        if services.is_empty() || services.contains(&service(&view)) {
-            act(&engine, &view.record.name)?;
-        }
-    }
+    act(&session.engine()?, &loaded.project.name).map_err(|errors| failed(errors, &loaded))?;
+    session.output.result("services", &json!({ "project": loaded.project.name }), |_| String::new());
     Ok(exit::DONE)
 }
 
 /// Services that the command names have to exist.
-pub(crate) fn check_services(loaded: &Loaded, services: &[String]) -> Result<()> {
+pub(crate) fn check_services<'a>(loaded: &Loaded, services: impl IntoIterator<Item = &'a String>) -> Result<()> {
     for name in services {
         if !loaded.project.services.contains_key(name) {
             let known = loaded.project.services.keys().map(String::as_str);
@@ -491,7 +517,10 @@ pub(crate) fn service_container(engine: &Engine, project: &str, wanted: &str, nu
     let containers = engine.status(project)?.containers;
     let number_of = |view: &ContainerView| view.record.container.labels.get(label::NUMBER).and_then(|n| n.parse().ok());
     let running = containers.iter().find(|view| {
-        service(view) == wanted && view.is_active() && number.is_none_or(|number| number_of(view) == Some(number))
+        service(view) == wanted
+            && view.is_active()
+            && !view.is_one_off()
+            && number.is_none_or(|number| number_of(view) == Some(number))
     });
     running.map(|view| view.record.name.clone()).ok_or_else(|| {
         Diagnostic::error(
@@ -501,9 +530,4 @@ pub(crate) fn service_container(engine: &Engine, project: &str, wanted: &str, nu
         .hint("bring it up with `carrack up -d`; `carrack status` shows the services")
         .boxed()
     })
-}
-
-/// How much of the logs is shown.
-pub(crate) fn follow_options() -> LogOptions {
-    LogOptions { follow: true, tail: None }
 }

@@ -1,10 +1,12 @@
 //! The output of a project's services, and `up` in the foreground.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use carrack_engine::{Engine, LogOptions, StopOptions, interrupt};
+use carrack_compose::Project;
+use carrack_engine::{Engine, LogLine, LogOptions, interrupt};
+use carrack_plan::selection;
 
 use super::{Session, check_services, load, service};
 use crate::arguments::{ComposeLogsArguments, ProjectArguments, UpOptions};
@@ -13,7 +15,25 @@ use crate::output::{Outcome, exit, note};
 
 pub(crate) fn logs(session: &Session, arguments: &ProjectArguments, options: &ComposeLogsArguments) -> Outcome {
     let log_options = lines::options(options.follow, &options.lines)?;
-    project_logs(session, arguments, &options.services, &log_options, options.timestamps, !options.no_log_prefix)
+    let style = Style { timestamps: options.timestamps, prefix: !options.no_log_prefix, since: None };
+    project_logs(session, arguments, &options.services, &log_options, &style)
+}
+
+/// How lines of several containers are shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Style {
+    /// With the time of each line.
+    pub(crate) timestamps: bool,
+    /// Behind the name of its container.
+    pub(crate) prefix: bool,
+    /// Only lines from this time on.
+    pub(crate) since: Option<jiff::Timestamp>,
+}
+
+impl Style {
+    fn shows(&self, line: &LogLine) -> bool {
+        self.since.is_none_or(|since| line.time.parse().is_ok_and(|time: jiff::Timestamp| time >= since))
+    }
 }
 
 /// The logs of services, each line behind its container's name.
@@ -22,8 +42,7 @@ pub(crate) fn project_logs(
     arguments: &ProjectArguments,
     services: &[String],
     options: &LogOptions,
-    timestamps: bool,
-    prefix: bool,
+    style: &Style,
 ) -> Outcome {
     let loaded = load(session, arguments, services)?;
     check_services(&loaded, services)?;
@@ -32,13 +51,13 @@ pub(crate) fn project_logs(
         .status(&loaded.project.name)?
         .containers
         .iter()
-        .filter(|view| services.is_empty() || services.contains(&service(view)))
+        .filter(|view| !view.is_one_off() && (services.is_empty() || services.contains(&service(view))))
         .map(|view| view.record.name.clone())
         .collect();
     if options.follow {
-        follow(&engine, &loaded.project.name, &containers, options, timestamps, prefix, &|_| {});
+        follow(&engine, &loaded.project.name, &containers, options, style, &|_| {});
     } else {
-        in_order(&engine, &loaded.project.name, &containers, options, timestamps, prefix)?;
+        in_order(&engine, &loaded.project.name, &containers, options, style)?;
     }
     Ok(exit::DONE)
 }
@@ -49,8 +68,7 @@ fn in_order(
     project: &str,
     containers: &[String],
     options: &LogOptions,
-    timestamps: bool,
-    prefix: bool,
+    style: &Style,
 ) -> carrack_diag::Result<()> {
     let mut all = BTreeMap::new();
     for (index, name) in containers.iter().enumerate() {
@@ -61,9 +79,9 @@ fn in_order(
             true
         })?;
     }
-    let prefixes = prefixes(project, containers, prefix);
+    let prefixes = prefixes(project, containers, style.prefix);
     for ((_, index, _), line) in all {
-        if !lines::write_line(&line, timestamps, &prefixes[index]) {
+        if !lines::write_line(&line, style.timestamps, &prefixes[index]) {
             break;
         }
     }
@@ -76,20 +94,19 @@ fn follow(
     project: &str,
     containers: &[String],
     options: &LogOptions,
-    timestamps: bool,
-    prefix: bool,
+    style: &Style,
     ended: &(dyn Fn(&str) + Sync),
 ) {
     let gone = AtomicBool::new(false);
     let writer = Mutex::new(());
-    let prefixes = prefixes(project, containers, prefix);
+    let prefixes = prefixes(project, containers, style.prefix);
     std::thread::scope(|scope| {
         for (name, prefix) in containers.iter().zip(&prefixes) {
             let (gone, writer) = (&gone, &writer);
             scope.spawn(move || {
                 let read = engine.logs(name, options, &mut |line| {
                     let _turn = writer.lock();
-                    if !lines::write_line(line, timestamps, prefix) {
+                    if style.shows(line) && !lines::write_line(line, style.timestamps, prefix) {
                         gone.store(true, Ordering::Relaxed);
                     }
                     !gone.load(Ordering::Relaxed)
@@ -114,31 +131,45 @@ fn prefixes(project: &str, containers: &[String], wanted: bool) -> Vec<String> {
     names.iter().map(|name| format!("{name:width$}  | ")).collect()
 }
 
-/// Shows the output until every container has ended or somebody interrupts; then stops them, as Compose does.
-pub(crate) fn foreground(engine: &Engine, project: &str, options: &UpOptions) -> Outcome {
-    let containers: Vec<(String, String)> =
-        engine.status(project)?.containers.iter().map(|view| (view.record.name.clone(), service(view))).collect();
+/// Shows the output of the services that were asked for until every container has ended or somebody interrupts; then
+/// stops them and what they depend on, as Compose does.
+pub(crate) fn foreground(engine: &Engine, project: &Project, options: &UpOptions, since: jiff::Timestamp) -> Outcome {
+    let is_shown = |service: &String| {
+        let attached = project.services.get(service).is_some_and(|service| service.attach);
+        attached && (options.services.is_empty() || options.services.contains(service))
+    };
+    let views = engine.status(&project.name)?.containers;
+    let containers: Vec<(String, String)> = views
+        .iter()
+        .filter(|view| !view.is_one_off())
+        .map(|view| (view.record.name.clone(), service(view)))
+        .filter(|(_, service)| is_shown(service) || options.exit_code_from.as_ref() == Some(service))
+        .collect();
     let names: Vec<String> = containers.iter().map(|(name, _)| name.clone()).collect();
-    let timeout_ms = options.timeout.map(|seconds| seconds.saturating_mul(1000));
     let stop_all = {
-        let (engine, names) = (engine.clone(), names.clone());
+        let (engine, name) = (engine.clone(), project.name.clone());
+        let services: Vec<String> = selection(project, &options.services, false).into_iter().collect();
+        let stop = super::stop_options(options.timeout);
         move || {
-            let stop = StopOptions { signal: None, timeout_ms };
-            for name in names.iter().rev() {
-                if let Err(error) = engine.stop(name, &stop) {
-                    note(&format!("carrack: {error}\n"));
-                }
+            for error in engine.stop_services(&name, &services, &stop).err().into_iter().flatten() {
+                note(&format!("carrack: {error}\n"));
             }
         }
     };
-    let on_interrupt = stop_all.clone();
-    interrupt::on_signal(move || {
-        note("\nstopping …\n");
-        on_interrupt();
-    })?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let on_interrupt = {
+        let (interrupted, stop_all) = (interrupted.clone(), stop_all.clone());
+        move || {
+            interrupted.store(true, Ordering::SeqCst);
+            note("\nstopping …\n");
+            stop_all();
+        }
+    };
+    interrupt::on_signal(on_interrupt)?;
     let one_ends_all = options.abort_on_container_exit || options.exit_code_from.is_some();
     let first = Mutex::new(None::<String>);
-    follow(engine, project, &names, &super::follow_options(), false, true, &|name| {
+    let style = Style { timestamps: false, prefix: true, since: Some(since) };
+    follow(engine, &project.name, &names, &LogOptions { follow: true, tail: None }, &style, &|name| {
         let deciding = options
             .exit_code_from
             .as_ref()
@@ -152,6 +183,10 @@ pub(crate) fn foreground(engine: &Engine, project: &str, options: &UpOptions) ->
             }
         }
     });
+    // The last line of output is not the end of the stopping: whoever does that ends the process.
+    while interrupted.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
     let first = first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     match first {
         Some(name) => Ok(crate::commands::container::status(engine.container(&name)?.exit_code())),
