@@ -67,7 +67,7 @@ pub fn apply(journal: &mut Journal, executor: Executor<'_>) -> Result<()> {
         Err(failure) => {
             journal.undoing(failure.to_string())?;
             undo(journal, executor).map_err(|second| both(&failure, &second))?;
-            Err(failure.hint("what was done before is undone; the last release serves").boxed())
+            Err(failure.hint("what was done before is undone: all is as it was").boxed())
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use carrack_diag::Result;
+use carrack_network::Networks;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::state::{FILE, State, Status};
 use carrack_specgen::container::RestartPolicy;
@@ -48,6 +49,7 @@ impl Engine {
     pub(crate) fn recover(&self) -> Result<Vec<String>> {
         let mut report = Vec::new();
         let mut any_active = false;
+        let addressed = Networks::new(&self.store).holders()?;
         for id in entries(&self.roots().run.join("containers")) {
             let state = self.state(&id)?;
             let active = state.as_ref().is_some_and(is_active);
@@ -55,7 +57,8 @@ impl Engine {
             if active && state.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
-            if !active && !self.holds_something(&id)? {
+            let holds = addressed.contains(&id) || self.holds_something(&id)?;
+            if !active && !holds && self.records().path(&id)?.is_file() {
                 continue;
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
@@ -71,7 +74,7 @@ impl Engine {
         if !any_active {
             Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
         }
-        self.recover_creations()?;
+        self.recover_unrecorded()?;
         self.recover_builds()?;
         Ok(report)
     }
@@ -98,8 +101,9 @@ impl Engine {
         Ok(names.is_empty() || names.iter().any(|name| name != FILE))
     }
 
-    /// Takes back containers that somebody was making when he was killed: kept, and perhaps named, but not recorded.
-    fn recover_creations(&self) -> Result<()> {
+    /// Takes away containers that somebody was making or removing when he was killed: kept, and perhaps named, but not
+    /// recorded.
+    fn recover_unrecorded(&self) -> Result<()> {
         let made = self.records().names()?;
         let is_made = |id: &String| made.contains(id);
         for keep in self.store.keeps()?.into_iter().filter(|keep| keep.kind == KeepKind::Container) {

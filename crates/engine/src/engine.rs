@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
@@ -107,12 +108,18 @@ pub(crate) fn entries(folder: &std::path::Path) -> Vec<String> {
 }
 
 /// Removes a folder with all that is in it; one that is not there is removed.
+///
+/// A shim that is about to end may write its last lines into it meanwhile: it has few of them, so removing goes on.
 pub(crate) fn remove_folder(path: &std::path::Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(host_error(format!("can't remove {}", path.display()), error))
+    const ATTEMPTS: usize = 20;
+    let mut attempt = 1;
+    loop {
+        match std::fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(host_error(format!("can't remove {}", path.display()), error)),
         }
-        _ => Ok(()),
     }
 }
 

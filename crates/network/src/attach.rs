@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 
@@ -201,6 +201,18 @@ impl Networks {
         }
         endpoints.sort_by(|a, b| a.interface.cmp(&b.interface));
         Ok(endpoints)
+    }
+
+    /// The containers that have an address, by id.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn holders(&self) -> Result<BTreeSet<String>> {
+        let mut holders = BTreeSet::new();
+        for network in self.lease_records().names()? {
+            holders.extend(self.endpoints(&network)?.into_iter().map(|endpoint| endpoint.container));
+        }
+        Ok(holders)
     }
 
     fn release(&self, container: &str) -> Result<()> {

@@ -194,6 +194,52 @@ fn a_release_that_can_not_be_recorded_is_recorded_by_the_next_command() {
     machine.finish();
 }
 
+/// A start that is killed when it has its address and nothing else yet.
+#[test]
+fn an_address_that_nobody_uses_is_given_back() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["network", "create", "tenement"]);
+    machine.ok(&["run", "-d", "--init", "--name", "tenant", "--network", "tenement", "busybox", "sleep", "1000"]);
+    let leases = machine.path().join("run/networks/tenement.json");
+    let held = std::fs::read(&leases).unwrap();
+    machine.ok(&["stop", "tenant"]);
+    eventually("all of it has ended", || (machine.code(&["doctor", "--leaks"]) == 0).then_some(()));
+    std::fs::write(&leases, held).unwrap();
+    let leaks = machine.carrack(&["doctor", "--leaks"]);
+    assert!(String::from_utf8_lossy(&leaks.stdout).contains("address on network tenement"), "{leaks:?}");
+    machine.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
+    assert_eq!(machine.json(&["doctor", "--leaks"]), serde_json::json!([]));
+    machine.finish();
+}
+
+/// A removal that stops half way leaves no container without its name or its files: it goes on with the next command.
+#[test]
+fn a_removal_that_was_interrupted_goes_on() {
+    let Some(machine) = Machine::new() else { return };
+    let id = machine.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "true"]);
+    machine.ok(&["wait", "box"]);
+    let state = machine.path().join("run/containers").join(&id).join("state.json");
+    eventually("it is put away", || (machine.code(&["doctor", "--leaks"]) == 0).then_some(()));
+    std::fs::copy(state, machine.path().join("state.json")).unwrap();
+    let stuck = machine.data().join("containers").join(&id).join("stuck");
+    std::fs::create_dir(&stuck).unwrap();
+    let Some(mounted) = Tmpfs::mount(&stuck, 1 << 20) else {
+        eprintln!("skipped: no tmpfs can be mounted here");
+        return machine.finish();
+    };
+    assert_ne!(machine.code(&["rm", "box"]), 0);
+    assert_eq!(machine.ok(&["ps", "-aq"]), "", "what can not be started any more is no container");
+    drop(mounted);
+    // The last word of a shim, written when the rest was removed.
+    let run = machine.path().join("run/containers").join(&id);
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::copy(machine.path().join("state.json"), run.join("state.json")).unwrap();
+    machine.ok(&["run", "--rm", "--name", "box", "--network", "none", "busybox", "true"]);
+    assert!(!stuck.exists());
+    assert_eq!(machine.json(&["doctor", "--leaks"]), serde_json::json!([]));
+    machine.finish();
+}
+
 #[test]
 fn two_ups_at_once_both_end_well() {
     let Some(machine) = Machine::new() else { return };

@@ -1,13 +1,16 @@
 //! Compose projects: `up`, `plan`, releases, `rollback`, `down` (G1 G3 G4 G11 G14 K1 X1 X4; I-2, I-5).
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, Project};
+use crate::machine::{Failure, Machine, Project};
 
 /// A program that runs until it is asked to stop.
 const STEADY: &str = "image: busybox\n    init: true\n    command: sleep 1000\n";
@@ -156,6 +159,7 @@ fn an_unhealthy_dependency_is_told_with_its_cause() {
     let failure = project.fails(&["up", "-d"]);
     assert_eq!((failure.code(), failure.status), ("engine/not-ready", 14));
     assert_eq!(failure.place().1, "compose.yaml:2:3", "{}", failure.text());
+    assert!(failure.hints().contains("is undone"), "{}", failure.text());
     for part in ["to be healthy", "connection refused", "FATAL no space left"] {
         assert!(failure.text().contains(part), "{part}: {}", failure.text());
     }
@@ -395,7 +399,7 @@ fn what_docker_holds_stops_us_unless_told() {
         let mut command = project.command(&[&["--json", "up", "-d"], flags].concat());
         command.env("DOCKER_HOST", format!("unix://{}", socket.display())).output().unwrap()
     };
-    let failure = crate::machine::Failure::of(up(&[]));
+    let failure = Failure::of(up(&[]));
     assert_eq!(failure.code(), "engine/docker-holds-project");
     for part in ["held-db-1", "held_data", "--fresh"] {
         assert!(failure.text().contains(part), "{part}: {}", failure.text());
@@ -525,6 +529,47 @@ fn stopping_and_starting_keeps_the_order() {
     assert_eq!(alpha["containers"], 1, "{status}");
     project.ok(&["down", "-v"]);
     assert_eq!(ids(&project), [""; 0], "down takes what `run` left as well");
+    machine.finish();
+}
+
+/// What only the machine can refuse: a port that somebody has, files and roots that somebody else may read.
+#[test]
+fn a_busy_port_and_missing_permission_are_told() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("refused");
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    project.write("compose.yaml", format!("services:\n  web:\n    {STEADY}    ports: ['127.0.0.1:{port}:80']\n"));
+    let failure = project.fails(&["up", "-d"]);
+    assert_eq!(failure.place(), ("engine/port-busy".to_owned(), "compose.yaml:2:3".to_owned()), "{}", failure.text());
+    for part in [&format!("127.0.0.1:{port}"), &format!("process {}", std::process::id()), "another port", "is undone"]
+    {
+        assert!(failure.text().contains(part), "{part}: {}", failure.text());
+    }
+    assert_eq!(ids(&project), [""; 0]);
+    drop(holder);
+    project.ok(&["up", "-d"]);
+
+    let nobody = |arguments: &[&str]| {
+        let arguments = [&["--json"], arguments].concat();
+        Failure::of(project.command(&arguments).uid(65_534).gid(65_534).output().unwrap())
+    };
+    let open = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    for folder in project.dir.ancestors().take_while(|folder| folder.starts_with(machine.path())) {
+        open(folder, 0o755);
+    }
+    open(&project.dir.join("compose.yaml"), 0o644);
+    for (arguments, code, hint) in
+        [(&["up", "-d"][..], "engine/not-root", "sudo"), (&["status"], "store/no-permission", "--root")]
+    {
+        let failure = nobody(arguments);
+        assert_eq!(failure.code(), code, "{}", failure.text());
+        assert!(failure.hints().contains(hint), "{}", failure.text());
+    }
+    open(&project.dir.join("compose.yaml"), 0o600);
+    let failure = nobody(&["config"]);
+    assert_eq!(failure.code(), "cli/unreadable-file");
+    assert!(failure.text().contains("compose.yaml") && failure.hints().contains("permissions"), "{}", failure.text());
     machine.finish();
 }
 

@@ -49,15 +49,18 @@ impl Engine {
             .boxed());
         }
         self.tear_down(&current)?;
-        self.release_name(&current.name, &current.id)?;
-        remove_folder(&self.store.container_run_dir(&current.id)?)?;
-        remove_folder(&self.store.container_dir(&current.id)?)?;
-        self.store.unkeep(KeepKind::Container, &current.id)?;
         if anonymous_volumes {
             for used in current.volumes.values().filter(|used| used.anonymous) {
                 self.store.remove_volume(&used.name)?;
             }
         }
+        // Whoever is killed from here on leaves no container that has lost its name or its files: what is kept without a
+        // record is taken away by the next command that changes anything.
+        self.records().remove(&current.id)?;
+        self.release_name(&current.name, &current.id)?;
+        remove_folder(&self.store.container_run_dir(&current.id)?)?;
+        remove_folder(&self.store.container_dir(&current.id)?)?;
+        self.store.unkeep(KeepKind::Container, &current.id)?;
         self.emit(&current, "destroy", &[]);
         Ok(())
     }

@@ -60,7 +60,8 @@ impl Engine {
             },
             Operation::RenameContainer { from, to } => match (self.by_name(from)?, self.by_name(to)?) {
                 (Some(_), _) => self.rename(from, to),
-                (None, Some(_)) => Ok(()),
+                // Done, or taken back, but perhaps not to the end: one container has one name.
+                (None, Some(record)) => self.release_name(from, &record.id),
                 (None, None) => Err(gone(from)),
             },
             Operation::RemoveContainer { name, anonymous_volumes } => match self.by_name(name)? {
@@ -126,7 +127,7 @@ impl Engine {
         if !lines.is_empty() {
             diagnostic = diagnostic.cause(format!("its last output:\n{}", lines.join("\n")));
         }
-        diagnostic.hint(format!("`carrack logs {}` shows all of its output", record.name)).boxed()
+        diagnostic.boxed()
     }
 }
 

@@ -28,7 +28,9 @@ impl Engine {
                 let needed = all.iter().filter(|other| other.service() == Some(service) && !other.is_one_off());
                 for other in needed {
                     let patience = Duration::from_millis(patience_ms(&other.container, condition));
-                    self.wait_for(&other.name, condition, patience)?;
+                    self.wait_for(&other.name, condition, patience).map_err(|failure| {
+                        failure.hint(format!("`carrack logs {}` shows all of its output", other.name)).boxed()
+                    })?;
                 }
             }
             self.start(&container.name)
