@@ -1,6 +1,7 @@
 //! What people and programs read: tables and texts on one side, the JSON envelope on the other.
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use carrack_diag::{Diagnostic, Rendering, SourceMap};
 use serde::Serialize;
@@ -78,8 +79,12 @@ impl Output {
         }
     }
 
-    /// Prints warnings and errors on standard error.
+    /// Prints warnings and errors on standard error; in JSON they go into the envelope of the answer.
     pub(crate) fn diagnostics(self, diagnostics: &[Diagnostic], sources: &SourceMap) {
+        if self.json {
+            told().extend(diagnostics.iter().map(|diagnostic| carrack_diag::json(diagnostic, sources)));
+            return;
+        }
         let rendering = Rendering { color: colors_on_stderr() };
         for diagnostic in diagnostics {
             note(&carrack_diag::text(diagnostic, sources, rendering));
@@ -88,15 +93,22 @@ impl Output {
 
     fn envelope<T: Serialize>(self, schema: &str, result: Option<&T>, diagnostics: &[Diagnostic], sources: &SourceMap) {
         let ok = !diagnostics.iter().any(Diagnostic::is_error);
-        let diagnostics: Vec<_> = diagnostics.iter().map(|d| carrack_diag::json(d, sources)).collect();
+        let mut all = std::mem::take(&mut *told());
+        all.extend(diagnostics.iter().map(|diagnostic| carrack_diag::json(diagnostic, sources)));
         let envelope = serde_json::json!({
             "schema": format!("carrack/v1/{schema}"),
             "ok": ok,
             "result": result,
-            "diagnostics": diagnostics,
+            "diagnostics": all,
         });
         print(&format!("{envelope}\n"));
     }
+}
+
+/// Warnings that wait for the envelope: one answer a process, and its sources may be gone by then.
+fn told() -> MutexGuard<'static, Vec<serde_json::Value>> {
+    static TOLD: Mutex<Vec<serde_json::Value>> = Mutex::new(Vec::new());
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes to standard output. A reader that went away ends the program quietly, as SIGPIPE would.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::machine::{Failure, Machine, Project};
+use crate::machine::{Failure, Machine, Project, exit_code};
 
 /// A program that runs until it is asked to stop.
 const STEADY: &str = "image: busybox\n    init: true\n    command: sleep 1000\n";
@@ -529,6 +529,43 @@ fn stopping_and_starting_keeps_the_order() {
     assert_eq!(alpha["containers"], 1, "{status}");
     project.ok(&["down", "-v"]);
     assert_eq!(ids(&project), [""; 0], "down takes what `run` left as well");
+    machine.finish();
+}
+
+/// One envelope a command, with what was noticed in the files: also where the command did what was asked.
+#[test]
+fn the_envelope_of_every_command_carries_the_warnings() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("json");
+    project.write("compose.yaml", format!("services:\n  web:\n    {STEADY}    labels: {{level: $LEVEL}}\n"));
+    for command in [
+        &["plan"][..],
+        &["up", "-d"],
+        &["config"],
+        &["config", "-q"],
+        &["status"],
+        &["release", "ls"],
+        &["release", "show"],
+        &["build"],
+        &["compose", "ps"],
+        &["compose", "ps", "-q"],
+        &["compose", "run", "-d", "web", "true"],
+        &["compose", "stop"],
+        &["compose", "start"],
+        &["compose", "restart"],
+        &["rollback", "1"],
+        &["down"],
+    ] {
+        let output = project.carrack(&[&["--json"], command].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        let envelope: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{command:?} {error}: {text}"));
+        assert_eq!((exit_code(&output), &envelope["ok"]), (0, &json!(true)), "{command:?} {text}");
+        assert_eq!(envelope["diagnostics"][0]["code"], "compose/unset-variable", "{command:?} {text}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command:?}");
+    }
+    let failure = project.fails(&["rollback", "99"]);
+    assert_eq!(failure.code(), "engine/no-such-release");
+    assert_eq!(failure.diagnostics.len(), 2, "the warning stands beside the error: {}", failure.text());
     machine.finish();
 }
 

@@ -99,8 +99,10 @@ fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) 
     let mut sources = SourceMap::new();
     let built = engine.build(request, &progress, &cancel, &mut sources);
     let built = built.map_err(|errors| Failure::new(errors, sources.clone()))?;
-    if !quiet && !session.output.json {
+    if !quiet {
         session.output.diagnostics(&built.warnings, &sources);
+    }
+    if !quiet && !session.output.json {
         let names: Vec<String> = built.image.names.iter().map(Reference::familiar).collect();
         let cached = format!("{} of {} steps cached", built.cached_steps, built.steps);
         let context = human_size(built.context.size_bytes);

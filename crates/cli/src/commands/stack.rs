@@ -205,16 +205,14 @@ fn announce(session: &Session, node: &PlanNode, step: Step) {
     }
 }
 
-/// The project; its warnings go to standard error, once.
+/// The project; its warnings are told, once.
 pub(crate) fn load(
     session: &Session,
     arguments: &ProjectArguments,
     services: &[String],
 ) -> std::result::Result<Loaded, Failure> {
     let loaded = project::load(arguments, services)?;
-    if !session.output.json {
-        session.output.diagnostics(&loaded.warnings, &loaded.sources);
-    }
+    session.output.diagnostics(&loaded.warnings, &loaded.sources);
     Ok(loaded)
 }
 
@@ -273,6 +271,7 @@ pub(crate) fn config(session: &Session, arguments: &ProjectArguments, options: &
         return names(project.services.values().map(|service| carrack_plan::image_name(project, service)).collect());
     }
     if options.quiet {
+        session.output.result("config", &json!({ "project": project.name }), |_| String::new());
         return Ok(exit::DONE);
     }
     let model = carrack_compose::render::json(project);
@@ -404,7 +403,8 @@ pub(crate) fn ps(session: &Session, arguments: &ProjectArguments, options: &Comp
         return Ok(exit::DONE);
     }
     if options.quiet {
-        views.iter().for_each(|view| print(&format!("{}\n", view.record.id)));
+        let ids: Vec<&str> = views.iter().map(|view| view.record.id.as_str()).collect();
+        session.output.result("ps", &ids, |ids| ids.iter().map(|id| format!("{id}\n")).collect());
         return Ok(exit::DONE);
     }
     let rows: Vec<Value> = views.iter().map(compose_summary).collect();

@@ -11,7 +11,7 @@ use crate::arguments::{ComposeExecArguments, ComposeRunArguments, ProjectArgumen
 use crate::commands::container::status;
 use crate::commands::exec::perform;
 use crate::flags;
-use crate::output::{Failure, Outcome, exit, print};
+use crate::output::{Failure, Outcome, exit};
 
 pub(crate) fn exec(session: &Session, arguments: &ProjectArguments, options: &ComposeExecArguments) -> Outcome {
     let service = options.service().to_owned();
@@ -88,7 +88,7 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
         Failure::new(vec![*failure.diagnostic], loaded.sources.clone()).exit(code)
     })?;
     if options.detach {
-        print(&format!("{name}\n"));
+        session.output.result("run", &serde_json::json!({ "id": started.id, "name": name }), |_| format!("{name}\n"));
         return Ok(exit::DONE);
     }
     match started.attached? {
