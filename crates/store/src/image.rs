@@ -224,7 +224,7 @@ impl Store {
         let wanted = text.parse::<Reference>().map_or_else(|_| text.to_owned(), |name| name.familiar());
         Ok(match nearest(&wanted, known.iter().map(String::as_str)) {
             Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
-            None if known.is_empty() => diagnostic
+            None if self.image_records().names()?.is_empty() => diagnostic
                 .cause(format!("there are no images below {}", self.roots().data.display()))
                 .hint("get one with `carrack load`, `carrack build` or `carrack image bootstrap`"),
             None => diagnostic.hint("`carrack images` lists what is there"),
@@ -342,7 +342,7 @@ impl Store {
         let users = self.image_users(id)?;
         if !users.is_empty() && !force {
             return Err(Diagnostic::error(&codes::IMAGE_IN_USE, format!("the image {} is in use", id.short()))
-                .cause(format!("it is kept by {}", users.join(", ")))
+                .cause(format!("it is kept by {}", listed(&users)))
                 .hint("remove what uses it first, or force it: then it loses its names, and goes after its last user")
                 .boxed());
         }
@@ -405,4 +405,14 @@ fn make_manifest(id: Digest, config: &[u8], layers: &[Layer]) -> Result<Vec<u8>>
             .cause(error.to_string())
             .boxed()
     })
+}
+
+/// A few, and how many there are beside them.
+fn listed(users: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = users[..users.len().min(SHOWN)].join(", ");
+    match users.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }

@@ -301,6 +301,14 @@ fn an_image_in_use_stays_unless_forced() {
     scene.store.keep(KeepKind::Container, &"ab".repeat(32), &[image.id], Durability::Cached).unwrap();
     let error = scene.store.remove_image(&image.id, false).unwrap_err();
     insta::assert_snapshot!(error.causes[0], @"it is kept by container abababababab");
+    for number in 1..=5 {
+        scene.store.keep(KeepKind::Release, &format!("shop-{number}"), &[image.id], Durability::Cached).unwrap();
+    }
+    let error = scene.store.remove_image(&image.id, false).unwrap_err();
+    assert!(error.causes[0].ends_with(" and 2 more"), "{}", error.causes[0]);
+    for number in 1..=5 {
+        scene.store.unkeep(KeepKind::Release, &format!("shop-{number}")).unwrap();
+    }
     assert_eq!(scene.store.prune(Scope::Unused).unwrap().images, []);
     assert!(!scene.store.remove_image(&image.id, true).unwrap());
     assert_eq!(scene.store.image("web:1").unwrap_err().code.id, "store/image-not-found");
