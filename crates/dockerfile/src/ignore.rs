@@ -80,11 +80,20 @@ impl IgnoreFile {
     }
 
     /// Whether `path` (relative, with slashes, clean) is left out: the last pattern that matches it or a folder it lies in decides.
+    ///
+    /// The reference walks from the top and hands down which patterns have matched. One that could not have changed what
+    /// was decided of a folder is not asked there, and so does not count for what lies in it.
     pub fn is_ignored(&self, path: &str) -> bool {
+        let parents = path.match_indices('/').map(|(index, _)| &path[..index]).filter(|parent| !parent.is_empty());
+        let mut matched = vec![false; self.rules.len()];
         let mut ignored = false;
-        for rule in &self.rules {
-            if rule.exception == ignored && rule.matches_path_or_parent(path) {
-                ignored = !rule.exception;
+        for path in parents.chain([path]) {
+            ignored = false;
+            for (rule, matched) in self.rules.iter().zip(&mut matched) {
+                *matched |= rule.exception == ignored && rule.matcher.matches(path);
+                if *matched {
+                    ignored = !rule.exception;
+                }
             }
         }
         ignored
@@ -107,13 +116,6 @@ impl IgnoreFile {
         let matcher = Matcher::new(&text)?;
         self.rules.push(Rule { exception, text, matcher });
         Ok(())
-    }
-}
-
-impl Rule {
-    fn matches_path_or_parent(&self, path: &str) -> bool {
-        let parents = path.match_indices('/').map(|(index, _)| &path[..index]).filter(|parent| !parent.is_empty());
-        self.matcher.matches(path) || parents.into_iter().any(|parent| self.matcher.matches(parent))
     }
 }
 

@@ -57,6 +57,15 @@ fn single_patterns() {
     }
 }
 
+/// D7: a pattern that could not change what was decided of a folder says nothing of what is in it, as in the reference.
+#[test]
+fn a_pattern_that_was_not_asked_of_a_folder() {
+    let file = ignore("**\n!x/**/1\nx/?\n");
+    for (path, expected) in [("x", true), ("x/y", true), ("x/y/z/1", false), ("x/1", true), ("x/y/4", true)] {
+        assert_eq!(file.is_ignored(path), expected, "{path}");
+    }
+}
+
 /// D7: the last match decides, and exceptions reach into folders.
 #[test]
 fn order_and_exceptions() {
