@@ -120,11 +120,11 @@ fn images_are_asked_for_once_and_only_where_needed() {
 /// D1: scopes of ARG and ENV.
 #[test]
 fn arguments_and_environment() {
-    let text = "ARG G=global\nFROM a\nARG G\nARG D=$G-x\nENV E=\"$D y\" F=$E\nARG E=hidden\nRUN r\nWORKDIR /w/$D\nWORKDIR sub\nUSER ${NOBODY:-app}\n";
+    let text = "ARG G=global\nFROM a\nARG G\nARG D=$G-x\nARG E=hidden\nENV E=\"$D y\" F=$E\nRUN r\nWORKDIR /w/$D\nWORKDIR sub\nUSER ${NOBODY:-app}\n";
     let plain = graph(text);
     let exec = execs(&plain)[0];
-    assert_eq!(exec.environment, ["PATH=/bin", "LANG=C", "E=global-x y", "F=", "G=global", "D=global-x"]);
-    assert_eq!(plain.config.config.env, ["PATH=/bin", "LANG=C", "E=global-x y", "F="]);
+    assert_eq!(exec.environment, ["PATH=/bin", "LANG=C", "E=global-x y", "F=hidden", "G=global", "D=global-x"]);
+    assert_eq!(plain.config.config.env, ["PATH=/bin", "LANG=C", "E=global-x y", "F=hidden"]);
     assert_eq!(plain.config.config.working_dir, "/w/global-x/sub");
     assert_eq!(plain.config.config.user, "app");
     assert_eq!(execs(&with_args(text, &[("G", "given")]))[0].environment[2], "E=given-x y");
@@ -134,6 +134,23 @@ fn arguments_and_environment() {
     assert_eq!(execs(&inherited)[0].environment, ["PATH=/bin", "LANG=C", "V=1"]);
     let platform = graph("FROM a\nARG TARGETARCH\nARG BUILDPLATFORM\nRUN r\n");
     assert_eq!(execs(&platform)[0].environment[2..], ["TARGETARCH=amd64", "BUILDPLATFORM=linux/amd64"]);
+}
+
+/// D1: of an ENV and an ARG of one name the later one counts, and an ARG without a value takes none away, as BuildKit does
+/// it whatever the reference says.
+#[test]
+fn the_later_of_env_and_arg_counts() {
+    let plain = graph(
+        "FROM a\nARG A=1\nARG A\nENV E=env\nARG E\nRUN one\nARG E=arg\nLABEL e=$E\nRUN two\nENV E=last\nRUN three\n",
+    );
+    let seen: Vec<_> = execs(&plain).into_iter().map(|exec| exec.environment[2..].join(" ")).collect();
+    assert_eq!(seen, ["E=env A=1", "A=1 E=arg", "E=last A=1"]);
+    assert_eq!(plain.config.config.env[2..], ["E=last"]);
+    assert_eq!(plain.config.config.labels["e"], "arg");
+    let history: Vec<_> = plain.history.iter().filter_map(|step| step.entry.created_by.clone()).collect();
+    assert!(history.iter().any(|text| text.starts_with("RUN |2 A=1 E=arg ")), "{history:?}");
+    let several = graph("FROM a\nARG A=1 B=$A C\n");
+    assert_eq!(several.history.last().unwrap().entry.created_by.as_deref(), Some("ARG A=1 B=1 C"));
 }
 
 /// D4: what belongs to a key and what does not.
@@ -195,8 +212,7 @@ fn configuration_and_history() {
       SHELL [/bin/bash -c]
     + RUN |1 V=1 /bin/bash -c make all # buildkit
       ENTRYPOINT ["/app"]
-      ONBUILD RUN x
-    + COPY --chown=1:2 a b /c/ # buildkit
+    + COPY --chown=1:2 a b c/ # buildkit
       CMD ["/bin/bash" "-c" "go on"]
       USER 1000
     "#);

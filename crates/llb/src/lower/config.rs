@@ -50,7 +50,6 @@ impl Lowering<'_> {
             }
             Command::Onbuild(inner) => {
                 let text = trigger_text(inner);
-                stage.record(format!("ONBUILD {}", inner.text), None);
                 stage.image.config.on_build.push(text);
             }
             Command::Shell(words) => {
@@ -202,18 +201,32 @@ fn healthcheck(stage: &mut Stage, check: &Healthcheck) {
             stored.retries = retries.unwrap_or_default();
         }
     }
-    let seconds = |nanoseconds: u64| format!("\"{}s\"", nanoseconds as f64 / 1e9);
     let text = format!(
         "HEALTHCHECK &{{{} {} {} {} {} '\\x{:02x}'}}",
         quoted(&stored.test),
-        seconds(stored.interval),
-        seconds(stored.timeout),
-        seconds(stored.start_period),
-        seconds(stored.start_interval),
+        quoted_duration(stored.interval),
+        quoted_duration(stored.timeout),
+        quoted_duration(stored.start_period),
+        quoted_duration(stored.start_interval),
         stored.retries
     );
     stage.record(text, None);
     stage.image.config.healthcheck = Some(stored);
+}
+
+/// As Go prints a duration: `1m0s`, `500ms`, `1.5s`.
+fn quoted_duration(nanoseconds: u64) -> String {
+    let (minutes, rest) = (nanoseconds / 60_000_000_000, nanoseconds % 60_000_000_000);
+    let text = match (minutes, rest) {
+        (0, 0) => "0s".to_owned(),
+        (0, 1..1_000) => format!("{rest}ns"),
+        (0, 1_000..1_000_000) => format!("{}µs", rest as f64 / 1e3),
+        (0, 1_000_000..1_000_000_000) => format!("{}ms", rest as f64 / 1e6),
+        (0, _) => format!("{}s", rest as f64 / 1e9),
+        (1..60, _) => format!("{minutes}m{}s", rest as f64 / 1e9),
+        _ => format!("{}h{}m{}s", minutes / 60, minutes % 60, rest as f64 / 1e9),
+    };
+    format!("\"{text}\"")
 }
 
 /// As Go prints a list of quoted strings: `["a" "b"]`.

@@ -43,7 +43,7 @@ impl Lowering<'_> {
             );
             return;
         }
-        let destination = stage.absolute(&destination);
+        let (written, destination) = (destination.clone(), stage.absolute(&destination));
         let target = Target { copy, is_add, flags, destination: destination.clone() };
         let mut inputs = vec![Edge { vertex: stage.vertex }];
         let mut actions = Vec::new();
@@ -72,7 +72,7 @@ impl Lowering<'_> {
             );
             return;
         }
-        self.commit(stage, instruction, copy, is_add, (inputs, actions, names, destination));
+        self.commit(stage, instruction, copy, is_add, (inputs, actions, names, written));
     }
 
     /// A here-document as a file, and how the history names it.

@@ -30,9 +30,12 @@ impl Lowering<'_> {
         if self.diagnostics[errors..].iter().any(Diagnostic::is_error) || !self.late.is_empty() {
             return;
         }
-        let declared = stage.scope.effective_arguments();
+        let declared = stage.scope.declared_arguments();
         let mut environment = stage.image.config.env.clone();
-        environment.extend(declared.iter().map(|(name, value)| format!("{name}={value}")));
+        for (name, value) in declared.iter().filter(|(name, _)| !stage.scope.is_environment(name)) {
+            environment.retain(|entry| entry.split_once('=').is_none_or(|(other, _)| other != name));
+            environment.push(format!("{name}={value}"));
+        }
         let proxies = self.options.build_args.iter();
         let is_undeclared = |name: &str| stage.scope.get(name).is_none();
         let exec = Exec {

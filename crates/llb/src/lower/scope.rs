@@ -1,5 +1,7 @@
 //! Variables of a stage.
 
+use std::collections::BTreeSet;
+
 use carrack_diag::Diagnostic;
 use carrack_dockerfile::Lexer;
 use carrack_dockerfile::ast::Word;
@@ -13,14 +15,16 @@ pub(super) fn is_proxy(name: &str) -> bool {
     PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_lowercase())
 }
 
-/// Variables, the environment of the image before the arguments of the build.
+/// Variables: the environment of the image and the arguments of the build. Of one name in both, what was set last counts.
 #[derive(Debug, Clone)]
 pub(super) struct Scope {
     escape: char,
     /// `NAME=VALUE`, in the order in which they were first set.
     pub(super) environment: Vec<(String, String)>,
-    /// In the order in which they were declared; a later one hides an earlier one.
+    /// In the order in which they were first declared.
     pub(super) arguments: Vec<(String, Option<String>)>,
+    /// Names of the environment that an argument has been given a value for since.
+    hidden: BTreeSet<String>,
 }
 
 impl Default for Scope {
@@ -31,17 +35,23 @@ impl Default for Scope {
 
 impl Scope {
     pub(super) fn new(escape: char) -> Self {
-        Self { escape, environment: Vec::new(), arguments: Vec::new() }
+        Self { escape, environment: Vec::new(), arguments: Vec::new(), hidden: BTreeSet::new() }
     }
 
-    /// Declares an argument.
+    /// Declares an argument. Without a value it keeps the one that it has.
     pub(super) fn define(&mut self, name: &str, value: Option<String>) {
-        self.arguments.retain(|(other, _)| other != name);
-        self.arguments.push((name.to_owned(), value));
+        if value.is_some() && self.environment.iter().any(|(other, _)| other == name) {
+            self.hidden.insert(name.to_owned());
+        }
+        match self.arguments.iter_mut().find(|(other, _)| other == name) {
+            Some((_, old)) => *old = value.or(old.take()),
+            None => self.arguments.push((name.to_owned(), value)),
+        }
     }
 
     /// Sets a variable of the environment.
     pub(super) fn set(&mut self, name: String, value: String) {
+        self.hidden.remove(&name);
         match self.environment.iter_mut().find(|(other, _)| *other == name) {
             Some((_, old)) => *old = value,
             None => self.environment.push((name, value)),
@@ -56,16 +66,21 @@ impl Scope {
         self.arguments.iter().find(|(other, _)| other == name).and_then(|(_, value)| value.clone())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<String> {
-        let environment = self.environment.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
-        environment.or_else(|| self.argument(name))
+    /// Whether the environment's value of a name is the one that counts.
+    pub(super) fn is_environment(&self, name: &str) -> bool {
+        !self.hidden.contains(name) && self.environment.iter().any(|(other, _)| other == name)
     }
 
-    /// The arguments that have a value and are not hidden by the environment.
-    pub(super) fn effective_arguments(&self) -> Vec<(String, String)> {
-        let hidden = |name: &str| self.environment.iter().any(|(other, _)| other == name);
-        let arguments = self.arguments.iter().filter(|(name, _)| !hidden(name));
-        arguments.filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect()
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        if !self.is_environment(name) {
+            return self.argument(name);
+        }
+        self.environment.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+    }
+
+    /// The declared names that have a value, with the one that counts.
+    pub(super) fn declared_arguments(&self) -> Vec<(String, String)> {
+        self.arguments.iter().filter_map(|(name, _)| Some((name.clone(), self.get(name)?))).collect()
     }
 
     /// A word, expanded; none and a diagnostic where it can't be.

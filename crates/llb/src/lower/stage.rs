@@ -1,5 +1,7 @@
 //! One stage: what it starts from, and its instructions in order.
 
+use std::fmt::Write as _;
+
 use carrack_diag::{Diagnostic, Span};
 use carrack_dockerfile::ast::{Argument, Command, Instruction};
 use carrack_dockerfile::parse_trigger;
@@ -168,7 +170,7 @@ impl Lowering<'_> {
 
     fn instruction(&mut self, stage: &mut Stage, instruction: &Instruction) {
         match &instruction.command {
-            Command::Arg(arguments) => arguments.iter().for_each(|argument| self.argument(stage, argument)),
+            Command::Arg(arguments) => self.arguments(stage, arguments),
             Command::Add(copy) => self.copy(stage, instruction, copy, true),
             Command::Copy(copy) => self.copy(stage, instruction, copy, false),
             Command::Run(run) => self.run(stage, instruction, run),
@@ -180,17 +182,24 @@ impl Lowering<'_> {
         }
     }
 
-    fn argument(&mut self, stage: &mut Stage, argument: &Argument) {
-        let name = &argument.name.value;
-        self.used_arguments.insert(name.clone());
-        let given = self.options.build_args.get(name).cloned();
-        let value = match (given, &argument.default) {
-            (Some(given), _) => Some(given),
-            (None, Some(default)) => stage.scope.word(default, &mut self.diagnostics),
-            (None, None) => self.globals.argument(name),
-        };
-        stage.scope.define(name, value.clone());
-        stage.record(value.map_or_else(|| format!("ARG {name}"), |value| format!("ARG {name}={value}")), None);
+    fn arguments(&mut self, stage: &mut Stage, arguments: &[Argument]) {
+        let mut text = String::from("ARG");
+        for argument in arguments {
+            let name = &argument.name.value;
+            self.used_arguments.insert(name.clone());
+            let given = self.options.build_args.get(name).cloned();
+            let value = match (given, &argument.default) {
+                (Some(given), _) => Some(given),
+                (None, Some(default)) => stage.scope.word(default, &mut self.diagnostics),
+                (None, None) => self.globals.argument(name),
+            };
+            let _ = write!(text, " {name}");
+            if let Some(value) = &value {
+                let _ = write!(text, "={value}");
+            }
+            stage.scope.define(name, value);
+        }
+        stage.record(text, None);
     }
 
     fn workdir(&mut self, stage: &mut Stage, instruction: &Instruction, path: &str) {
