@@ -25,6 +25,9 @@ use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 use crate::private;
 use crate::progress::Stream;
 
+/// One for all steps: a step that writes it down makes the same layer again. As in BuildKit, no variable tells it.
+const HOSTNAME: &str = "build";
+
 /// A network that a step has been connected to.
 pub struct Connection {
     /// The network namespace; none is the host's.
@@ -113,7 +116,7 @@ impl<'a> ContainerExecutor<'a> {
         connection: &Connection,
     ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
         let mut container = container(request, connection);
-        let hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost\n", request.id.get(..12).unwrap_or_default());
+        let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n");
         for (name, text) in [("hosts", hosts.as_str()), ("resolv.conf", &connection.resolv_conf)] {
             let path = request.folder.join(name);
             let written = fs::write(&path, text).and_then(|()| readable(&path));
@@ -137,7 +140,10 @@ impl<'a> ContainerExecutor<'a> {
             volatile: true,
         };
         let image = Config::default();
-        let spec = carrack_specgen::spec(&container, &image, &self.facts, &resolved)?;
+        let mut spec = carrack_specgen::spec(&container, &image, &self.facts, &resolved)?;
+        if !container.env.contains_key("HOSTNAME") {
+            spec.process.env.retain(|entry| !entry.starts_with("HOSTNAME="));
+        }
         let launch = carrack_specgen::launch(&container, &image, &resolved, root);
         let plan = carrack_specgen::init_plan(&spec, &launch, &self.facts)?;
         Ok((plan, spec.linux.resources.unwrap_or_default()))
@@ -212,6 +218,7 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
     };
     Container {
         name: "build".into(),
+        hostname: Some(HOSTNAME.into()),
         image: "build".into(),
         command: Some(exec.arguments.clone()),
         env,

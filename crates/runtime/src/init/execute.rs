@@ -33,6 +33,8 @@ pub(super) fn execute(state: &mut State, program: &Execute) -> Done {
     state.say(&Message::Executing, None)?;
     let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
     let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
+    // Our own start has made the runtime of Rust ignore SIGPIPE again.
+    signal::reset_dispositions();
     let errno = process::execve(&path, &arguments, &environment);
     Err(Failure::new(errno, path.to_string_lossy()))
 }
