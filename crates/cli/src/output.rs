@@ -58,6 +58,8 @@ pub(crate) mod exit {
     pub(crate) const UNHEALTHY: u8 = 14;
     /// Docker's: the engine could not run the container.
     pub(crate) const ENGINE: u8 = 125;
+    /// As a program that SIGINT ended.
+    pub(crate) const INTERRUPTED: u8 = 130;
 }
 
 impl Output {

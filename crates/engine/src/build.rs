@@ -1,11 +1,14 @@
 //! Builds: the solver on this root's store, its steps on the root's default network.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_network::{Attachment, DEFAULT_NETWORK, Namespace, Networks, host_resolvers};
+use carrack_oci::{Digest, ImageConfig, Reference};
+use carrack_plan::Image;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_solver::{BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Progress, Silent, Stream};
@@ -30,6 +33,35 @@ impl Engine {
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
     }
+
+    /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).
+    pub fn predict(
+        &self,
+        request: &BuildRequest,
+        changing: &BTreeSet<Reference>,
+        sources: &mut SourceMap,
+    ) -> Result<Prediction, Vec<Diagnostic>> {
+        Ok(match carrack_solver::predict(request, changing, sources)? {
+            carrack_solver::Prediction::Image { id, config } => Prediction::Image(planned(id, &config)),
+            carrack_solver::Prediction::Unknown(why) => Prediction::Unknown(why.message),
+        })
+    }
+}
+
+/// What a build would come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prediction {
+    /// This image, put together from cached steps.
+    Image(Image),
+    /// Something has to be done first: what.
+    Unknown(String),
+}
+
+/// What plans need to know of an image.
+pub(crate) fn planned(id: Digest, config: &ImageConfig) -> Image {
+    let check = config.config.healthcheck.as_ref();
+    let has_healthcheck = check.and_then(|check| check.test.first()).is_some_and(|kind| kind != "NONE");
+    Image { id, has_healthcheck }
 }
 
 impl Engine {

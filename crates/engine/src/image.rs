@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use carrack_diag::Result;
+use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_oci::{Config, Digest, Platform, Reference};
 use carrack_store::Import;
 use serde::Serialize;
@@ -59,8 +59,8 @@ impl Engine {
     }
 
     /// Whether an image of this name or id is here.
-    pub fn has_image(&self, name: &str) -> Result<bool> {
-        Ok(self.store.find_image(name)?.is_some())
+    pub fn image_id(&self, name: &str) -> Result<Option<Digest>> {
+        Ok(self.store.find_image(name)?.map(|image| image.id))
     }
 
     /// Loads the images of an archive and gives their names.
@@ -170,6 +170,33 @@ impl Engine {
         };
         Ok(self.store.import(&mut sink, import)?.id)
     }
+}
+
+/// The configuration that Dockerfile instructions give an image that is imported. Diagnostics point into texts that are
+/// added to `sources`.
+pub fn config_of(instructions: &[String], sources: &mut SourceMap) -> Result<Config, Vec<Diagnostic>> {
+    use carrack_llb::{LowerOptions, Lowered, lower};
+
+    let mut lowered = |text: String| -> Result<Config, Vec<Diagnostic>> {
+        let file = sources.add("--change", text);
+        let (dockerfile, diagnostics) = carrack_dockerfile::parse(file, sources.get(file));
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(diagnostics.into_iter().filter(Diagnostic::is_error).collect());
+        }
+        match lower(&dockerfile, &LowerOptions::new(Platform::host()))? {
+            Lowered::Graph(graph) => Ok(graph.config.config),
+            // An image is asked for by FROM and COPY only, which are no changes.
+            Lowered::Needs(_) => Ok(Config::default()),
+        }
+    };
+    let base = lowered("FROM scratch\n".into())?;
+    let mut config = lowered(format!("FROM scratch\n{}\n", instructions.join("\n")))?;
+    // What a build from nothing begins with was not asked for.
+    config.env.retain(|entry| !base.env.contains(entry));
+    if config.working_dir == base.working_dir {
+        config.working_dir.clear();
+    }
+    Ok(config)
 }
 
 /// A file without a name on the data root's file system: /tmp may be small.

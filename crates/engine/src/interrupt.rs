@@ -1,8 +1,15 @@
 //! What Ctrl-C and SIGTERM do where a command has something to put away first.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
 use carrack_diag::Result;
-use carrack_sys::signal::SignalFd;
+use carrack_sys::signal::{Mask, SignalFd, block, restore};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::engine::host_error;
 
@@ -23,6 +30,65 @@ pub fn on_signal(act: impl FnOnce() + Send + 'static) -> Result<()> {
         std::process::exit(130);
     });
     Ok(())
+}
+
+/// Some send a signal to a process and to its group: what comes that soon is the same interrupt.
+const REPEAT: Duration = Duration::from_secs(1);
+
+/// Until it is dropped, an interrupt sets [`Flag::is_set`] instead of ending the process; a later one ends it with 130.
+#[derive(Debug)]
+pub struct Flag {
+    flag: Arc<AtomicBool>,
+    mask: Mask,
+    /// Closed, it ends the thread.
+    end: Option<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flag {
+    /// To be called before other threads are started, and dropped by the thread that made it.
+    pub fn new() -> Result<Self> {
+        let failed = |errno| host_error("can't wait for interrupts", errno);
+        let (ended, end) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+        let mask = block(&INTERRUPTS).map_err(failed)?;
+        let signals = SignalFd::new(&INTERRUPTS).map_err(failed)?;
+        let flag = Arc::new(AtomicBool::new(false));
+        let set = Arc::clone(&flag);
+        let thread = std::thread::spawn(move || {
+            let mut first = None::<Instant>;
+            loop {
+                let mut sources = [PollFd::new(&signals, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+                let _ = poll(&mut sources, None);
+                if !sources[1].revents().is_empty() {
+                    return;
+                }
+                if !matches!(signals.read(), Ok(Some(_))) {
+                    continue;
+                }
+                set.store(true, Ordering::SeqCst);
+                if first.get_or_insert_with(Instant::now).elapsed() > REPEAT {
+                    std::process::exit(130);
+                }
+            }
+        });
+        Ok(Self { flag, mask, end: Some(end), thread: Some(thread) })
+    }
+
+    /// What an interrupt sets; others may set it too.
+    pub fn is_set(&self) -> &AtomicBool {
+        &self.flag
+    }
+}
+
+impl Drop for Flag {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            // It can't panic, and a mask that was read can be set again.
+            let _ = thread.join();
+        }
+        let _ = restore(&self.mask);
+    }
 }
 
 fn next(signals: &SignalFd) {

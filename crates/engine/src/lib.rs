@@ -33,7 +33,7 @@ pub use container::{
     RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
 };
 pub use engine::Engine;
-pub use image::ImageView;
+pub use image::{ImageView, config_of};
 pub use leaks::Leak;
 pub use network::NetworkView;
-pub use stack::{Applied, ServiceStatus, StackStatus, UpOptions, docker_holds};
+pub use stack::{Applied, Forecast, ServiceStatus, StackStatus, UpOptions, docker_holds};

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use carrack_diag::Span;
 use carrack_oci::Digest;
@@ -21,9 +21,9 @@ pub struct Desired {
     pub volumes: BTreeMap<String, Volume>,
     /// Every secret and config that a container is given.
     pub files: Vec<FileVersion>,
-    /// Names of images that are not here and that a shown plan counts on.
+    /// Images that are not known yet and that a shown plan counts on: names, each with what is to be said of it.
     #[serde(skip)]
-    pub absent_images: BTreeSet<String>,
+    pub absent_images: BTreeMap<String, String>,
 }
 
 /// The containers of one service.

@@ -33,6 +33,9 @@ pub struct Inputs {
     pub selected: BTreeSet<String>,
     /// Whether the plan is only to be shown: an image that is not here counts as one that will be made.
     pub provisional: bool,
+    /// Services whose image will be built before, and be one that nobody knows yet; with what makes it so. Of plans that
+    /// are only shown.
+    pub unbuilt: BTreeMap<String, String>,
 }
 
 /// The services that a command names, with all that they depend on unless that is not wanted; all where none is named.
@@ -95,8 +98,8 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
             origin: vec![service.span],
             ..DesiredService::default()
         };
-        if needed && inputs.provisional && !inputs.images.contains_key(&service.name) {
-            desired.absent_images.insert(image_name(project, service));
+        if let Some(why) = absence(service, inputs).filter(|_| needed) {
+            desired.absent_images.insert(image_name(project, service), why);
         }
         let Some(image) = image(project, service, inputs) else {
             if needed {
@@ -144,11 +147,22 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
     if diagnostics.is_empty() { Ok(desired) } else { Err(diagnostics) }
 }
 
-/// The image of a service; where a plan is only to be shown, a stand-in for one that is not here.
+/// Why the image of a service is one that a plan which is only shown has to count on; none where it is known.
+fn absence(service: &compose::Service, inputs: &Inputs) -> Option<String> {
+    let is_absent = inputs.provisional && !inputs.images.contains_key(&service.name);
+    let unbuilt = inputs.unbuilt.get(&service.name).map(|why| format!("has to be built: {why}"));
+    unbuilt.or_else(|| is_absent.then(|| "is not here: it has to be built or pulled first".to_owned()))
+}
+
+/// The image of a service; where a plan is only to be shown, a stand-in for one that is not known yet.
 fn image(project: &Project, service: &compose::Service, inputs: &Inputs) -> Option<Image> {
-    let absent =
-        || Image { id: Digest::of(format!("absent: {}", image_name(project, service))), has_healthcheck: false };
-    inputs.images.get(&service.name).cloned().or_else(|| inputs.provisional.then(absent))
+    let present = inputs.images.get(&service.name);
+    if absence(service, inputs).is_none() {
+        return present.cloned();
+    }
+    let id = Digest::of(format!("absent: {}", image_name(project, service)));
+    // The best guess for what will be built is what was.
+    Some(Image { id, has_healthcheck: present.is_some_and(|image| image.has_healthcheck) })
 }
 
 fn image_unresolved(project: &Project, service: &compose::Service) -> Diagnostic {

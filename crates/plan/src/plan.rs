@@ -23,7 +23,7 @@ pub struct Plan {
     /// What was seen and will be left alone.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Whether it counts on images that are not here: such a plan is shown and never applied.
+    /// Whether it counts on images that are not known yet: such a plan is shown and never applied.
     #[serde(default)]
     pub provisional: bool,
 }

@@ -190,9 +190,9 @@ impl<'a> Reconciler<'a> {
     }
 
     fn count_on_images(&mut self) {
-        for name in &self.desired.absent_images {
+        for (name, why) in &self.desired.absent_images {
             self.builder.provisional = true;
-            self.builder.notes.push(format!("the image {name} is not here: it has to be built or pulled first"));
+            self.builder.notes.push(format!("the image {name} {why}"));
         }
     }
 
@@ -282,6 +282,12 @@ impl<'a> Reconciler<'a> {
     ) -> Action<'a> {
         let Some(old) = old else { return Action::Create };
         let mut changes = compare::containers((&old.container, &old.image), (&replica.container, &replica.image));
+        if self.desired.absent_images.contains_key(&replica.container.image) {
+            // A stand-in's digest would be taken for one.
+            let field = format!("image {}", replica.container.image);
+            let own = changes.iter_mut().filter(|change| change.field == field);
+            own.for_each(|change| (change.before, change.after) = (None, None));
+        }
         if old.name != replica.container.name {
             changes.push(Change::text("name", &old.name, &replica.container.name));
         }

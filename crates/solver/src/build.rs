@@ -1,6 +1,6 @@
 //! The whole of a build: read, parse, lower, evaluate, write the image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
@@ -117,7 +117,7 @@ pub fn build(
     sources: &mut SourceMap,
 ) -> Result<BuildResult, Vec<Diagnostic>> {
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
-    let mut plan = plan(request, Some(&lease), sources)?;
+    let mut plan = plan(request, Some(&lease), &BTreeSet::new(), sources)?;
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
     services.progress.event(Event::Planned { names });
     let context = std::mem::take(&mut plan.context);
@@ -134,23 +134,52 @@ pub fn build(
     Ok(BuildResult { image, steps: steps.len(), cached_steps, context, warnings })
 }
 
-/// The id of the image that [`build`] would give, where every step is cached; none where something has to be done. Writes
-/// nothing (I-5), so the store may be open for looking only.
+/// What [`build`] would come to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prediction {
+    /// Every step is cached: this image would be put together.
+    Image {
+        /// The digest of its configuration.
+        id: Digest,
+        /// What it says of itself.
+        config: Box<ImageConfig>,
+    },
+    /// Something has to be done first, and what comes of it is not known before. The message says what.
+    Unknown(Box<Diagnostic>),
+}
+
+/// What [`build`] would come to. Writes nothing (I-5), so the store may be open for looking only. Names of `changing` will
+/// stand for other images by then.
 ///
 /// # Errors
 /// As [`build`], but for what only a running step can meet.
-pub fn predict(request: &BuildRequest, sources: &mut SourceMap) -> Result<Option<Digest>, Vec<Diagnostic>> {
-    let mut plan = plan(request, None, sources)?;
+pub fn predict(
+    request: &BuildRequest,
+    changing: &BTreeSet<Reference>,
+    sources: &mut SourceMap,
+) -> Result<Prediction, Vec<Diagnostic>> {
+    let unknown = |errors: Vec<Diagnostic>| {
+        let mut problems = errors.iter().filter(|error| error.is_error());
+        match (problems.next(), problems.all(|error| error.code == &codes::NOT_CACHED)) {
+            (Some(first), true) if first.code == &codes::NOT_CACHED => Ok(Prediction::Unknown(first.clone().boxed())),
+            _ => Err(errors),
+        }
+    };
+    let mut plan = match plan(request, None, changing, sources) {
+        Ok(plan) => plan,
+        Err(errors) => return unknown(errors),
+    };
     let cancel = AtomicBool::new(false);
     let services = Services { executor: &Nothing, progress: &Silent, cancel: &cancel };
     let context = std::mem::take(&mut plan.context);
     let solver = Solver::new(request, services, None, &plan, context);
-    let outcomes = match solve(&solver, request.parallelism) {
-        Err(errors) if errors.iter().any(|error| error.code == &codes::NOT_CACHED) => return Ok(None),
-        other => other?,
+    // One at a time, so that of several steps that are not cached it is always the same that is named.
+    let outcomes = match solve(&solver, 1) {
+        Ok(outcomes) => outcomes,
+        Err(errors) => return unknown(errors),
     };
-    let (config, _) = configuration(&plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
-    Ok(Some(Digest::of(config)))
+    let (bytes, _, config) = configuration(&plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
 /// Forgets the results of all steps. Their layers, unless an image has them, go with the next prune of the store. How many
@@ -167,7 +196,7 @@ struct Nothing;
 
 impl Executor for Nothing {
     fn run(&self, _request: &crate::exec::ExecRequest<'_>) -> carrack_diag::Result<i32> {
-        Err(crate::vertex::not_cached())
+        Err(Diagnostic::error(&codes::NOT_CACHED, "a step of the build is not cached").boxed())
     }
 }
 
@@ -179,7 +208,12 @@ pub(crate) struct BuildPlan {
     warnings: Vec<Diagnostic>,
 }
 
-fn plan(request: &BuildRequest, lease: Option<&Lease>, sources: &mut SourceMap) -> Result<BuildPlan, Vec<Diagnostic>> {
+fn plan(
+    request: &BuildRequest,
+    lease: Option<&Lease>,
+    changing: &BTreeSet<Reference>,
+    sources: &mut SourceMap,
+) -> Result<BuildPlan, Vec<Diagnostic>> {
     let file = read(&request.dockerfile, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, mut warnings) = carrack_dockerfile::parse(file, sources.get(file));
     let own = match &request.dockerfile {
@@ -191,7 +225,7 @@ fn plan(request: &BuildRequest, lease: Option<&Lease>, sources: &mut SourceMap) 
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(warnings);
     }
-    match lower_with_images(request, lease, &dockerfile) {
+    match lower_with_images(request, lease, changing, &dockerfile) {
         Ok((mut graph, images)) => {
             warnings.append(&mut graph.warnings);
             // Labels of the request are the last word.
@@ -221,6 +255,7 @@ fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Res
 fn lower_with_images(
     request: &BuildRequest,
     lease: Option<&Lease>,
+    changing: &BTreeSet<Reference>,
     dockerfile: &Dockerfile,
 ) -> Result<(Graph, Vec<Image>), Vec<Diagnostic>> {
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
@@ -238,6 +273,14 @@ fn lower_with_images(
         };
         let mut errors = Vec::new();
         for need in needs {
+            if changing.contains(&need.reference) {
+                let name = need.reference.familiar();
+                errors.push(
+                    Diagnostic::error(&codes::NOT_CACHED, format!("its base image {name} is built first"))
+                        .at(need.span, "another image by then"),
+                );
+                continue;
+            }
             match resolve(&request.store, lease, &need) {
                 Ok(image) => {
                     options.images.push(ResolvedImage {
@@ -318,7 +361,7 @@ fn write(
     graph: &Graph,
     outcomes: &[Arc<Outcome>],
 ) -> carrack_diag::Result<Image> {
-    let (config, layers) = configuration(graph, outcomes)?;
+    let (config, layers, _) = configuration(graph, outcomes)?;
     request.store.put_image(lease, &config, NewImage { layers, names: request.tags.clone(), ..NewImage::default() })
 }
 
@@ -326,7 +369,7 @@ fn write(
 ///
 /// Times come from when the layers were made: an image of cached steps only is the same image as before. An entry without
 /// a layer takes the time of the layer before it.
-fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Result<(Vec<u8>, Vec<Layer>)> {
+fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Result<(Vec<u8>, Vec<Layer>, ImageConfig)> {
     let layers: Vec<Layer> = outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default();
     let mut config: ImageConfig = graph.config.clone();
     let mut created = config.created.clone();
@@ -353,7 +396,7 @@ fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Resu
     let bytes = serde_json::to_vec(&config).map_err(|error| {
         Diagnostic::error(&codes::STEP_FAILED, "write the image's configuration").cause(error.to_string()).boxed()
     })?;
-    Ok((bytes, layers))
+    Ok((bytes, layers, config))
 }
 
 impl BuildResult {

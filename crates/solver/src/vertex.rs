@@ -85,9 +85,9 @@ impl<'a> Solver<'a> {
         }
     }
 
-    /// The lease that what is made is kept by.
-    fn lease(&self) -> Result<&Lease> {
-        self.lease.ok_or_else(not_cached)
+    /// The lease that what a step makes is kept by; none and an end in a prediction.
+    fn lease(&self, vertex: &Vertex) -> Result<&Lease> {
+        self.lease.ok_or_else(|| not_cached(vertex))
     }
 
     pub(crate) fn evaluate(&self, id: VertexId, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
@@ -95,7 +95,7 @@ impl<'a> Solver<'a> {
         match &vertex.op {
             Op::Source(Source::Image { manifest, .. }) => self.image(vertex, manifest),
             Op::Source(_) => Ok(Outcome { layers: Vec::new(), record: None, is_cached: true }),
-            Op::Merge => self.merge(inputs),
+            Op::Merge => self.merge(vertex, inputs),
             Op::File(actions) => self.file(vertex, actions, inputs),
             Op::Exec(exec) => self.exec(id, exec, inputs),
         }
@@ -113,14 +113,14 @@ impl<'a> Solver<'a> {
     }
 
     /// Layers above each other have chain ids of their own, though their content is the same.
-    fn merge(&self, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+    fn merge(&self, vertex: &Vertex, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
         let mut layers: Vec<Layer> = Vec::new();
         for layer in inputs.iter().flat_map(|input| &input.layers) {
             let parent = layers.last().map(|below| below.chain);
             let chain = chain_of(parent.as_ref(), &layer.diff_id);
             if self.lease.is_some() || self.store.snapshot(&chain)?.is_none() {
                 let mut tar = self.store.blob(&layer.blob.digest)?;
-                self.store.apply(self.lease()?, parent.as_ref(), &layer.diff_id, &mut tar)?;
+                self.store.apply(self.lease(vertex)?, parent.as_ref(), &layer.diff_id, &mut tar)?;
             }
             layers.push(Layer { chain, ..layer.clone() });
         }
@@ -145,7 +145,8 @@ impl<'a> Solver<'a> {
 
     /// Makes a layer of what was written, and only then enters it into the cache.
     fn commit(&self, vertex: &Vertex, keys: &[Digest], base: &Outcome, scratch: &Scratch) -> Result<Outcome> {
-        let layer = self.store.commit_upper(self.lease()?, base.chain(), &scratch.upper().upper)?;
+        let layer = self.store.commit_upper(self.lease(vertex)?, base.chain(), &scratch.upper().upper);
+        let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
         let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone() };
@@ -157,6 +158,12 @@ impl<'a> Solver<'a> {
 
     /// The files of a chain for reading.
     fn tree(&self, vertex: &Vertex, chain: Option<&Digest>) -> Result<Tree> {
+        if let (None, Some(chain)) = (self.lease, chain)
+            && self.store.snapshot(chain)?.is_none()
+        {
+            // Unpacking would write.
+            return Err(not_cached(vertex));
+        }
         let lower = self.lower(chain)?;
         let opened = match lower.as_slice() {
             [only] => Tree::folder(only),
@@ -182,8 +189,9 @@ impl<'a> Solver<'a> {
 }
 
 /// Ends a prediction.
-pub(crate) fn not_cached() -> Box<Diagnostic> {
-    Diagnostic::error(&codes::NOT_CACHED, "a step of the build is not cached").hint("build the image").boxed()
+fn not_cached(vertex: &Vertex) -> Box<Diagnostic> {
+    let message = format!("the step `{}` is not cached", vertex.name);
+    at_origin(Diagnostic::error(&codes::NOT_CACHED, message), vertex).hint("build the image").boxed()
 }
 
 fn outcome(base: &Outcome, record: CacheRecord, is_cached: bool) -> Outcome {
@@ -199,6 +207,21 @@ fn empty_layer() -> Digest {
 /// A step that cannot be carried out, at its instruction.
 fn failed(vertex: &Vertex, what: &str) -> Diagnostic {
     at_origin(Diagnostic::error(&codes::STEP_FAILED, format!("{}: {what}", vertex.name)), vertex)
+}
+
+/// What the store says where it has no room, for what is written past it.
+fn disk_full(vertex: &Vertex, message: String, error: &std::io::Error) -> Box<Diagnostic> {
+    at_origin(Diagnostic::error(&carrack_store::codes::DISK_FULL, message), vertex)
+        .cause(error.to_string())
+        .hint(DISK_FULL_HINT)
+        .boxed()
+}
+
+const DISK_FULL_HINT: &str =
+    "free space, for example with `carrack rmi`, or move the root to a larger file system with --root";
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn at_origin(diagnostic: Diagnostic, vertex: &Vertex) -> Diagnostic {

@@ -114,7 +114,7 @@ pub(crate) struct SaveArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArguments {
-    /// A Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
+    /// A Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
     /// Comment of the history entry

@@ -2,13 +2,13 @@
 
 mod progress;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
-use carrack_engine::Engine;
-use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource};
+use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction};
+use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::Reference;
 use serde_json::json;
 
@@ -29,7 +29,15 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let engine = session.engine()?;
     let folder = current_folder().join(context);
     let mut request = engine.build_request(&folder);
-    request.dockerfile = dockerfile(arguments, &folder)?;
+    if context == "-" {
+        if !arguments.file.is_empty() {
+            return Err(flags::invalid("--file", "-", "given beside a folder: standard input is the Dockerfile").into());
+        }
+        request.context = None;
+        request.dockerfile = DockerfileSource::Text { name: "-".into(), text: standard_input()? };
+    } else {
+        request.dockerfile = dockerfile(arguments, &folder)?;
+    }
     if let Some(kind) = arguments.network.as_deref().filter(|kind| !matches!(*kind, "default" | "bridge")) {
         let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("build --network {kind} is not there yet"));
         return Err(diagnostic.hint("`RUN --network=host` and `RUN --network=none` are").into());
@@ -68,18 +76,22 @@ fn is_context(text: &str) -> bool {
 fn dockerfile(arguments: &BuildArguments, folder: &Path) -> Result<DockerfileSource, Failure> {
     match arguments.file.as_slice() {
         [] => Ok(DockerfileSource::Path(folder.join("Dockerfile"))),
-        [file] if file.as_os_str() == "-" => {
-            let text = std::io::read_to_string(std::io::stdin().lock()).map_err(|error| {
-                Diagnostic::error(&codes::UNREADABLE_FILE, "can't read standard input").cause(error.to_string())
-            })?;
-            Ok(DockerfileSource::Text { name: "-".into(), text })
-        }
+        [file] if file.as_os_str() == "-" => Ok(DockerfileSource::Text { name: "-".into(), text: standard_input()? }),
         [file] => Ok(DockerfileSource::Path(current_folder().join(file))),
         several => {
             let files: Vec<String> = several.iter().map(|file| file.display().to_string()).collect();
             Err(flags::invalid("--file", &files.join(" "), "one Dockerfile").into())
         }
     }
+}
+
+fn standard_input() -> Result<String, Failure> {
+    let text = std::io::read_to_string(std::io::stdin().lock()).map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE_FILE, "can't read a Dockerfile from standard input")
+            .cause(error.to_string())
+            .hint("an archive is no Dockerfile: unpack it, and name the folder")
+    })?;
+    Ok(text)
 }
 
 /// `NAME=VALUE`, or `NAME` for the caller's own value; absent where the caller has none, as in Docker.
@@ -95,10 +107,16 @@ fn build_argument(request: &mut BuildRequest, text: &str) {
 
 fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) -> Result<BuildResult, Failure> {
     let progress = Lines::new(quiet || session.output.json);
-    let cancel = AtomicBool::new(false);
+    // What runs in a step has no part in the terminal's signals: it has to be ended.
+    let interrupted = interrupt::Flag::new()?;
     let mut sources = SourceMap::new();
-    let built = engine.build(request, &progress, &cancel, &mut sources);
-    let built = built.map_err(|errors| Failure::new(errors, sources.clone()))?;
+    let built = engine.build(request, &progress, interrupted.is_set(), &mut sources);
+    drop(interrupted);
+    let built = built.map_err(|errors| {
+        let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
+        let failure = Failure::new(errors, sources.clone());
+        if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
+    })?;
     if !quiet {
         session.output.diagnostics(&built.warnings, &sources);
     }
@@ -165,12 +183,57 @@ pub(crate) fn project_images(
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
         let Some(how) = &service.build else { continue };
         let name = carrack_plan::image_name(&loaded.project, service);
-        if all || !engine.has_image(&name)? {
+        if all || engine.image_id(&name)?.is_none() {
             let request = request(engine, loaded, service, how)?;
             run(session, engine, &request, false).map_err(|error| placed(error, loaded, how))?;
         }
     }
     Ok(())
+}
+
+/// What [`project_images`] would come to, for a plan that is only shown. Reads only (I-5).
+pub(crate) fn forecast(engine: &Engine, loaded: &Loaded, only: &[String], all: bool) -> Result<Forecast, Failure> {
+    let needed = carrack_plan::selection(&loaded.project, only, false);
+    let mut forecast = Forecast::default();
+    let mut changing = BTreeSet::new();
+    for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
+        let Some(how) = &service.build else { continue };
+        let name = carrack_plan::image_name(&loaded.project, service);
+        let present = engine.image_id(&name)?;
+        let is_built = all || present.is_none();
+        let mut sources = SourceMap::new();
+        let predicted = request(engine, loaded, service, how).and_then(|request| {
+            let predicted = engine.predict(&request, &changing, &mut sources);
+            let predicted = predicted.map_err(|errors| placed(Failure::new(errors, sources), loaded, how))?;
+            Ok((predicted, request.tags))
+        });
+        let (prediction, tags) = match predicted {
+            Ok(predicted) => predicted,
+            Err(failure) if is_built => return Err(failure),
+            Err(failure) => {
+                let why = failure.diagnostics.first().map_or("", |diagnostic| &diagnostic.message);
+                forecast.notes.push(format!("the image {name} stays, and could not be built now: {why}"));
+                continue;
+            }
+        };
+        let stays =
+            |why: &str| format!("the image {name} stays; its files have changed{why}: `carrack up --build` builds it");
+        match prediction {
+            Prediction::Image(image) if present == Some(image.id) => {}
+            Prediction::Image(image) if is_built => {
+                forecast.notes.push(format!("the image {name} is built of cached steps only"));
+                forecast.known.insert(service.name.clone(), image);
+                changing.extend(tags);
+            }
+            Prediction::Unknown(why) if is_built => {
+                forecast.unknown.insert(service.name.clone(), why);
+                changing.extend(tags);
+            }
+            Prediction::Image(_) => forecast.notes.push(stays("")),
+            Prediction::Unknown(why) => forecast.notes.push(stays(&format!(" or its cache is gone ({why})"))),
+        }
+    }
+    Ok(forecast)
 }
 
 /// A build that failed before it had a text to point into points at what asked for it.

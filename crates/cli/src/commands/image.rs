@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 
-use carrack_diag::{Diagnostic, Result};
-use carrack_engine::{BootstrapRequest, ImageView};
-use carrack_oci::{Config, Empty};
+use carrack_diag::{Diagnostic, Result, SourceMap};
+use carrack_engine::{BootstrapRequest, ImageView, config_of};
+use carrack_oci::Config;
 use serde_json::json;
 
 use super::Session;
 use crate::arguments::{
     BootstrapArguments, ImagesArguments, ImportArguments, LoadArguments, RmiArguments, SaveArguments, TagArguments,
 };
-use crate::output::{Outcome, exit, human_duration, human_size, note, table};
+use crate::output::{Failure, Outcome, exit, human_duration, human_size, note, table};
 use crate::{codes, flags};
 
 pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
@@ -100,54 +100,39 @@ pub(crate) fn import(session: &Session, arguments: &ImportArguments) -> Outcome 
     } else {
         Box::new(open(&arguments.source)?)
     };
-    let mut config = Config::default();
-    for text in &arguments.change {
-        change(&mut config, text)?;
-    }
+    let config = changed(&arguments.change)?;
     let name = arguments.name.as_deref();
     let id = session.engine()?.import(&mut input, config, arguments.message.as_deref(), name)?;
     session.output.result("import", &json!({ "id": id }), |_| format!("{id}\n"));
     Ok(exit::DONE)
 }
 
-/// One instruction of `import --change`.
-fn change(config: &mut Config, text: &str) -> Result<()> {
-    let wrong = || {
-        flags::invalid(
-            "--change",
-            text,
-            "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR with its value",
-        )
-    };
-    let (instruction, value) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
-    let value = value.trim();
-    let list = || -> Vec<String> {
-        serde_json::from_str(value).unwrap_or_else(|_| vec!["/bin/sh".into(), "-c".into(), value.into()])
-    };
-    let words = || -> Vec<String> {
-        serde_json::from_str(value).unwrap_or_else(|_| value.split_whitespace().map(str::to_owned).collect())
-    };
-    match instruction.to_ascii_uppercase().as_str() {
-        "CMD" => config.cmd = Some(list()),
-        "ENTRYPOINT" => config.entrypoint = Some(list()),
-        "ENV" => {
-            let (name, value) = value.split_once('=').or_else(|| value.split_once(' ')).ok_or_else(wrong)?;
-            config.env.push(format!("{name}={}", value.trim_matches('"')));
+/// What `import --change` takes, as in Docker: what says something of the image and changes no file.
+const CHANGES: [&str; 11] = [
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+fn changed(changes: &[String]) -> std::result::Result<Config, Failure> {
+    for text in changes {
+        let keyword = text.split_whitespace().next().unwrap_or_default();
+        if text.contains('\n') || !CHANGES.iter().any(|known| keyword.eq_ignore_ascii_case(known)) {
+            return Err(
+                flags::invalid("--change", text, &format!("one of {} with its value", CHANGES.join(", "))).into()
+            );
         }
-        "EXPOSE" => config.exposed_ports.extend(
-            words().into_iter().map(|port| (if port.contains('/') { port } else { format!("{port}/tcp") }, Empty {})),
-        ),
-        "LABEL" => {
-            let (key, value) = value.split_once('=').ok_or_else(wrong)?;
-            config.labels.insert(key.to_owned(), value.trim_matches('"').to_owned());
-        }
-        "STOPSIGNAL" => config.stop_signal = Some(value.to_owned()),
-        "USER" => value.clone_into(&mut config.user),
-        "VOLUME" => config.volumes.extend(words().into_iter().map(|path| (path, Empty {}))),
-        "WORKDIR" => value.clone_into(&mut config.working_dir),
-        _ => return Err(wrong()),
     }
-    Ok(())
+    let mut sources = SourceMap::new();
+    config_of(changes, &mut sources).map_err(|errors| Failure::new(errors, sources))
 }
 
 pub(crate) fn tag(session: &Session, arguments: &TagArguments) -> Outcome {

@@ -28,11 +28,14 @@ use crate::project::{self, Loaded};
 
 pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOptions) -> Outcome {
     let loaded = load(session, arguments, &options.services)?;
-    let engine_options = engine_options(&loaded, options)?;
+    let mut engine_options = engine_options(&loaded, options)?;
     let named = options.services.iter().chain(engine_options.scale.keys()).chain(&options.exit_code_from);
     check_services(&loaded, named)?;
     if options.dry_run {
         let engine = session.observer()?;
+        if !options.no_build {
+            engine_options.forecast = build::forecast(&engine, &loaded, &options.services, options.build)?;
+        }
         return show_plan(session, &plan_of(&engine, &loaded, &engine_options)?);
     }
     if !options.fresh {
@@ -93,15 +96,17 @@ pub(crate) fn down(session: &Session, arguments: &ProjectArguments, options: &Do
 pub(crate) fn plan(session: &Session, arguments: &PlanArguments) -> Outcome {
     let loaded = load(session, &arguments.project, &arguments.services)?;
     check_services(&loaded, &arguments.services)?;
+    let engine = session.observer()?;
     let options = EngineOptions {
         reconcile: Options { services: arguments.services.clone(), ..Options::default() },
         environment: loaded.environment.clone(),
+        forecast: build::forecast(&engine, &loaded, &arguments.services, false)?,
         ..EngineOptions::default()
     };
     if let Some(warning) = docker_warning(&loaded) {
         session.output.diagnostics(&[warning], &loaded.sources);
     }
-    let plan = plan_of(&session.observer()?, &loaded, &options)?;
+    let plan = plan_of(&engine, &loaded, &options)?;
     show_plan(session, &plan)?;
     Ok(if arguments.exit_code && !plan.is_empty() { exit::PLAN_NOT_EMPTY } else { exit::DONE })
 }
@@ -135,6 +140,7 @@ fn engine_options(loaded: &Loaded, options: &UpOptions) -> Result<EngineOptions>
         scale,
         environment: loaded.environment.clone(),
         commit: commit(&loaded.project.directory),
+        ..EngineOptions::default()
     })
 }
 

@@ -3,7 +3,7 @@
 use carrack_compose::Project;
 use carrack_compose::project::{Content, FileSource};
 use carrack_diag::{Diagnostic, Diagnostics, Spanned};
-use carrack_plan::{Image, Inputs, image_name, selection};
+use carrack_plan::{Inputs, image_name, selection};
 
 use super::UpOptions;
 use super::perform::Contents;
@@ -23,9 +23,7 @@ impl Engine {
         for service in project.services.values() {
             // What is not there is said by lowering, with the place that asks for it.
             if let Ok(image) = self.store.image(&image_name(project, service)) {
-                let check = image.config.config.healthcheck.as_ref();
-                let has_healthcheck = check.and_then(|check| check.test.first()).is_some_and(|kind| kind != "NONE");
-                inputs.images.insert(service.name.clone(), Image { id: image.id, has_healthcheck });
+                inputs.images.insert(service.name.clone(), crate::build::planned(image.id, &image.config));
             }
         }
         let granted = |name: &String, secret: bool| {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use carrack_compose::Project;
 use carrack_diag::{Diagnostic, Diagnostics, Result};
-use carrack_plan::{Desired, DownOptions, Operation, Options, Plan, Release, reconcile};
+use carrack_plan::{Desired, DownOptions, Image, Operation, Options, Plan, Release, reconcile};
 use carrack_store::{Guard, Lock};
 
 pub use status::{ServiceStatus, StackStatus};
@@ -33,6 +33,19 @@ pub struct UpOptions {
     pub environment: BTreeMap<String, String>,
     /// The commit of the project's files.
     pub commit: Option<String>,
+    /// What is known of images that will be built before; of plans that are only shown.
+    pub forecast: Forecast,
+}
+
+/// What builds before an apply will come to, by service.
+#[derive(Debug, Clone, Default)]
+pub struct Forecast {
+    /// The image will be this one: all of its steps are cached.
+    pub known: BTreeMap<String, Image>,
+    /// The image can't be known before it is built, and why.
+    pub unknown: BTreeMap<String, String>,
+    /// What is to be said of builds beside.
+    pub notes: Vec<String>,
 }
 
 /// What an apply did.
@@ -47,13 +60,17 @@ pub struct Applied {
 }
 
 impl Engine {
-    /// What `up` would do. Reads only (I-5). Images that are not here yet are counted on.
+    /// What `up` would do. Reads only (I-5). Images that are not here yet are counted on, as far as they are foretold.
     pub fn plan_up(&self, project: &Project, options: &UpOptions) -> Result<Plan, Diagnostics> {
         let (mut inputs, _) = self.inputs(project, options)?;
         inputs.provisional = true;
+        inputs.images.extend(options.forecast.known.clone());
+        inputs.unbuilt.clone_from(&options.forecast.unknown);
         let desired = carrack_plan::lower(project, &inputs)?;
         let observed = self.observe(&project.name).map_err(|error| vec![*error])?;
-        reconcile(&desired, &observed, &options.reconcile)
+        let mut plan = reconcile(&desired, &observed, &options.reconcile)?;
+        plan.notes.extend(options.forecast.notes.iter().cloned());
+        Ok(plan)
     }
 
     /// Brings the project to what its files say. Its images are there already.

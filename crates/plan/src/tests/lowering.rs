@@ -120,6 +120,23 @@ fn a_plan_can_be_shown_without_images() {
     assert_eq!(plan.notes, ["the image shop-web is not here: it has to be built or pulled first"]);
 }
 
+/// A build whose image can't be known before replaces the containers, and no digest is made up for it.
+#[test]
+fn an_image_that_will_be_built_replaces_what_runs() {
+    let project = project("services: {web: {build: .}, db: {image: b}}");
+    let known = inputs(&project, "1");
+    let mut machine = ObservedState::default();
+    let first = plan(&lower(&project, &known).expect("valid"), &machine, &Options::default());
+    execute(&first, &mut machine);
+    let unbuilt = [("web".to_owned(), "the step `RUN x` is not cached".to_owned())].into();
+    let desired = lower(&project, &Inputs { provisional: true, unbuilt, ..known }).expect("valid");
+    let plan = plan(&desired, &machine, &Options::default());
+    assert!(plan.provisional);
+    assert_eq!(plan.notes, ["the image shop-web has to be built: the step `RUN x` is not cached"]);
+    assert_eq!(plan.summary()[0], "recreate shop-web-1: image shop-web changed");
+    assert!(plan.iter().all(|node| node.subject != "shop-db-1"));
+}
+
 #[test]
 fn replicas_have_a_bound() {
     let project = project("services: {web: {image: a, scale: 4000000000}}");

@@ -262,12 +262,17 @@ fn a_prediction_writes_nothing() {
     let yard = Yard::new();
     yard.write("f", "1").write(".dockerignore", "Dockerfile");
     let text = "FROM scratch AS a\nRUN write /a 1\nFROM scratch\nCOPY --from=a /a /a\nCOPY --link f /f\nCOPY . /all/\nCMD [\"x\"]\n";
-    let looking = |text: &str| {
+    let predicted = |text: &str, changing: &[&str]| {
         let store = carrack_store::Store::open_read_only(yard.store.roots().clone()).unwrap();
         let request = BuildRequest { store, ..yard.request(text) };
-        crate::predict(&request, &mut carrack_diag::SourceMap::new()).unwrap()
+        let changing = changing.iter().map(|name| tag(name)).collect();
+        crate::predict(&request, &changing, &mut carrack_diag::SourceMap::new())
     };
-    assert_eq!(looking(text), None);
+    let looking = |text: &str| match predicted(text, &[]).unwrap() {
+        crate::Prediction::Image { id, .. } => id.to_string(),
+        crate::Prediction::Unknown(missing) => missing.message,
+    };
+    assert_eq!(looking(text), "the step `[a 2/2] RUN write /a 1` is not cached");
     let built = yard.build(text);
     let files = || {
         let mut open = vec![yard.folder.path().join("data"), yard.folder.path().join("run")];
@@ -285,10 +290,20 @@ fn a_prediction_writes_nothing() {
         found
     };
     let before = files();
-    assert_eq!(looking(text), Some(built.image_id()));
+    assert_eq!(looking(text), built.image_id().to_string());
     assert_eq!(files(), before);
     yard.write("f", "2");
-    assert_eq!(looking(text), None);
+    assert_eq!(looking(text), "the step `[stage-1 3/4] COPY --link f /f` is not cached");
+    yard.run(&BuildRequest { tags: vec![tag("base")], ..yard.request(text) }).unwrap();
+    match predicted("FROM base\nCMD [\"y\"]\n", &["base"]).unwrap() {
+        crate::Prediction::Unknown(missing) => assert_eq!(missing.message, "its base image base:latest is built first"),
+        known => panic!("{known:?}"),
+    }
+    let errors = predicted("FROM base\nCOPY --from=nothere /a /a\n", &["base"]).unwrap_err();
+    assert!(
+        errors.iter().any(|error| error.code.id == "build/image-not-found"),
+        "what fails anyway is said: {errors:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Vertex};
 
-use super::{Outcome, Solver, at_origin, failed, keys_of};
+use super::{Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
 use crate::copy::{self, Failure};
 use crate::select::{self, Source};
 use crate::tree::{Owner, Tree, kind, relative};
@@ -61,7 +61,7 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
-        self.lease()?;
+        self.lease(vertex)?;
         let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
@@ -91,8 +91,10 @@ impl Solver<'_> {
             Action::MakeFolder { path, mode, owner } => {
                 let owner = find(owner)?.unwrap_or(Owner::ROOT);
                 let made = tree.make_folders(relative(path), *mode, owner);
-                made.map(|_| ())
-                    .map_err(|error| failed(vertex, "make the folder").cause(format!("{path}: {error}")).boxed())
+                made.map(|_| ()).map_err(|error| match is_full(&error) {
+                    true => disk_full(vertex, format!("cannot make the folder {path}"), &error),
+                    false => failed(vertex, "make the folder").cause(format!("{path}: {error}")).boxed(),
+                })
             }
             Action::MakeFile(file) => {
                 let owner = find(&file.owner)?.unwrap_or(Owner::ROOT);
@@ -184,10 +186,26 @@ impl Solver<'_> {
                 .hint(format!("add `!{path}` to the end of .dockerignore"))
                 .boxed();
         }
+        if from_context && let Some(target) = self.dangling(path) {
+            return diagnostic
+                .cause(format!("it is a link to {target}, and links do not lead out of the context"))
+                .hint("copy the file into the context, or make the link lead to one in it")
+                .boxed();
+        }
         let Some(near) = from_context.then(|| self.nearest(path)).flatten() else {
             return diagnostic.hint("the path counts from the root of the context, not from the Dockerfile").boxed();
         };
         diagnostic.hint(format!("did you mean `{near}`?")).boxed()
+    }
+
+    /// Where a link of the context that leads nowhere in it leads.
+    fn dangling(&self, path: &str) -> Option<String> {
+        let tree = self.context.tree.as_ref()?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let link = tree.resolve(relative(folder)).ok()??.join(name);
+        let stat = tree.stat(&link).ok()??;
+        let target = (kind(&stat) == FileType::Symlink).then(|| tree.link_target(&link).ok())??;
+        Some(target.display().to_string())
     }
 
     /// A name beside the missing one that differs by little.
@@ -211,13 +229,15 @@ fn copy_failed(vertex: &Vertex, failure: Failure) -> Box<Diagnostic> {
     if let Some(diagnostic) = failure.diagnostic {
         return at_origin(*diagnostic, vertex).boxed();
     }
+    if is_full(&failure.error) {
+        return disk_full(vertex, format!("cannot write {}", failure.path.display()), &failure.error);
+    }
     let diagnostic = Diagnostic::error(&codes::COPY_FAILED, format!("cannot write {}", failure.path.display()));
     let hint = match failure.error.kind() {
         std::io::ErrorKind::NotADirectory => {
             "a file or link stands where a folder is needed: copy elsewhere, or remove it"
         }
         std::io::ErrorKind::IsADirectory => "a folder stands there: end the destination with a slash to copy into it",
-        std::io::ErrorKind::StorageFull => "make room on the disk of the data root, for example with `carrack rmi`",
         std::io::ErrorKind::PermissionDenied => "run the build as a user who may mount and change owners, such as root",
         _ => "remove the cause and build again",
     };

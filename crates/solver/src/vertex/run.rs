@@ -50,7 +50,7 @@ impl Solver<'_> {
         if let Some(outcome) = self.cached(&keys, base)? {
             return Ok(outcome);
         }
-        self.lease()?;
+        self.lease(vertex)?;
         let scratch = self.store.scratch(base.chain())?;
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
@@ -332,9 +332,13 @@ fn run_failed(vertex: &Vertex, exec: &Exec, status: i32, tail: &[u8]) -> Box<Dia
         129..=192 => format!("was killed by signal {}", status - 128),
         status => format!("ended with exit status {status}"),
     };
-    let shown = exec.arguments.last().map_or("", String::as_str).lines().next().unwrap_or_default();
+    // Of a shell's command line the shell goes without saying.
+    let shown = match exec.arguments.as_slice() {
+        [_, flag, line] if flag == "-c" => line.lines().next().unwrap_or_default().to_owned(),
+        arguments => arguments.join(" "),
+    };
     let mut diagnostic =
-        at_origin(Diagnostic::error(&codes::RUN_FAILED, format!("the RUN step `{}` failed", shorten(shown))), vertex)
+        at_origin(Diagnostic::error(&codes::RUN_FAILED, format!("the RUN step `{}` failed", shorten(&shown))), vertex)
             .cause(format!("its program {ended}"));
     let text = String::from_utf8_lossy(tail);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -342,7 +346,10 @@ fn run_failed(vertex: &Vertex, exec: &Exec, status: i32, tail: &[u8]) -> Box<Dia
         let last = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
         diagnostic = diagnostic.cause(format!("its last output was:\n{last}"));
     }
+    // In the C library's words: a program that meets a full disk says so itself, if anybody does.
+    let is_full = text.contains("No space left on device");
     let hint = match status {
+        _ if is_full => super::DISK_FULL_HINT,
         137 => "a kill without a reason is often a want of memory: raise the limit, or do less at once",
         127 => "install the program in a step above, or look for a typing error in its name",
         _ => "correct the command; the steps above are cached, so the next try starts here",
