@@ -1,8 +1,12 @@
 //! Dockerfiles become images, and say where they are wrong (D1 D2 D7 D9).
 
+use std::io::BufRead as _;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::machine::{Failure, Machine, Project};
+use crate::machine::{Failure, Machine, Project, exit_code, feed};
 
 /// Runs a shell line in an image.
 fn shell(project: &Project, image: &str, line: &str) -> String {
@@ -162,5 +166,168 @@ fn bad_dockerfiles_are_pointed_at() {
     assert_eq!(failure.code(), "build/unreadable");
     project.write("Dockerfile", "FROM busybox AS base\n");
     assert_eq!(project.fails(&["build", "--target", "bsae", "."]).code(), "build/unknown-stage");
+    machine.finish();
+}
+
+/// An interrupt ends the program of the step too, and what it held.
+#[test]
+fn an_interrupted_build_leaves_nothing_running() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("interrupted");
+    project.write("Dockerfile", "FROM busybox\nRUN echo begun; sleep 1000 & sleep 1000\n");
+    let mut child = project.command(&["build", "."]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with(" begun")), "the step runs");
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert!(rest.iter().any(|line| line.contains("build/cancelled")), "{rest:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(machine.json(&["doctor", "--leaks"]), serde_json::json!([]), "without another command");
+    machine.finish();
+}
+
+/// Programs find every signal at its default, SIGPIPE too, and nothing in their environment that differs each time.
+#[test]
+fn steps_and_containers_begin_alike() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("alike");
+    project.write("Dockerfile", "FROM busybox\nRUN env | sort > /env; hostname >> /env; cat /etc/hosts >> /env; grep SigIgn /proc/self/status > /ignored\n");
+    let environment = || {
+        project.ok(&["build", "--no-cache", "-t", "alike", "."]);
+        shell(&project, "alike", "cat /env")
+    };
+    let first = environment();
+    assert_eq!(environment(), first, "the same layer each time");
+    assert!(!first.contains("HOSTNAME="), "{first}");
+    // A shell may ignore others for its programs.
+    let ignores_pipe = |text: String| {
+        let mask = u64::from_str_radix(text.rsplit_once('\t').expect("SigIgn").1, 16).unwrap();
+        mask & (1 << 12) != 0
+    };
+    assert!(!ignores_pipe(shell(&project, "alike", "cat /ignored")));
+    let flags = ["run", "--rm", "--network", "none", "alike", "grep", "SigIgn", "/proc/self/status"];
+    assert!(!ignores_pipe(project.ok(&flags)));
+    machine.finish();
+}
+
+#[test]
+fn a_dockerfile_from_standard_input() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("stdin");
+    project.write("file", "here");
+    let build = |arguments: &[&str], text: &[u8]| {
+        let output = feed(project.command(&[&["build", "-t", "stdin"], arguments].concat()), text);
+        (exit_code(&output), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(build(&["-"], b"FROM busybox\nRUN echo made > /made\n").0, 0);
+    assert_eq!(shell(&project, "stdin", "cat /made"), "made");
+    assert_eq!(build(&["-f", "-", "."], b"FROM busybox\nCOPY file /made\n").0, 0);
+    assert_eq!(shell(&project, "stdin", "cat /made"), "here");
+    let (status, text) = build(&["-"], b"FROM busybox\nCOPY file /made\n");
+    assert!(status == 1 && text.contains("build/source-not-found"), "there is no context: {text}");
+    let (status, text) = build(&["-"], b"\x1f\x8b\x08\x00\xff");
+    assert!(status == 1 && text.contains("cli/unreadable-file"), "{text}");
+    machine.finish();
+}
+
+/// `import --change` reads its instructions as a Dockerfile's.
+#[test]
+fn an_imported_image_can_be_told_what_it_is() {
+    let Some(machine) = Machine::new() else { return };
+    let archive = machine.path().join("busybox.tar");
+    let import = |change: &'static str| ["import", "-c", change, archive.to_str().unwrap(), "told"].map(str::to_owned);
+    let changes = ["-c", "ENV A=1 B=\"2 3\"", "-c", "HEALTHCHECK --retries=2 CMD true", "-c", "WORKDIR /srv"];
+    let mut arguments = import("LABEL x=\"y z\" u=v").to_vec();
+    arguments.splice(1..1, changes.map(str::to_owned));
+    machine.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let config = machine.json(&["image", "inspect", "told"])[0]["Config"].clone();
+    assert_eq!(config["Env"], serde_json::json!(["A=1", "B=2 3"]));
+    assert_eq!(config["Labels"], serde_json::json!({"u": "v", "x": "y z"}));
+    assert_eq!((&config["WorkingDir"], &config["Healthcheck"]["Retries"]), (&"/srv".into(), &2.into()));
+    for (change, code) in [
+        ("RUN true", "cli/invalid-value"),
+        ("BOGUS", "cli/invalid-value"),
+        ("CMD a\nFROM busybox", "cli/invalid-value"),
+        ("ENV", "dockerfile/wrong-arguments"),
+        ("EXPOSE many", "dockerfile/invalid-port"),
+    ] {
+        let arguments = import(change);
+        let failure = machine.fails(&arguments.each_ref().map(String::as_str));
+        assert_eq!(failure.code(), code, "{change}: {}", failure.text());
+    }
+    machine.finish();
+}
+
+/// `plan` says which images would be built and why, and writes nothing (I-5).
+#[test]
+fn a_plan_foretells_builds() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("shop");
+    project
+        .write("web/file", "1")
+        .write(
+            "web/Dockerfile",
+            "FROM busybox\nCOPY file /\nRUN true\nHEALTHCHECK --interval=100ms CMD true\nCMD [\"sleep\", \"1000\"]\n",
+        )
+        .write("job/Dockerfile", "FROM shop-web\nRUN echo job > /job\n")
+        .write(
+            "compose.yaml",
+            "services:\n  job: {build: job, network_mode: none, stop_grace_period: 0s}\n\
+             \x20 app: {build: web, image: shop-web, network_mode: none, stop_grace_period: 0s}\n",
+        );
+    let notes = |arguments: &[&str]| {
+        let plan = project.json(arguments);
+        let notes: Vec<String> =
+            plan["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap().to_owned()).collect();
+        (notes, plan["provisional"] == true, plan["nodes"].as_array().unwrap().len())
+    };
+    let misses = "the image shop-web has to be built: the step `[2/3] COPY file /` is not cached";
+    let follows = "the image shop-job has to be built: its base image shop-web:latest is built first";
+    let (told, provisional, _) = notes(&["plan"]);
+    assert!(told.contains(&misses.to_owned()) && told.contains(&follows.to_owned()) && provisional, "{told:?}");
+    assert_eq!(project.json(&["images"]).as_array().unwrap().len(), 1, "nothing was built");
+
+    project.ok(&["up", "-d"]);
+    assert_eq!(notes(&["plan"]), (vec![], false, 0));
+    // `up` leaves an image alone that is there; with --build it is another one.
+    project.write("web/file", "2");
+    let (told, provisional, nodes) = notes(&["plan"]);
+    assert!(told.len() == 1 && told[0].contains("`carrack up --build` builds it"), "{told:?}");
+    assert!(!provisional && nodes == 0);
+    let (told, provisional, nodes) = notes(&["up", "--dry-run", "--build"]);
+    assert!(told.contains(&misses.to_owned()) && provisional && nodes > 0, "{told:?}");
+    // Back to what is cached: it is known which image comes of it.
+    project.ok(&["up", "-d", "--build"]);
+    project.write("web/file", "1");
+    let (told, provisional, nodes) = notes(&["up", "--dry-run", "--build", "app"]);
+    assert_eq!((told, provisional), (vec!["the image shop-web is built of cached steps only".to_owned()], false));
+    assert!(nodes > 0);
+    // What can't be built fails where it would be, and is told where it would not.
+    project.write("web/Dockerfile", "FROM busybox\nCOPY missing /\n");
+    assert_eq!(project.fails(&["up", "--dry-run", "--build"]).place().1, "Dockerfile:2:6");
+    assert!(notes(&["plan"]).0[0].contains("could not be built now: `missing` is not in the build context"));
+    machine.finish();
+}
+
+/// The same archive at another time, on another root: the same image.
+#[test]
+fn a_bootstrapped_image_is_reproducible() {
+    let Some(machine) = Machine::new() else { return };
+    let bootstrap = |name: &str| {
+        let root = machine.path().join(name);
+        let run_root = machine.path().join(format!("{name}-run"));
+        let roots = ["--root", root.to_str().unwrap(), "--run-root", run_root.to_str().unwrap()];
+        let arguments = ["--json", "image", "bootstrap", "base", "--variant", "essential"];
+        let output = machine.command(&[&arguments[..], &roots].concat()).output().unwrap();
+        let envelope: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (envelope["result"]["id"].clone(), envelope["diagnostics"].clone())
+    };
+    let (first, diagnostics) = bootstrap("one");
+    if first.is_null() {
+        eprintln!("skipped: no base image can be bootstrapped here: {}", diagnostics[0]["message"]);
+        return machine.finish();
+    }
+    let (second, diagnostics) = bootstrap("two");
+    assert_eq!(second, first, "{diagnostics}");
     machine.finish();
 }

@@ -307,6 +307,16 @@ fn a_full_disk_is_named_and_survived() {
     assert!(failure.text().contains(small.to_str().unwrap()), "the place is named: {}", failure.text());
     let failure = machine.fails(&on(&["create", "--name", "box", "--network", "none", "busybox", "true"]));
     assert_eq!(failure.code(), "store/disk-full", "{}", failure.text());
+    let full = machine.project("full");
+    let dockerfile = |text: &str| {
+        full.write("Dockerfile", text);
+        full.fails(&on(&["build", "-t", "second", "."]))
+    };
+    full.write("big", vec![7; 1 << 20]);
+    let failure = dockerfile("FROM busybox\nCOPY big /\n");
+    assert_eq!(failure.place(), ("store/disk-full".into(), "Dockerfile:2:1".into()), "{}", failure.text());
+    let failure = dockerfile("FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=1\n");
+    assert!(failure.hints().contains("free space"), "{}", failure.text());
     // What was there is whole, what failed is not there.
     assert!(machine.ok(&on(&["images"])).contains("busybox"));
     assert_eq!(machine.ok(&on(&["images", "-q", "second"])), "");
