@@ -18,8 +18,9 @@
 //! [`Store::scratch`], never synced, owned by one overlay mount at a time, and either thrown away or adopted by
 //! [`Snapshotter::commit_upper`] once nothing has it mounted.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
@@ -269,6 +270,7 @@ impl Store {
         let fresh = held.path.join("upper");
         files::make_dir(&fresh)?;
         layer::copy_attributes(&below[0], &fresh)?;
+        fs::set_permissions(&fresh, Permissions::from_mode(layer::ROOT_MODE)).context("set the mode of", &fresh)?;
         fs::rename(&fresh, &upper.upper).context("make", &upper.upper)
     }
 

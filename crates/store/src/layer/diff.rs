@@ -16,14 +16,19 @@ use crate::fault::fault;
 use crate::files::entries;
 use crate::tar::{Kind, Member, Writer};
 
+/// What the root folder of a container has, whatever the archive says that its image was made of: as in Docker, anybody
+/// may enter it.
+pub(crate) const ROOT_MODE: u32 = 0o755;
+
 /// Writes the upper directory of an overlay as a layer's tar: the same bytes for the same tree (image-spec `layer.md`).
 ///
 /// Names are sorted; hard links within the directory stay links; sockets are left out, as every differ does. The root
-/// folder is a member only where it differs from `root_below`.
+/// folder is a member only where it differs from `root_below`; its mode, which no upper directory has from there, from
+/// [`ROOT_MODE`].
 pub(crate) fn diff(upper: &Path, root_below: &Path, out: impl Write) -> Result<()> {
     walk(upper, out, |walk, root| {
         let (above, below) = (Attributes::of(root, b".")?, Attributes::of(File::open(root_below)?.as_fd(), b".")?);
-        if (above.mode, above.uid, above.gid, &above.xattrs) != (below.mode, below.uid, below.gid, &below.xattrs) {
+        if (above.mode, above.uid, above.gid, &above.xattrs) != (ROOT_MODE, below.uid, below.gid, &below.xattrs) {
             let mut member = member(b"./".to_vec(), Kind::Dir, above);
             member.mtime = below.mtime;
             walk.tar.append(&member, &mut io::empty())?;

@@ -6,8 +6,8 @@ mod extract;
 pub(crate) mod node;
 mod view;
 
-pub(crate) use diff::diff;
 pub use diff::write_tree;
+pub(crate) use diff::{ROOT_MODE, diff};
 pub use extract::extract;
 pub(crate) use extract::{apply, make_implicit};
 pub(crate) use node::copy_attributes;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use carrack_oci::Digest;
 use carrack_testkit::tar::Builder;
@@ -252,7 +252,8 @@ fn an_upper_directory_stays_until_it_is_removed() {
         let base = scene.apply(&[Builder::new().mode(0o711).owner(3, 4).dir("./").build()]).unwrap();
         let upper = scene.store.prepare_upper("abcd", Some(&base)).unwrap();
         let metadata = fs::metadata(&upper.upper).unwrap();
-        assert_eq!(metadata.permissions().mode() & 0o7777, 0o711, "the root looks as below");
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o755, "a root that anybody may enter");
+        assert_eq!((metadata.uid(), metadata.gid()), (3, 4), "else it looks as below");
         fs::write(upper.upper.join("f"), "").unwrap();
         assert_eq!(scene.store.prepare_upper("abcd", Some(&base)).unwrap(), upper);
         assert!(upper.upper.join("f").exists());
