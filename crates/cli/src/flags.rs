@@ -131,6 +131,19 @@ pub(crate) fn ports(text: &str) -> Result<Vec<PortMapping>> {
         .collect())
 }
 
+/// A port that is exposed, as it was written.
+pub(crate) fn expose(text: &str) -> Result<String> {
+    match PortMapping::of_exposed(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(invalid("--expose", text, "PORT[-PORT][/tcp|/udp], for example 53/udp")),
+    }
+}
+
+/// Seconds in milliseconds; less than none is for ever, as in Docker.
+pub(crate) fn seconds_ms(seconds: i64) -> u64 {
+    u64::try_from(seconds).map_or(u64::MAX, |seconds| seconds.saturating_mul(1000))
+}
+
 /// `[SOURCE:]TARGET[:OPTIONS]`. A source with a slash is a path of the host, else a volume's name.
 pub(crate) fn volume(text: &str, folder: &std::path::Path) -> Result<Mount> {
     const FORM: &str = "[SOURCE:]/TARGET[:ro|rw|nocopy|PROPAGATION]";
@@ -315,12 +328,11 @@ pub(crate) fn device(text: &str) -> Result<DeviceMapping> {
 
 /// `bridge`, `none`, `host`, `container:NAME`, or the name of a network.
 pub(crate) fn network(values: &[String], aliases: &[String], ipv4: Option<&str>) -> Result<NetworkMode> {
-    let first = values.first().map_or("bridge", String::as_str);
-    let special = match first {
+    let special = values.iter().find_map(|value| match value.as_str() {
         "host" => Some(NetworkMode::Host),
         "none" => Some(NetworkMode::None),
-        _ => first.strip_prefix("container:").map(|name| NetworkMode::Container(name.to_owned())),
-    };
+        _ => value.strip_prefix("container:").map(|name| NetworkMode::Container(name.to_owned())),
+    });
     if let Some(mode) = special {
         if values.len() > 1 {
             return Err(invalid(

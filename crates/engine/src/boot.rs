@@ -62,13 +62,16 @@ impl Engine {
                 continue;
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
-            let Ok(_guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
-            match self.records().get(&id)? {
-                Some(record) => self.recover_container(&record, &mut report)?,
-                None => {
-                    self.give_back(&id)?;
-                    remove_folder(&self.store.container_run_dir(&id)?)?;
-                }
+            let Ok(guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
+            let Some(record) = self.records().get(&id)? else {
+                self.give_back(&id)?;
+                remove_folder(&self.store.container_run_dir(&id)?)?;
+                continue;
+            };
+            let is_owed_a_start = self.recover_container(&record, &mut report)?;
+            drop(guard);
+            if is_owed_a_start && let Err(error) = self.start_record(&record) {
+                report.push(format!("{}: {error}", record.name));
             }
         }
         if !any_active {
@@ -79,7 +82,8 @@ impl Engine {
         Ok(report)
     }
 
-    fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<()> {
+    /// Whether its restart policy wants it started again.
+    fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<bool> {
         match self.state(&record.id)? {
             Some(state) if is_active(&state) && state.has_shim() => {}
             Some(state) if is_active(&state) && state.is_alive() => match self.adopt(record, &state) {
@@ -87,12 +91,17 @@ impl Engine {
                 Err(error) => report.push(format!("{}: {error}", record.name)),
             },
             Some(state) if is_active(&state) => {
+                let waited_for_its_restart = state.status == Status::Restarting;
                 self.tear_down(record)?;
-                report.push(format!("{}: it is gone, and nobody saw how", record.name));
+                if !waited_for_its_restart {
+                    report.push(format!("{}: it is gone, and nobody saw how", record.name));
+                }
+                let always = matches!(record.container.restart, RestartPolicy::Always | RestartPolicy::UnlessStopped);
+                return Ok((always || waited_for_its_restart) && !self.stays_down(record)?);
             }
             _ => self.tear_down(record)?,
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Whether a container that does not run has anything on the run root that it should not.

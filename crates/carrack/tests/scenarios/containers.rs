@@ -1,6 +1,6 @@
 //! What `docker run` and its neighbours promise (F1 to F6, F8, F9, J1).
 
-use crate::machine::{Machine, eventually, exit_code, feed};
+use crate::machine::{Machine, eventually, exit_code, feed, kill};
 
 /// `run --rm --network none busybox …`
 fn run(machine: &Machine, flags: &[&str], command: &[&str]) -> std::process::Output {
@@ -347,6 +347,114 @@ fn restart_policy_counts_failures() {
     ]);
     machine.ok(&["stop", "-t", "0", "steady"]);
     assert_eq!(machine.ok(&["inspect", "--format", "{{.State.Status}} {{.RestartCount}}", "steady"]), "exited 0");
+    machine.finish();
+}
+
+/// A container that fails at once, waiting for its next start.
+fn in_back_off(machine: &Machine, name: &str) {
+    let policy = ["--restart", "always", "--network", "none", "busybox", "false"];
+    machine.ok(&[&["run", "-d", "--name", name], policy.as_slice()].concat());
+    let waits = || {
+        // From the fourth on, a back-off is longer than all the commands of a test.
+        let state = machine.ok(&["inspect", "--format", "{{.State.Status}} {{.RestartCount}}", name]);
+        let (status, count) = state.split_once(' ').unwrap();
+        (status == "restarting" && count.parse::<u32>().unwrap() >= 5).then_some(())
+    };
+    eventually("it waits", waits);
+}
+
+#[test]
+fn nobody_waits_for_a_back_off() {
+    let Some(machine) = Machine::new() else { return };
+    in_back_off(&machine, "loser");
+    assert_eq!(machine.ok(&["inspect", "--format", "{{.State.Running}}", "loser"]), "true", "as in Docker");
+    machine.ok(&["stop", "loser"]);
+    let state = machine.ok(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "loser"]);
+    assert_eq!(state, "exited 1");
+    machine.ok(&["rm", "loser"]);
+    in_back_off(&machine, "other");
+    machine.ok(&["rm", "-f", "other"]);
+    machine.finish();
+}
+
+#[test]
+fn a_back_off_outlives_its_shim() {
+    let Some(machine) = Machine::new() else { return };
+    in_back_off(&machine, "loser");
+    kill(machine.shim_pid("loser"));
+    // Any command that changes something takes care of it (I-3).
+    let starts = machine.ok(&["inspect", "--format", "{{.State.StartedAt}}", "loser"]);
+    machine.ok(&["create", "--name", "bystander", "busybox", "true"]);
+    eventually("it is started again", || {
+        (machine.ok(&["inspect", "--format", "{{.State.StartedAt}}", "loser"]) != starts).then_some(())
+    });
+    machine.finish();
+}
+
+#[test]
+fn restart_keeps_a_container_that_goes_at_its_exit() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--rm", "--name", "brief", "--network", "none", "busybox", "sleep", "1000"]);
+    machine.ok(&["exec", "brief", "touch", "/mine"]);
+    let before = machine.pid("brief");
+    machine.ok(&["restart", "-t", "0", "brief"]);
+    assert!(![0, before].contains(&machine.pid("brief")));
+    machine.ok(&["exec", "brief", "test", "-e", "/mine"]);
+    machine.ok(&["stop", "-t", "0", "brief"]);
+    assert_eq!(machine.ok(&["ps", "-aq"]), "");
+    machine.finish();
+}
+
+#[test]
+fn what_is_wrong_on_every_host_is_refused_before_anything_is_made() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--name", "host", "--network", "none", "busybox", "sleep", "1000"]);
+    for (flags, code) in [
+        (["--memory", "1m"].as_slice(), "container/invalid-setting"),
+        (&["-v", "/a", "--tmpfs", "/a/"], "container/invalid-setting"),
+        (&["--cap-add", "FLY"], "container/unknown-capability"),
+        (&["--stop-signal", "HELLO"], "engine/invalid-signal"),
+        (&["--network", "container:host", "-p", "80"], "container/invalid-setting"),
+        (&["--network", "container:host", "-h", "name"], "container/invalid-setting"),
+        (&["--network", "container:host", "--network", "other"], "cli/invalid-value"),
+        (&["--expose", "web"], "cli/invalid-value"),
+    ] {
+        let failure = machine.fails(&[&["run", "-d"], flags, &["busybox", "true"]].concat());
+        assert_eq!((failure.code(), failure.status), (code, 125), "{flags:?}");
+    }
+    assert_eq!(machine.ok(&["ps", "-a", "--format", "{{.Names}}"]), "host");
+    // As in Docker, no limit is no limit.
+    assert_eq!(text(&machine, &["--memory", "0", "--cpus", "0", "--pids-limit", "0"], &["echo", "runs"]), "runs");
+    machine.finish();
+}
+
+#[test]
+fn a_program_that_its_user_may_not_execute_is_not() {
+    let Some(machine) = Machine::new() else { return };
+    let tool = machine.path().join("tool");
+    std::fs::copy("/bin/busybox", &tool).unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mount = format!("{}:/bin/tool:ro", tool.display());
+    for user in
+        [["-u", "1000"].as_slice(), &["-u", "1000", "--init"], &["-u", "1000", "--security-opt", "seccomp=unconfined"]]
+    {
+        let flags = [&["-v", &mount], user].concat();
+        assert_eq!(exit_code(&run(&machine, &flags, &["/bin/tool", "true"])), 126, "{user:?}");
+    }
+    machine.finish();
+}
+
+#[test]
+fn the_id_is_in_its_file_while_the_container_runs() {
+    let Some(machine) = Machine::new() else { return };
+    let file = machine.path().join("cid");
+    let script = ["run", "--rm", "--cidfile", file.to_str().unwrap(), "busybox", "sh", "-c", "echo up; sleep 1000"];
+    let mut run = machine.follow(&script);
+    run.until("up");
+    let id = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(machine.ok(&["ps", "-q", "--no-trunc"]), id);
+    machine.ok(&["rm", "-f", &id]);
+    assert_eq!(machine.fails(&script).status, 125, "an id that is there stays");
     machine.finish();
 }
 

@@ -114,6 +114,15 @@ impl Machine {
         self.ok(&["inspect", "--format", "{{.State.Pid}}", name]).parse().unwrap()
     }
 
+    /// The host's pid of a container's shim.
+    #[track_caller]
+    pub(crate) fn shim_pid(&self, name: &str) -> i32 {
+        let id = self.ok(&["inspect", "--format", "{{.Id}}", name]);
+        let state = std::fs::read(self.path().join("run/containers").join(id).join("state.json")).unwrap();
+        let state: Value = serde_json::from_slice(&state).unwrap();
+        i32::try_from(state["shim_pid"].as_i64().unwrap()).unwrap()
+    }
+
     /// A folder with a project in it.
     pub(crate) fn project(&self, name: &str) -> Project<'_> {
         let dir = self.path().join(name);

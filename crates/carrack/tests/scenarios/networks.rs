@@ -107,6 +107,52 @@ fn a_busy_port_names_its_holder() {
 }
 
 #[test]
+fn who_shares_a_network_shares_its_names() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["network", "create", "front"]);
+    let flags = ["--network", "front", "--network-alias", "www", "-h", "head", "--add-host", "uphill:192.0.2.7"];
+    server(&machine, "web", &flags, "front page");
+    let beside = ["run", "--rm", "--network", "container:web", "busybox"];
+    assert_eq!(machine.ok(&[&beside[..], &["hostname"]].concat()), "head");
+    for file in ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"] {
+        let theirs = machine.ok(&["exec", "web", "cat", file]);
+        assert_eq!(machine.ok(&[&beside[..], &["cat", file]].concat()), theirs, "{file}");
+    }
+    let page = machine.ok(&[&beside[..], &["wget", "-q", "-O", "-", "http://www:8000/"]].concat());
+    assert_eq!(page, "front page");
+    machine.finish();
+}
+
+#[test]
+fn exposed_ports_are_published_by_one_flag() {
+    let Some(machine) = Machine::new() else { return };
+    let flags = ["-P", "--expose", "8000", "--expose", "9000-9001/udp", "-p", "127.0.0.1:0:8000"];
+    server(&machine, "web", &flags, "exposed");
+    let ports = machine.ok(&["port", "web"]);
+    let inside = |text: &str| ports.lines().filter(|line| line.starts_with(text)).count();
+    assert_eq!(inside("8000/tcp -> 127.0.0.1:"), 1, "{ports}");
+    assert_eq!(inside("8000/tcp"), 1, "what is published already is not published again: {ports}");
+    assert!(inside("9000/udp -> 0.0.0.0:") == 1 && inside("9001/udp -> 0.0.0.0:") == 1, "{ports}");
+    machine.finish();
+}
+
+#[test]
+fn ports_of_the_hosts_network_are_left_to_the_program() {
+    let Some(machine) = Machine::new() else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let publish = format!("127.0.0.1:{port}:{port}");
+    // A shim that held the port would keep the program from it.
+    let script = format!("httpd -p 127.0.0.1:{port} && wget -q -O - http://127.0.0.1:{port}/no-such 2>&1 | grep 404");
+    for network in ["host", "none"] {
+        let flags = ["run", "--rm", "--network", network, "-p", &publish, "busybox", "sh", "-c", &script];
+        let output = machine.carrack(&flags);
+        assert!(output.status.success(), "{network}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cli/not-published"), "{network}");
+    }
+    machine.finish();
+}
+
+#[test]
 fn a_network_in_use_stays() {
     let Some(machine) = Machine::new() else { return };
     machine.ok(&["network", "create", "--subnet", "10.213.77.0/24", "busy"]);
