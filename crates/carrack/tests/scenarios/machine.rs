@@ -219,6 +219,15 @@ impl Failure {
     }
 }
 
+/// Runs a scenario on two hosts' networks of its own: one hides frames within a bridge from its packet filter, one shows
+/// them to it.
+pub(crate) fn on_both_hosts(scenario: impl Fn(Machine) + Sync) {
+    // Where containers can't be run, that is the reason to print.
+    let Some(machine) = Machine::new() else { return };
+    machine.finish();
+    carrack_testkit::host::on_both(|| scenario(Machine::new().unwrap()));
+}
+
 /// A folder with a Compose file or a build context, and commands run in it.
 pub(crate) struct Project<'a> {
     pub(crate) machine: &'a Machine,
