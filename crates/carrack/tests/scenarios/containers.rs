@@ -252,6 +252,32 @@ fn logs_rotate() {
 }
 
 #[test]
+fn what_is_asked_wrongly_of_logs_and_lists_is_named() {
+    let Some(machine) = Machine::new() else { return };
+    let failure = machine.fails(&["logs", "nobody"]);
+    assert_eq!(failure.code(), "engine/no-such-container", "no project was meant");
+    machine.ok(&["run", "--name", "done", "--network", "none", "busybox", "echo", "said"]);
+    assert_eq!(machine.ok(&["logs", "--since", "1h", "--tail", "-1", "done"]), "said");
+    assert_eq!(machine.ok(&["logs", "--until", "1h", "done"]), "");
+    assert_eq!(machine.fails(&["logs", "--since", "breakfast", "done"]).code(), "cli/invalid-value");
+    assert_eq!(machine.ok(&["ps", "--filter", "status=exited", "--format", "table {{.Names}}"]), "NAMES\ndone");
+    for wrong in ["status=finished", "health=fine", "colour=red", "name"] {
+        assert_eq!(machine.fails(&["ps", "--filter", wrong]).code(), "cli/invalid-value", "{wrong}");
+    }
+    machine.finish();
+}
+
+#[test]
+fn anonymous_volumes_go_with_a_container_that_was_to_go() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["create", "--rm", "--name", "never-ran", "-v", "/data", "busybox", "true"]);
+    assert_eq!(machine.ok(&["volume", "ls", "-q"]).lines().count(), 1);
+    machine.ok(&["rm", "never-ran"]);
+    assert_eq!(machine.ok(&["volume", "ls", "-q"]), "");
+    machine.finish();
+}
+
+#[test]
 fn exec_is_transparent() {
     let Some(machine) = Machine::new() else { return };
     machine.ok(&["run", "-d", "--name", "box", "--network", "none", "-e", "A=1", "busybox", "sleep", "1000"]);

@@ -357,8 +357,21 @@ pub(crate) struct LogsArguments {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Lines from the end; `all` for all of them
-    #[arg(short = 'n', long, visible_alias = "tail", default_value = "all", value_name = "NUMBER")]
+    #[arg(
+        short = 'n',
+        long,
+        visible_alias = "tail",
+        default_value = "all",
+        value_name = "NUMBER",
+        allow_hyphen_values = true
+    )]
     pub(crate) lines: String,
+    /// Only lines since a time: 2026-01-31T08:00:00Z, or 10m ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only lines until a time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// With the time of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,

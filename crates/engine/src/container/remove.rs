@@ -27,7 +27,8 @@ impl Engine {
         if options.force {
             self.kill_record(&record)?;
         }
-        self.remove_record(&record, options.anonymous_volumes)
+        // With --rm they go at its exit, so they go where it never came to one.
+        self.remove_record(&record, options.anonymous_volumes || record.container.auto_remove)
     }
 
     /// Removes a container that does not run.
