@@ -54,7 +54,8 @@ impl Engine {
             let state = self.state(&id)?;
             let active = state.as_ref().is_some_and(is_active);
             any_active |= active;
-            if active && state.as_ref().is_some_and(State::has_shim) {
+            // What its program has left behind is the shim's to put away, also in the moment after the end.
+            if state.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
             let holds = addressed.contains(&id) || self.holds_something(&id)?;
@@ -85,7 +86,7 @@ impl Engine {
     /// Whether its restart policy wants it started again.
     fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<bool> {
         match self.state(&record.id)? {
-            Some(state) if is_active(&state) && state.has_shim() => {}
+            Some(state) if state.has_shim() => {}
             Some(state) if is_active(&state) && state.is_alive() => match self.adopt(record, &state) {
                 Ok(()) => report.push(format!("{}: adopted by a new shim", record.name)),
                 Err(error) => report.push(format!("{}: {error}", record.name)),

@@ -404,6 +404,21 @@ fn nobody_waits_for_a_back_off() {
 }
 
 #[test]
+fn what_has_just_ended_is_started_and_removed_at_once() {
+    let Some(machine) = Machine::new() else { return };
+    // Whatever its shim still has to do: the port is free, and nobody waits.
+    let flags = ["run", "-d", "--name", "brief", "-p", "127.0.0.1:0:80", "busybox", "true"];
+    for _ in 0..5 {
+        machine.ok(&flags);
+        machine.ok(&["wait", "brief"]);
+        machine.ok(&["start", "brief"]);
+        machine.ok(&["wait", "brief"]);
+        machine.ok(&["rm", "brief"]);
+    }
+    machine.finish();
+}
+
+#[test]
 fn a_back_off_outlives_its_shim() {
     let Some(machine) = Machine::new() else { return };
     in_back_off(&machine, "loser");

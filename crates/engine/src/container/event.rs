@@ -36,6 +36,11 @@ impl Engine {
         let Some(record) = self.records().get(id)? else { return Ok(()) };
         let folder = self.store.container_run_dir(id)?;
         let Some(state) = State::read(&folder)? else { return Ok(()) };
+        // A shim that was dismissed meanwhile has nothing to say about the run of the next one.
+        let shim = rustix::process::getppid().map_or(0, rustix::process::Pid::as_raw_pid);
+        if state.shim_pid != shim {
+            return Ok(());
+        }
         match kind {
             "exited" if state.status != Status::Running => self.exited(&record, &state),
             "restart" => self.restart_due(&record),

@@ -34,6 +34,9 @@ impl Engine {
     /// Removes a container that does not run.
     pub(crate) fn remove_record(&self, record: &ContainerRecord, anonymous_volumes: bool) -> Result<()> {
         let _guard = self.lock_container(&record.id)?;
+        if let Some(state) = self.state(&record.id)?.filter(|state| state.actual_status() == Status::Exited) {
+            self.dismiss_shim(&record.id, &state)?;
+        }
         self.remove_locked(record, anonymous_volumes)
     }
 

@@ -123,13 +123,16 @@ impl Engine {
         let _guard = self.lock_container(&record.id)?;
         let record = &self.records().get(&record.id)?.ok_or_else(|| gone(record))?;
         let image = self.store.image(&record.image.to_string())?;
-        match self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status()) {
-            Status::Running | Status::Paused | Status::Restarting => return Ok(None),
-            Status::Lost | Status::Exited => {
-                self.tear_down(record)?;
-                self.forget_volatile(record, &image)?;
+        if let Some(state) = self.state(&record.id)? {
+            match state.actual_status() {
+                Status::Running | Status::Paused | Status::Restarting => return Ok(None),
+                Status::Lost | Status::Exited => {
+                    self.dismiss_shim(&record.id, &state)?;
+                    self.tear_down(record)?;
+                    self.forget_volatile(record, &image)?;
+                }
+                Status::Created => {}
             }
-            Status::Created => {}
         }
         let intent = self.store.container_dir(&record.id)?.join(event::STOP_INTENT);
         if intent.exists() {

@@ -104,24 +104,39 @@ impl Engine {
         let folder = self.store.container_dir(&record.id)?;
         std::fs::write(folder.join(event::STOP_INTENT), intent)
             .map_err(|error| host_error("can't write down that the container is to stop", error))?;
-        let target = Target::of(&state).unwrap_or_default();
         if may_come_back {
             // Nobody is to wait for the end of a back-off only to be told that it is off.
-            self.forget_restart(&record.id)?;
-            wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)?;
+            self.dismiss_shim(&record.id, &state)?;
             self.tear_down(record)?;
             return Ok(Some(Target::default()));
         }
-        Ok(Some(target))
+        Ok(Some(Target::of(&state).unwrap_or_default()))
     }
 
-    /// Ends the shim of a container that waits for its next start. One that ends by itself meanwhile is as good.
-    pub(crate) fn forget_restart(&self, id: &str) -> Result<()> {
+    /// Waits until the shim of a container whose program has ended is gone, and with it its hold on ports and addresses,
+    /// without waiting for what it still means to do. The caller holds the container's lock.
+    pub(crate) fn dismiss_shim(&self, id: &str, state: &State) -> Result<()> {
+        let Some(Target { shim: Some(shim), .. }) = Target::of(state) else { return Ok(()) };
+        if !self.forget_restart(id)? {
+            // Nobody hears from it any more; how its program ended is on disk.
+            let _ = pidfd_send_signal(&shim, Signal::KILL);
+        }
+        if wait_for_end(Some(&shim), DEATH_TIMEOUT)? {
+            Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
+            return Ok(());
+        }
+        Err(host_error(format!("the shim of {id} does not end"), "it is still at work for its last run"))
+    }
+
+    /// Has the shim of a container whose program has ended end as well, whatever it waits for; false where there is none
+    /// to be reached.
+    pub(crate) fn forget_restart(&self, id: &str) -> Result<bool> {
         let folder = self.store.container_run_dir(id)?;
-        let Ok(mut shim) = Client::connect(&folder) else { return Ok(()) };
+        let Ok(mut shim) = Client::connect(&folder) else { return Ok(false) };
         match shim.shutdown() {
+            Ok(()) => Ok(true),
             Err(error) if Client::connect(&folder).is_ok() => Err(error),
-            _ => Ok(()),
+            Err(_) => Ok(false),
         }
     }
 
@@ -141,7 +156,11 @@ impl Engine {
     fn settle_end(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
         if target.shim.is_some() && wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)? {
             Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
-            return Ok(());
+            // One that was killed has put nothing away.
+            let was_seen = |state: State| !matches!(state.status, Status::Running | Status::Paused);
+            if self.state(&record.id)?.is_none_or(was_seen) {
+                return Ok(());
+            }
         }
         let _guard = self.lock_container(&record.id)?;
         if self.records().get(&record.id)?.is_some() {
