@@ -54,7 +54,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("cli", &["diag", "oci", "dockerfile", "compose", "llb", "specgen", "plan", "engine"]),
     // The re-exec switch: init and shim are the runtime's. The scenarios ask the engine for the kinds of steps.
     ("carrack", &["cli", "engine", "runtime"]),
-    ("testkit", &["oci"]),
+    ("testkit", &["oci", "sys"]),
     ("xtask", &[]),
 ];
 

@@ -66,6 +66,15 @@ pub static NO_TERMINAL: Code = Code {
     fix: "Leave -t out: `-i` alone passes the input on.",
 };
 
+/// `-p` on a network that nothing is forwarded into.
+pub static NOT_PUBLISHED: Code = Code {
+    id: "cli/not-published",
+    title: "ports are not published",
+    cause: "On the host's network the program listens on the host's ports itself; without a network nothing reaches it.",
+    check: "`carrack port NAME` lists what is published.",
+    fix: "Leave -p and -P out, or connect the container to a network with --network.",
+};
+
 /// A service that the project does not have.
 pub static NO_SUCH_SERVICE: Code = Code {
     id: "cli/no-such-service",
@@ -76,8 +85,17 @@ pub static NO_SUCH_SERVICE: Code = Code {
 };
 
 /// All codes of this crate.
-pub static ALL: &[&Code] =
-    &[&INVALID_VALUE, &NOT_YET, &NO_PROJECT, &NO_SUCH_SERVICE, &NO_TERMINAL, &UNKNOWN_CODE, &UNREADABLE_FILE, &USAGE];
+pub static ALL: &[&Code] = &[
+    &INVALID_VALUE,
+    &NOT_PUBLISHED,
+    &NOT_YET,
+    &NO_PROJECT,
+    &NO_SUCH_SERVICE,
+    &NO_TERMINAL,
+    &UNKNOWN_CODE,
+    &UNREADABLE_FILE,
+    &USAGE,
+];
 
 /// Every code of every crate, in order of their ids.
 pub fn every() -> Vec<&'static Code> {

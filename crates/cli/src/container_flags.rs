@@ -32,6 +32,8 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         read_only: given.read_only,
         shm_size_bytes: given.shm_size.as_deref().map(|text| flags::size_bytes("--shm-size", text)).transpose()?,
         network: flags::network(&given.network, &given.network_alias, given.ip.as_deref())?,
+        expose: given.expose.iter().map(|text| flags::expose(text)).collect::<Result<_>>()?,
+        publish_all: given.publish_all,
         dns: given.dns.clone(),
         dns_search: given.dns_search.clone(),
         dns_options: given.dns_option.clone(),
@@ -46,7 +48,7 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         oom_score_adj: given.oom_score_adj,
         resources: resources(given)?,
         stop_signal: given.stop_signal.clone(),
-        stop_timeout_ms: given.stop_timeout.map(|seconds| seconds.saturating_mul(1000)),
+        stop_timeout_ms: given.stop_timeout.map(flags::seconds_ms),
         healthcheck: healthcheck(given)?,
         restart: given.restart.as_deref().map(flags::restart).transpose()?.unwrap_or_default(),
         auto_remove: given.rm,
@@ -162,12 +164,14 @@ fn security_option(container: &mut Container, text: &str, folder: &Path) -> Resu
         ("seccomp", "unconfined") => container.seccomp = SeccompMode::Unconfined,
         ("seccomp", "builtin") => container.seccomp = SeccompMode::Default,
         ("seccomp", path) => container.seccomp = SeccompMode::Profile(read(&folder.join(path))?),
+        // Containers here are not labelled, whatever the host does.
+        ("label", "disable") => {}
         ("apparmor", profile) => container.apparmor = Some(profile.to_owned()),
         _ => {
             return Err(flags::invalid(
                 "--security-opt",
                 text,
-                "no-new-privileges, seccomp=unconfined, seccomp=FILE or apparmor=PROFILE",
+                "no-new-privileges, seccomp=unconfined, seccomp=FILE, apparmor=PROFILE or label=disable",
             ));
         }
     }
@@ -178,7 +182,19 @@ fn security_option(container: &mut Container, text: &str, folder: &Path) -> Resu
 fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
     let text = read(path)?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
-    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(flags::env).collect()
+    let mut entries = Vec::new();
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, value) = flags::env(line)?;
+        if name.contains(char::is_whitespace) {
+            return Err(flags::invalid(
+                &format!("--env-file {}", path.display()),
+                line,
+                "NAME=VALUE, with no white space in the name",
+            ));
+        }
+        entries.push((name, value));
+    }
+    Ok(entries)
 }
 
 /// A text file that the command line names.

@@ -69,6 +69,25 @@ pub(crate) fn duration_ns(flag: &str, text: &str) -> Result<u64> {
     if total < 9.0e18 { Ok(total as u64) } else { Err(wrong()) }
 }
 
+/// A time of day with or without its zone, a date, seconds since 1970, or how long ago.
+pub(crate) fn time(flag: &str, text: &str, now: jiff::Timestamp) -> Result<jiff::Timestamp> {
+    let wrong =
+        || invalid(flag, text, "a time such as 2026-01-31T08:00:00Z, seconds since 1970, or how long ago, as 10m30s");
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    // Without a zone, the caller's.
+    if let Ok(local) = text.parse::<jiff::civil::DateTime>() {
+        return local.to_zoned(jiff::tz::TimeZone::system()).map(|time| time.timestamp()).map_err(|_| wrong());
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        let nanoseconds = (seconds * 1e9).round();
+        return jiff::Timestamp::from_nanosecond(nanoseconds as i128).map_err(|_| wrong());
+    }
+    let ago = duration_ns(flag, text).map_err(|_| wrong())?;
+    now.checked_sub(std::time::Duration::from_nanos(ago)).map_err(|_| wrong())
+}
+
 /// `1.5` processors, in billionths.
 pub(crate) fn nano_cpus(flag: &str, text: &str) -> Result<u64> {
     match text.parse::<f64>() {
@@ -129,6 +148,19 @@ pub(crate) fn ports(text: &str) -> Result<Vec<PortMapping>> {
             protocol,
         })
         .collect())
+}
+
+/// A port that is exposed, as it was written.
+pub(crate) fn expose(text: &str) -> Result<String> {
+    match PortMapping::of_exposed(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(invalid("--expose", text, "PORT[-PORT][/tcp|/udp], for example 53/udp")),
+    }
+}
+
+/// Seconds in milliseconds; less than none is for ever, as in Docker.
+pub(crate) fn seconds_ms(seconds: i64) -> u64 {
+    u64::try_from(seconds).map_or(u64::MAX, |seconds| seconds.saturating_mul(1000))
 }
 
 /// `[SOURCE:]TARGET[:OPTIONS]`. A source with a slash is a path of the host, else a volume's name.
@@ -315,12 +347,11 @@ pub(crate) fn device(text: &str) -> Result<DeviceMapping> {
 
 /// `bridge`, `none`, `host`, `container:NAME`, or the name of a network.
 pub(crate) fn network(values: &[String], aliases: &[String], ipv4: Option<&str>) -> Result<NetworkMode> {
-    let first = values.first().map_or("bridge", String::as_str);
-    let special = match first {
+    let special = values.iter().find_map(|value| match value.as_str() {
         "host" => Some(NetworkMode::Host),
         "none" => Some(NetworkMode::None),
-        _ => first.strip_prefix("container:").map(|name| NetworkMode::Container(name.to_owned())),
-    };
+        _ => value.strip_prefix("container:").map(|name| NetworkMode::Container(name.to_owned())),
+    });
     if let Some(mode) = special {
         if values.len() > 1 {
             return Err(invalid(
@@ -457,13 +488,29 @@ mod tests {
         assert!(duration_ns("f", "30").is_err(), "a bare number has no unit");
     }
 
+    #[test]
+    fn times_are_docker_s() {
+        let now: jiff::Timestamp = "2026-01-31T08:00:00Z".parse().unwrap();
+        let at = |text: &str| time("--since", text, now).unwrap().to_string();
+        assert_eq!(at("2026-01-31T07:00:00.5+01:00"), "2026-01-31T06:00:00.5Z");
+        assert_eq!(at("10m30s"), "2026-01-31T07:49:30Z");
+        assert_eq!(at("1136073600.000000001"), "2006-01-01T00:00:00Z", "as far as a double counts");
+        let local = "2026-01-31T00:00:00".parse::<jiff::civil::DateTime>().unwrap();
+        let local = local.to_zoned(jiff::tz::TimeZone::system()).unwrap().timestamp().to_string();
+        assert_eq!((at("2026-01-31"), at("2026-01-31T00:00:00")), (local.clone(), local));
+        for wrong in ["", "yesterday", "1e300", "-1e300"] {
+            assert_eq!(time("--since", wrong, now).unwrap_err().code.id, "cli/invalid-value", "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_value_panics(text in "[\\PC:/=,.\\[\\]-]{0,40}") {
             let folder = Path::new("/p");
             let _ = (ports(&text), volume(&text, folder), mount(&text, folder), tmpfs(&text), restart(&text));
             let _ = (ulimit(&text), device(&text), size_bytes("f", &text), duration_ns("f", &text));
-            let _ = (env(&text), add_host(&text), nano_cpus("f", &text));
+            let _ = (env(&text), add_host(&text), nano_cpus("f", &text), expose(&text));
+            let _ = time("f", &text, jiff::Timestamp::now());
         }
     }
 }

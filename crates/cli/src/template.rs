@@ -1,14 +1,15 @@
 //! `--format`: the part of Go's templates that people use daily: text and `{{.Field.Name}}`, `{{json .Field}}`.
 
-use carrack_diag::Result;
+use carrack_diag::{Diagnostic, Result};
 use serde_json::Value;
 
-use crate::flags;
+use crate::output::table;
+use crate::{codes, flags};
 
 /// Fills `template` from `value`. A field that does not exist is an error, as in Docker.
 pub(crate) fn render(template: &str, value: &Value) -> Result<String> {
     let mut out = String::new();
-    let mut rest = template.strip_prefix("table ").unwrap_or(template);
+    let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         out.push_str(&unescape(before));
         let wrong = || flags::invalid("--format", template, "text with {{.Field}} or {{json .Field}}, or `json`");
@@ -18,16 +19,16 @@ pub(crate) fn render(template: &str, value: &Value) -> Result<String> {
             Some(path) => (true, path.trim()),
             None => (false, action),
         };
-        let path = path.strip_prefix('.').ok_or_else(wrong)?;
+        let path = path.strip_prefix('.').ok_or_else(|| match action.split_whitespace().next() {
+            Some(word) => wrong_word(word),
+            None => wrong(),
+        })?;
         let mut found = value;
         for field in path.split('.').filter(|field| !field.is_empty()) {
             found = found.get(field).ok_or_else(|| {
-                carrack_diag::Diagnostic::error(
-                    &crate::codes::INVALID_VALUE,
-                    format!("--format: no field `{field}` here"),
-                )
-                .hint(format!("fields: {}", fields(found)))
-                .boxed()
+                Diagnostic::error(&codes::INVALID_VALUE, format!("--format: no field `{field}` here"))
+                    .hint(format!("fields: {}", fields(found)))
+                    .boxed()
             })?;
         }
         match found {
@@ -42,6 +43,25 @@ pub(crate) fn render(template: &str, value: &Value) -> Result<String> {
     Ok(out)
 }
 
+/// A line for each of `rows`. After `table ` columns are those between tabs, and `headings` of the fields stand above.
+pub(crate) fn rows(template: &str, rows: &[Value], headings: &[(&str, &str)]) -> Result<String> {
+    let Some(template) = template.strip_prefix("table ") else {
+        let lines: Vec<String> = rows.iter().map(|row| render(template, row)).collect::<Result<_>>()?;
+        return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
+    };
+    let headings: Value = headings.iter().map(|(field, heading)| (*field, *heading)).collect();
+    let cells = |row: &Value| Ok(render(template, row)?.split('\t').map(str::to_owned).collect::<Vec<String>>());
+    let header = cells(&headings)?;
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect::<Result<_>>()?;
+    Ok(table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &rows))
+}
+
+fn wrong_word(word: &str) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::INVALID_VALUE, format!("--format: `{word}` is not understood"))
+        .hint("write text with {{.Field}} or {{json .Field}}, or `json`")
+        .boxed()
+}
+
 fn fields(value: &Value) -> String {
     match value {
         Value::Object(map) => map.keys().cloned().collect::<Vec<_>>().join(", "),
@@ -51,4 +71,38 @@ fn fields(value: &Value) -> String {
 
 fn unescape(text: &str) -> String {
     text.replace("\\t", "\t").replace("\\n", "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn plain_fields_are_filled_and_all_else_is_named() {
+        let value = json!({ "Names": "web", "State": { "Pid": 7 } });
+        assert_eq!(render("{{.Names}}\\t{{ .State.Pid }} {{json .State}}", &value).unwrap(), "web\t7 {\"Pid\":7}");
+        for (template, named) in [
+            ("{{upper .Names}}", "`upper`"),
+            ("{{range .State}}x{{end}}", "`range`"),
+            ("{{.Nmaes}}", "`Nmaes`"),
+            ("{{.State.Pid.Deep}}", "`Deep`"),
+            ("{{.Label \"a\"}}", "Label"),
+            ("{{.Names", "{{.Names"),
+        ] {
+            let error = render(template, &value).unwrap_err();
+            assert!(error.message.contains(named), "{template}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_table_has_headings_and_even_columns() {
+        let rows_of = [json!({ "Names": "web", "ID": "1" }), json!({ "Names": "database", "ID": "2" })];
+        let headings = [("Names", "NAMES"), ("ID", "CONTAINER ID")];
+        let text = rows("table {{.Names}}\\t{{.ID}}", &rows_of, &headings).unwrap();
+        assert_eq!(text, "NAMES      CONTAINER ID\nweb        1\ndatabase   2\n");
+        assert_eq!(rows("{{.ID}}", &rows_of, &headings).unwrap(), "1\n2\n");
+        assert_eq!(rows("table {{.ID}}", &[], &headings).unwrap(), "CONTAINER ID\n");
+    }
 }

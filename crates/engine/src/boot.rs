@@ -54,7 +54,8 @@ impl Engine {
             let state = self.state(&id)?;
             let active = state.as_ref().is_some_and(is_active);
             any_active |= active;
-            if active && state.as_ref().is_some_and(State::has_shim) {
+            // What its program has left behind is the shim's to put away, also in the moment after the end.
+            if state.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
             let holds = addressed.contains(&id) || self.holds_something(&id)?;
@@ -62,13 +63,16 @@ impl Engine {
                 continue;
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
-            let Ok(_guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
-            match self.records().get(&id)? {
-                Some(record) => self.recover_container(&record, &mut report)?,
-                None => {
-                    self.give_back(&id)?;
-                    remove_folder(&self.store.container_run_dir(&id)?)?;
-                }
+            let Ok(guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
+            let Some(record) = self.records().get(&id)? else {
+                self.give_back(&id)?;
+                remove_folder(&self.store.container_run_dir(&id)?)?;
+                continue;
+            };
+            let is_owed_a_start = self.recover_container(&record, &mut report)?;
+            drop(guard);
+            if is_owed_a_start && let Err(error) = self.start_record(&record) {
+                report.push(format!("{}: {error}", record.name));
             }
         }
         if !any_active {
@@ -79,20 +83,26 @@ impl Engine {
         Ok(report)
     }
 
-    fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<()> {
+    /// Whether its restart policy wants it started again.
+    fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<bool> {
         match self.state(&record.id)? {
-            Some(state) if is_active(&state) && state.has_shim() => {}
+            Some(state) if state.has_shim() => {}
             Some(state) if is_active(&state) && state.is_alive() => match self.adopt(record, &state) {
                 Ok(()) => report.push(format!("{}: adopted by a new shim", record.name)),
                 Err(error) => report.push(format!("{}: {error}", record.name)),
             },
             Some(state) if is_active(&state) => {
+                let waited_for_its_restart = state.status == Status::Restarting;
                 self.tear_down(record)?;
-                report.push(format!("{}: it is gone, and nobody saw how", record.name));
+                if !waited_for_its_restart {
+                    report.push(format!("{}: it is gone, and nobody saw how", record.name));
+                }
+                let always = matches!(record.container.restart, RestartPolicy::Always | RestartPolicy::UnlessStopped);
+                return Ok((always || waited_for_its_restart) && !self.stays_down(record)?);
             }
             _ => self.tear_down(record)?,
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Whether a container that does not run has anything on the run root that it should not.

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use carrack_diag::Result;
 use carrack_oci::{Config, Healthcheck};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,12 @@ pub struct Container {
     /// Published ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
+    /// Ports that it serves beside those that the image exposes: `80`, `53/udp`, `8000-8010/tcp`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expose: Vec<String>,
+    /// Whether every exposed port is published on a free one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub publish_all: bool,
     /// `NAME` → address, for /etc/hosts; `host-gateway` stands for the host's address on the bridge.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extra_hosts: Vec<(String, String)>,
@@ -153,6 +160,28 @@ impl Container {
             (None, None) => (image.entrypoint.as_ref(), image.cmd.as_ref()),
         };
         entrypoint.into_iter().chain(command).flatten().cloned().collect()
+    }
+
+    /// The published ports, with [`Container::publish_all`] those that image and container expose as well.
+    ///
+    /// # Errors
+    /// `container/invalid-setting` for an exposed port that can't be published.
+    pub fn published_ports(&self, image: &Config) -> Result<Vec<PortMapping>> {
+        let mut ports = self.ports.clone();
+        if !self.publish_all {
+            return Ok(ports);
+        }
+        for text in image.exposed_ports.keys().chain(&self.expose) {
+            for port in PortMapping::of_exposed(text)? {
+                let is_same = |known: &&PortMapping| {
+                    (known.container_port, known.protocol) == (port.container_port, port.protocol)
+                };
+                if !ports.iter().any(|known| is_same(&known)) {
+                    ports.push(port);
+                }
+            }
+        }
+        Ok(ports)
     }
 
     /// The check after Compose's and Docker's rule: what is not set is inherited from the image. None where there is none.
@@ -313,6 +342,29 @@ pub struct PortMapping {
     pub container_port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
+}
+
+impl PortMapping {
+    /// Each port of `80`, `53/udp`, `8000-8010/tcp`, published on a free one.
+    ///
+    /// # Errors
+    /// `container/invalid-setting`.
+    pub fn of_exposed(text: &str) -> Result<Vec<Self>> {
+        let wrong = || crate::spec::invalid(format!("expose the port `{text}`"), "write PORT[-PORT][/tcp|/udp]");
+        let (range, protocol) = match text.split_once('/') {
+            None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+            Some((range, "udp")) => (range, Protocol::Udp),
+            Some(_) => return Err(wrong()),
+        };
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first {
+            return Err(wrong());
+        }
+        let one = |container_port| Self { host_address: None, host_port: None, container_port, protocol };
+        Ok((first..=last).map(one).collect())
+    }
 }
 
 /// A transport protocol.

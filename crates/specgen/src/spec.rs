@@ -131,7 +131,7 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
         linux: Linux {
             namespaces: namespaces(container, resolved)?,
             devices: resolved.devices.iter().map(|device| device.node.clone()).collect(),
-            resources: Some(resources(container, resolved)?),
+            resources: Some(Resources { devices: device_rules(container, resolved), ..resources(container)? }),
             cgroups_path: resolved.cgroup.clone(),
             seccomp,
             rootfs_propagation: String::new(),
@@ -140,6 +140,42 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
             sysctl: sysctls(container)?,
         },
     })
+}
+
+/// What is wrong with a container on every host, so that it can be refused before anything of it is made.
+///
+/// # Errors
+/// [`codes::INVALID_SETTING`], `container/unknown-capability`.
+pub fn check(container: &Container) -> Result<()> {
+    for (index, mount) in container.mounts.iter().enumerate() {
+        check_target(&mount.target)?;
+        let is_same = |other: &crate::container::Mount| parts(&other.target).eq(parts(&mount.target));
+        if container.mounts.iter().take(index).any(is_same) {
+            return Err(invalid(format!("mount onto {:?}", mount.target), "two mounts have this target"));
+        }
+    }
+    if matches!(container.network, NetworkMode::Container(_)) {
+        let without_network =
+            |what: &str| invalid(what, "it is on the network of another container: that one's settings count");
+        if !container.ports.is_empty() || container.publish_all {
+            return Err(without_network("publish ports"));
+        }
+        if container.hostname.is_some() || container.domainname.is_some() {
+            return Err(without_network("set the host name"));
+        }
+        if !container.extra_hosts.is_empty() {
+            return Err(without_network("add lines to /etc/hosts"));
+        }
+        if !container.dns.is_empty() || !container.dns_search.is_empty() || !container.dns_options.is_empty() {
+            return Err(without_network("set name servers"));
+        }
+    }
+    capability::Set::adjusted(&container.cap_add, &container.cap_drop)?;
+    resources(container)?;
+    rlimits(container)?;
+    oom_score(container)?;
+    sysctls(container)?;
+    Ok(())
 }
 
 /// `user[:group]` as the container or else its image has it.
@@ -362,8 +398,12 @@ fn source_of<'a>(resolved: &'a Resolved, target: &str) -> Result<&'a Source> {
     resolved.sources.get(target).ok_or_else(|| invalid(format!("mount {target}"), "nothing was prepared for it"))
 }
 
+fn parts(target: &str) -> impl Iterator<Item = &str> {
+    target.split('/').filter(|name| !name.is_empty() && *name != ".")
+}
+
 fn check_target(target: &str) -> Result<()> {
-    let inside = target.split('/').filter(|name| !name.is_empty() && *name != ".").collect::<Vec<_>>();
+    let inside: Vec<&str> = parts(target).collect();
     if !target.starts_with('/') {
         return Err(invalid(format!("mount onto {target:?}"), "the path in the container must be absolute"));
     }
@@ -431,14 +471,24 @@ fn sysctls(container: &Container) -> Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
-fn resources(container: &Container, resolved: &Resolved) -> Result<Resources> {
+/// Docker's bound: less than this is not enough to set a container up in.
+const MEMORY_MIN_BYTES: u64 = 6 << 20;
+
+/// As in Docker, 0 is the same as nothing asked for.
+fn resources(container: &Container) -> Result<Resources> {
     let asked = &container.resources;
     let bytes = |name: &str, value: u64| {
         i64::try_from(value)
             .map_err(|_| invalid(format!("limit {name} to {value} bytes"), "it is more than Linux can count"))
     };
     let mut memory = Memory::default();
-    if let Some(limit) = asked.memory_bytes {
+    if let Some(limit) = asked.memory_bytes.filter(|limit| *limit > 0) {
+        if limit < MEMORY_MIN_BYTES {
+            return Err(invalid(
+                format!("limit memory to {limit} bytes"),
+                "no container starts with less than 6 MiB; 0 is no limit",
+            ));
+        }
         let limit = bytes("memory", limit)?;
         memory.limit = Some(limit);
         // Docker's: as much swap again, where nobody says.
@@ -447,11 +497,14 @@ fn resources(container: &Container, resolved: &Resolved) -> Result<Resources> {
             return Err(invalid("limit memory and swap", "together they can't be less than the memory alone"));
         }
     }
-    if let Some(reservation) = asked.memory_reservation_bytes {
+    if let Some(reservation) = asked.memory_reservation_bytes.filter(|reservation| *reservation > 0) {
         memory.reservation = Some(bytes("the memory reservation", reservation)?);
     }
-    let mut cpu =
-        Cpu { cpus: asked.cpuset_cpus.clone().unwrap_or_default(), shares: asked.cpu_shares, ..Cpu::default() };
+    let mut cpu = Cpu {
+        cpus: asked.cpuset_cpus.clone().unwrap_or_default(),
+        shares: asked.cpu_shares.filter(|shares| *shares > 0),
+        ..Cpu::default()
+    };
     if let Some(nano) = asked.nano_cpus.filter(|nano| *nano > 0) {
         cpu.period = Some(100_000);
         let quota = i64::try_from(nano / 10_000).unwrap_or(i64::MAX);
@@ -461,7 +514,7 @@ fn resources(container: &Container, resolved: &Resolved) -> Result<Resources> {
         cpu.quota = Some(quota);
     }
     Ok(Resources {
-        devices: device_rules(container, resolved),
+        devices: Vec::new(),
         memory: (memory != Memory::default()).then_some(memory),
         cpu: (cpu != Cpu::default()).then_some(cpu),
         pids: asked.pids.filter(|pids| *pids != 0).map(|limit| Pids { limit }),

@@ -1,6 +1,7 @@
-//! What tests are made of: tars and images, well-formed and hostile, root file systems, scratch folders.
+//! What tests are made of: tars and images, well-formed and hostile, root file systems, hosts' networks.
 //!
 //! This crate never takes part in a build of the product: it is a dependency of tests only.
 
+pub mod host;
 pub mod image;
 pub mod tar;

@@ -1,6 +1,6 @@
 //! What `docker run` and its neighbours promise (F1 to F6, F8, F9, J1).
 
-use crate::machine::{Machine, eventually, exit_code, feed};
+use crate::machine::{Machine, eventually, exit_code, feed, kill};
 
 /// `run --rm --network none busybox …`
 fn run(machine: &Machine, flags: &[&str], command: &[&str]) -> std::process::Output {
@@ -252,6 +252,32 @@ fn logs_rotate() {
 }
 
 #[test]
+fn what_is_asked_wrongly_of_logs_and_lists_is_named() {
+    let Some(machine) = Machine::new() else { return };
+    let failure = machine.fails(&["logs", "nobody"]);
+    assert_eq!(failure.code(), "engine/no-such-container", "no project was meant");
+    machine.ok(&["run", "--name", "done", "--network", "none", "busybox", "echo", "said"]);
+    assert_eq!(machine.ok(&["logs", "--since", "1h", "--tail", "-1", "done"]), "said");
+    assert_eq!(machine.ok(&["logs", "--until", "1h", "done"]), "");
+    assert_eq!(machine.fails(&["logs", "--since", "breakfast", "done"]).code(), "cli/invalid-value");
+    assert_eq!(machine.ok(&["ps", "--filter", "status=exited", "--format", "table {{.Names}}"]), "NAMES\ndone");
+    for wrong in ["status=finished", "health=fine", "colour=red", "name"] {
+        assert_eq!(machine.fails(&["ps", "--filter", wrong]).code(), "cli/invalid-value", "{wrong}");
+    }
+    machine.finish();
+}
+
+#[test]
+fn anonymous_volumes_go_with_a_container_that_was_to_go() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["create", "--rm", "--name", "never-ran", "-v", "/data", "busybox", "true"]);
+    assert_eq!(machine.ok(&["volume", "ls", "-q"]).lines().count(), 1);
+    machine.ok(&["rm", "never-ran"]);
+    assert_eq!(machine.ok(&["volume", "ls", "-q"]), "");
+    machine.finish();
+}
+
+#[test]
 fn exec_is_transparent() {
     let Some(machine) = Machine::new() else { return };
     machine.ok(&["run", "-d", "--name", "box", "--network", "none", "-e", "A=1", "busybox", "sleep", "1000"]);
@@ -347,6 +373,129 @@ fn restart_policy_counts_failures() {
     ]);
     machine.ok(&["stop", "-t", "0", "steady"]);
     assert_eq!(machine.ok(&["inspect", "--format", "{{.State.Status}} {{.RestartCount}}", "steady"]), "exited 0");
+    machine.finish();
+}
+
+/// A container that fails at once, waiting for its next start.
+fn in_back_off(machine: &Machine, name: &str) {
+    let policy = ["--restart", "always", "--network", "none", "busybox", "false"];
+    machine.ok(&[&["run", "-d", "--name", name], policy.as_slice()].concat());
+    let waits = || {
+        // From the fourth on, a back-off is longer than all the commands of a test.
+        let state = machine.ok(&["inspect", "--format", "{{.State.Status}} {{.RestartCount}}", name]);
+        let (status, count) = state.split_once(' ').unwrap();
+        (status == "restarting" && count.parse::<u32>().unwrap() >= 5).then_some(())
+    };
+    eventually("it waits", waits);
+}
+
+#[test]
+fn nobody_waits_for_a_back_off() {
+    let Some(machine) = Machine::new() else { return };
+    in_back_off(&machine, "loser");
+    assert_eq!(machine.ok(&["inspect", "--format", "{{.State.Running}}", "loser"]), "true", "as in Docker");
+    machine.ok(&["stop", "loser"]);
+    let state = machine.ok(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "loser"]);
+    assert_eq!(state, "exited 1");
+    machine.ok(&["rm", "loser"]);
+    in_back_off(&machine, "other");
+    machine.ok(&["rm", "-f", "other"]);
+    machine.finish();
+}
+
+#[test]
+fn what_has_just_ended_is_started_and_removed_at_once() {
+    let Some(machine) = Machine::new() else { return };
+    // Whatever its shim still has to do: the port is free, and nobody waits.
+    let flags = ["run", "-d", "--name", "brief", "-p", "127.0.0.1:0:80", "busybox", "true"];
+    for _ in 0..5 {
+        machine.ok(&flags);
+        machine.ok(&["wait", "brief"]);
+        machine.ok(&["start", "brief"]);
+        machine.ok(&["wait", "brief"]);
+        machine.ok(&["rm", "brief"]);
+    }
+    machine.finish();
+}
+
+#[test]
+fn a_back_off_outlives_its_shim() {
+    let Some(machine) = Machine::new() else { return };
+    in_back_off(&machine, "loser");
+    kill(machine.shim_pid("loser"));
+    // Any command that changes something takes care of it (I-3).
+    let starts = machine.ok(&["inspect", "--format", "{{.State.StartedAt}}", "loser"]);
+    machine.ok(&["create", "--name", "bystander", "busybox", "true"]);
+    eventually("it is started again", || {
+        (machine.ok(&["inspect", "--format", "{{.State.StartedAt}}", "loser"]) != starts).then_some(())
+    });
+    machine.finish();
+}
+
+#[test]
+fn restart_keeps_a_container_that_goes_at_its_exit() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--rm", "--name", "brief", "--network", "none", "busybox", "sleep", "1000"]);
+    machine.ok(&["exec", "brief", "touch", "/mine"]);
+    let before = machine.pid("brief");
+    machine.ok(&["restart", "-t", "0", "brief"]);
+    assert!(![0, before].contains(&machine.pid("brief")));
+    machine.ok(&["exec", "brief", "test", "-e", "/mine"]);
+    machine.ok(&["stop", "-t", "0", "brief"]);
+    assert_eq!(machine.ok(&["ps", "-aq"]), "");
+    machine.finish();
+}
+
+#[test]
+fn what_is_wrong_on_every_host_is_refused_before_anything_is_made() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--name", "host", "--network", "none", "busybox", "sleep", "1000"]);
+    for (flags, code) in [
+        (["--memory", "1m"].as_slice(), "container/invalid-setting"),
+        (&["-v", "/a", "--tmpfs", "/a/"], "container/invalid-setting"),
+        (&["--cap-add", "FLY"], "container/unknown-capability"),
+        (&["--stop-signal", "HELLO"], "engine/invalid-signal"),
+        (&["--network", "container:host", "-p", "80"], "container/invalid-setting"),
+        (&["--network", "container:host", "-h", "name"], "container/invalid-setting"),
+        (&["--network", "container:host", "--network", "other"], "cli/invalid-value"),
+        (&["--expose", "web"], "cli/invalid-value"),
+    ] {
+        let failure = machine.fails(&[&["run", "-d"], flags, &["busybox", "true"]].concat());
+        assert_eq!((failure.code(), failure.status), (code, 125), "{flags:?}");
+    }
+    assert_eq!(machine.ok(&["ps", "-a", "--format", "{{.Names}}"]), "host");
+    // As in Docker, no limit is no limit.
+    assert_eq!(text(&machine, &["--memory", "0", "--cpus", "0", "--pids-limit", "0"], &["echo", "runs"]), "runs");
+    machine.finish();
+}
+
+#[test]
+fn a_program_that_its_user_may_not_execute_is_not() {
+    let Some(machine) = Machine::new() else { return };
+    let tool = machine.path().join("tool");
+    std::fs::copy("/bin/busybox", &tool).unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mount = format!("{}:/bin/tool:ro", tool.display());
+    for user in
+        [["-u", "1000"].as_slice(), &["-u", "1000", "--init"], &["-u", "1000", "--security-opt", "seccomp=unconfined"]]
+    {
+        let flags = [&["-v", &mount], user].concat();
+        assert_eq!(exit_code(&run(&machine, &flags, &["/bin/tool", "true"])), 126, "{user:?}");
+    }
+    machine.finish();
+}
+
+#[test]
+fn the_id_is_in_its_file_while_the_container_runs() {
+    let Some(machine) = Machine::new() else { return };
+    let file = machine.path().join("cid");
+    let script = ["run", "--rm", "--cidfile", file.to_str().unwrap(), "busybox", "sh", "-c", "echo up; sleep 1000"];
+    let mut run = machine.follow(&script);
+    run.until("up");
+    let id = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(machine.ok(&["ps", "-q", "--no-trunc"]), id);
+    machine.ok(&["rm", "-f", &id]);
+    assert_eq!(machine.fails(&script).status, 125, "an id that is there stays");
     machine.finish();
 }
 

@@ -114,6 +114,15 @@ impl Machine {
         self.ok(&["inspect", "--format", "{{.State.Pid}}", name]).parse().unwrap()
     }
 
+    /// The host's pid of a container's shim.
+    #[track_caller]
+    pub(crate) fn shim_pid(&self, name: &str) -> i32 {
+        let id = self.ok(&["inspect", "--format", "{{.Id}}", name]);
+        let state = std::fs::read(self.path().join("run/containers").join(id).join("state.json")).unwrap();
+        let state: Value = serde_json::from_slice(&state).unwrap();
+        i32::try_from(state["shim_pid"].as_i64().unwrap()).unwrap()
+    }
+
     /// A folder with a project in it.
     pub(crate) fn project(&self, name: &str) -> Project<'_> {
         let dir = self.path().join(name);
@@ -208,6 +217,15 @@ impl Failure {
     pub(crate) fn hints(&self) -> String {
         self.error()["hints"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Runs a scenario on two hosts' networks of its own: one hides frames within a bridge from its packet filter, one shows
+/// them to it.
+pub(crate) fn on_both_hosts(scenario: impl Fn(Machine) + Sync) {
+    // Where containers can't be run, that is the reason to print.
+    let Some(machine) = Machine::new() else { return };
+    machine.finish();
+    carrack_testkit::host::on_both(|| scenario(Machine::new().unwrap()));
 }
 
 /// A folder with a Compose file or a build context, and commands run in it.

@@ -9,8 +9,10 @@ use super::{InspectArguments, NamesArguments, ProjectSetting};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
     /// Run a command in a new container
+    #[command(disable_help_flag = true)]
     Run(Box<RunArguments>),
     /// Make a container without starting it
+    #[command(disable_help_flag = true)]
     Create(Box<CreateArguments>),
     /// Start stopped containers
     Start(StartArguments),
@@ -61,7 +63,7 @@ pub(crate) struct ContainerFlags {
     #[arg(short, long, value_name = "PATH")]
     pub(crate) workdir: Option<String>,
     /// Host name
-    #[arg(long)]
+    #[arg(short = 'h', long)]
     pub(crate) hostname: Option<String>,
     /// Domain name
     #[arg(long)]
@@ -186,9 +188,9 @@ pub(crate) struct ContainerFlags {
     /// Signal that stops it
     #[arg(long, value_name = "SIGNAL")]
     pub(crate) stop_signal: Option<String>,
-    /// Seconds between the stop signal and SIGKILL
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) stop_timeout: Option<u64>,
+    /// Seconds between the stop signal and SIGKILL; -1 is for ever
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub(crate) stop_timeout: Option<i64>,
     /// Health check: a shell command
     #[arg(long, value_name = "COMMAND")]
     pub(crate) health_cmd: Option<String>,
@@ -228,6 +230,9 @@ pub(crate) struct ContainerFlags {
     /// Platform of the image
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    /// Print help (`-h` is the host name, as in Docker)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
 }
 
 #[derive(Debug, Args)]
@@ -272,9 +277,9 @@ pub(crate) struct StartArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct StopArguments {
-    /// Seconds between the stop signal and SIGKILL
-    #[arg(short = 't', long, visible_alias = "timeout", value_name = "SECONDS")]
-    pub(crate) time: Option<u64>,
+    /// Seconds between the stop signal and SIGKILL; -1 is for ever
+    #[arg(short = 't', long, visible_alias = "timeout", value_name = "SECONDS", allow_hyphen_values = true)]
+    pub(crate) time: Option<i64>,
     /// Signal to send first
     #[arg(short, long)]
     pub(crate) signal: Option<String>,
@@ -352,8 +357,21 @@ pub(crate) struct LogsArguments {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Lines from the end; `all` for all of them
-    #[arg(short = 'n', long, visible_alias = "tail", default_value = "all", value_name = "NUMBER")]
+    #[arg(
+        short = 'n',
+        long,
+        visible_alias = "tail",
+        default_value = "all",
+        value_name = "NUMBER",
+        allow_hyphen_values = true
+    )]
     pub(crate) lines: String,
+    /// Only lines since a time: 2026-01-31T08:00:00Z, or 10m ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only lines until a time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// With the time of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,

@@ -54,8 +54,10 @@ pub(crate) enum Command {
 
     // Containers.
     /// Run a command in a new container
+    #[command(disable_help_flag = true)]
     Run(Box<RunArguments>),
     /// Make a container without starting it
+    #[command(disable_help_flag = true)]
     Create(Box<CreateArguments>),
     /// Start stopped containers
     Start(StartArguments),

@@ -2,18 +2,19 @@
 
 use std::io::{IsTerminal, Write};
 
-use carrack_diag::{Diagnostic, Result};
-use carrack_engine::{AttachOptions, AttachOutcome, Engine, RemoveOptions, StopOptions};
+use carrack_diag::{Diagnostic, Result, SourceMap};
+use carrack_engine::{AttachOptions, AttachOutcome, RemoveOptions, StopOptions};
 use carrack_specgen::Container;
+use carrack_specgen::container::NetworkMode;
 
 use super::stack::container_or_service;
 use super::{Session, current_folder};
 use crate::arguments::{
-    AttachArguments, CreateArguments, KillArguments, NamesArguments, RmArguments, RunArguments, StartArguments,
-    StopArguments,
+    AttachArguments, ContainerFlags, CreateArguments, KillArguments, NamesArguments, RmArguments, RunArguments,
+    StartArguments, StopArguments,
 };
 use crate::output::{Failure, Outcome, exit, note, print};
-use crate::{container_flags, flags};
+use crate::{codes, container_flags, flags};
 
 pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     let engine_failure = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
@@ -24,30 +25,19 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     if container.tty && container.open_stdin && !arguments.detach && !std::io::stdin().is_terminal() {
         return Err(engine_failure(no_terminal()));
     }
-    let cidfile = arguments.container.cidfile.as_deref();
-    if let Some(path) = cidfile
-        && path.exists()
-    {
-        return Err(engine_failure(flags::invalid(
-            "--cidfile",
-            &path.display().to_string(),
-            "a file that is not there",
-        )));
-    }
+    check_cidfile(&arguments.container).map_err(engine_failure)?;
+    warn_of_unpublished(session, &container);
     let attach = (!arguments.detach).then(|| AttachOptions {
         stdin: container.open_stdin,
         detach_keys: arguments.detach_keys.clone(),
         signal_proxy: arguments.sig_proxy && !container.tty,
         foreground: true,
     });
-    let started = engine.run(container, attach).map_err(|failure| {
+    let made = |id: &str| write_cidfile(&arguments.container, id);
+    let started = engine.run(container, attach, &made).map_err(|failure| {
         let code = failure.exit_code.unwrap_or(exit::ENGINE);
         Failure::from(failure.diagnostic).exit(code)
     })?;
-    if let Some(path) = cidfile {
-        std::fs::write(path, &started.id)
-            .map_err(|error| Failure::from(unwritable(&path.display().to_string(), &error)).exit(exit::ENGINE))?;
-    }
     if arguments.detach {
         session.output.result("run", &serde_json::json!({ "id": started.id }), |_| format!("{}\n", started.id));
         return Ok(exit::DONE);
@@ -63,16 +53,46 @@ pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome 
     let container =
         container_flags::container(&arguments.container, arguments.image(), arguments.command(), &current_folder())
             .map_err(failed)?;
-    let id = create_container(&session.engine().map_err(failed)?, container).map_err(failed)?;
-    if let Some(path) = &arguments.container.cidfile {
-        std::fs::write(path, &id).map_err(|error| failed(unwritable(&path.display().to_string(), &error)))?;
-    }
+    check_cidfile(&arguments.container).map_err(failed)?;
+    let engine = session.engine().map_err(failed)?;
+    warn_of_unpublished(session, &container);
+    let id = engine.create(container).map_err(failed)?.id;
+    write_cidfile(&arguments.container, &id).map_err(failed)?;
     session.output.result("create", &serde_json::json!({ "id": id }), |_| format!("{id}\n"));
     Ok(exit::DONE)
 }
 
-fn create_container(engine: &Engine, container: Container) -> Result<String> {
-    Ok(engine.create(container)?.id)
+/// Whoever reads the file is to find this container's id in it, and no other.
+fn check_cidfile(given: &ContainerFlags) -> Result<()> {
+    match &given.cidfile {
+        Some(path) if path.exists() => {
+            Err(flags::invalid("--cidfile", &path.display().to_string(), "a file that is not there"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_cidfile(given: &ContainerFlags, id: &str) -> Result<()> {
+    let Some(path) = &given.cidfile else { return Ok(()) };
+    std::fs::write(path, id).map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
+            .cause(error.to_string())
+            .boxed()
+    })
+}
+
+/// Docker takes such flags too: scripts give them without looking at the network.
+fn warn_of_unpublished(session: &Session, container: &Container) {
+    let network = match container.network {
+        NetworkMode::Host => "the host's own network",
+        NetworkMode::None => "no network",
+        NetworkMode::Container(_) | NetworkMode::Networks(_) => return,
+    };
+    if container.ports.is_empty() && !container.publish_all {
+        return;
+    }
+    let warning = Diagnostic::warning(&codes::NOT_PUBLISHED, format!("no port is published: it is on {network}"));
+    session.output.diagnostics(&[warning.hint("leave -p and -P out")], &SourceMap::new());
 }
 
 pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {
@@ -105,17 +125,11 @@ pub(crate) fn stop(session: &Session, arguments: &StopArguments) -> Outcome {
 pub(crate) fn restart(session: &Session, arguments: &StopArguments) -> Outcome {
     let engine = session.engine()?;
     let options = stop_options(arguments);
-    each(session, &arguments.names, |name| {
-        engine.stop(name, &options)?;
-        engine.start(name)
-    })
+    each(session, &arguments.names, |name| engine.restart(name, &options))
 }
 
 fn stop_options(arguments: &StopArguments) -> StopOptions {
-    StopOptions {
-        signal: arguments.signal.clone(),
-        timeout_ms: arguments.time.map(|seconds| seconds.saturating_mul(1000)),
-    }
+    StopOptions { signal: arguments.signal.clone(), timeout_ms: arguments.time.map(flags::seconds_ms) }
 }
 
 pub(crate) fn kill(session: &Session, arguments: &KillArguments) -> Outcome {
@@ -180,16 +194,12 @@ fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + 
     if !session.output.json {
         done.iter().for_each(|name| print(&format!("{name}\n")));
     }
-    Err(Failure::new(failures, carrack_diag::SourceMap::new()))
-}
-
-fn unwritable(path: &str, error: &std::io::Error) -> Box<Diagnostic> {
-    Diagnostic::error(&crate::codes::UNREADABLE_FILE, format!("can't write {path}")).cause(error.to_string()).boxed()
+    Err(Failure::new(failures, SourceMap::new()))
 }
 
 /// The answer to `-it` in a script.
 pub(crate) fn no_terminal() -> Box<Diagnostic> {
-    Diagnostic::error(&crate::codes::NO_TERMINAL, "-t was given and standard input is not a terminal")
+    Diagnostic::error(&codes::NO_TERMINAL, "-t was given and standard input is not a terminal")
         .hint("leave -t out: `-i` alone passes the input on")
         .boxed()
 }

@@ -31,9 +31,8 @@ pub(crate) fn ps(session: &Session, arguments: &PsArguments) -> Outcome {
         _ if arguments.quiet => views.iter().for_each(|view| print(&format!("{}\n", id(view, cut)))),
         Some("json") => views.iter().for_each(|view| print(&format!("{}\n", summary(view, !cut)))),
         Some(text) if text != "table" => {
-            for view in &views {
-                print(&format!("{}\n", template::render(text, &summary(view, !cut))?));
-            }
+            let rows: Vec<Value> = views.iter().map(|view| summary(view, !cut)).collect();
+            print(&template::rows(text, &rows, &HEADINGS)?);
         }
         _ => print(&containers_table(&views, cut)),
     }
@@ -52,6 +51,23 @@ fn containers_table(views: &[ContainerView], cut: bool) -> String {
         .collect();
     table(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &rows)
 }
+
+/// Docker's headings of the fields of `ps`.
+const HEADINGS: [(&str, &str); 13] = [
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("CreatedAt", "CREATED AT"),
+    ("RunningFor", "CREATED"),
+    ("Status", "STATUS"),
+    ("State", "STATE"),
+    ("Health", "HEALTH"),
+    ("ExitCode", "EXIT CODE"),
+    ("Ports", "PORTS"),
+    ("Names", "NAMES"),
+    ("Labels", "LABELS"),
+    ("Networks", "NETWORKS"),
+];
 
 fn id(view: &ContainerView, cut: bool) -> &str {
     if cut { view.record.short_id() } else { &view.record.id }
@@ -136,6 +152,14 @@ enum Filter {
     Health(String),
 }
 
+/// A word that nothing can have would hide everything without a word.
+fn one_of(filter: &str, value: String, known: &[&str]) -> Result<String> {
+    if known.contains(&value.as_str()) {
+        return Ok(value);
+    }
+    Err(flags::invalid("--filter", filter, &known.join(", ")))
+}
+
 impl Filter {
     fn parse(text: &str) -> Result<Self> {
         let wrong = || {
@@ -154,11 +178,13 @@ impl Filter {
                 Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
                 None => Self::Label(value, None),
             },
-            "status" => Self::Status(value),
+            "status" => {
+                Self::Status(one_of(text, value, &["created", "running", "paused", "restarting", "exited", "dead"])?)
+            }
             "ancestor" => Self::Ancestor(value),
             "network" => Self::Network(value),
             "volume" => Self::Volume(value),
-            "health" => Self::Health(value),
+            "health" => Self::Health(one_of(text, value, &["starting", "healthy", "unhealthy", "none"])?),
             _ => return Err(wrong()),
         })
     }

@@ -9,6 +9,7 @@ use carrack_store::{Durability, KeepKind};
 use super::{ContainerRecord, VolumeUse, check_name, new_id};
 use crate::codes;
 use crate::engine::{Engine, now, remove_folder};
+use crate::signal;
 
 impl Engine {
     /// Makes a container and does not start it. Without a name it gets the first 12 digits of its id.
@@ -30,6 +31,10 @@ impl Engine {
             container.name = id[..12].to_owned();
         }
         check_name(&container.name)?;
+        carrack_specgen::check(&container)?;
+        if let Some(name) = &container.stop_signal {
+            signal::parse(name)?;
+        }
         let _guard = self.lock_container(&id)?;
         let durability = durability(&container);
         // First kept, then looked at: nothing can take it away in between.
@@ -64,6 +69,7 @@ impl Engine {
                 container.mounts.push(Mount { target: target.clone(), source, read_only: false });
             }
         }
+        container.ports = container.published_ports(&config)?;
         let name = container.name.clone();
         self.claim_name(&name, id)?;
         let made = self.volumes_of(&container, inherited).and_then(|volumes| {

@@ -19,6 +19,9 @@ pub(crate) const VERB: &str = "_event";
 /// In the container's folder on the data root, as the wish outlives a reboot: somebody wants it to stay down.
 pub(crate) const STOP_INTENT: &str = "stop";
 
+/// Its content where the same command starts it again: then `--rm` does not take the container away in between.
+pub(crate) const TO_COME_BACK: &[u8] = b"restart";
+
 /// Docker's back-off: doubled from this at each exit…
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// … up to this, …
@@ -33,6 +36,11 @@ impl Engine {
         let Some(record) = self.records().get(id)? else { return Ok(()) };
         let folder = self.store.container_run_dir(id)?;
         let Some(state) = State::read(&folder)? else { return Ok(()) };
+        // A shim that was dismissed meanwhile has nothing to say about the run of the next one.
+        let shim = rustix::process::getppid().map_or(0, rustix::process::Pid::as_raw_pid);
+        if state.shim_pid != shim {
+            return Ok(());
+        }
         match kind {
             "exited" if state.status != Status::Running => self.exited(&record, &state),
             "restart" => self.restart_due(&record),
@@ -46,7 +54,7 @@ impl Engine {
             let folder = self.store.container_run_dir(&record.id)?;
             return Client::connect(&folder)?.restart_in(backoff(state));
         }
-        if record.container.auto_remove {
+        if record.container.auto_remove && !self.is_to_come_back(record)? {
             return self.remove_locked(record, true);
         }
         self.tear_down(record)
@@ -54,6 +62,7 @@ impl Engine {
 
     fn restart_due(&self, record: &ContainerRecord) -> Result<()> {
         if self.stays_down(record)? {
+            self.forget_restart(&record.id)?;
             return self.tear_down(record);
         }
         let folder = self.store.container_run_dir(&record.id)?;
@@ -80,6 +89,11 @@ impl Engine {
     /// Whether somebody stopped the container and nobody has started it since.
     pub(crate) fn stays_down(&self, record: &ContainerRecord) -> Result<bool> {
         Ok(self.store.container_dir(&record.id)?.join(STOP_INTENT).exists())
+    }
+
+    fn is_to_come_back(&self, record: &ContainerRecord) -> Result<bool> {
+        let path = self.store.container_dir(&record.id)?.join(STOP_INTENT);
+        Ok(std::fs::read(path).is_ok_and(|content| content == TO_COME_BACK))
     }
 
     /// Gives back what a container that ended held on the host: addresses, names, control groups, files. Repeatable.

@@ -79,11 +79,7 @@ impl Engine {
                 .map_err(|error| host_error(format!("can't write {}", path.display()), error))
         };
         let host_network = container.network == NetworkMode::Host;
-        let hostname = match (&container.hostname, host_network || container.uts == NamespaceMode::Host) {
-            (Some(name), _) => name.clone(),
-            (None, true) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            (None, false) => record.short_id().to_owned(),
-        };
+        let hostname = hostname_of(record);
         write("hostname", format!("{hostname}\n"))?;
         let full_name = match &container.domainname {
             Some(domain) => format!("{hostname}.{domain}"),
@@ -130,6 +126,17 @@ impl Engine {
             text.push_str(&format!("options {}\n", options.join(" ")));
         }
         Ok(text)
+    }
+}
+
+/// What a container is called inside: as asked for, else as the host or by its short id.
+pub(crate) fn hostname_of(record: &ContainerRecord) -> String {
+    let container = &record.container;
+    let is_the_hosts = container.network == NetworkMode::Host || container.uts == NamespaceMode::Host;
+    match &container.hostname {
+        Some(name) => name.clone(),
+        None if is_the_hosts => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        None => record.short_id().to_owned(),
     }
 }
 

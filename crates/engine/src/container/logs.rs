@@ -20,6 +20,25 @@ pub struct LogOptions {
     pub follow: bool,
     /// So many lines from the end; none is all.
     pub tail: Option<usize>,
+    /// Only lines from then on, of those.
+    pub since: Option<jiff::Timestamp>,
+    /// Only lines until then; the reading ends with the first later one.
+    pub until: Option<jiff::Timestamp>,
+}
+
+impl LogOptions {
+    /// Whether a line is shown; none where it and all after it are too late.
+    fn admit(&self, line: &LogLine) -> Option<bool> {
+        if self.since.is_none() && self.until.is_none() {
+            return Some(true);
+        }
+        // A time that nobody can read is no reason to hide a line.
+        let Ok(time) = line.time.parse::<jiff::Timestamp>() else { return Some(true) };
+        if self.until.is_some_and(|until| time > until) {
+            return None;
+        }
+        Some(self.since.is_none_or(|since| time >= since))
+    }
 }
 
 /// One entry of a log.
@@ -59,7 +78,7 @@ impl Engine {
     /// The last lines of a container's log, for a diagnostic.
     pub(crate) fn last_lines(&self, name: &str, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
-        let options = LogOptions { follow: false, tail: Some(count) };
+        let options = LogOptions { tail: Some(count), ..LogOptions::default() };
         let _ = self.logs(name, &options, &mut |line| {
             lines.push(String::from_utf8_lossy(&line.text).trim_end().to_owned());
             true
@@ -80,6 +99,11 @@ fn read(
     state_folder: &Path,
     sink: &mut LogSink<'_>,
 ) -> std::io::Result<()> {
+    let sink: &mut LogSink<'_> = &mut |line: &LogLine| match options.admit(line) {
+        Some(true) => sink(line),
+        Some(false) => true,
+        None => false,
+    };
     let watch = if options.follow { Some(Watch::new(path, state_folder)?) } else { None };
     let files = generations(path);
     let mut skip = match options.tail {
@@ -229,8 +253,11 @@ mod tests {
     use super::*;
 
     fn collect(path: &Path, tail: Option<usize>) -> Vec<String> {
+        collect_of(path, LogOptions { tail, ..LogOptions::default() })
+    }
+
+    fn collect_of(path: &Path, options: LogOptions) -> Vec<String> {
         let mut lines = Vec::new();
-        let options = LogOptions { follow: false, tail };
         read(path, &options, &|| true, path, &mut |line| {
             lines.push(String::from_utf8_lossy(&line.text).trim_end().to_owned());
             true
@@ -256,13 +283,28 @@ mod tests {
     }
 
     #[test]
+    fn f8_a_time_bounds_what_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.json");
+        let at = |second: &str, text: &str| line(text).replace("00:00:00Z", &format!("00:00:{second}Z"));
+        std::fs::write(&path, at("01.5", "a") + &at("02", "b") + &at("03", "c")).unwrap();
+        let time = |text: &str| Some(format!("2026-01-01T00:00:{text}Z").parse().unwrap());
+        let between = |since, until, tail| collect_of(&path, LogOptions { follow: false, tail, since, until });
+        assert_eq!(between(time("02"), None, None), ["b", "c"]);
+        assert_eq!(between(None, time("02"), None), ["a", "b"]);
+        assert_eq!(between(time("01.5"), time("01.6"), None), ["a"]);
+        assert_eq!(between(time("01"), None, Some(1)), ["c"]);
+        assert_eq!(between(time("04"), None, None), Vec::<String>::new());
+    }
+
+    #[test]
     fn f8_a_follower_sees_what_is_appended_and_rotated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.json");
         std::fs::write(&path, line("a")).unwrap();
         let ended = std::cell::Cell::new(false);
         let mut seen = Vec::new();
-        let options = LogOptions { follow: true, tail: None };
+        let options = LogOptions { follow: true, ..LogOptions::default() };
         read(&path, &options, &|| ended.get(), folder.path(), &mut |found| {
             seen.push(String::from_utf8_lossy(&found.text).trim_end().to_owned());
             match seen.len() {

@@ -27,12 +27,16 @@ impl Engine {
         if options.force {
             self.kill_record(&record)?;
         }
-        self.remove_record(&record, options.anonymous_volumes)
+        // With --rm they go at its exit, so they go where it never came to one.
+        self.remove_record(&record, options.anonymous_volumes || record.container.auto_remove)
     }
 
     /// Removes a container that does not run.
     pub(crate) fn remove_record(&self, record: &ContainerRecord, anonymous_volumes: bool) -> Result<()> {
         let _guard = self.lock_container(&record.id)?;
+        if let Some(state) = self.state(&record.id)?.filter(|state| state.actual_status() == Status::Exited) {
+            self.dismiss_shim(&record.id, &state)?;
+        }
         self.remove_locked(record, anonymous_volumes)
     }
 

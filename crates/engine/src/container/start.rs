@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -20,6 +21,7 @@ use carrack_store::{Image, Snapshotter};
 
 use super::attach::{AttachOptions, AttachOutcome, Session};
 use super::exec::SPEC_FILE;
+use super::files::hostname_of;
 use super::logs::LOG_FILE;
 use super::{ContainerRecord, devices, event};
 use crate::codes;
@@ -66,10 +68,17 @@ struct Decision {
 }
 
 impl Engine {
-    /// Makes a container and starts it; with `attach`, stays with it until it ends or is detached from.
-    pub fn run(&self, container: Container, attach: Option<AttachOptions>) -> Result<Started, RunFailure> {
+    /// Makes a container and starts it; with `attach`, stays with it until it ends or is detached from. `made` is told
+    /// its id before it starts.
+    pub fn run(
+        &self,
+        container: Container,
+        attach: Option<AttachOptions>,
+        made: &dyn Fn(&str) -> Result<()>,
+    ) -> Result<Started, RunFailure> {
         let record = self.create(container)?;
-        let started = self.launch(&record, attach.as_ref());
+        let told = made(&record.id).map_err(RunFailure::from);
+        let started = told.and_then(|()| self.launch(&record, attach.as_ref()));
         let session = match started {
             Ok(session) => session,
             Err(failure) => {
@@ -113,12 +122,18 @@ impl Engine {
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let _guard = self.lock_container(&record.id)?;
         let record = &self.records().get(&record.id)?.ok_or_else(|| gone(record))?;
-        match self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status()) {
-            Status::Running | Status::Paused | Status::Restarting => return Ok(None),
-            Status::Lost | Status::Exited => self.tear_down(record)?,
-            Status::Created => {}
-        }
         let image = self.store.image(&record.image.to_string())?;
+        if let Some(state) = self.state(&record.id)? {
+            match state.actual_status() {
+                Status::Running | Status::Paused | Status::Restarting => return Ok(None),
+                Status::Lost | Status::Exited => {
+                    self.dismiss_shim(&record.id, &state)?;
+                    self.tear_down(record)?;
+                    self.forget_volatile(record, &image)?;
+                }
+                Status::Created => {}
+            }
+        }
         let intent = self.store.container_dir(&record.id)?.join(event::STOP_INTENT);
         if intent.exists() {
             std::fs::remove_file(&intent).map_err(|error| host_error("can't take back the wish to stop", error))?;
@@ -131,6 +146,21 @@ impl Engine {
             self.tear_down(record)?;
         }
         launched
+    }
+
+    /// The kernel refuses an overlay that was mounted without syncing before, lest a power failure was in between. Here
+    /// none was: the state is of this boot.
+    fn forget_volatile(&self, record: &ContainerRecord, image: &Image) -> Result<()> {
+        if !record.container.auto_remove {
+            return Ok(());
+        }
+        let mark = self.store.prepare_upper(&record.id, image.chain())?.work.join("work/incompat/volatile");
+        match std::fs::remove_dir_all(&mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(host_error(format!("can't remove {}", mark.display()), error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Run folder, network namespace with its addresses, control groups.
@@ -233,8 +263,21 @@ impl Engine {
         let facts = &ground.facts;
         let upper = self.store.prepare_upper(&record.id, image.chain())?;
         let lower = self.store.lower_dirs(image.chain())?;
-        self.write_etc(record, &ground.endpoints, &ground.run)?;
-        let path = |name: &str| Some(ground.run.join(name).to_string_lossy().into_owned());
+        // Who shares a network shares its names as well, as in Docker.
+        let (container, etc) = match &record.container.network {
+            NetworkMode::Container(name) => {
+                let other = self.owner_of_network(name)?;
+                let hostname = Some(hostname_of(&other));
+                let domainname = other.container.domainname.clone();
+                let container = Container { hostname, domainname, ..record.container.clone() };
+                (Cow::Owned(container), self.store.container_run_dir(&other.id)?)
+            }
+            _ => {
+                self.write_etc(record, &ground.endpoints, &ground.run)?;
+                (Cow::Borrowed(&record.container), ground.run.clone())
+            }
+        };
+        let path = |name: &str| Some(etc.join(name).to_string_lossy().into_owned());
         let resolved = Resolved {
             id: record.id.clone(),
             rootfs: self.mountpoint()?.to_string_lossy().into_owned(),
@@ -243,19 +286,19 @@ impl Engine {
             hosts: path("hosts"),
             resolv_conf: path("resolv.conf"),
             hostname_file: path("hostname"),
-            devices: devices::resolve(&record.container)?,
-            namespaces: self.shared_namespaces(&record.container)?,
+            devices: devices::resolve(&container)?,
+            namespaces: self.shared_namespaces(&container)?,
             network_inherited: ground.namespace.is_some(),
         };
         let config = &image.config.config;
-        let spec = carrack_specgen::spec(&record.container, config, facts, &resolved)?;
+        let spec = carrack_specgen::spec(&container, config, facts, &resolved)?;
         let root = RootSource::Overlay {
             lower: lower.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             upper: Some(upper.upper.to_string_lossy().into_owned()),
             work: Some(upper.work.to_string_lossy().into_owned()),
             volatile: record.container.auto_remove,
         };
-        let launch = carrack_specgen::launch(&record.container, config, &resolved, root);
+        let launch = carrack_specgen::launch(&container, config, &resolved, root);
         let plan = carrack_specgen::init_plan(&spec, &launch, facts)?;
         let path = ground.run.join(SPEC_FILE);
         // Plain data: writing it as text can't fail.
@@ -370,6 +413,18 @@ impl Engine {
         }
     }
 
+    /// The container whose network it is that the one of this name is on.
+    fn owner_of_network(&self, name: &str) -> Result<ContainerRecord> {
+        // As far as anybody goes, and no further where they share each other's.
+        const LINKS_MAX: usize = 16;
+        let mut owner = self.find(name)?;
+        for _ in 0..LINKS_MAX {
+            let NetworkMode::Container(next) = &owner.container.network else { break };
+            owner = self.find(next)?;
+        }
+        Ok(owner)
+    }
+
     /// Paths of namespaces that the container shares with others, by kind.
     fn shared_namespaces(&self, container: &Container) -> Result<BTreeMap<String, String>> {
         let mut namespaces = BTreeMap::new();
@@ -463,8 +518,12 @@ fn attachment_of(
     })
 }
 
-/// Every address of the host is two sockets: IPv4 and IPv6.
+/// Every address of the host is two sockets: IPv4 and IPv6. None where nothing leads there: what is on the host's network
+/// listens on the host's ports itself.
 fn published(container: &Container, ground: &Ground) -> Vec<shim::PublishedPort> {
+    if !matches!(container.network, NetworkMode::Networks(_)) {
+        return Vec::new();
+    }
     let address = ground.endpoints.first().map(|endpoint| endpoint.address.into());
     let one = |port: &PortMapping, host_address: std::net::IpAddr| shim::PublishedPort {
         host_address,

@@ -3,11 +3,13 @@ use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
+use carrack_specgen::container::RestartPolicy;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::ContainerRecord;
+use super::{ContainerRecord, event};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 use crate::signal;
@@ -33,9 +35,20 @@ impl Engine {
         self.stop_record(&self.find(name)?, options)
     }
 
+    /// Stops a container and starts it; one with `--rm` stays the same meanwhile, as in Docker.
+    pub fn restart(&self, name: &str, options: &StopOptions) -> Result<()> {
+        let record = self.find(name)?;
+        self.stop_and(&record, options, event::TO_COME_BACK)?;
+        self.start_record(&record)
+    }
+
     pub(crate) fn stop_record(&self, record: &ContainerRecord, options: &StopOptions) -> Result<()> {
+        self.stop_and(record, options, b"")
+    }
+
+    fn stop_and(&self, record: &ContainerRecord, options: &StopOptions, intent: &[u8]) -> Result<()> {
         let signal = self.stop_signal(record, options.signal.as_deref())?;
-        let Some(target) = self.intend_stop(record)? else { return Ok(()) };
+        let Some(target) = self.intend_stop(record, intent)? else { return Ok(()) };
         let timeout = options.timeout_ms.or(record.container.stop_timeout_ms).map(Duration::from_millis);
         target.signal(signal)?;
         if !target.wait(timeout.unwrap_or(STOP_TIMEOUT))? {
@@ -58,35 +71,73 @@ impl Engine {
             let target = self.state(&record.id)?.and_then(|state| Target::of(&state));
             return target.ok_or_else(|| not_running(&record))?.signal(signal);
         }
-        let target = self.intend_stop(&record)?.ok_or_else(|| not_running(&record))?;
+        let target = self.intend_stop(&record, b"")?.ok_or_else(|| not_running(&record))?;
         self.kill_all(&record, &target)?;
         self.settle_end(&record, &target)
     }
 
     /// The end of a container in one go: for `rm --force`.
     pub(crate) fn kill_record(&self, record: &ContainerRecord) -> Result<()> {
-        let Some(target) = self.intend_stop(record)? else { return Ok(()) };
+        let Some(target) = self.intend_stop(record, b"")? else { return Ok(()) };
         self.kill_all(record, &target)?;
         self.settle_end(record, &target)
     }
 
     /// Writes down that the end is wanted, before anything is done about it, so that no restart races the stop.
     /// None where nothing runs and nothing is about to.
-    fn intend_stop(&self, record: &ContainerRecord) -> Result<Option<Target>> {
+    fn intend_stop(&self, record: &ContainerRecord, intent: &[u8]) -> Result<Option<Target>> {
         let _guard = self.lock_container(&record.id)?;
         let Some(state) = self.state(&record.id)? else { return Ok(None) };
-        match state.actual_status() {
-            Status::Running | Status::Paused | Status::Restarting => {}
+        let status = state.actual_status();
+        // One that has just ended may be started again before anybody hears of the wish.
+        let may_come_back = status == Status::Restarting
+            || (status == Status::Exited && state.has_shim() && record.container.restart != RestartPolicy::No);
+        match status {
+            Status::Running | Status::Paused => {}
+            _ if may_come_back => {}
             Status::Lost => {
                 self.tear_down(record)?;
                 return Ok(None);
             }
-            Status::Created | Status::Exited => return Ok(None),
+            Status::Created | Status::Exited | Status::Restarting => return Ok(None),
         }
         let folder = self.store.container_dir(&record.id)?;
-        std::fs::write(folder.join(super::event::STOP_INTENT), b"")
+        std::fs::write(folder.join(event::STOP_INTENT), intent)
             .map_err(|error| host_error("can't write down that the container is to stop", error))?;
+        if may_come_back {
+            // Nobody is to wait for the end of a back-off only to be told that it is off.
+            self.dismiss_shim(&record.id, &state)?;
+            self.tear_down(record)?;
+            return Ok(Some(Target::default()));
+        }
         Ok(Some(Target::of(&state).unwrap_or_default()))
+    }
+
+    /// Waits until the shim of a container whose program has ended is gone, and with it its hold on ports and addresses,
+    /// without waiting for what it still means to do. The caller holds the container's lock.
+    pub(crate) fn dismiss_shim(&self, id: &str, state: &State) -> Result<()> {
+        let Some(Target { shim: Some(shim), .. }) = Target::of(state) else { return Ok(()) };
+        if !self.forget_restart(id)? {
+            // Nobody hears from it any more; how its program ended is on disk.
+            let _ = pidfd_send_signal(&shim, Signal::KILL);
+        }
+        if wait_for_end(Some(&shim), DEATH_TIMEOUT)? {
+            Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
+            return Ok(());
+        }
+        Err(host_error(format!("the shim of {id} does not end"), "it is still at work for its last run"))
+    }
+
+    /// Has the shim of a container whose program has ended end as well, whatever it waits for; false where there is none
+    /// to be reached.
+    pub(crate) fn forget_restart(&self, id: &str) -> Result<bool> {
+        let folder = self.store.container_run_dir(id)?;
+        let Ok(mut shim) = Client::connect(&folder) else { return Ok(false) };
+        match shim.shutdown() {
+            Ok(()) => Ok(true),
+            Err(error) if Client::connect(&folder).is_ok() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Kills every process of the container at once, so that none is left to start others.
@@ -105,7 +156,11 @@ impl Engine {
     fn settle_end(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
         if target.shim.is_some() && wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)? {
             Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
-            return Ok(());
+            // One that was killed has put nothing away.
+            let was_seen = |state: State| !matches!(state.status, Status::Running | Status::Paused);
+            if self.state(&record.id)?.is_none_or(was_seen) {
+                return Ok(());
+            }
         }
         let _guard = self.lock_container(&record.id)?;
         if self.records().get(&record.id)?.is_some() {
@@ -176,12 +231,15 @@ impl Target {
 /// Whether the process ended in time. Nobody has ended already.
 fn wait_for_end(process: Option<&OwnedFd>, timeout: Duration) -> Result<bool> {
     let Some(process) = process else { return Ok(true) };
-    let deadline = Instant::now() + timeout;
+    // None is beyond what the clock can count: for ever.
+    let deadline = Instant::now().checked_add(timeout);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left =
-            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&left)) {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], left.as_ref()) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(host_error("can't wait for the container's end", error)),

@@ -9,6 +9,8 @@ use carrack_oci::Config;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::BoundPort;
 use carrack_runtime::state::{Health, HealthStatus, State, Status};
+use carrack_specgen::Container;
+use carrack_specgen::container::PortMapping;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -124,7 +126,7 @@ impl Engine {
             command: record.container.arguments(&config),
             networks: endpoints.into_iter().map(|endpoint| (endpoint.network, endpoint.address.into())).collect(),
             ports: state.iter().filter(|_| active).flat_map(|state| &state.ports).map(PublishedPort::from).collect(),
-            exposed: if active { config.exposed_ports.keys().cloned().collect() } else { Vec::new() },
+            exposed: if active { exposed(&record.container, &config) } else { Vec::new() },
             age_seconds: seconds_since(&record.created).unwrap_or(0),
             state_seconds: since.and_then(|time| seconds_since(&time)).unwrap_or(0),
             record,
@@ -177,7 +179,8 @@ impl Engine {
             "RestartCount": state.map_or(0, |state| state.restart_count),
             "State": {
                 "Status": view.status(),
-                "Running": view.status() == "running" || view.status() == "paused",
+                // Docker counts one that waits for its next start among the running.
+                "Running": view.is_active(),
                 "Paused": view.status() == "paused",
                 "Restarting": view.status() == "restarting",
                 "OOMKilled": state.is_some_and(|state| state.oom_killed),
@@ -224,6 +227,19 @@ impl Engine {
             "PidsLimit": limits.pids,
         }))
     }
+}
+
+/// `80/tcp`, of image and container.
+fn exposed(container: &Container, image: &Config) -> Vec<String> {
+    let mut ports: Vec<String> = image.exposed_ports.keys().cloned().collect();
+    // Read when it was made.
+    for port in container.expose.iter().filter_map(|text| PortMapping::of_exposed(text).ok()).flatten() {
+        let text = format!("{}/{}", port.container_port, port.protocol);
+        if !ports.contains(&text) {
+            ports.push(text);
+        }
+    }
+    ports
 }
 
 /// In Docker's words.

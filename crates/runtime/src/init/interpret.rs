@@ -202,7 +202,7 @@ fn perform(state: &mut State, step: &InitStep) -> Done {
         InitStep::SwitchUser { umask } => switch_user(&state.identity, *umask)?,
         InitStep::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
         InitStep::Seccomp { program, flags } => carrack_sys::seccomp::set_filter(program, *flags)?,
-        InitStep::Capabilities(masks) => set_capabilities(*masks)?,
+        InitStep::Capabilities(masks) => set_capabilities(*masks, &state.identity)?,
         InitStep::AppArmor { profile } => apply_apparmor(state, profile)?,
         InitStep::Execute(program) => execute::execute(state, program)?,
     }
@@ -331,9 +331,15 @@ fn switch_user(identity: &Identity, umask: Option<u32>) -> Done {
     Ok(())
 }
 
-fn set_capabilities(masks: CapabilityMasks) -> Done {
-    // What we do not hold, for the host's own bounds, can't be given.
-    let held = rustix::thread::capabilities(None)?.permitted;
+fn set_capabilities(masks: CapabilityMasks, identity: &Identity) -> Done {
+    let held = if identity.uid == 0 || masks.ambient != 0 {
+        // What we do not hold, for the host's own bounds, can't be given.
+        rustix::thread::capabilities(None)?.permitted
+    } else {
+        // execve(2) takes them from another user than root anyway, but only after it has looked, with them, whether the
+        // program may be executed.
+        CapabilitySet::empty()
+    };
     let set = |mask: u64| CapabilitySet::from_bits_retain(mask) & held;
     let sets = CapabilitySets {
         effective: set(masks.effective),

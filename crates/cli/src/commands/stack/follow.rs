@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use carrack_compose::Project;
-use carrack_engine::{Engine, LogLine, LogOptions, interrupt};
+use carrack_engine::{Engine, LogOptions, interrupt};
 use carrack_plan::selection;
 
 use super::{Session, check_services, load, service};
@@ -15,7 +15,7 @@ use crate::output::{Outcome, exit, note};
 
 pub(crate) fn logs(session: &Session, arguments: &ProjectArguments, options: &ComposeLogsArguments) -> Outcome {
     let log_options = lines::options(options.follow, &options.lines)?;
-    let style = Style { timestamps: options.timestamps, prefix: !options.no_log_prefix, since: None };
+    let style = Style { timestamps: options.timestamps, prefix: !options.no_log_prefix };
     project_logs(session, arguments, &options.services, &log_options, &style)
 }
 
@@ -26,14 +26,6 @@ pub(crate) struct Style {
     pub(crate) timestamps: bool,
     /// Behind the name of its container.
     pub(crate) prefix: bool,
-    /// Only lines from this time on.
-    pub(crate) since: Option<jiff::Timestamp>,
-}
-
-impl Style {
-    fn shows(&self, line: &LogLine) -> bool {
-        self.since.is_none_or(|since| line.time.parse().is_ok_and(|time: jiff::Timestamp| time >= since))
-    }
 }
 
 /// The logs of services, each line behind its container's name.
@@ -106,7 +98,7 @@ fn follow(
             scope.spawn(move || {
                 let read = engine.logs(name, options, &mut |line| {
                     let _turn = writer.lock();
-                    if style.shows(line) && !lines::write_line(line, style.timestamps, prefix) {
+                    if !lines::write_line(line, style.timestamps, prefix) {
                         gone.store(true, Ordering::Relaxed);
                     }
                     !gone.load(Ordering::Relaxed)
@@ -168,8 +160,9 @@ pub(crate) fn foreground(engine: &Engine, project: &Project, options: &UpOptions
     interrupt::on_signal(on_interrupt)?;
     let one_ends_all = options.abort_on_container_exit || options.exit_code_from.is_some();
     let first = Mutex::new(None::<String>);
-    let style = Style { timestamps: false, prefix: true, since: Some(since) };
-    follow(engine, &project.name, &names, &LogOptions { follow: true, tail: None }, &style, &|name| {
+    let style = Style { timestamps: false, prefix: true };
+    let shown = LogOptions { follow: true, since: Some(since), ..LogOptions::default() };
+    follow(engine, &project.name, &names, &shown, &style, &|name| {
         let deciding = options
             .exit_code_from
             .as_ref()

@@ -83,7 +83,7 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
         foreground: true,
     });
     let name = container.name.clone();
-    let started = engine.run(container, attach).map_err(|failure| {
+    let started = engine.run(container, attach, &|_| Ok(())).map_err(|failure| {
         let code = failure.exit_code.unwrap_or(exit::FAILED);
         Failure::new(vec![*failure.diagnostic], loaded.sources.clone()).exit(code)
     })?;
