@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_store::anonymous_volume_name;
 use serde_json::{Value, json};
 
 use crate::codes;
@@ -16,7 +17,11 @@ impl Engine {
 
     /// Makes a volume where it is not there; without a name, an anonymous one. Gives its name.
     pub fn create_volume(&self, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<String> {
-        Ok(self.store.create_volume(name, labels)?.name)
+        let (name, anonymous) = match name {
+            Some(name) => (name.to_owned(), false),
+            None => (anonymous_volume_name()?, true),
+        };
+        Ok(self.store.create_volume(&name, anonymous, labels)?.name)
     }
 
     /// Removes a volume with its data; refused while a container uses it.

@@ -37,7 +37,7 @@ pub use root::{Roots, Store};
 pub use snapshot::{Layer, Scratch, Snapshot, Snapshotter, Upper, chain_of, decompress};
 
 pub use vault::VersionId;
-pub use volume::Volume;
+pub use volume::{Volume, anonymous_volume_name};
 
 pub(crate) use root::read_only;
 

@@ -31,21 +31,16 @@ const DATA: &str = "_data";
 const RECORD: &str = "record.json";
 
 impl Store {
-    /// Makes a volume, or gives the one of that name, as Docker does. Without a name it is anonymous and gets 64
-    /// hexadecimal digits. Synced.
+    /// Makes a volume, or gives the one of that name, as Docker does. Anonymous ones, which nobody has named, may go with
+    /// their last container. Synced.
     ///
     /// # Errors
     /// `store/invalid-name`; where it can't be made.
-    pub fn create_volume(&self, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<Volume> {
+    pub fn create_volume(&self, name: &str, anonymous: bool, labels: BTreeMap<String, String>) -> Result<Volume> {
         self.mutable()?;
-        let anonymous = name.is_none();
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None => anonymous_name()?,
-        };
-        files::check_name("volume", &name)?;
-        let _guard = self.lock(Lock::Volume(name.clone()), DEFAULT_WAIT)?;
-        if let Some(volume) = self.volume_records().get(&name)? {
+        files::check_name("volume", name)?;
+        let _guard = self.lock(Lock::Volume(name.to_owned()), DEFAULT_WAIT)?;
+        if let Some(volume) = self.volume_records().get(name)? {
             return Ok(volume);
         }
         let held = Held::dir(&self.new_snapshots_dir())?;
@@ -53,7 +48,7 @@ impl Store {
         let data = fresh.join(DATA);
         files::make_dir(&data)?;
         fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).context("set the mode of", &data)?;
-        let volume = Volume { name, created: jiff::Timestamp::now().to_string(), labels, anonymous };
+        let volume = Volume { name: name.to_owned(), created: jiff::Timestamp::now().to_string(), labels, anonymous };
         let record = fresh.join(RECORD);
         files::write_atomic(&self.ingest_dir(), &record, &to_json(&record, &volume)?, Durability::Synced)?;
         let dir = self.volume_dir(&volume.name)?;
@@ -146,7 +141,11 @@ impl Store {
     }
 }
 
-fn anonymous_name() -> Result<String> {
+/// 64 random hexadecimal digits: a name for a volume that nobody has named.
+///
+/// # Errors
+/// Where the kernel has no random bytes.
+pub fn anonymous_volume_name() -> Result<String> {
     let mut bytes = [0; 32];
     files::random(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

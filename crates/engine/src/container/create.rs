@@ -4,7 +4,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
 use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
-use carrack_store::{Durability, KeepKind};
+use carrack_store::{Durability, KeepKind, anonymous_volume_name};
 
 use super::{ContainerRecord, VolumeUse, check_name, new_id};
 use crate::codes;
@@ -71,14 +71,24 @@ impl Engine {
         }
         container.ports = container.published_ports(&config)?;
         let name = container.name.clone();
+        let volumes = volumes_of(&container, inherited)?;
+        let fresh: Vec<String> = volumes
+            .values()
+            .filter(|used| used.anonymous && !inherited.values().any(|other| other.name == used.name))
+            .map(|used| used.name.clone())
+            .collect();
         self.claim_name(&name, id)?;
-        let made = self.volumes_of(&container, inherited).and_then(|volumes| {
+        let make = || {
             let record =
                 ContainerRecord { id: id.to_owned(), name: name.clone(), created: now(), container, image, volumes };
             self.records().put(id, &record, durability)?;
+            // After the record: a volume that no record names would never go.
+            for volume in &fresh {
+                self.store.create_volume(volume, true, BTreeMap::new())?;
+            }
             Ok(record)
-        });
-        match made {
+        };
+        match make() {
             Ok(record) => {
                 self.emit(&record, "create", &[]);
                 Ok(record)
@@ -86,32 +96,28 @@ impl Engine {
             Err(error) => {
                 self.release_name(&name, id)?;
                 remove_folder(&self.store.container_dir(id)?)?;
+                for volume in &fresh {
+                    self.store.remove_volume(volume)?;
+                }
                 Err(error)
             }
         }
     }
+}
 
-    /// The volume of each volume mount; anonymous ones get a new name unless they are inherited.
-    fn volumes_of(
-        &self,
-        container: &Container,
-        inherited: &BTreeMap<String, VolumeUse>,
-    ) -> Result<BTreeMap<String, VolumeUse>> {
-        let mut volumes = BTreeMap::new();
-        for mount in &container.mounts {
-            let MountSource::Volume { name, .. } = &mount.source else { continue };
-            let used = match (name, inherited.get(&mount.target)) {
-                (Some(name), _) => VolumeUse { name: name.clone(), anonymous: false },
-                (None, Some(inherited)) => inherited.clone(),
-                (None, None) => {
-                    let volume = self.store.create_volume(None, BTreeMap::new())?;
-                    VolumeUse { name: volume.name, anonymous: true }
-                }
-            };
-            volumes.insert(mount.target.clone(), used);
-        }
-        Ok(volumes)
+/// The volume of each volume mount; anonymous ones get a new name unless they are inherited.
+fn volumes_of(container: &Container, inherited: &BTreeMap<String, VolumeUse>) -> Result<BTreeMap<String, VolumeUse>> {
+    let mut volumes = BTreeMap::new();
+    for mount in &container.mounts {
+        let MountSource::Volume { name, .. } = &mount.source else { continue };
+        let used = match (name, inherited.get(&mount.target)) {
+            (Some(name), _) => VolumeUse { name: name.clone(), anonymous: false },
+            (None, Some(inherited)) => inherited.clone(),
+            (None, None) => VolumeUse { name: anonymous_volume_name()?, anonymous: true },
+        };
+        volumes.insert(mount.target.clone(), used);
     }
+    Ok(volumes)
 }
 
 /// What a reboot must find again is on disk before the command says done; the rest is not worth a sync.

@@ -11,7 +11,7 @@ use carrack_specgen::Source;
 use carrack_specgen::container::{File, MountSource, NamespaceMode, NetworkMode};
 use carrack_store::Image;
 
-use super::ContainerRecord;
+use super::{ContainerRecord, VolumeUse};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 
@@ -28,7 +28,7 @@ impl Engine {
             match &mount.source {
                 MountSource::Volume { subpath, no_copy, .. } => {
                     let Some(used) = record.volumes.get(&mount.target) else { continue };
-                    let root = self.volume_for(image, &mount.target, &used.name, *no_copy)?;
+                    let root = self.volume_for(image, &mount.target, used, *no_copy)?;
                     let path = if subpath.is_empty() { root } else { root.join(subpath) };
                     let path = path.to_string_lossy().into_owned();
                     sources.insert(mount.target.clone(), Source { path, read_only: mount.read_only });
@@ -45,8 +45,9 @@ impl Engine {
     }
 
     /// The volume's folder; an empty volume first receives what the image holds at the target.
-    fn volume_for(&self, image: &Image, target: &str, name: &str, no_copy: bool) -> Result<std::path::PathBuf> {
-        self.store.create_volume(Some(name), BTreeMap::new())?;
+    fn volume_for(&self, image: &Image, target: &str, used: &VolumeUse, no_copy: bool) -> Result<std::path::PathBuf> {
+        let name = &used.name;
+        self.store.create_volume(name, used.anonymous, BTreeMap::new())?;
         if !no_copy {
             self.store.populate_volume(name, &self.store.view(image.chain())?, Path::new(target))?;
         }

@@ -390,8 +390,8 @@ fn an_empty_volume_gets_what_the_image_holds() {
         .symlink("alias", "data");
     let chain = scene.apply(&[layer.build()]).unwrap();
     let view = scene.store.view(Some(&chain)).unwrap();
-    let volume = scene.store.create_volume(Some("db"), BTreeMap::new()).unwrap();
-    assert_eq!(scene.store.create_volume(Some("db"), BTreeMap::from([("a".into(), "b".into())])).unwrap(), volume);
+    let volume = scene.store.create_volume("db", false, BTreeMap::new()).unwrap();
+    assert_eq!(scene.store.create_volume("db", false, BTreeMap::from([("a".into(), "b".into())])).unwrap(), volume);
     assert!(scene.store.populate_volume("db", &view, Path::new("/alias")).unwrap());
     let data = scene.store.volume_data("db").unwrap();
     let listed = crate::testing::list(std::os::fd::AsFd::as_fd(&std::fs::File::open(&data).unwrap()));
@@ -402,12 +402,12 @@ fn an_empty_volume_gets_what_the_image_holds() {
     std::fs::write(data.join("file"), "changed").unwrap();
     assert!(!scene.store.populate_volume("db", &view, Path::new("/data")).unwrap());
     assert_eq!(std::fs::read(data.join("file")).unwrap(), b"changed");
-    let anonymous = scene.store.create_volume(None, BTreeMap::new()).unwrap();
+    let anonymous = scene.store.create_volume(&crate::anonymous_volume_name().unwrap(), true, BTreeMap::new()).unwrap();
     assert!(anonymous.anonymous && anonymous.name.len() == 64);
     assert!(!scene.store.populate_volume(&anonymous.name, &view, Path::new("/none")).unwrap());
     assert_eq!(scene.store.populate_volume("none", &view, Path::new("/data")).unwrap_err().code.id, "store/not-found");
     assert!(scene.store.remove_volume("db").unwrap());
     assert!(!scene.store.remove_volume("db").unwrap());
     assert_eq!(scene.store.volumes().unwrap().into_keys().collect::<Vec<_>>(), [anonymous.name]);
-    assert!(scene.store.create_volume(Some("../up"), BTreeMap::new()).is_err());
+    assert!(scene.store.create_volume("../up", false, BTreeMap::new()).is_err());
 }

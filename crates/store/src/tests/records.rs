@@ -113,7 +113,7 @@ fn looking_changes_nothing() {
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
 
     let scene = Scene::at(dir);
-    scene.store.create_volume(Some("v"), Default::default()).unwrap();
+    scene.store.create_volume("v", false, Default::default()).unwrap();
     scene.store.put_version(b"secret").unwrap();
     // A leftover that a mutating open would sweep.
     std::fs::write(scene.dir.path().join("data/content/ingest/leftover"), "x").unwrap();
@@ -138,7 +138,7 @@ fn a_store_opened_for_looking_refuses_changes() {
         store.lease().err(),
         store.lock(Lock::Network, crate::DEFAULT_WAIT).err(),
         store.prune(Scope::Unused).err(),
-        store.create_volume(None, Default::default()).err(),
+        store.create_volume("v", true, Default::default()).err(),
         store.remove_volume("v").err(),
         store.put_version(b"x").err(),
         store.prepare_upper("c", None).err(),
