@@ -38,6 +38,8 @@ kinds! {
     CreateContainer: "create-container",
     StartContainer: "start-container",
     WaitFor: "wait-for",
+    AnnounceNames: "announce-names",
+    WithdrawNames: "withdraw-names",
     StopContainer: "stop-container",
     RenameContainer: "rename-container",
     RemoveContainer: "remove-container",

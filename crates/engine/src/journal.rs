@@ -134,22 +134,23 @@ impl Journal {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(None);
         }
+        if has_ended(&mut file).map_err(|error| unwritable(&path, &error))? {
+            return Ok(None);
+        }
         let Some(progress) = read_progress(&mut file).map_err(|error| unwritable(&path, &error))? else {
             return Err(damaged(&path));
         };
-        if progress.outcome.is_some() {
-            return Ok(None);
-        }
         file.seek(SeekFrom::End(0)).map_err(|error| unwritable(&path, &error))?;
         Ok(Some(Self { file, path, progress }))
     }
 
-    /// What the journal of a stack says, without touching it.
+    /// What the journal of a stack says, without touching it; none too where it has ended and another version made it.
     pub fn read(folder: &Path) -> Result<Option<Progress>> {
         let path = folder.join("journal");
         match File::open(&path) {
             Ok(mut file) => match read_progress(&mut file) {
                 Ok(Some(progress)) => Ok(Some(progress)),
+                Ok(None) if has_ended(&mut file).unwrap_or(false) => Ok(None),
                 Ok(None) => Err(damaged(&path)),
                 Err(error) => Err(unwritable(&path, &error)),
             },
@@ -197,6 +198,14 @@ fn write_entry(file: &mut File, entry: &Entry) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
     file.write_all(&line)
+}
+
+/// Whether its last line says so: then nobody has to understand its plan, which another version may have made.
+fn has_ended(file: &mut File) -> std::io::Result<bool> {
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_string(&mut text)?;
+    Ok(text.lines().last().is_some_and(|line| matches!(serde_json::from_str(line), Ok(Entry::End { .. }))))
 }
 
 /// None where the first line is no plan. A torn last line was never acted upon: marks are written before the act.

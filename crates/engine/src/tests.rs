@@ -28,11 +28,11 @@ fn plan(nodes: &[(Operation, &[u32])]) -> Plan {
 }
 
 fn start(name: &str) -> Operation {
-    Operation::StartContainer { name: name.into() }
+    Operation::StartContainer { name: name.into(), announced: true }
 }
 
 fn stop(name: &str) -> Operation {
-    Operation::StopContainer { name: name.into(), timeout_ms: None }
+    Operation::StopContainer { name: name.into(), timeout_ms: None, withdrawn: false }
 }
 
 fn remove(name: &str) -> Operation {
@@ -54,7 +54,7 @@ impl Machine {
             return Err(Diagnostic::error(&codes::HOST, "no").boxed());
         }
         match operation {
-            Operation::StartContainer { name } => self.running.lock().unwrap().insert(name.clone()),
+            Operation::StartContainer { name, .. } => self.running.lock().unwrap().insert(name.clone()),
             Operation::StopContainer { name, .. } => self.running.lock().unwrap().remove(name),
             _ => true,
         };
@@ -122,6 +122,20 @@ fn i3_an_interrupted_journal_is_undone_before_and_finished_after_the_point_of_no
         assert_eq!((outcome, machine.running()), (expected.0, vec![expected.1.to_owned()]));
         assert!(Journal::interrupted(folder.path()).unwrap().is_none(), "it has ended");
     }
+}
+
+/// J1: an upgrade finds journals of older versions.
+#[test]
+fn a_journal_that_has_ended_is_no_obstacle_whatever_its_plan_was() {
+    let folder = tempfile::tempdir().unwrap();
+    Journal::begin(folder.path(), plan(&[(start("a"), &[])]), String::new()).unwrap().end(Outcome::Applied).unwrap();
+    let path = folder.path().join("journal");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("start-container", "start-ship")).unwrap();
+    assert!(Journal::interrupted(folder.path()).unwrap().is_none());
+    assert_eq!(Journal::read(folder.path()).unwrap(), None);
+    std::fs::write(&path, text.replace("start-container", "start-ship").lines().next().unwrap()).unwrap();
+    assert_eq!(Journal::interrupted(folder.path()).unwrap_err().code.id, "engine/journal-damaged");
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub struct Attachment {
     pub mac: Option<Mac>,
     /// `eth0`, `eth1`, … by position where none.
     pub interface: Option<String>,
+    /// Whether it does not answer to the names yet.
+    pub withdrawn: bool,
 }
 
 /// A container's place on one network, as it is.
@@ -58,6 +60,9 @@ pub struct Endpoint {
     pub internal: bool,
     /// Names that it answers to there, in lower case.
     pub names: Vec<String>,
+    /// Whether nobody but the container itself is told these names: it is not ready yet, or about to be stopped.
+    #[serde(default)]
+    pub withdrawn: bool,
 }
 
 impl Endpoint {
@@ -159,6 +164,7 @@ impl Networks {
                 gateway: network.gateway,
                 internal: network.internal,
                 names: attachment.names.iter().map(|name| name.to_lowercase()).collect(),
+                withdrawn: attachment.withdrawn,
             };
             leases.endpoints.push(endpoint.clone());
             endpoints.push(endpoint);
@@ -213,6 +219,28 @@ impl Networks {
             holders.extend(self.endpoints(&network)?.into_iter().map(|endpoint| endpoint.container));
         }
         Ok(holders)
+    }
+
+    /// Takes a container's names away from all others on its networks, or gives them back. Whether anything changed: then
+    /// the names files are to be written.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`, `network/kernel`.
+    pub fn set_withdrawn(&self, container: &str, withdrawn: bool) -> Result<bool> {
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        let (records, boot) = (self.lease_records(), boot_id()?);
+        let mut changed = false;
+        for network in records.names()? {
+            let mut leases = Leases::of_boot(records.get(&network)?, &boot);
+            let own = leases.endpoints.iter_mut().filter(|endpoint| endpoint.container == container);
+            let other: Vec<&mut Endpoint> = own.filter(|endpoint| endpoint.withdrawn != withdrawn).collect();
+            if !other.is_empty() {
+                other.into_iter().for_each(|endpoint| endpoint.withdrawn = withdrawn);
+                records.put(&network, &leases, Durability::Cached)?;
+                changed = true;
+            }
+        }
+        Ok(changed)
     }
 
     fn release(&self, container: &str) -> Result<()> {

@@ -25,10 +25,12 @@ pub struct Names {
 
 impl Names {
     /// What a container on the networks of `own` sees of `all` endpoints. A name that is on several of its networks has
-    /// the addresses of all of them.
+    /// the addresses of all of them; names that were withdrawn are known to their own container only.
     pub fn visible<'a>(own: &[Endpoint], all: impl IntoIterator<Item = &'a Endpoint>) -> Self {
         let networks: BTreeSet<&str> = own.iter().map(|endpoint| endpoint.network_id.as_str()).collect();
+        let is_own = |endpoint: &Endpoint| own.iter().any(|own| own.container == endpoint.container);
         let seen = all.into_iter().filter(|endpoint| networks.contains(endpoint.network_id.as_str()));
+        let seen = seen.filter(|endpoint| !endpoint.withdrawn || is_own(endpoint));
         Self { by_address: seen.map(|endpoint| (endpoint.address, endpoint.names.clone())).collect() }
     }
 

@@ -42,7 +42,11 @@ pub fn down(project: &str, desired: Option<&Desired>, observed: &ObservedState, 
             let mut after = before.clone();
             if container.state.is_active() {
                 builder.impact.downtime.insert(service.to_owned());
-                let op = Operation::StopContainer { name: container.name.clone(), timeout_ms: options.stop_timeout_ms };
+                let op = Operation::StopContainer {
+                    name: container.name.clone(),
+                    timeout_ms: options.stop_timeout_ms,
+                    withdrawn: false,
+                };
                 let stop = builder.add(op, before.iter().copied(), &reason);
                 stops.entry(service).or_default().push(stop);
                 after = vec![stop];

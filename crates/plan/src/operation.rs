@@ -49,6 +49,9 @@ pub enum Operation {
     StartContainer {
         /// Its name.
         name: String,
+        /// Whether it answers to its names on the networks at once, not only when they are announced.
+        #[serde(default = "at_once")]
+        announced: bool,
     },
     /// Waits until a container is ready. Fails at once where it can't become so any more: it ended, it is unhealthy.
     WaitFor {
@@ -61,12 +64,26 @@ pub enum Operation {
         /// Whether a failure fails the apply; otherwise it is a warning.
         required: bool,
     },
+    /// Lets a container answer to its names on its networks, once it is ready. Nothing where it does so already.
+    AnnounceNames {
+        /// Its name.
+        name: String,
+    },
+    /// Takes a running container's names off its networks and waits until nobody can have an older answer any more, so
+    /// that it can be stopped without losing whoever was about to ask it. Nothing where it does not run.
+    WithdrawNames {
+        /// Its name.
+        name: String,
+    },
     /// Stops a container: its stop signal, then SIGKILL. One that has ended meanwhile is stopped.
     StopContainer {
         /// Its name.
         name: String,
         /// Between the two; none is the container's own, else 10,000.
         timeout_ms: Option<u64>,
+        /// Whether its names were withdrawn before, so that an undo announces them again once it is ready.
+        #[serde(default)]
+        withdrawn: bool,
     },
     /// Gives a container another name. Its names on the networks stay.
     RenameContainer {
@@ -107,8 +124,14 @@ impl Operation {
                 name: container.name.clone(),
                 anonymous_volumes: inherit_volumes_from.is_none(),
             }),
-            Self::StartContainer { name } => Some(Self::StopContainer { name: name.clone(), timeout_ms: None }),
-            Self::StopContainer { name, .. } => Some(Self::StartContainer { name: name.clone() }),
+            Self::StartContainer { name, .. } => {
+                Some(Self::StopContainer { name: name.clone(), timeout_ms: None, withdrawn: false })
+            }
+            Self::StopContainer { name, withdrawn, .. } => {
+                Some(Self::StartContainer { name: name.clone(), announced: !withdrawn })
+            }
+            Self::AnnounceNames { name } => Some(Self::WithdrawNames { name: name.clone() }),
+            Self::WithdrawNames { name } => Some(Self::AnnounceNames { name: name.clone() }),
             Self::RenameContainer { from, to } => Some(Self::RenameContainer { from: to.clone(), to: from.clone() }),
             Self::StoreFile { .. }
             | Self::CreateVolume { .. }
@@ -134,6 +157,8 @@ impl Operation {
             | Self::CreateContainer { .. }
             | Self::StartContainer { .. }
             | Self::WaitFor { .. }
+            | Self::AnnounceNames { .. }
+            | Self::WithdrawNames { .. }
             | Self::StopContainer { .. }
             | Self::RenameContainer { .. } => false,
         }
@@ -151,8 +176,10 @@ impl std::fmt::Display for Operation {
             Self::CreateVolume { volume } => write!(f, "create volume {}", volume.name),
             Self::RemoveVolume { name } => write!(f, "remove volume {name} with its data"),
             Self::CreateContainer { container, .. } => write!(f, "create {}", container.name),
-            Self::StartContainer { name } => write!(f, "start {name}"),
+            Self::StartContainer { name, .. } => write!(f, "start {name}"),
             Self::WaitFor { name, condition, .. } => write!(f, "wait for {name} to {condition}"),
+            Self::AnnounceNames { name } => write!(f, "announce the names of {name}"),
+            Self::WithdrawNames { name } => write!(f, "withdraw the names of {name}"),
             Self::StopContainer { name, .. } => write!(f, "stop {name}"),
             Self::RenameContainer { from, to } => write!(f, "rename {from} to {to}"),
             Self::RemoveContainer { name, anonymous_volumes: false } => write!(f, "remove {name}"),
@@ -174,4 +201,9 @@ impl std::fmt::Display for Condition {
             Self::CompletedSuccessfully => "complete successfully",
         })
     }
+}
+
+/// What a start means in a journal that was written before names could wait.
+fn at_once() -> bool {
+    true
 }

@@ -221,18 +221,20 @@ impl<'a> Reconciler<'a> {
                 Action::Create => {
                     let reason = reason(Cause::Missing);
                     let create = self.create(replica, None, [], &reason);
-                    self.start(replica, gates.iter().copied().chain([create]), &reason);
+                    self.start(replica, true, gates.iter().copied().chain([create]), &reason);
                 }
                 Action::Start(old) => {
                     let reason = reason(Cause::NotRunning { state: old.state.to_string() });
-                    self.start(replica, gates.iter().copied(), &reason);
+                    self.start(replica, true, gates.iter().copied(), &reason);
                 }
                 Action::Restart(old, cause) => {
                     self.replaced.insert(name);
                     let reason = reason(cause);
-                    let stop = self.stop(&old.name, gates.iter().copied().chain(turn), &reason);
-                    self.start(replica, [stop], &reason);
-                    done.push(self.settled(service, replica, stop, &reason));
+                    let serves_on = self.serves_on(old);
+                    let stop = self.stop_serving(&old.name, serves_on, gates.iter().copied().chain(turn), &reason);
+                    self.start(replica, !serves_on, [stop], &reason);
+                    let settled = self.settled(service, replica, stop, &reason);
+                    done.push(if serves_on { self.announce(replica, settled, &reason) } else { settled });
                 }
                 Action::Replace(old, cause) => {
                     self.replaced.insert(name);
@@ -428,13 +430,13 @@ impl<'a> Reconciler<'a> {
         Some(node)
     }
 
-    fn start(&mut self, replica: &Replica, after: impl IntoIterator<Item = NodeId>, reason: &Reason) {
+    fn start(&mut self, replica: &Replica, announced: bool, after: impl IntoIterator<Item = NodeId>, reason: &Reason) {
         if self.options.without_start {
             return;
         }
         let name = replica.container.name.clone();
         let after = after.into_iter().chain(self.freed(&replica.container));
-        let node = self.builder.add(Operation::StartContainer { name: name.clone() }, after, reason);
+        let node = self.builder.add(Operation::StartContainer { name: name.clone(), announced }, after, reason);
         self.started.insert(name, node);
     }
 
@@ -459,21 +461,29 @@ impl<'a> Reconciler<'a> {
         let before_start: Vec<NodeId> = gates.iter().copied().chain([create]).chain(turn).collect();
         let active = old.state.is_active() && set_aside.is_none();
         let start_first = starts_first(service, replica);
-        let stopped = if active && !start_first { Some(self.stop(&aside, before_start.clone(), reason)) } else { None };
+        // Clients are led from the old one to others, and to the new one once it is ready.
+        let gentle = active && !service.job && if start_first { has_names(old) } else { self.serves_on(old) };
+        let stopped =
+            (active && !start_first).then(|| self.stop_serving(&aside, gentle, before_start.iter().copied(), reason));
         let mut last = stopped.unwrap_or(create);
         if old.state.is_active() || !self.options.without_start {
-            self.start(replica, before_start.into_iter().chain(stopped), reason);
+            self.start(replica, !gentle, before_start.into_iter().chain(stopped), reason);
         }
         last = self.settled(service, replica, last, reason);
+        if gentle {
+            last = self.announce(replica, last, reason);
+        }
+        // The next one's turn is while clients still leave this one.
+        let settled = last;
         if active && start_first {
-            last = self.stop(&aside, [last], reason);
+            last = self.stop_serving(&aside, gentle, [last], reason);
         }
         let op = Operation::RemoveContainer { name: aside, anonymous_volumes: self.options.renew_anonymous_volumes };
         if self.options.renew_anonymous_volumes {
             self.note_anonymous(old);
         }
         self.removals.push((op, vec![last], reason.clone()));
-        last
+        settled
     }
 
     /// The node after which a replica that was started by this plan is ready, as far as that can be told; else `last`.
@@ -497,14 +507,47 @@ impl<'a> Reconciler<'a> {
     }
 
     fn stop(&mut self, name: &str, after: impl IntoIterator<Item = NodeId>, reason: &Reason) -> NodeId {
-        let op = Operation::StopContainer { name: name.to_owned(), timeout_ms: self.options.stop_timeout_ms };
+        self.stop_serving(name, false, after, reason)
+    }
+
+    /// Whether, while this container is down, others of its service answer to its names.
+    fn serves_on(&self, old: &ObservedContainer) -> bool {
+        let is_down = |service| self.builder.impact.downtime.contains(service);
+        has_names(old) && old.state.is_active() && !old.service().is_some_and(is_down)
+    }
+
+    fn announce(&mut self, replica: &Replica, after: NodeId, reason: &Reason) -> NodeId {
+        if self.options.without_start {
+            return after;
+        }
+        self.builder.add(Operation::AnnounceNames { name: replica.container.name.clone() }, [after], reason)
+    }
+
+    /// Stops a container; a gentle stop has its clients go elsewhere first.
+    fn stop_serving(
+        &mut self,
+        name: &str,
+        gentle: bool,
+        after: impl IntoIterator<Item = NodeId>,
+        reason: &Reason,
+    ) -> NodeId {
+        let mut after: Vec<NodeId> = after.into_iter().collect();
+        if gentle {
+            after = vec![self.builder.add(Operation::WithdrawNames { name: name.to_owned() }, after, reason)];
+        }
+        let timeout_ms = self.options.stop_timeout_ms;
+        let op = Operation::StopContainer { name: name.to_owned(), timeout_ms, withdrawn: gentle };
         self.builder.add(op, after, reason)
     }
 
     fn remove(&mut self, old: &'a ObservedContainer, reason: &Reason) {
         let (name, after) = match self.set_aside.get(old.id.as_str()) {
             Some(stop) => (set_aside_name(old), vec![*stop]),
-            None if old.state.is_active() => (old.name.clone(), vec![self.stop(&old.name, [], reason)]),
+            None if old.state.is_active() => {
+                let is_surplus = matches!(reason.cause, Cause::Surplus { .. });
+                let gentle = is_surplus && self.serves_on(old);
+                (old.name.clone(), vec![self.stop_serving(&old.name, gentle, [], reason)])
+            }
             None => (old.name.clone(), Vec::new()),
         };
         let op = Operation::RemoveContainer { name, anonymous_volumes: false };
@@ -603,6 +646,11 @@ fn take<'a>(found: &mut Vec<&'a ObservedContainer>, replica: &Replica) -> Option
     let named = found.iter().position(|old| of_number(old) && old.name == replica.container.name);
     let at = named.or_else(|| found.iter().position(of_number))?;
     Some(found.remove(at))
+}
+
+/// Whether others may ask for it by name.
+fn has_names(old: &ObservedContainer) -> bool {
+    attached_to(&old.container.network).next().is_some()
 }
 
 fn set_aside_name(old: &ObservedContainer) -> String {

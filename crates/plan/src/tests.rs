@@ -119,7 +119,7 @@ fn perform(op: &Operation, machine: &mut ObservedState) {
                 health: None,
             });
         }
-        Operation::StartContainer { name } => {
+        Operation::StartContainer { name, .. } => {
             let at = at(machine, name);
             assert!(!machine.containers[at].state.is_active(), "{op}: it runs");
             let ports = |container: &ObservedContainer| -> Vec<u16> {
@@ -140,6 +140,10 @@ fn perform(op: &Operation, machine: &mut ObservedState) {
                 Condition::Healthy => container.health = Some(Health::Healthy),
                 Condition::CompletedSuccessfully => container.state = State::Exited { code: 0 },
             }
+        }
+        Operation::AnnounceNames { name } | Operation::WithdrawNames { name } => {
+            let at = at(machine, name);
+            assert!(machine.containers[at].state.is_active(), "{op}: {name} does not run");
         }
         Operation::StopContainer { name, .. } => {
             let at = at(machine, name);

@@ -60,3 +60,6 @@ pub(crate) use server::{ARGV0, main};
 
 /// How long a client may take nothing before it is dropped; one that runs the container in the foreground may for ever.
 pub const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an answer of a container's name server may be kept.
+pub const ANSWER_TTL: Duration = Duration::from_secs(1);

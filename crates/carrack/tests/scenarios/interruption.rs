@@ -10,8 +10,18 @@ use crate::machine::{Machine, Project, eventually, exit_code, kill};
 /// What is interrupted. Each begins with release 1 serving, but for the first.
 const COMMANDS: [&[&str]; 4] = [&["up", "-d"], &["up", "-d", "--wait"], &["rollback"], &["down", "-v"]];
 
-/// One service that serves what its release says, and what it leans on.
-fn write(project: &Project, version: &str) {
+/// One service that serves what its release says, and what it leans on; where asked for, one that is replaced gradually.
+fn write(project: &Project, version: &str, gradual: bool) {
+    let gate = format!(
+        "  gate:
+    image: busybox
+    init: true
+    command: sleep 1000
+    environment: {{VERSION: {version}}}
+    deploy: {{update_config: {{order: start-first}}}}
+"
+    );
+    let gate = if gradual { gate } else { String::new() };
     let extra = match version {
         "one" => "networks: {default: , old: }\nvolumes: {data: , old: }\n",
         _ => "networks: {default: , new: }\nvolumes: {data: , new: }\n",
@@ -34,7 +44,7 @@ fn write(project: &Project, version: &str) {
     image: busybox
     init: true
     command: sleep 1000
-configs: {{conf: {{content: \"{version}\\n{folder}\"}}}}
+{gate}configs: {{conf: {{content: \"{version}\\n{folder}\"}}}}
 {extra}"
     );
     project.write("compose.yaml", file);
@@ -48,10 +58,11 @@ fn served(project: &Project) -> String {
 fn interrupt(machine: &Machine, number: usize, command: &[&str], fault: &str) -> bool {
     let what = format!("{fault} in {command:?}");
     let project = machine.project(&format!("fault{number}"));
-    write(&project, "one");
+    let gradual = fault.ends_with("-names");
+    write(&project, "one", gradual);
     project.ok(&["up", "-d", "--wait"]);
     project.ok(&["compose", "exec", "-T", "web", "sh", "-c", "echo precious > /data/file"]);
-    write(&project, "two");
+    write(&project, "two", gradual);
     if command[0] == "rollback" {
         project.ok(&["up", "-d", "--wait"]);
     }
@@ -89,7 +100,11 @@ fn interrupt(machine: &Machine, number: usize, command: &[&str], fault: &str) ->
     project.ok(&["up", "-d", "--wait"]);
     assert_eq!(served(&project), "two", "{what}");
     assert_eq!(project.json(&["status"])["open"], serde_json::Value::Null, "{what}");
-    assert_eq!(project.ok(&["compose", "ps", "-q", "-a"]).lines().count(), 2, "{what}: no container too many");
+    assert_eq!(
+        project.ok(&["compose", "ps", "-q", "-a"]).lines().count(),
+        2 + usize::from(gradual),
+        "{what}: no container too many"
+    );
     if command[0] != "down" {
         assert_eq!(project.ok(&["compose", "exec", "-T", "web", "cat", "/data/file"]), "precious", "{what}");
     }
@@ -180,9 +195,9 @@ fn a_killed_shim_kills_nothing() {
 fn a_release_that_can_not_be_recorded_is_recorded_by_the_next_command() {
     let Some(machine) = Machine::new() else { return };
     let project = machine.project("late");
-    write(&project, "one");
+    write(&project, "one", false);
     project.ok(&["up", "-d", "--wait"]);
-    write(&project, "two");
+    write(&project, "two", false);
     let fails = || {
         let output =
             project.command(&["up", "-d"]).env("CARRACK_FAULT", "error:before:record-release").output().unwrap();
@@ -252,7 +267,7 @@ fn a_removal_that_was_interrupted_goes_on() {
 fn two_ups_at_once_both_end_well() {
     let Some(machine) = Machine::new() else { return };
     let project = machine.project("race");
-    write(&project, "one");
+    write(&project, "one", false);
     let spawn = || {
         let mut command = project.command(&["up", "-d", "--wait"]);
         command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
@@ -273,8 +288,8 @@ fn two_ups_at_once_both_end_well() {
 fn two_roots_on_one_host() {
     let (Some(left), Some(right)) = (Machine::new(), Machine::new()) else { return };
     let (here, there) = (left.project("twin"), right.project("twin"));
-    write(&here, "one");
-    write(&there, "two");
+    write(&here, "one", false);
+    write(&there, "two", false);
     std::thread::scope(|scope| {
         for project in [&here, &there] {
             scope.spawn(|| project.ok(&["up", "-d", "--wait"]));

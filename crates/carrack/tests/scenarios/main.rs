@@ -8,5 +8,6 @@ mod containers;
 mod interruption;
 mod machine;
 mod networks;
+mod replacing;
 mod shims;
 mod stacks;

@@ -78,7 +78,7 @@ impl Engine {
     ) -> Result<Started, RunFailure> {
         let record = self.create(container)?;
         let told = made(&record.id).map_err(RunFailure::from);
-        let started = told.and_then(|()| self.launch(&record, attach.as_ref()));
+        let started = told.and_then(|()| self.launch(&record, attach.as_ref(), true));
         let session = match started {
             Ok(session) => session,
             Err(failure) => {
@@ -101,13 +101,18 @@ impl Engine {
     }
 
     pub(crate) fn start_record(&self, record: &ContainerRecord) -> Result<()> {
-        self.launch(record, None).map(drop).map_err(|failure| failure.diagnostic)
+        self.launch(record, None, true).map(drop).map_err(|failure| failure.diagnostic)
+    }
+
+    /// Starts a container that does not answer to its names on its networks before they are announced.
+    pub(crate) fn start_unannounced(&self, record: &ContainerRecord) -> Result<()> {
+        self.launch(record, None, false).map(drop).map_err(|failure| failure.diagnostic)
     }
 
     /// Starts a container and stays with it.
     pub fn start_attached(&self, name: &str, attach: AttachOptions) -> Result<AttachOutcome> {
         let record = self.find(name)?;
-        let session = self.launch(&record, Some(&attach)).map_err(|failure| failure.diagnostic)?;
+        let session = self.launch(&record, Some(&attach), true).map_err(|failure| failure.diagnostic)?;
         match session {
             Some(session) => session.stay(),
             None => self.attach(name, &attach),
@@ -119,6 +124,7 @@ impl Engine {
         &self,
         record: &ContainerRecord,
         attach: Option<&AttachOptions>,
+        announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let _guard = self.lock_container(&record.id)?;
         let record = &self.records().get(&record.id)?.ok_or_else(|| gone(record))?;
@@ -139,7 +145,7 @@ impl Engine {
             std::fs::remove_file(&intent).map_err(|error| host_error("can't take back the wish to stop", error))?;
         }
         let launched = self
-            .ground(record)
+            .ground(record, announced)
             .map_err(RunFailure::from)
             .and_then(|ground| self.launch_on(record, &image, &ground, attach));
         if launched.is_err() {
@@ -164,7 +170,7 @@ impl Engine {
     }
 
     /// Run folder, network namespace with its addresses, control groups.
-    fn ground(&self, record: &ContainerRecord) -> Result<Ground> {
+    fn ground(&self, record: &ContainerRecord, announced: bool) -> Result<Ground> {
         let run = self.store.container_run_dir(&record.id)?;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -174,8 +180,10 @@ impl Engine {
         let (namespace, endpoints) = match &record.container.network {
             NetworkMode::Networks(attachments) => {
                 let namespace = Namespace::create()?;
-                let wanted: Vec<carrack_network::Attachment> =
-                    attachments.iter().map(|attachment| attachment_of(record, attachment)).collect::<Result<_>>()?;
+                let wanted: Vec<carrack_network::Attachment> = attachments
+                    .iter()
+                    .map(|attachment| attachment_of(record, attachment, announced))
+                    .collect::<Result<_>>()?;
                 let endpoints = Networks::new(&self.store).attach(&record.id, &namespace, &wanted)?;
                 (Some(namespace), endpoints)
             }
@@ -501,6 +509,7 @@ fn health(check: &Healthcheck, image: &Config, decision: &Decision, facts: &Host
 fn attachment_of(
     record: &ContainerRecord,
     attachment: &carrack_specgen::container::Attachment,
+    announced: bool,
 ) -> Result<carrack_network::Attachment> {
     let mac = attachment.mac.as_deref().map(|text| {
         text.parse().map_err(|_| {
@@ -515,6 +524,7 @@ fn attachment_of(
         address: attachment.ipv4,
         mac: mac.transpose()?,
         interface: None,
+        withdrawn: !announced,
     })
 }
 

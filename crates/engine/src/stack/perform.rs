@@ -1,12 +1,15 @@
 //! What each operation of a plan means for the machine. Every one may be repeated: what is done already is done.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_network::Networks;
 use carrack_plan::{Condition, Operation};
+use carrack_runtime::shim::ANSWER_TTL;
 use carrack_runtime::state::{HealthStatus, State, Status};
 use carrack_store::Guard;
+use rustix::thread::{ClockId, Timespec, clock_nanosleep_relative};
 
 use crate::codes;
 use crate::container::{ContainerRecord, StopOptions, VolumeUse};
@@ -14,6 +17,12 @@ use crate::engine::Engine;
 
 /// Contents of secrets and configs by version, as the caller read them for this apply.
 pub(crate) type Contents = BTreeMap<String, Vec<u8>>;
+
+/// After an answer's time to live: for those who count it in whole seconds, and for connections that are being made.
+const LATE_CLIENTS: Duration = Duration::from_millis(1500);
+
+/// How long names wait for a container to become ready, where that is no step of its own: on the way back.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lines of output that a failed wait shows.
 const LINES_SHOWN: usize = 10;
@@ -46,15 +55,23 @@ impl Engine {
                 };
                 self.create_from((**container).clone(), *image, &inherited).map(|_| ())
             }
-            Operation::StartContainer { name } => match self.by_name(name)? {
-                Some(record) => self.start_record(&record),
+            Operation::StartContainer { name, announced } => match self.by_name(name)? {
+                Some(record) => self.start_container(&record, *announced),
                 None => Err(gone(name)),
+            },
+            Operation::AnnounceNames { name } => match self.by_name(name)? {
+                Some(record) => self.announce_names(&record),
+                None => Err(gone(name)),
+            },
+            Operation::WithdrawNames { name } => match self.by_name(name)? {
+                Some(record) => self.withdraw_names(&record),
+                None => Ok(()),
             },
             Operation::WaitFor { name, condition, timeout_ms, required } => {
                 let waited = self.wait_for(name, *condition, Duration::from_millis(*timeout_ms));
                 if *required { waited } else { Ok(()) }
             }
-            Operation::StopContainer { name, timeout_ms } => match self.by_name(name)? {
+            Operation::StopContainer { name, timeout_ms, .. } => match self.by_name(name)? {
                 Some(record) => self.stop_record(&record, &StopOptions { signal: None, timeout_ms: *timeout_ms }),
                 None => Ok(()),
             },
@@ -83,6 +100,44 @@ impl Engine {
             Operation::RetireRelease { project } => self.retire_release(guard, project),
             _ => Ok(()),
         }
+    }
+
+    /// A stop that was interrupted is brought to its end first: its program may have the signal already.
+    fn start_container(&self, record: &ContainerRecord, announced: bool) -> Result<()> {
+        if self.is_active(record)? && self.stays_down(record)? {
+            self.stop_record(record, &StopOptions::default())?;
+        }
+        if announced { self.start_record(record) } else { self.start_unannounced(record) }
+    }
+
+    /// One that does not become ready has been the error of an earlier step, or is the best there is to go back to.
+    fn announce_names(&self, record: &ContainerRecord) -> Result<()> {
+        let checked = self.state(&record.id)?.is_some_and(|state| state.health.is_some());
+        let condition = if checked { Condition::Healthy } else { Condition::Running };
+        self.wait_for_state(&record.id, Some(READY_TIMEOUT), |state| verdict(state.as_ref(), condition))?;
+        self.set_withdrawn(record, false)
+    }
+
+    fn withdraw_names(&self, record: &ContainerRecord) -> Result<()> {
+        if self.is_active(record)? {
+            self.set_withdrawn(record, true)?;
+            pause(ANSWER_TTL + LATE_CLIENTS);
+        }
+        Ok(())
+    }
+
+    fn set_withdrawn(&self, record: &ContainerRecord, withdrawn: bool) -> Result<()> {
+        let networks = Networks::new(&self.store);
+        if networks.set_withdrawn(&record.id, withdrawn)? {
+            let endpoints = networks.endpoints_of(&record.id)?;
+            self.update_names(endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
+        }
+        Ok(())
+    }
+
+    fn is_active(&self, record: &ContainerRecord) -> Result<bool> {
+        let status = self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status());
+        Ok(matches!(status, Status::Running | Status::Paused | Status::Restarting))
     }
 
     fn anonymous_volumes(&self, name: &str) -> Result<BTreeMap<String, VolumeUse>> {
@@ -128,6 +183,16 @@ impl Engine {
             diagnostic = diagnostic.cause(format!("its last output:\n{}", lines.join("\n")));
         }
         diagnostic.boxed()
+    }
+}
+
+/// Time itself is waited for here: nobody says when the last one has forgotten an answer.
+fn pause(duration: Duration) {
+    let until = Instant::now() + duration;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        let left =
+            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        let _ = clock_nanosleep_relative(ClockId::Monotonic, &left);
     }
 }
 

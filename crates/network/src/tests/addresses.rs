@@ -143,6 +143,7 @@ fn endpoint(network: &crate::Network, address: Ipv4Addr) -> Endpoint {
         gateway: network.gateway,
         internal: network.internal,
         names: Vec::new(),
+        withdrawn: false,
     }
 }
 

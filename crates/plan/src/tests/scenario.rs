@@ -237,10 +237,16 @@ fn replicas_are_replaced_in_turn() {
     let plan = plan(&changed, &machine, &Options::default());
     assert!(plan.impact.downtime.is_empty());
     let find = |text: &str| plan.iter().find(|node| node.op.to_string() == text).expect(text);
-    let first_ready = find("wait for shop-web-1 to be healthy");
+    let first_serves = find("announce the names of shop-web-1");
+    assert!(first_serves.after.contains(&find("wait for shop-web-1 to be healthy").id));
     let second_renamed =
         plan.iter().find(|node| matches!(&node.op, Operation::RenameContainer { from, .. } if from == "shop-web-2"));
-    assert!(second_renamed.is_some_and(|node| node.after.contains(&first_ready.id)));
+    assert!(second_renamed.is_some_and(|node| node.after.contains(&first_serves.id)));
+    let stop = plan
+        .iter()
+        .find(|node| node.op.to_string().ends_with("_shop-web-1") && node.op.to_string().starts_with("stop"));
+    let withdrawn = stop.and_then(|stop| plan.node(stop.after[0])).map(|node| node.op.to_string());
+    assert!(withdrawn.is_some_and(|step| step.starts_with("withdraw the names of")));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{DnsConfig, DnsPorts, StartError};
 use lookup::Lookup;
 
 /// Short, as a name moves on with each change of a service; the next question costs a message within the host.
-const TTL_SECONDS: u32 = 2;
+const TTL_SECONDS: u32 = super::ANSWER_TTL.as_secs() as u32;
 /// How many questions to others may be open; beyond that the asker is told to come again.
 const LOOKUPS_MAX: usize = 256;
 /// How many connections there may be.
