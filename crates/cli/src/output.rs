@@ -49,7 +49,7 @@ impl From<Diagnostic> for Failure {
 /// What a command gives back: its exit code, or why it failed.
 pub(crate) type Outcome = Result<u8, Failure>;
 
-/// Exit codes of the workflow's verbs (DESIGN §2). Docker's verbs have Docker's.
+/// Exit codes of the workflow's verbs. Docker's verbs have Docker's.
 pub(crate) mod exit {
     pub(crate) const DONE: u8 = 0;
     pub(crate) const FAILED: u8 = 1;
@@ -170,6 +170,14 @@ pub(crate) fn human_duration(seconds: i64) -> String {
         1_209_600..5_184_000 => plural(seconds / 604_800, "week"),
         5_184_000..63_072_000 => plural(seconds / 2_592_000, "month"),
         _ => plural(seconds / 31_536_000, "year"),
+    }
+}
+
+/// `2026-11-21 09:57:54 UTC`, from RFC 3339 in UTC.
+pub(crate) fn human_time(text: &str) -> String {
+    match (text.get(..10), text.get(11..19)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        _ => text.to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The project's verbs: `up`, `down`, `plan`, `config`, `status`, `release`, `rollback`, and what `compose` adds.
 
+mod commit;
 mod follow;
 mod run;
 
@@ -23,7 +24,7 @@ use crate::arguments::{
     ProjectArguments, ReleaseCommand, RollbackArguments, ServicesArguments, UpOptions,
 };
 use crate::flags;
-use crate::output::{Failure, Outcome, exit, human_duration, note, print, table};
+use crate::output::{Failure, Outcome, exit, human_duration, human_time, note, print, table};
 use crate::project::{self, Loaded};
 
 pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOptions) -> Outcome {
@@ -139,23 +140,9 @@ fn engine_options(loaded: &Loaded, options: &UpOptions) -> Result<EngineOptions>
         },
         scale,
         environment: loaded.environment.clone(),
-        commit: commit(&loaded.project.directory),
+        commit: commit::of(&loaded.project.directory),
         ..EngineOptions::default()
     })
-}
-
-/// The commit that is checked out in a folder, read from the repository's own files; none outside of one.
-fn commit(folder: &str) -> Option<String> {
-    let repository =
-        std::path::Path::new(folder).ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir())?;
-    let head = std::fs::read_to_string(repository.join("HEAD")).ok()?;
-    let Some(reference) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_owned()) };
-    if let Ok(commit) = std::fs::read_to_string(repository.join(reference)) {
-        return Some(commit.trim().to_owned());
-    }
-    let packed = std::fs::read_to_string(repository.join("packed-refs")).ok()?;
-    let line = packed.lines().find(|line| line.ends_with(&format!(" {reference}")))?;
-    line.split_once(' ').map(|(commit, _)| commit.to_owned())
 }
 
 fn refuse_docker(session: &Session, loaded: &Loaded) -> std::result::Result<(), Failure> {
@@ -307,7 +294,7 @@ pub(crate) fn status(session: &Session, arguments: &ProjectArguments) -> Outcome
 
 fn status_text(status: &StackStatus) -> String {
     let release = match &status.release {
-        Some(release) => format!("release {} of {}", release.number, release.created),
+        Some(release) => format!("release {} of {}", release.number, human_time(&release.created)),
         None => "no release is deployed".to_owned(),
     };
     let mut text = format!("{}: {release}\n", status.project);
@@ -347,7 +334,7 @@ pub(crate) fn release(session: &Session, command: ReleaseCommand) -> Outcome {
                         vec![
                             format!("{}{mark}", release.number),
                             release.id.short(),
-                            release.created.clone(),
+                            human_time(&release.created),
                             commit.to_owned(),
                             release.message.clone(),
                         ]
