@@ -238,7 +238,7 @@ fn list(value: Option<&Value>, key: &str) -> Map<String, Value> {
 fn told(field: String, old: Option<&Value>, new: Option<&Value>) -> Change {
     let text = |value: Option<&Value>| match value {
         Some(Value::String(text)) => Some(text.clone()),
-        Some(Value::Number(number)) => Some(number.to_string()),
+        Some(Value::Number(number)) => Some(quantity(&field, number)),
         Some(Value::Bool(flag)) => Some(flag.to_string()),
         Some(Value::Array(items)) if field == "ports" => {
             Some(items.iter().map(port).collect::<Vec<_>>().join(" ")).filter(|ports| !ports.is_empty())
@@ -256,6 +256,24 @@ fn told(field: String, old: Option<&Value>, new: Option<&Value>) -> Change {
     } else {
         Change::of(field, old, new)
     }
+}
+
+/// A number in the words of a Compose file.
+fn quantity(field: &str, number: &serde_json::Number) -> String {
+    let scaled = |units: &[(u64, &str)]| {
+        let whole = number.as_u64().filter(|number| *number > 0)?;
+        let (scale, unit) = units.iter().find(|(scale, _)| whole.is_multiple_of(*scale))?;
+        Some(format!("{}{unit}", whole / scale))
+    };
+    let told = match field {
+        "shm_size" | "memory limit" | "memory reservation" | "logging max-size" => {
+            scaled(&[(1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k")])
+        }
+        "stop_grace_period" => scaled(&[(60_000, "m"), (1000, "s"), (1, "ms")]),
+        "cpus" => number.as_f64().map(|billionths| (billionths / 1e9).to_string()),
+        _ => None,
+    };
+    told.unwrap_or_else(|| number.to_string())
 }
 
 /// A port as `docker ps` shows it.
@@ -288,11 +306,11 @@ fn field_name(field: &str) -> &str {
         "network" => "networks",
         "log" => "logging",
         "shm_size_bytes" => "shm_size",
-        "stop_timeout_ms" => "stop_grace_period in ms",
+        "stop_timeout_ms" => "stop_grace_period",
         "open_stdin" => "stdin_open",
         "memory_bytes" => "memory limit",
         "memory_reservation_bytes" => "memory reservation",
-        "nano_cpus" => "cpus in billionths",
+        "nano_cpus" => "cpus",
         "driver_options" => "driver_opts",
         "max_size_bytes" => "logging max-size",
         "max_files" => "logging max-file",

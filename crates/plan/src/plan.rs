@@ -163,7 +163,12 @@ impl Plan {
             };
             lines.push(with_reason(action, &first.cause));
         }
-        lines.extend(waits.iter().map(|node| with_reason(node.op.to_string(), &node.cause)));
+        // The reason of what is waited for was told with it.
+        let told = acts.first().map(|first| &first.cause);
+        lines.extend(waits.iter().map(|node| match told == Some(&node.cause) {
+            true => node.op.to_string(),
+            false => with_reason(node.op.to_string(), &node.cause),
+        }));
         lines
     }
 }

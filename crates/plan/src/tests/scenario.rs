@@ -159,10 +159,12 @@ fn every_change_is_named() {
         ("", "    command: serve --fast\n", "command serve --fast added"),
         ("    command: a b\n", "    command: a c\n", "command a b → a c"),
         ("", "    read_only: true\n", "read_only true added"),
-        ("", "    mem_limit: 1g\n", "memory limit 1073741824 added"),
+        ("", "    mem_limit: 1g\n", "memory limit 1g added"),
+        ("    cpus: 0.5\n", "    cpus: 1.25\n", "cpus 0.5 → 1.25"),
+        ("", "    stop_grace_period: 90s\n", "stop_grace_period 90s added"),
         ("", "    healthcheck: {test: ok, retries: 2}\n", "healthcheck retries added; healthcheck test added"),
         ("    cap_add: [A]\n", "    cap_add: [B]\n", "cap_add A → B"),
-        ("", "    logging: {options: {max-size: 1m}}\n", "logging max-size 10000000 → 1048576"),
+        ("", "    logging: {options: {max-size: 1m}}\n", "logging max-size 10000000 → 1m"),
         ("    labels: {a: '1'}\n", "    labels: {}\n", "label a removed"),
     ] {
         assert_eq!(changes(before, after), expected);
