@@ -53,6 +53,13 @@ pub(crate) fn add_network(socket: &mut Socket, tag: &str, network: &Network) -> 
     batch.commit(socket).context(|| format!("can't add network {} to the packet filter", network.name))
 }
 
+/// Makes the table without networks, to see whether it can be made.
+pub(crate) fn try_table(socket: &mut Socket) -> Result<()> {
+    let mut batch = Batch::new();
+    declare(&mut batch, &table("probe"));
+    batch.commit(socket).context(|| "can't make the packet filter's table".into())
+}
+
 /// Takes the network out; with the last one goes the table.
 pub(crate) fn remove_network(socket: &mut Socket, tag: &str, network: &Network, is_last: bool) -> Result<()> {
     if !exists(socket, tag)? {

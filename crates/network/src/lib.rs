@@ -21,6 +21,7 @@ mod namespace;
 mod network;
 mod networks;
 mod other_firewalls;
+pub mod probe;
 mod resolver;
 mod subnet;
 

@@ -60,11 +60,24 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
             .checks
             .iter()
             .map(|check| {
-                let mark = if check.ok { "ok" } else { "no" };
+                let mark = match (check.ok, check.required) {
+                    (true, _) => "ok",
+                    (false, true) => "no",
+                    (false, false) => "-",
+                };
                 vec![mark.to_owned(), check.name.to_owned(), check.detail.clone()]
             })
             .collect();
         text.push_str(&table(&["", "WHAT", "FOUND"], &rows));
+        let fixes: Vec<String> = report
+            .checks
+            .iter()
+            .filter(|check| !check.fix.is_empty())
+            .map(|check| format!("  {}: {}\n", check.name, check.fix))
+            .collect();
+        if !fixes.is_empty() {
+            text.push_str(&format!("\nwhat to do:\n{}", fixes.concat()));
+        }
         text
     });
     Ok(exit::DONE)
