@@ -62,7 +62,7 @@ fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCod
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::InvalidSubcommand
-        && let Some(verb) = arguments.get(1).and_then(|verb| verb.to_str()).filter(|verb| NOT_YET.contains(verb))
+        && let Some(verb) = verb(arguments).filter(|verb| NOT_YET.contains(verb))
     {
         let diagnostic = carrack_diag::Diagnostic::error(&codes::NOT_YET, format!("`carrack {verb}` is not there yet"))
             .hint("`carrack --help` lists what is; nothing was changed");
@@ -78,15 +78,27 @@ fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCod
     for line in rendered.lines().skip(1).take_while(|line| line.starts_with("  <") || line.starts_with("  [")) {
         diagnostic = diagnostic.cause(format!("missing {}", line.trim()));
     }
-    let verb = arguments.iter().skip(1).find(|argument| !argument.to_string_lossy().starts_with('-'));
-    let docker_verb = verb.is_some_and(|verb| verb == "run" || verb == "create" || verb == "exec");
+    let verb = verb(arguments);
+    let docker_verb = matches!(verb, Some("run" | "create" | "exec"));
     if let Some(verb) = verb {
-        diagnostic = diagnostic.hint(format!("see `carrack {} --help`", verb.to_string_lossy()));
+        diagnostic = diagnostic.hint(format!("see `carrack {verb} --help`"));
     } else {
         diagnostic = diagnostic.hint("see `carrack --help`");
     }
     output.failure("usage", &Failure::from(diagnostic));
     ExitCode::from(if docker_verb { exit::ENGINE } else { exit::USAGE })
+}
+
+/// The first word that is no flag and no flag's value.
+fn verb(arguments: &[OsString]) -> Option<&str> {
+    let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
+    loop {
+        match words.next()? {
+            "--root" | "--run-root" => drop(words.next()),
+            word if word.starts_with('-') => {}
+            word => return Some(word),
+        }
+    }
 }
 
 /// The name of the result's shape: the verb's.
