@@ -84,7 +84,8 @@ fn namespaces() -> Check {
 
 /// Tries what networks are made of, each thing where the one before works.
 fn networks() -> Vec<Check> {
-    let attempts: [(_, fn() -> carrack_diag::Result<()>, _); 3] = [
+    type Attempt = fn() -> carrack_diag::Result<()>;
+    let attempts: [(_, Attempt, _); 3] = [
         ("network", probe::try_namespace, "run carrack on the host itself, or with CAP_SYS_ADMIN and CAP_NET_ADMIN"),
         ("bridge, veth", probe::try_links, "modprobe bridge && modprobe veth"),
         ("packet filter", probe::try_filter, "modprobe nf_tables && modprobe nft_chain_nat && modprobe nft_masq"),
