@@ -635,6 +635,15 @@ impl<'a> Reconciler<'a> {
             service.replicas = replicas;
             service.unresolved = false;
         }
+        // What they are granted is a part of the release too, or it would not be kept for a rollback.
+        let mut files: BTreeSet<crate::FileVersion> = result.files.drain(..).collect();
+        let replicas = result.services.values().flat_map(|service| &service.replicas);
+        files.extend(replicas.flat_map(|replica| &replica.container.files).map(|file| crate::FileVersion {
+            name: file.name.clone(),
+            version: file.version.clone(),
+            secret: file.secret,
+        }));
+        result.files = files.into_iter().collect();
         result.services.retain(|name, service| self.selected.contains(name.as_str()) || !service.replicas.is_empty());
         result
     }

@@ -211,6 +211,27 @@ configs:
     machine.finish();
 }
 
+/// What a one-off is granted, and what it depends on is not; and it is no release.
+#[test]
+fn a_one_off_has_its_service_s_secrets() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("oneoff");
+    project.write("key", "s3cret");
+    project.write(
+        "compose.yaml",
+        format!(
+            "services:\n  db:\n    {STEADY}  job:\n    image: busybox\n    command: cat /run/secrets/key\n    \
+             depends_on: [db]\n    secrets: [key]\nsecrets: {{key: {{file: ./key}}}}\n"
+        ),
+    );
+    project.ok(&["up", "-d", "db"]);
+    assert_eq!(project.ok(&["compose", "run", "--rm", "job"]).trim(), "s3cret");
+    project.ok(&["up", "-d"]);
+    let releases = project.json(&["release", "ls"]);
+    assert_eq!(project.ok(&["compose", "run", "--rm", "job"]).trim(), "s3cret");
+    assert_eq!(project.json(&["release", "ls"]), releases);
+}
+
 #[test]
 fn files_merge_profiles_choose_and_env_files_fill() {
     let Some(machine) = Machine::new() else { return };

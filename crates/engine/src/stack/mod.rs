@@ -218,7 +218,10 @@ impl Engine {
         use carrack_specgen::container::{NetworkMode, RestartPolicy};
 
         let one = |error: Box<Diagnostic>| vec![*error];
-        let (inputs, contents) = self.inputs(project, options)?;
+        // The caller's options may be about what it depends on.
+        let alone = Options { services: vec![service.to_owned()], without_dependencies: true, ..Options::default() };
+        let options = UpOptions { reconcile: alone, environment: options.environment.clone(), ..UpOptions::default() };
+        let (inputs, contents) = self.inputs(project, &options)?;
         let mut only = project.clone();
         only.services.retain(|name, _| name == service);
         let desired = carrack_plan::lower(&only, &inputs)?;

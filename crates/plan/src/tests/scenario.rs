@@ -395,6 +395,20 @@ fn what_others_use_stays() {
     assert_eq!(kept.notes, ["the network shop_default stays as it was: blog-web-1 of another project is on it"]);
 }
 
+/// X1: what a part of the project is brought up for is a whole release all the same, with the secrets of the rest.
+#[test]
+fn a_part_brought_up_again_is_no_other_release() {
+    let text = "services:\n  db: {image: a}\n  web: {image: w, depends_on: [db], secrets: [key]}\nsecrets: {key: {file: ./key}}\n";
+    let (_, machine) = up(text);
+    let project = project(text);
+    let services = vec!["db".to_owned()];
+    let selected = selection(&project, &services, false);
+    let inputs = Inputs { secrets: BTreeMap::new(), selected, ..inputs(&project, "1") };
+    let part = lower(&project, &inputs).unwrap();
+    let plan = plan(&part, &machine, &Options { services, ..Options::default() });
+    assert_eq!(steps(&plan), [""; 0]);
+}
+
 /// X1: secrets are versions, never values; a new version replaces the containers that have it.
 #[test]
 fn a_changed_secret_is_a_new_version() {
