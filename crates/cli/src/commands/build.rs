@@ -180,11 +180,16 @@ pub(crate) fn project_images(
     all: bool,
 ) -> Result<(), Failure> {
     let needed = carrack_plan::selection(&loaded.project, only, false);
+    // Services that differ in their command only ask for the same build.
+    let mut done = BTreeSet::new();
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
         let Some(how) = &service.build else { continue };
         let name = carrack_plan::image_name(&loaded.project, service);
         if all || engine.image_id(&name)?.is_none() {
             let request = request(engine, loaded, service, how)?;
+            if !done.insert(format!("{request:?}")) {
+                continue;
+            }
             run(session, engine, &request, false).map_err(|error| placed(error, loaded, how))?;
         }
     }

@@ -63,8 +63,7 @@ impl Progress for Lines {
                 }
                 let number = vertex + 1;
                 if is_cached {
-                    let name = state.names.get(vertex).cloned().unwrap_or_default();
-                    note(&format!("#{number} {name} CACHED\n"));
+                    note(&format!("#{number} CACHED\n"));
                 } else {
                     note(&format!("#{number} DONE {:.1}s\n", duration.as_secs_f64()));
                 }
