@@ -14,8 +14,8 @@ mod template;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command};
 use commands::Session;
@@ -80,7 +80,7 @@ fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCod
     }
     let verb = verb(arguments);
     let docker_verb = matches!(verb, Some("run" | "create" | "exec"));
-    if let Some(verb) = verb {
+    if let Some(verb) = verb.filter(|verb| Arguments::command().find_subcommand(verb).is_some()) {
         diagnostic = diagnostic.hint(format!("see `carrack {verb} --help`"));
     } else {
         diagnostic = diagnostic.hint("see `carrack --help`");
