@@ -161,6 +161,8 @@ impl Machine {
                 self.carrack(&[remove, names.as_slice()].concat());
             }
         }
+        // Whatever ended by itself is put away wholly by the next command that may change something.
+        self.carrack(&["rm", "--force", "nobody"]);
     }
 }
 

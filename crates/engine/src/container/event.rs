@@ -74,9 +74,11 @@ impl Engine {
 
     /// Ends what is left of a container's processes and gives back its control groups and addresses. Repeatable.
     pub(crate) fn give_back(&self, id: &str) -> Result<()> {
-        let cgroup = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), id)?;
+        let hierarchies = Hierarchies::detect()?;
+        let cgroup = Cgroup::open(&hierarchies, &self.cgroup_parent(), id)?;
         cgroup.kill()?;
         cgroup.remove()?;
+        Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
         let networks = Networks::new(&self.store);
         let endpoints = networks.endpoints_of(id)?;
         if !endpoints.is_empty() {
