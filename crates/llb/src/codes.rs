@@ -35,12 +35,12 @@ codes! {
         "After its variables are expanded, the value does not have the form that the instruction needs.",
         "Read the message: it shows the expanded value and the form.",
         "Correct the value, or the variable it comes from.";
-    /// Something that this version can't build.
-    NOT_YET = "build/not-yet",
-        "not supported yet",
-        "The Dockerfile asks for something that is understood and not built by this version.",
-        "See the message for what it is.",
-        "Write it in another way, as the hint says, or build with another tool meanwhile.";
+    /// Something that a Dockerfile may only do where the caller says so.
+    NOT_ALLOWED = "build/not-allowed",
+        "not allowed to this build",
+        "The Dockerfile asks for privileges or devices of the host, which a build does not get from the file alone.",
+        "See the underlined flag.",
+        "Allow it on the command line where the hint names a flag for it, or do without.";
     /// A frontend other than the Dockerfile language.
     FOREIGN_SYNTAX = "build/foreign-syntax",
         "the file is written for another frontend",

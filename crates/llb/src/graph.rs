@@ -4,7 +4,7 @@ use carrack_diag::{Diagnostic, Span};
 use carrack_oci::{Digest, History, ImageConfig, Platform};
 use serde::Serialize;
 
-use crate::FileMode;
+use crate::{FileMode, GitAddress};
 
 /// A vertex of one [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,8 +62,53 @@ pub enum Source {
         /// Uncompressed layers, base first.
         diff_ids: Vec<Digest>,
     },
-    /// The build context. Its content, as far as it is used, is part of the keys of those that use it.
-    Context,
+    /// A folder: the build context, or the named one of this name. Its content, as far as it is used, is part of the keys
+    /// of those that use it, as that of what follows is.
+    Context(Option<String>),
+    /// A file behind an address.
+    Http(HttpAddress),
+    /// A folder of a git repository.
+    Git(GitAddress),
+}
+
+/// A file behind an `http://` or `https://` address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HttpAddress {
+    /// The address.
+    pub url: String,
+    /// What the file is called.
+    pub name: String,
+    /// What its content must be.
+    pub checksum: Option<Digest>,
+}
+
+impl HttpAddress {
+    /// The address, with the name that its path gives the file. None for what is no such address.
+    pub fn parse(url: &str, checksum: Option<Digest>) -> Option<Self> {
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+        let path = rest.split(['?', '#']).next()?.split_once('/').map_or("", |(_, path)| path);
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let name = if matches!(name, "" | "." | "..") { "__unnamed__" } else { name };
+        Some(Self { url: url.to_owned(), name: unescape(name), checksum })
+    }
+}
+
+/// A part of a path without its `%2e` escapes, where that is still one name.
+fn unescape(name: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *first == b'%').and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 16).ok()
+        });
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) if !matches!(text.as_str(), "" | "." | "..") && !text.contains(['/', '\0']) => text,
+        _ => name.to_owned(),
+    }
 }
 
 /// A program to run.
@@ -84,6 +129,9 @@ pub struct Exec {
     pub mounts: Vec<ExecMount>,
     /// How it is connected.
     pub network: Network,
+    /// Whether it runs with every privilege (`--security=insecure`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 /// Something mounted while a program runs. It leaves no trace in the layer.
@@ -120,6 +168,19 @@ pub enum MountKind {
         id: String,
         /// Variable that receives it.
         environment: Option<String>,
+        /// Whether its absence is an error.
+        required: bool,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// The socket of an SSH agent.
+    Ssh {
+        /// Its name.
+        id: String,
         /// Whether its absence is an error.
         required: bool,
         /// Permission bits.
@@ -257,7 +318,7 @@ impl Graph {
 
     /// Whether any step uses the build context.
     pub fn uses_context(&self) -> bool {
-        self.vertices.iter().any(|vertex| vertex.op == Op::Source(Source::Context))
+        self.vertices.iter().any(|vertex| vertex.op == Op::Source(Source::Context(None)))
     }
 }
 

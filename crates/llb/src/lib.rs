@@ -3,15 +3,17 @@
 //! This crate never reads a file or asks a registry: what it must know of base images it asks for and is handed in.
 
 pub mod codes;
+mod git;
 mod graph;
 mod lower;
 mod mode;
 
+pub use git::GitAddress;
 pub use graph::{
-    Action, CacheMount, CopyAction, Edge, Exec, ExecMount, FileContent, Graph, HistoryStep, MountKind, Network, Op,
-    Source, Vertex, VertexId, cache_key,
+    Action, CacheMount, CopyAction, Edge, Exec, ExecMount, FileContent, Graph, HistoryStep, HttpAddress, MountKind,
+    Network, Op, Source, Vertex, VertexId, cache_key,
 };
-pub use lower::{ImageNeed, LowerOptions, Lowered, ResolvedImage, lower};
+pub use lower::{ImageNeed, LowerOptions, Lowered, NamedContext, ResolvedImage, lower};
 pub use mode::{Change, FileMode};
 
 #[cfg(test)]

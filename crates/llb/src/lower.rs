@@ -30,6 +30,19 @@ pub struct LowerOptions {
     pub target_platform: Platform,
     /// The images asked for by an earlier [`Lowered::Needs`].
     pub images: Vec<ResolvedImage>,
+    /// `--build-context`: what a name after FROM and `--from` means before it is a stage or image. In lower case.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Whether a RUN may ask for every privilege (`--allow security.insecure`).
+    pub allows_insecure: bool,
+}
+
+/// What a named context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder, which whoever evaluates the graph knows by the name.
+    Folder,
+    /// An image.
+    Image(Reference),
 }
 
 impl LowerOptions {
@@ -41,6 +54,8 @@ impl LowerOptions {
             build_platform: platform.clone(),
             target_platform: platform,
             images: Vec::new(),
+            contexts: BTreeMap::new(),
+            allows_insecure: false,
         }
     }
 }
@@ -131,6 +146,8 @@ enum Base {
     Scratch,
     Stage(usize),
     Image(Reference),
+    /// A named context that is a folder.
+    Folder(String),
 }
 
 impl<'a> Lowering<'a> {
@@ -264,7 +281,7 @@ impl<'a> Lowering<'a> {
                     self.needs.push(ImageNeed { reference, platform, span, stages });
                 }
             }
-            Base::Image(_) | Base::Scratch => {}
+            Base::Image(_) | Base::Scratch | Base::Folder(_) => {}
         }
         None
     }
@@ -295,7 +312,11 @@ impl<'a> Lowering<'a> {
                 }
             },
         };
-        let base = if name == "scratch" { Base::Scratch } else { self.name(&name, from.image.span, index, false)? };
+        let base = if name == "scratch" && self.named_context(&name).is_none() {
+            Base::Scratch
+        } else {
+            self.name(&name, from.image.span, index, false)?
+        };
         Some((base, platform))
     }
 
@@ -305,6 +326,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn name(&mut self, name: &str, span: Span, index: usize, numbers: bool) -> Option<Base> {
+        if let Some(base) = self.named_context(name) {
+            return Some(base);
+        }
         let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
         if let Some(stage) = self.file.stage(name, index).filter(|_| numbers || !is_number) {
             return Some(Base::Stage(stage));
@@ -336,6 +360,30 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// A context given for a name, or for the image that the name stands for, with or without its defaults.
+    fn named_context(&self, name: &str) -> Option<Base> {
+        let contexts = &self.options.contexts;
+        let full = || contexts.get(&name.parse::<Reference>().ok()?.familiar());
+        let lower = name.to_lowercase();
+        let (known, context) = contexts.get_key_value(&lower).map_or_else(
+            || {
+                full().map(|context| {
+                    (name.parse::<Reference>().map_or_else(|_| lower.clone(), |name| name.familiar()), context)
+                })
+            },
+            |(name, context)| Some((name.clone(), context)),
+        )?;
+        Some(match context {
+            NamedContext::Folder => Base::Folder(known),
+            NamedContext::Image(reference) => Base::Image(reference.clone()),
+        })
+    }
+
+    fn folder(&mut self, name: String, origin: Span) -> VertexId {
+        let shown = format!("[context {name}]");
+        self.source(Source::Context(Some(name)), shown, origin)
+    }
+
     fn add(&mut self, vertex: Vertex) -> VertexId {
         // One image or context is one vertex, however often it is used.
         let is_source = matches!(vertex.op, Op::Source(_));
@@ -354,10 +402,13 @@ impl<'a> Lowering<'a> {
     /// The vertex whose files `--from=NAME` (none: the context) means.
     fn files(&mut self, from: Option<(&str, Span)>, origin: Span, index: usize) -> Option<Edge> {
         let Some((name, span)) = from else {
-            return Some(Edge { vertex: self.source(Source::Context, "[internal] build context".into(), origin) });
+            return Some(Edge {
+                vertex: self.source(Source::Context(None), "[internal] build context".into(), origin),
+            });
         };
         let vertex = match self.from(name, span, index)? {
             Base::Scratch => self.source(Source::Scratch, "scratch".into(), span),
+            Base::Folder(name) => self.folder(name, span),
             Base::Image(reference) => {
                 let platform = self.options.target_platform.clone();
                 self.image_vertex(&reference, &platform, span, index)?.0

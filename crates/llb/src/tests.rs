@@ -337,9 +337,15 @@ fn mistakes() {
     assert_snapshot!(errors("FROM a\nCOPY --chmod=9 a b\n"), @"build/invalid-value Dockerfile:2:14 --chmod cannot be `9` [write for example --chmod=0755 or --chmod=u=rwX,go=rX]");
     assert_snapshot!(errors("FROM a\nCOPY --chmod=u+q a b\n"), @"build/invalid-value Dockerfile:2:14 --chmod cannot be `u+q` [write for example --chmod=0755 or --chmod=u=rwX,go=rX]");
     assert_snapshot!(errors("FROM a\nCOPY --link --chown=app a b\n"), @"build/named-owner-with-link Dockerfile:2:21 an owner's name cannot be looked up with --link [give numbers, for example --chown=1000:1000]");
-    assert_snapshot!(errors("FROM a\nADD https://x/y /z\n"), @"build/not-yet Dockerfile:2:5 ADD of an address is not supported yet [fetch it in a RUN with curl or git]");
-    assert_snapshot!(errors("FROM a\nRUN --security=insecure x\n"), @"build/not-yet Dockerfile:2:16 RUN --security=insecure is not supported yet [leave it away if the step does not need privileges]");
-    assert_snapshot!(errors("FROM a\nRUN --mount=type=ssh x\n"), @"build/not-yet Dockerfile:2:13 RUN --mount=type=ssh is not supported yet [give the key as a secret: --mount=type=secret,id=key]");
+    assert_snapshot!(errors("FROM a\nADD --checksum=md5:1 https://x/y /z\n"), @"build/invalid-value Dockerfile:2:16 --checksum cannot be `md5:1` [write --checksum=sha256: and 64 hexadecimal digits]");
+    assert_snapshot!(errors("FROM a\nADD --checksum=sha256:1 y /z\n"), @"build/invalid-value Dockerfile:2:16 --checksum cannot be `sha256:1` [write --checksum=sha256: and 64 hexadecimal digits]");
+    assert_snapshot!(errors("FROM a\nADD --checksum=nope https://x/y.git /z\n"), @"build/invalid-value Dockerfile:2:16 --checksum cannot be `nope` [of a repository it is a commit's digits, given once]");
+    assert_snapshot!(errors("FROM a\nADD --keep-git-dir y /z\n"), @"build/invalid-value Dockerfile:2:20 --keep-git-dir is for git repositories [leave the flag away]");
+    assert_snapshot!(errors("FROM a\nADD https://x/y.git#main:../.. /z\n"), @"build/invalid-value Dockerfile:2:5 `https://x/y.git#main:../..` cannot be used [its folder `../..` leads out of the repository]");
+    assert_snapshot!(errors("FROM a\nADD https://x/y.git?branch=a&tag=b /z\n"), @"build/invalid-value Dockerfile:2:5 `https://x/y.git?branch=a&tag=b` cannot be used [it names more than one of ref, branch and tag]");
+    assert_snapshot!(errors("FROM a\nADD git@x:y#--upload-pack=z /z\n"), @"build/invalid-value Dockerfile:2:5 `git@x:y#--upload-pack=z` cannot be used [`--upload-pack=z` begins with a hyphen]");
+    assert_snapshot!(errors("FROM a\nRUN --security=insecure x\n"), @"build/not-allowed Dockerfile:2:16 RUN --security=insecure is not allowed to this build [build with --allow security.insecure if you trust the Dockerfile]");
+    assert_snapshot!(errors("FROM a\nRUN --device=vendor.com/gpu x\n"), @"build/not-allowed Dockerfile:2:14 a build step gets no device of the host [run the step in a container that has the device: `carrack run --device`]");
     assert_snapshot!(errors("FROM a\nRUN --mount=type=tmpfs,target=/ x\n"), @"build/invalid-value Dockerfile:2:13 a mount cannot cover the root [mount it at a folder of its own]");
     assert_snapshot!(errors("# syntax=earthly/dockerfile:1\nFROM a\n"), @"build/foreign-syntax Dockerfile:1:10 `earthly/dockerfile:1` is not the Dockerfile frontend [remove the line if the file is a plain Dockerfile]");
     assert_snapshot!(errors("FROM --platform=$NOPE/ a\n").lines().next().unwrap_or_default(), @"oci/invalid-platform Dockerfile:1:17 `/` is not a platform [write OS/ARCHITECTURE[/VARIANT], for example linux/amd64]");
@@ -350,6 +356,47 @@ fn mistakes() {
         line(&unused.warnings[0], &SourceMap::new()),
         "build/unused-argument the build argument `VERSOIN` is not used [did you mean `VERSION`?]"
     );
+}
+
+/// D1: what an address after ADD means.
+#[test]
+fn addresses() {
+    let source = |text: &str| match &graph(&format!("FROM scratch\nADD {text} /x/\n")).vertices[1].op {
+        Op::Source(source) => serde_json::to_string(source).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_snapshot!(source("https://h/a/b%20c.tar?v=1"), @r#"{"Http":{"url":"https://h/a/b%20c.tar?v=1","name":"b c.tar","checksum":null}}"#);
+    assert_snapshot!(source("http://h"), @r#"{"Http":{"url":"http://h","name":"__unnamed__","checksum":null}}"#);
+    assert_snapshot!(source("http://h/%2e%2e"), @r#"{"Http":{"url":"http://h/%2e%2e","name":"%2e%2e","checksum":null}}"#);
+    assert_snapshot!(source("--keep-git-dir https://h/a/b.git#v1:c/d/"), @r#"{"Git":{"repository":"https://h/a/b.git","reference":"v1","folder":"c/d","checksum":null,"keep_git_folder":true,"submodules":true}}"#);
+    assert_snapshot!(source("--checksum=0123abc git@h:a/b.git"), @r#"{"Git":{"repository":"git@h:a/b.git","reference":null,"folder":null,"checksum":"0123abc","keep_git_folder":false,"submodules":true}}"#);
+    assert_snapshot!(source("https://h/b.git?branch=x&subdir=y&submodules=0"), @r#"{"Git":{"repository":"https://h/b.git","reference":"refs/heads/x","folder":"y","checksum":null,"keep_git_folder":false,"submodules":false}}"#);
+    assert_eq!(source("./https://h/b.git"), r#"{"Context":null}"#);
+    assert_eq!(source("user@host"), r#"{"Context":null}"#);
+}
+
+/// D9: a named context comes before stages and images, whatever form the name has.
+#[test]
+fn named_contexts() {
+    let lowered = |text: &str| {
+        let change = |options: &mut LowerOptions| {
+            options.contexts.insert("files".into(), NamedContext::Folder);
+            options.contexts.insert("alpine".into(), NamedContext::Image("other:1".parse().unwrap()));
+        };
+        let graph = lower_with(text, change, &base_config()).unwrap_or_else(|errors| panic!("{errors}"));
+        graph.vertices.iter().map(|vertex| vertex.name.clone()).collect::<Vec<_>>().join(", ")
+    };
+    assert_snapshot!(lowered("FROM a\nCOPY --from=Files x y\nRUN --mount=from=files,target=/m z\n"), @"FROM a:latest, [context files], [2/3] COPY --from=Files x y, [3/3] RUN --mount=from=files,target=/m z");
+    assert_snapshot!(lowered("FROM scratch AS files\nFROM files\nCOPY --from=docker.io/library/alpine x y\n"), @"[context files], scratch, FROM files, FROM alpine:latest, [stage-1 2/2] COPY --from=docker.io/library/alpine x y");
+    assert_snapshot!(lowered("FROM alpine AS b\nFROM b\n"), @"FROM other:1");
+}
+
+#[test]
+fn agents_have_sockets() {
+    let graph = graph("FROM a\nRUN --mount=type=ssh --mount=type=ssh,id=x,target=/s,required,uid=5 y\n");
+    let exec = execs(&graph)[0];
+    assert_snapshot!(serde_json::to_string(&exec.mounts).unwrap(), @r#"[{"target":"/run/buildkit/ssh_agent.0","kind":{"Ssh":{"id":"default","required":false,"mode":384,"uid":0,"gid":0}}},{"target":"/s","kind":{"Ssh":{"id":"x","required":true,"mode":384,"uid":5,"gid":0}}}]"#);
+    assert_eq!(exec.environment.last().unwrap(), "SSH_AUTH_SOCK=/s");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::codes;
-use crate::context::{Context, ContextReport};
+use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
@@ -31,6 +31,15 @@ pub enum DockerfileSource {
         /// The whole of it.
         text: String,
     },
+}
+
+/// A context that has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder.
+    Folder(PathBuf),
+    /// An image of the store.
+    Image(Reference),
 }
 
 /// What is to be built.
@@ -56,6 +65,12 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// Contents by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Sockets of SSH agents by id (`--ssh`).
+    pub agents: BTreeMap<String, PathBuf>,
+    /// What names after FROM and `--from` mean before they are stages or images (`--build-context`).
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Whether a RUN may have every privilege (`--allow security.insecure`).
+    pub allows_insecure: bool,
     /// How many steps run at once (D3); 0 is one a processor.
     pub parallelism: usize,
 }
@@ -74,6 +89,9 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             no_cache: false,
             secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            contexts: BTreeMap::new(),
+            allows_insecure: false,
             parallelism: 0,
         }
     }
@@ -120,8 +138,8 @@ pub fn build(
     let mut plan = plan(request, Some(&lease), &BTreeSet::new(), sources)?;
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
     services.progress.event(Event::Planned { names });
-    let context = std::mem::take(&mut plan.context);
-    let solver = Solver::new(request, services, Some(&lease), &plan, context);
+    let contexts = std::mem::take(&mut plan.contexts);
+    let solver = Solver::new(request, services, Some(&lease), &plan, contexts);
     let outcomes = solve(&solver, request.parallelism)?;
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -171,8 +189,8 @@ pub fn predict(
     };
     let cancel = AtomicBool::new(false);
     let services = Services { executor: &Nothing, progress: &Silent, cancel: &cancel };
-    let context = std::mem::take(&mut plan.context);
-    let solver = Solver::new(request, services, None, &plan, context);
+    let contexts = std::mem::take(&mut plan.contexts);
+    let solver = Solver::new(request, services, None, &plan, contexts);
     // One at a time, so that of several steps that are not cached it is always the same that is named.
     let outcomes = match solve(&solver, 1) {
         Ok(outcomes) => outcomes,
@@ -204,7 +222,7 @@ impl Executor for Nothing {
 pub(crate) struct BuildPlan {
     pub(crate) graph: Graph,
     pub(crate) images: Vec<Image>,
-    context: Context,
+    contexts: Contexts,
     warnings: Vec<Diagnostic>,
 }
 
@@ -220,8 +238,7 @@ fn plan(
         DockerfileSource::Path(path) => Some(path.as_path()),
         DockerfileSource::Text { .. } => None,
     };
-    let context = Context::open(request.context.as_deref(), own, sources, &mut warnings)
-        .map_err(|diagnostic| vec![*diagnostic])?;
+    let contexts = open_contexts(request, own, sources, &mut warnings).map_err(|diagnostic| vec![*diagnostic])?;
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(warnings);
     }
@@ -230,10 +247,28 @@ fn plan(
             warnings.append(&mut graph.warnings);
             // Labels of the request are the last word.
             graph.config.config.labels.extend(request.labels.clone());
-            Ok(BuildPlan { graph, images, context, warnings })
+            Ok(BuildPlan { graph, images, contexts, warnings })
         }
         Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
     }
+}
+
+fn open_contexts(
+    request: &BuildRequest,
+    dockerfile: Option<&Path>,
+    sources: &mut SourceMap,
+    warnings: &mut Vec<Diagnostic>,
+) -> carrack_diag::Result<Contexts> {
+    let mut contexts = Contexts::default();
+    if let Some(path) = &request.context {
+        contexts.main = Some(Arc::new(Folder::open(None, path, dockerfile, sources, warnings)?));
+    }
+    for (name, context) in &request.contexts {
+        if let NamedContext::Folder(path) = context {
+            contexts.named.insert(name.clone(), Arc::new(Folder::open(Some(name), path, None, sources, warnings)?));
+        }
+    }
+    Ok(contexts)
 }
 
 fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
@@ -251,6 +286,13 @@ fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Res
     }
 }
 
+fn lowered(context: &NamedContext) -> carrack_llb::NamedContext {
+    match context {
+        NamedContext::Folder(_) => carrack_llb::NamedContext::Folder,
+        NamedContext::Image(reference) => carrack_llb::NamedContext::Image(reference.clone()),
+    }
+}
+
 /// Lowers, finding base images in the store as they turn out to be needed.
 fn lower_with_images(
     request: &BuildRequest,
@@ -263,6 +305,8 @@ fn lower_with_images(
         target: request.target.clone(),
         build_args: request.build_args.clone(),
         build_platform: Platform::host(),
+        contexts: request.contexts.iter().map(|(name, context)| (name.clone(), lowered(context))).collect(),
+        allows_insecure: request.allows_insecure,
         ..LowerOptions::new(platform)
     };
     let mut images = Vec::new();

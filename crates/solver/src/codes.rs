@@ -58,22 +58,29 @@ codes! {
         "Correct the path: the file is given with --file, and the context is the last argument.";
     /// A secret that the build was not given.
     MISSING_SECRET = "build/missing-secret",
-        "a required secret is missing",
-        "The step mounts a secret with `required`, and the build was not given one of that id.",
-        "Compare the id with those after --secret.",
-        "Pass it: --secret id=NAME,src=FILE.";
+        "a required secret or agent is missing",
+        "The step mounts a secret or SSH agent with `required`, and the build was not given one of that id.",
+        "Compare the id with those after --secret and --ssh.",
+        "Pass it: --secret id=NAME,src=FILE, or --ssh NAME[=SOCKET].";
     /// Something else that stopped a step.
     STEP_FAILED = "build/step-failed",
         "a step cannot be carried out",
         "The store, the kernel or the file system refused something that the step needs.",
         "Read the reason below the message.",
         "Remove the cause and build again; what was built before this step is cached.";
-    /// An archive that ADD cannot unpack yet.
-    NOT_YET = "build/archive-not-yet",
-        "the archive's compression is not supported yet",
-        "ADD unpacks plain and gzip archives.",
-        "Look at the file's name or its first bytes.",
-        "Unpack it in a RUN, or repack it with gzip.";
+    /// Something behind an address that could not be had.
+    FETCH_FAILED = "build/fetch-failed",
+        "a source cannot be fetched",
+        "The server of an ADD or of a context cannot be reached, does not have the file or reference, or gave up on the way; \
+         a repository needs the program git on this machine.",
+        "Read the reason below the message, and try the address with curl or git.",
+        "Correct the address, or make the server reachable; what was fetched before is kept.";
+    /// Something fetched that is not what was wanted.
+    CHECKSUM = "build/wrong-checksum",
+        "a fetched source is not the wanted one",
+        "The digest of the file, or the commit of the repository, differs from what --checksum says. Nothing of it was used.",
+        "Compare with what the publisher says.",
+        "If the change is meant, write the new digest or commit.";
     /// A step whose result is not there, where nothing may be done about it.
     NOT_CACHED = "build/not-cached",
         "a step is not cached",

@@ -226,6 +226,7 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
         working_dir: Some(exec.working_directory.clone()),
         mounts: request.mounts.iter().map(mount).collect(),
         network,
+        privileged: exec.insecure,
         ..Container::default()
     }
 }

@@ -1,11 +1,13 @@
-//! The build context: a folder, as its ignore file leaves it.
+//! Contexts: folders, as their ignore files leave them.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_dockerfile::IgnoreFile;
+use carrack_store::Scratch;
 use rustix::fs::{FileType, Stat};
 
 use crate::codes;
@@ -55,26 +57,52 @@ impl Usage {
     }
 }
 
-/// The folder and what of it is left out.
-#[derive(Debug, Default)]
-pub(crate) struct Context {
-    pub(crate) tree: Option<Tree>,
+/// A folder that steps take files from: a context, or what was fetched. What is copied of it belongs to root.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) tree: Tree,
+    /// What of it is left out.
     pub(crate) ignore: IgnoreFile,
+    /// What messages call it.
+    pub(crate) name: String,
+    /// Whether it counts as the context in reports.
+    pub(crate) is_context: bool,
+    /// What holds it while it is used.
+    pub(crate) _hold: Option<Scratch>,
 }
 
-impl Context {
-    /// Opens a folder. The ignore file is the Dockerfile's own (`NAME.dockerignore`), else the folder's.
+impl Folder {
+    /// A folder that was fetched into `hold`.
+    pub(crate) fn fetched(path: &Path, name: String, hold: Scratch) -> io::Result<Self> {
+        let ignore = IgnoreFile::default();
+        Ok(Self { tree: Tree::folder(path)?, ignore, name, is_context: false, _hold: Some(hold) })
+    }
+}
+
+/// The folders of a build: the context, which a build from standard input has not, and the named ones.
+#[derive(Debug, Default)]
+pub(crate) struct Contexts {
+    pub(crate) main: Option<Arc<Folder>>,
+    pub(crate) named: BTreeMap<String, Arc<Folder>>,
+}
+
+impl Folder {
+    /// Opens a context. The ignore file is the Dockerfile's own (`NAME.dockerignore`), else the folder's.
     pub(crate) fn open(
-        folder: Option<&Path>,
+        name: Option<&str>,
+        folder: &Path,
         dockerfile: Option<&Path>,
         sources: &mut SourceMap,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<Self> {
-        let Some(folder) = folder else { return Ok(Self { tree: None, ignore: IgnoreFile::default() }) };
+        let called = name.map_or("the build context".to_owned(), |name| format!("the context `{name}`"));
         let tree = Tree::folder(folder).map_err(|error| {
-            Diagnostic::error(&codes::UNREADABLE, format!("open the build context {}", folder.display()))
+            Diagnostic::error(&codes::UNREADABLE, format!("open {called} {}", folder.display()))
                 .cause(error.to_string())
-                .hint("the context is a folder, given as the last argument")
+                .hint(match name {
+                    Some(_) => "a named context is a folder, an address, docker-image://NAME or oci-layout://FOLDER",
+                    None => "the context is a folder, given as the last argument",
+                })
                 .boxed()
         })?;
         let own = dockerfile.map(|path| {
@@ -102,6 +130,6 @@ impl Context {
                 }
             }
         }
-        Ok(Self { tree: Some(tree), ignore })
+        Ok(Self { tree, ignore, name: called, is_context: name.is_none(), _hold: None })
     }
 }

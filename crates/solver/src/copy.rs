@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use carrack_diag::Diagnostic;
 use carrack_llb::{CopyAction, FileContent, FileMode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 
-use crate::codes;
+use crate::archive;
 use crate::select::{Source, xattrs};
 use crate::tree::{Owner, Tree, kind, own, relative};
 
@@ -225,15 +225,7 @@ impl Copier<'_> {
     /// Unpacks an archive into the destination. Whether it was one.
     fn unpack(&self, source: &Source, destination: &str) -> Result<bool, Failure> {
         let mut file = self.from.file(&source.real).map_err(Failure::new(&source.real))?;
-        let archive = Archive::of(&mut file).map_err(Failure::new(&source.real))?;
-        if let Archive::NotYet(name) = archive {
-            let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("ADD cannot unpack {name} yet"))
-                .hint("repack it with gzip, or copy it with COPY and unpack it in a RUN")
-                .boxed();
-            let error = io::ErrorKind::Unsupported.into();
-            return Err(Failure { path: source.real.clone(), error, diagnostic: Some(diagnostic) });
-        }
-        if matches!(archive, Archive::None) {
+        if !archive::is_archive(&mut file).map_err(Failure::new(&source.real))? {
             return Ok(false);
         }
         let path = relative(destination.trim_end_matches('/'));
@@ -241,7 +233,7 @@ impl Copier<'_> {
         let open = self.to.open(&folder, OFlags::RDONLY | OFlags::DIRECTORY).map_err(Failure::new(&folder))?;
         // The tree is mounted nowhere, so the folder has no other path.
         let here = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
-        let unpacked = carrack_store::decompress(file)
+        let unpacked = archive::decompress(file)
             .and_then(|tar| carrack_store::extract(tar, &here, self.owner.map(|owner| (owner.uid, owner.gid))));
         unpacked.map(|()| true).map_err(|diagnostic| Failure {
             path: source.real.clone(),
@@ -249,47 +241,6 @@ impl Copier<'_> {
             diagnostic: Some(diagnostic),
         })
     }
-}
-
-/// What a file is to ADD, told by its content.
-enum Archive {
-    None,
-    Tar,
-    NotYet(&'static str),
-}
-
-impl Archive {
-    fn of(file: &mut File) -> io::Result<Self> {
-        let mut start = Vec::new();
-        io::Read::by_ref(file).take(6).read_to_end(&mut start)?;
-        file.rewind()?;
-        let kind = match start.as_slice() {
-            [b'B', b'Z', b'h', ..] => Self::NotYet("bzip2"),
-            [0xfd, b'7', b'z', b'X', b'Z', ..] => Self::NotYet("xz"),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::NotYet("zstd"),
-            _ => {
-                let mut header = Vec::new();
-                let readable = carrack_store::decompress(&mut *file)
-                    .is_ok_and(|stream| stream.take(512).read_to_end(&mut header).is_ok());
-                if readable && is_tar(&header) { Self::Tar } else { Self::None }
-            }
-        };
-        file.rewind()?;
-        Ok(kind)
-    }
-}
-
-/// Whether a block's checksum is that of a tar header (POSIX.1 pax, "ustar Interchange Format").
-fn is_tar(header: &[u8]) -> bool {
-    if header.len() < 512 {
-        return false;
-    }
-    let digits =
-        header[148..156].iter().skip_while(|byte| **byte == b' ').take_while(|byte| (b'0'..=b'7').contains(byte));
-    let said = digits.fold(0_u64, |sum, digit| sum * 8 + u64::from(digit - b'0'));
-    let field = 148..156;
-    let sum = header.iter().enumerate().map(|(index, byte)| if field.contains(&index) { 32 } else { u64::from(*byte) });
-    said != 0 && sum.sum::<u64>() == said
 }
 
 fn create(parent: &OwnedFd, name: &std::ffi::OsStr) -> io::Result<File> {

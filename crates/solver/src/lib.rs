@@ -4,6 +4,8 @@
 //! This crate never asks a registry and prints nothing: images must be in the store, and whoever calls is told what happens
 //! by events.
 
+mod agent;
+mod archive;
 mod build;
 mod cache;
 pub mod codes;
@@ -11,6 +13,8 @@ mod container;
 mod context;
 mod copy;
 mod exec;
+mod fetch;
+mod git;
 mod owner;
 mod private;
 mod progress;
@@ -19,7 +23,9 @@ mod select;
 mod tree;
 mod vertex;
 
-pub use build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Services, build, predict, prune_cache};
+pub use build::{
+    BuildRequest, BuildResult, DockerfileSource, NamedContext, Prediction, Services, build, predict, prune_cache,
+};
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;

@@ -16,7 +16,7 @@ use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store, chain
 use crate::build::{BuildPlan, BuildRequest, Services};
 use crate::cache::{Cache, CacheRecord};
 use crate::codes;
-use crate::context::{Context, Usage};
+use crate::context::{Contexts, Folder, Usage};
 use crate::exec::Executor;
 use crate::progress::Progress;
 use crate::tree::Tree;
@@ -29,9 +29,15 @@ pub(crate) struct Outcome {
     /// None of sources and merges, whose layers others made.
     pub(crate) record: Option<CacheRecord>,
     pub(crate) is_cached: bool,
+    /// Of a source that is no image: files that are in no layer.
+    pub(crate) folder: Option<Arc<Folder>>,
 }
 
 impl Outcome {
+    fn of(folder: Option<Arc<Folder>>) -> Self {
+        Self { layers: Vec::new(), record: None, is_cached: true, folder }
+    }
+
     pub(crate) fn chain(&self) -> Option<&Digest> {
         self.layers.last().map(|layer| &layer.chain)
     }
@@ -49,11 +55,12 @@ pub(crate) struct Solver<'a> {
     /// None where nothing may be written: then a step that is not cached is an error.
     lease: Option<&'a Lease>,
     cache: Cache<'a>,
-    context: Context,
+    contexts: Contexts,
     images: &'a [Image],
     executor: &'a dyn Executor,
     pub(crate) progress: &'a dyn Progress,
     secrets: &'a BTreeMap<String, Vec<u8>>,
+    agents: &'a BTreeMap<String, PathBuf>,
     no_cache: bool,
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
@@ -66,18 +73,19 @@ impl<'a> Solver<'a> {
         services: Services<'a>,
         lease: Option<&'a Lease>,
         plan: &'a BuildPlan,
-        context: Context,
+        contexts: Contexts,
     ) -> Self {
         Self {
             graph: &plan.graph,
             store: &request.store,
             lease,
             cache: Cache::new(&request.store, lease),
-            context,
+            contexts,
             images: &plan.images,
             executor: services.executor,
             progress: services.progress,
             secrets: &request.secrets,
+            agents: &request.agents,
             no_cache: request.no_cache,
             cancel: services.cancel,
             usage: Mutex::default(),
@@ -94,11 +102,36 @@ impl<'a> Solver<'a> {
         let vertex = self.graph.vertex(id);
         match &vertex.op {
             Op::Source(Source::Image { manifest, .. }) => self.image(vertex, manifest),
-            Op::Source(_) => Ok(Outcome { layers: Vec::new(), record: None, is_cached: true }),
+            Op::Source(Source::Scratch) => Ok(Outcome::of(None)),
+            Op::Source(Source::Context(None)) => Ok(Outcome::of(self.contexts.main.clone())),
+            Op::Source(Source::Context(Some(name))) => match self.contexts.named.get(name) {
+                Some(folder) => Ok(Outcome::of(Some(folder.clone()))),
+                None => Err(failed(vertex, "use the context").cause(format!("there is no folder `{name}`")).boxed()),
+            },
+            Op::Source(source @ (Source::Http(_) | Source::Git(_))) => self.fetched(vertex, source),
             Op::Merge => self.merge(vertex, inputs),
             Op::File(actions) => self.file(vertex, actions, inputs),
             Op::Exec(exec) => self.exec(id, exec, inputs),
         }
+    }
+
+    /// Files from elsewhere, in a folder of this build. Their content, not their address, is part of keys.
+    fn fetched(&self, vertex: &Vertex, source: &Source) -> Result<Outcome> {
+        self.lease(vertex)?;
+        let hold = self.store.scratch(None)?;
+        let folder = hold.dir().join("fetched");
+        let made = std::fs::create_dir(&folder);
+        made.map_err(|error| failed(vertex, "make a folder").cause(error.to_string()).boxed())?;
+        let fetched = match source {
+            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel).map(|()| folder),
+            Source::Git(address) => crate::git::checkout(address, &folder, self.cancel),
+            _ => Ok(folder),
+        };
+        let path = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        let folder = Folder::fetched(&path, "what was fetched".to_owned(), hold);
+        let folder =
+            folder.map_err(|error| failed(vertex, "open what was fetched").cause(error.to_string()).boxed())?;
+        Ok(Outcome::of(Some(Arc::new(folder))))
     }
 
     fn image(&self, vertex: &Vertex, manifest: &Digest) -> Result<Outcome> {
@@ -109,7 +142,7 @@ impl<'a> Solver<'a> {
         if let Some(lease) = self.lease {
             self.store.unpack(lease, &image.layers)?;
         }
-        Ok(Outcome { layers: image.layers.clone(), record: None, is_cached: true })
+        Ok(Outcome { layers: image.layers.clone(), ..Outcome::of(None) })
     }
 
     /// Layers above each other have chain ids of their own, though their content is the same.
@@ -124,7 +157,8 @@ impl<'a> Solver<'a> {
             }
             layers.push(Layer { chain, ..layer.clone() });
         }
-        Ok(Outcome { layers, record: None, is_cached: inputs.iter().all(|input| input.is_cached) })
+        let is_cached = inputs.iter().all(|input| input.is_cached);
+        Ok(Outcome { layers, record: None, is_cached, folder: None })
     }
 
     /// The result under the first key that has one; it is entered under the others too.
@@ -182,9 +216,10 @@ impl<'a> Solver<'a> {
         Ok(lower)
     }
 
-    /// Whether an input is the build context.
-    fn is_context(&self, vertex: &Vertex, input: usize) -> bool {
-        self.graph.vertex(vertex.inputs[input].vertex).op == Op::Source(Source::Context)
+    /// Whether the files of an input are a folder's, in no layer.
+    fn is_folder_source(&self, vertex: &Vertex, input: usize) -> bool {
+        let op = &self.graph.vertex(vertex.inputs[input].vertex).op;
+        matches!(op, Op::Source(Source::Context(_) | Source::Http(_) | Source::Git(_)))
     }
 }
 
@@ -196,7 +231,7 @@ fn not_cached(vertex: &Vertex) -> Box<Diagnostic> {
 
 fn outcome(base: &Outcome, record: CacheRecord, is_cached: bool) -> Outcome {
     let layers = base.layers.iter().chain(&record.layer).cloned().collect();
-    Outcome { layers, record: Some(record), is_cached }
+    Outcome { layers, record: Some(record), is_cached, folder: None }
 }
 
 /// The digest of a tar without members: two blocks of zeros.

@@ -2,21 +2,23 @@
 
 use std::fmt::Write as _;
 
-use carrack_diag::{Diagnostic, Span};
+use carrack_diag::{Diagnostic, Span, Spanned};
 use carrack_dockerfile::IgnoreFile;
 use carrack_dockerfile::ast::{Copy, CopySource, Heredoc, Instruction, Word};
+use carrack_oci::Digest;
 
 use super::Lowering;
 use super::stage::{Stage, clean};
-use crate::FileMode;
 use crate::codes;
-use crate::graph::{Action, CopyAction, Edge, FileContent, Op, Source, Vertex};
+use crate::graph::{Action, CopyAction, Edge, FileContent, HttpAddress, Op, Source, Vertex};
+use crate::{FileMode, GitAddress};
 
 /// Flags of one instruction, expanded.
 struct Flags {
     owner: Option<String>,
     mode: Option<FileMode>,
     exclude: Vec<String>,
+    checksum: Option<Word>,
 }
 
 /// Where all sources of one instruction go, and how.
@@ -101,20 +103,39 @@ impl Lowering<'_> {
         inputs: &mut Vec<Edge>,
     ) -> Option<(Action, String)> {
         let path = stage.scope.word(word, &mut self.diagnostics)?;
-        if !self.is_local(&path, word, target.is_add) {
+        if path.is_empty() {
+            self.diagnostics.push(
+                Diagnostic::error(&codes::INVALID_VALUE, "a source is empty")
+                    .at(word.span, "expands to nothing")
+                    .hint("give the variable a value, or write `.` for everything"),
+            );
             return None;
         }
-        let from = target.copy.from.as_ref().filter(|from| !from.value.is_empty());
-        let files = self.files(from.map(|from| (from.value.as_str(), from.span)), origin, stage.index)?;
+        let remote = if target.is_add { self.remote(&path, word, target)? } else { None };
+        let unpack = target.is_add && target.copy.unpack.unwrap_or(remote.is_none());
+        let (files, source) = match remote {
+            Some(source) => {
+                let within = match &source {
+                    Source::Http(file) => format!("/{}", file.name),
+                    _ => "/".to_owned(),
+                };
+                (Edge { vertex: self.source(source, format!("[fetch] {path}"), word.span) }, within)
+            }
+            None => {
+                let from = target.copy.from.as_ref().filter(|from| !from.value.is_empty());
+                let files = self.files(from.map(|from| (from.value.as_str(), from.span)), origin, stage.index)?;
+                (files, source_path(&path, target.copy.parents))
+            }
+        };
         let action = CopyAction {
             input: position(inputs, files),
-            source: source_path(&path, target.copy.parents),
+            source,
             destination: target.destination.clone(),
             owner: target.flags.owner.clone(),
             mode: target.flags.mode.clone(),
             parents: target.copy.parents,
             exclude: target.flags.exclude.clone(),
-            unpack: target.is_add && target.copy.unpack != Some(false),
+            unpack,
             span: word.span,
         };
         Some((Action::Copy(action), path))
@@ -157,15 +178,10 @@ impl Lowering<'_> {
     }
 
     fn flags(&mut self, stage: &Stage, copy: &Copy) -> Option<Flags> {
-        if copy.keep_git_dir || copy.checksum.is_some() {
-            let span = copy.checksum.as_ref().map_or(copy.destination.span, |word| word.span);
-            self.not_yet(
-                span,
-                "ADD of an address and its flags",
-                "fetch the file in a RUN, and check its digest there",
-            );
-            return None;
-        }
+        let checksum = match &copy.checksum {
+            None => None,
+            Some(word) => Some(Spanned::new(stage.scope.word(word, &mut self.diagnostics)?, word.span)),
+        };
         let owner = match &copy.chown {
             None => None,
             Some(word) => Some(stage.scope.word(word, &mut self.diagnostics)?),
@@ -196,7 +212,7 @@ impl Lowering<'_> {
             }
             exclude.push(pattern);
         }
-        Some(Flags { owner, mode, exclude })
+        Some(Flags { owner, mode, exclude, checksum })
     }
 
     fn mode(&mut self, stage: &Stage, word: &Word) -> Option<FileMode> {
@@ -212,28 +228,68 @@ impl Lowering<'_> {
         mode
     }
 
-    /// Whether a source of ADD is a path. Addresses are answered with a diagnostic.
-    fn is_local(&mut self, path: &str, word: &Word, is_add: bool) -> bool {
-        let remote = ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|scheme| path.starts_with(scheme));
-        if is_add && remote {
-            self.not_yet(word.span, "ADD of an address", "fetch it in a RUN with curl or git");
-            return false;
+    /// What an address after ADD means; the inner none is a path.
+    fn remote(&mut self, path: &str, word: &Word, target: &Target<'_>) -> Option<Option<Source>> {
+        let checksum = target.flags.checksum.as_ref();
+        if let Some(address) = GitAddress::parse(path) {
+            let mut address = match address {
+                Ok(address) => address,
+                Err(reason) => {
+                    self.invalid(word.span, format!("`{path}` cannot be used"), "malformed address", &reason);
+                    return None;
+                }
+            };
+            address.keep_git_folder |= target.copy.keep_git_dir;
+            if let Some(checksum) = checksum {
+                let is_commit = (7..=64).contains(&checksum.value.len())
+                    && checksum.value.bytes().all(|digit| digit.is_ascii_hexdigit());
+                if !is_commit || address.checksum.as_ref().is_some_and(|other| *other != checksum.value) {
+                    let message = format!("--checksum cannot be `{}`", checksum.value);
+                    self.invalid(
+                        checksum.span,
+                        message,
+                        "no commit",
+                        "of a repository it is a commit's digits, given once",
+                    );
+                    return None;
+                }
+                address.checksum = Some(checksum.value.clone());
+            }
+            return Some(Some(Source::Git(address)));
         }
-        if path.is_empty() {
-            self.diagnostics.push(
-                Diagnostic::error(&codes::INVALID_VALUE, "a source is empty")
-                    .at(word.span, "expands to nothing")
-                    .hint("give the variable a value, or write `.` for everything"),
+        if target.copy.keep_git_dir {
+            self.invalid(
+                word.span,
+                "--keep-git-dir is for git repositories".into(),
+                "no repository",
+                "leave the flag away",
             );
-            return false;
+            return None;
         }
-        true
+        let digest = match checksum.map(|word| (word, word.value.parse::<Digest>())) {
+            None => None,
+            Some((_, Ok(digest))) => Some(digest),
+            Some((word, Err(_))) => {
+                let message = format!("--checksum cannot be `{}`", word.value);
+                self.invalid(word.span, message, "no digest", "write --checksum=sha256: and 64 hexadecimal digits");
+                return None;
+            }
+        };
+        let remote = HttpAddress::parse(path, digest);
+        if let (None, Some(checksum)) = (&remote, checksum) {
+            self.invalid(
+                checksum.span,
+                "--checksum is for addresses".into(),
+                "the source is a path",
+                "leave the flag away",
+            );
+            return None;
+        }
+        Some(remote.map(Source::Http))
     }
 
-    pub(super) fn not_yet(&mut self, span: Span, what: &str, hint: &str) {
-        self.diagnostics.push(
-            Diagnostic::error(&codes::NOT_YET, format!("{what} is not supported yet")).at(span, "not yet").hint(hint),
-        );
+    fn invalid(&mut self, span: Span, message: String, label: &str, hint: &str) {
+        self.diagnostics.push(Diagnostic::error(&codes::INVALID_VALUE, message).at(span, label).hint(hint));
     }
 }
 

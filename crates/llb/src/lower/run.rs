@@ -13,19 +13,32 @@ use crate::graph::{CacheMount, Edge, Exec, ExecMount, MountKind, Network, Op, Ve
 impl Lowering<'_> {
     pub(super) fn run(&mut self, stage: &mut Stage, instruction: &Instruction, run: &Run) {
         let errors = self.diagnostics.len();
-        if let Some(security) = run.security.as_ref().filter(|security| security.value == ast::Security::Insecure) {
-            self.not_yet(
-                security.span,
-                "RUN --security=insecure",
-                "leave it away if the step does not need privileges",
+        let security = run.security.as_ref().filter(|security| security.value == ast::Security::Insecure);
+        if let Some(security) = security.filter(|_| !self.options.allows_insecure) {
+            self.diagnostics.push(
+                Diagnostic::error(&codes::NOT_ALLOWED, "RUN --security=insecure is not allowed to this build")
+                    .at(security.span, "asks for every privilege on this host")
+                    .hint("build with --allow security.insecure if you trust the Dockerfile"),
             );
         }
         if let Some(device) = run.devices.first() {
-            self.not_yet(device.span, "RUN --device", "run the step in a container that has the device");
+            self.diagnostics.push(
+                Diagnostic::error(&codes::NOT_ALLOWED, "a build step gets no device of the host")
+                    .at(device.span, "asks for a device")
+                    .cause("what a device gives differs from host to host, and no cache key could tell it")
+                    .hint("run the step in a container that has the device: `carrack run --device`"),
+            );
         }
         let mut inputs = vec![Edge { vertex: stage.vertex }];
         let mut mounts: Vec<_> =
             run.mounts.iter().filter_map(|mount| self.mount(stage, instruction, mount, &mut inputs)).collect();
+        // Each agent has a socket of its own, counted as in BuildKit; SSH_AUTH_SOCK names the last.
+        let mut agent = None;
+        for (number, mount) in mounts.iter_mut().filter(|mount| matches!(mount.kind, MountKind::Ssh { .. })).enumerate()
+        {
+            let socket = mount.target.get_or_insert_with(|| format!("/run/buildkit/ssh_agent.{number}"));
+            agent = Some(socket.clone());
+        }
         let arguments = self.command(stage, run, &mut mounts);
         if self.diagnostics[errors..].iter().any(Diagnostic::is_error) || !self.late.is_empty() {
             return;
@@ -36,6 +49,7 @@ impl Lowering<'_> {
             environment.retain(|entry| entry.split_once('=').is_none_or(|(other, _)| other != name));
             environment.push(format!("{name}={value}"));
         }
+        environment.extend(agent.map(|socket| format!("SSH_AUTH_SOCK={socket}")));
         let proxies = self.options.build_args.iter();
         let is_undeclared = |name: &str| stage.scope.get(name).is_none();
         let exec = Exec {
@@ -53,6 +67,7 @@ impl Lowering<'_> {
                 Some(ast::Network::None) => Network::None,
                 Some(ast::Network::Host) => Network::Host,
             },
+            insecure: security.is_some(),
         };
         let name = format!("{}{}", stage.prefix(), instruction.text);
         let origin = vec![instruction.span];
@@ -100,10 +115,6 @@ impl Lowering<'_> {
         mount: &ast::Mount,
         inputs: &mut Vec<Edge>,
     ) -> Option<ExecMount> {
-        if mount.kind == ast::MountKind::Ssh {
-            self.not_yet(mount.span, "RUN --mount=type=ssh", "give the key as a secret: --mount=type=secret,id=key");
-            return None;
-        }
         let target = match &mount.target {
             None => None,
             Some(word) => {
@@ -156,9 +167,14 @@ impl Lowering<'_> {
                 })
             }
             ast::MountKind::Tmpfs => MountKind::Tmpfs { size_bytes: self.size(stage, &mount.size)? },
-            ast::MountKind::Secret | ast::MountKind::Ssh => {
-                return self.secret(stage, mount, id, target);
-            }
+            ast::MountKind::Secret => return self.secret(stage, mount, id, target),
+            ast::MountKind::Ssh => MountKind::Ssh {
+                id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| "default".into()),
+                required: mount.required,
+                mode: self.number(stage, &mount.mode, 8)?.unwrap_or(0o600),
+                uid: self.number(stage, &mount.uid, 10)?.unwrap_or(0),
+                gid: self.number(stage, &mount.gid, 10)?.unwrap_or(0),
+            },
         };
         Some(ExecMount { target, kind })
     }

@@ -10,7 +10,7 @@ use carrack_oci::{History, ImageConfig};
 use super::scope::Scope;
 use super::{Base, Lowering};
 use crate::codes;
-use crate::graph::{Action, Edge, HistoryStep, Op, Source, Vertex, VertexId};
+use crate::graph::{Action, CopyAction, Edge, HistoryStep, Op, Source, Vertex, VertexId};
 
 /// Tools that show an image's history (and scanners that read it) know BuildKit's words.
 const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
@@ -138,6 +138,10 @@ impl Lowering<'_> {
                 }
                 stage.scope.environment = variables(&stage.image.config.env);
             }
+            Some((Base::Folder(name), platform)) => {
+                stage.image = ImageConfig::scratch(&platform);
+                stage.vertex = self.folder_image(name, from.span);
+            }
             Some((Base::Scratch, platform)) => {
                 stage.image = ImageConfig::scratch(&platform);
                 stage.vertex = self.source(Source::Scratch, "FROM scratch".into(), from.span);
@@ -152,6 +156,27 @@ impl Lowering<'_> {
         }
         stage.store_environment();
         stage
+    }
+
+    /// A root file system of everything in a named folder.
+    fn folder_image(&mut self, name: String, span: Span) -> VertexId {
+        let shown = format!("FROM {name}");
+        let folder = self.folder(name, span);
+        let scratch = self.source(Source::Scratch, "scratch".into(), span);
+        let everything = CopyAction {
+            input: 1,
+            source: "/".into(),
+            destination: "/".into(),
+            owner: None,
+            mode: None,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: false,
+            span,
+        };
+        let inputs = vec![Edge { vertex: scratch }, Edge { vertex: folder }];
+        let op = Op::File(vec![Action::Copy(everything)]);
+        self.add(Vertex { op, inputs, origin: vec![span], name: shown })
     }
 
     fn trigger(&mut self, text: &str, origin: Span) -> Option<Instruction> {

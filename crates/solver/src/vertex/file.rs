@@ -6,6 +6,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Vertex};
 
 use super::{Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use crate::context::Folder;
 use crate::copy::{self, Failure};
 use crate::select::{self, Source};
 use crate::tree::{Owner, Tree, kind, relative};
@@ -14,22 +15,22 @@ use carrack_store::Snapshotter as _;
 use rustix::fs::FileType;
 
 /// What a copy takes from its input.
-struct Selection<'a> {
-    tree: Opened<'a>,
+struct Selection {
+    tree: Opened,
     sources: Vec<Source>,
-    from_context: bool,
+    from_folder: bool,
 }
 
-/// The context is open for the whole build, layers for the step.
-enum Opened<'a> {
-    Shared(&'a Tree),
+/// Folders are open for the whole build, layers for the step.
+enum Opened {
+    Shared(Arc<Folder>),
     Own(Tree),
 }
 
-impl Opened<'_> {
+impl Opened {
     fn tree(&self) -> &Tree {
         match self {
-            Self::Shared(tree) => tree,
+            Self::Shared(folder) => &folder.tree,
             Self::Own(tree) => tree,
         }
     }
@@ -38,11 +39,11 @@ impl Opened<'_> {
 impl Solver<'_> {
     pub(super) fn file(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Outcome> {
         let base = &inputs[0];
-        let uses_context = (1..inputs.len()).any(|input| self.is_context(vertex, input));
+        let uses_folders = (1..inputs.len()).any(|input| self.is_folder_source(vertex, input));
         let mut keys = Vec::new();
         // Where the sources are layers their chains already say what is copied; looking into them is for when those have
         // changed and what is copied has not.
-        if !uses_context {
+        if !uses_folders {
             keys.push(keys_of(&vertex.op, inputs.iter().map(|input| input.identity()).collect()));
             if let Some(outcome) = self.cached(&keys, base)? {
                 return Ok(outcome);
@@ -52,7 +53,7 @@ impl Solver<'_> {
         if !selections.is_empty() {
             let mut digests = vec![base.identity()];
             for selection in &selections {
-                let digest = select::digest(selection.tree.tree(), &selection.sources, !selection.from_context);
+                let digest = select::digest(selection.tree.tree(), &selection.sources, !selection.from_folder);
                 digests
                     .push(digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?);
             }
@@ -80,7 +81,7 @@ impl Solver<'_> {
         vertex: &Vertex,
         action: &Action,
         tree: &Tree,
-        selections: &mut impl Iterator<Item = &'s Selection<'s>>,
+        selections: &mut impl Iterator<Item = &'s Selection>,
     ) -> Result<()> {
         let find = |text: &Option<String>| -> Result<Option<Owner>> {
             let Some(text) = text else { return Ok(None) };
@@ -104,13 +105,13 @@ impl Solver<'_> {
                 let Some(selection) = selections.next() else { return Ok(()) };
                 let owner = find(&copy.owner)?;
                 let from = selection.tree.tree();
-                copy::copy(from, &selection.sources, tree, copy, owner, selection.from_context)
+                copy::copy(from, &selection.sources, tree, copy, owner, selection.from_folder)
                     .map_err(|failure| copy_failed(vertex, failure))
             }
         }
     }
 
-    fn selections(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Vec<Selection<'_>>> {
+    fn selections(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Vec<Selection>> {
         let mut selections = Vec::new();
         for action in actions {
             let Action::Copy(copy) = action else { continue };
@@ -119,14 +120,15 @@ impl Solver<'_> {
         Ok(selections)
     }
 
-    fn select(&self, vertex: &Vertex, copy: &CopyAction, base: &Outcome, input: &Outcome) -> Result<Selection<'_>> {
-        let from_context = self.is_context(vertex, copy.input);
-        let tree = match (&self.context.tree, from_context) {
-            (Some(tree), true) => Opened::Shared(tree),
-            (None, true) => return Err(self.not_found(copy, true)),
-            (_, false) => Opened::Own(self.tree(vertex, input.chain())?),
+    fn select(&self, vertex: &Vertex, copy: &CopyAction, base: &Outcome, input: &Outcome) -> Result<Selection> {
+        let from_folder = self.is_folder_source(vertex, copy.input);
+        let folder = input.folder.as_deref();
+        let tree = match (&input.folder, from_folder) {
+            (Some(folder), _) => Opened::Shared(folder.clone()),
+            (None, true) => return Err(not_found(copy, None, "the build context")),
+            (None, false) => Opened::Own(self.tree(vertex, input.chain())?),
         };
-        let ignore = from_context.then_some(&self.context.ignore);
+        let ignore = folder.map(|folder| &folder.ignore);
         let sources = select::sources(tree.tree(), copy, ignore).map_err(|error| {
             Diagnostic::error(&codes::COPY_FAILED, format!("read `{}`", copy.source))
                 .at(copy.span, "cannot be read")
@@ -136,7 +138,8 @@ impl Solver<'_> {
         })?;
         let is_pattern = carrack_dockerfile::has_wildcard(&copy.source);
         if sources.is_empty() && !is_pattern {
-            return Err(self.not_found(copy, from_context));
+            let place = folder.map_or("what is copied from", |folder| folder.name.as_str());
+            return Err(not_found(copy, folder, place));
         }
         if sources.is_empty() {
             self.warn(
@@ -154,11 +157,11 @@ impl Solver<'_> {
                     .hint("end the destination with a slash: then it is a folder"),
             );
         }
-        if from_context {
+        if folder.is_some_and(|folder| folder.is_context) {
             let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
             sources.iter().for_each(|source| usage.add(source));
         }
-        Ok(Selection { tree, sources, from_context })
+        Ok(Selection { tree, sources, from_folder })
     }
 
     fn warn(&self, warning: Diagnostic) {
@@ -173,51 +176,46 @@ impl Solver<'_> {
         };
         look().map_err(|error| failed(vertex, "look at the destination").cause(error.to_string()).boxed())
     }
+}
 
-    fn not_found(&self, copy: &CopyAction, from_context: bool) -> Box<Diagnostic> {
-        let path = copy.source.trim_start_matches('/');
-        let place = if from_context { "the build context" } else { "what is copied from" };
-        let diagnostic = Diagnostic::error(&codes::NOT_FOUND, format!("`{path}` is not in {place}"));
-        let diagnostic = diagnostic.at(copy.span, "not found");
-        let is_ignored = from_context && self.context.ignore.is_ignored(path);
-        if is_ignored {
-            return diagnostic
-                .cause(".dockerignore leaves it out")
-                .hint(format!("add `!{path}` to the end of .dockerignore"))
-                .boxed();
-        }
-        if from_context && let Some(target) = self.dangling(path) {
-            return diagnostic
-                .cause(format!("it is a link to {target}, and links do not lead out of the context"))
-                .hint("copy the file into the context, or make the link lead to one in it")
-                .boxed();
-        }
-        let Some(near) = from_context.then(|| self.nearest(path)).flatten() else {
-            return diagnostic.hint("the path counts from the root of the context, not from the Dockerfile").boxed();
-        };
-        diagnostic.hint(format!("did you mean `{near}`?")).boxed()
+fn not_found(copy: &CopyAction, folder: Option<&Folder>, place: &str) -> Box<Diagnostic> {
+    let path = copy.source.trim_start_matches('/');
+    let diagnostic = Diagnostic::error(&codes::NOT_FOUND, format!("`{path}` is not in {place}"));
+    let diagnostic = diagnostic.at(copy.span, "not found");
+    if folder.is_some_and(|folder| folder.ignore.is_ignored(path)) {
+        return diagnostic
+            .cause(".dockerignore leaves it out")
+            .hint(format!("add `!{path}` to the end of .dockerignore"))
+            .boxed();
     }
+    if let Some(target) = folder.and_then(|folder| dangling(&folder.tree, path)) {
+        return diagnostic
+            .cause(format!("it is a link to {target}, and links do not lead out of the context"))
+            .hint("copy the file into the context, or make the link lead to one in it")
+            .boxed();
+    }
+    let Some(near) = folder.and_then(|folder| nearest(&folder.tree, path)) else {
+        return diagnostic.hint("the path counts from the root of the context, not from the Dockerfile").boxed();
+    };
+    diagnostic.hint(format!("did you mean `{near}`?")).boxed()
+}
 
-    /// Where a link of the context that leads nowhere in it leads.
-    fn dangling(&self, path: &str) -> Option<String> {
-        let tree = self.context.tree.as_ref()?;
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let link = tree.resolve(relative(folder)).ok()??.join(name);
-        let stat = tree.stat(&link).ok()??;
-        let target = (kind(&stat) == FileType::Symlink).then(|| tree.link_target(&link).ok())??;
-        Some(target.display().to_string())
-    }
+/// Where a link of a folder that leads nowhere in it leads.
+fn dangling(tree: &Tree, path: &str) -> Option<String> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let link = tree.resolve(relative(folder)).ok()??.join(name);
+    let stat = tree.stat(&link).ok()??;
+    let target = (kind(&stat) == FileType::Symlink).then(|| tree.link_target(&link).ok())??;
+    Some(target.display().to_string())
+}
 
-    /// A name beside the missing one that differs by little.
-    fn nearest(&self, path: &str) -> Option<String> {
-        let tree = self.context.tree.as_ref()?;
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let real = tree.resolve(relative(folder)).ok()??;
-        let names: Vec<String> =
-            tree.names(&real).ok()?.iter().map(|name| name.to_string_lossy().into_owned()).collect();
-        let near = carrack_diag::nearest(name, names.iter().map(String::as_str))?;
-        Some(if folder.is_empty() { near.to_owned() } else { format!("{folder}/{near}") })
-    }
+/// A name beside the missing one that differs by little.
+fn nearest(tree: &Tree, path: &str) -> Option<String> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let real = tree.resolve(relative(folder)).ok()??;
+    let names: Vec<String> = tree.names(&real).ok()?.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    let near = carrack_diag::nearest(name, names.iter().map(String::as_str))?;
+    Some(if folder.is_empty() { near.to_owned() } else { format!("{folder}/{near}") })
 }
 
 fn unknown_owner(vertex: &Vertex, text: &str, reason: String) -> Box<Diagnostic> {

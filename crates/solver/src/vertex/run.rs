@@ -12,6 +12,8 @@ use carrack_oci::Digest;
 use rustix::fs::{AtFlags, FileType, FlockOperation};
 
 use super::{Outcome, Solver, at_origin, failed, keys_of};
+use crate::agent::Forward;
+use crate::context::Folder;
 use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
 use crate::private::Private;
 use crate::progress::{Event, Stream};
@@ -32,6 +34,8 @@ struct Prepared {
     private: Private,
     /// Held while the step runs.
     _locks: Vec<File>,
+    /// Serve the step while it runs.
+    _agents: Vec<Forward>,
 }
 
 impl Solver<'_> {
@@ -41,9 +45,9 @@ impl Solver<'_> {
         let mut identities: Vec<Digest> = inputs.iter().map(|input| input.identity()).collect();
         for mount in &exec.mounts {
             if let MountKind::Bind { input, source, .. } = &mount.kind
-                && self.is_context(vertex, *input)
+                && let Some(folder) = &inputs[*input].folder
             {
-                identities[*input] = self.context_digest(vertex, *input, source)?;
+                identities[*input] = folder_digest(vertex, *input, source, folder)?;
             }
         }
         let keys = [keys_of(&vertex.op, identities)];
@@ -85,15 +89,6 @@ impl Solver<'_> {
         self.commit(vertex, &keys, base, &scratch)
     }
 
-    fn context_digest(&self, vertex: &Vertex, input: usize, source: &str) -> Result<Digest> {
-        let copy = whole(vertex, input, source);
-        let Some(tree) = &self.context.tree else { return Ok(Digest::of("")) };
-        let read = || -> io::Result<Digest> {
-            select::digest(tree, &select::sources(tree, &copy, Some(&self.context.ignore))?, false)
-        };
-        read().map_err(|error| failed(vertex, "read the build context").cause(error.to_string()).boxed())
-    }
-
     fn prepare(
         &self,
         vertex: &Vertex,
@@ -103,7 +98,13 @@ impl Solver<'_> {
     ) -> Result<Prepared> {
         let private = Private::create(self.store, container)
             .map_err(|error| failed(vertex, "make a folder for the step").cause(error.to_string()).boxed())?;
-        let mut prepared = Prepared { mounts: Vec::new(), secret_environment: Vec::new(), private, _locks: Vec::new() };
+        let mut prepared = Prepared {
+            mounts: Vec::new(),
+            secret_environment: Vec::new(),
+            private,
+            _locks: Vec::new(),
+            _agents: Vec::new(),
+        };
         for (index, mount) in exec.mounts.iter().enumerate() {
             let folder = scratch.join("mounts").join(index.to_string());
             self.mount(vertex, mount, inputs, &folder, &mut prepared)?;
@@ -137,6 +138,19 @@ impl Solver<'_> {
                 write(&path, content.as_bytes(), *mode, (0, 0)).map_err(io_failed("write the step's file"))?;
                 (ExecMountSource::Host(path), true)
             }
+            MountKind::Ssh { id, required, mode, uid, gid } => {
+                let Some(agent) = self.agents.get(id) else {
+                    return if *required { Err(missing_agent(vertex, id)) } else { Ok(()) };
+                };
+                let path = prepared.private.path().join(format!("agent-{}", prepared.mounts.len()));
+                let forward = Forward::start(agent, &path).and_then(|forward| {
+                    chown(&path, Some(*uid), Some(*gid))?;
+                    fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
+                    Ok(forward)
+                });
+                prepared._agents.push(forward.map_err(io_failed("forward the SSH agent"))?);
+                (ExecMountSource::Host(path), true)
+            }
             MountKind::Secret { id, environment, required, mode, uid, gid } => {
                 let Some(value) = self.secrets.get(id) else {
                     return if *required { Err(missing_secret(vertex, id)) } else { Ok(()) };
@@ -165,22 +179,23 @@ impl Solver<'_> {
         outcome: &Outcome,
         folder: &Path,
     ) -> Result<PathBuf> {
-        let from_context = self.is_context(vertex, input);
+        let from_folder = self.is_folder_source(vertex, input);
         let own;
-        let tree = match (&self.context.tree, from_context) {
-            (Some(tree), true) => tree,
+        let tree = match (&outcome.folder, from_folder) {
+            (Some(folder), _) => &folder.tree,
             (None, true) => return Err(not_bound(vertex, source)),
-            (_, false) => {
+            (None, false) => {
                 own = self.tree(vertex, outcome.chain())?;
                 &own
             }
         };
+        let ignore = outcome.folder.as_ref().map(|folder| &folder.ignore);
         let copy = whole(vertex, input, source);
         let work = || -> io::Result<Option<PathBuf>> {
             fs::create_dir_all(folder)?;
-            let sources = select::sources(tree, &copy, from_context.then_some(&self.context.ignore))?;
+            let sources = select::sources(tree, &copy, ignore)?;
             let Some(first) = sources.first() else { return Ok(None) };
-            copy::copy(tree, &sources, &Tree::folder(folder)?, &copy, None, from_context)
+            copy::copy(tree, &sources, &Tree::folder(folder)?, &copy, None, from_folder)
                 .map_err(|failure| failure.error)?;
             let is_folder = kind(&first.stat) == FileType::Directory;
             let name = first.name.file_name().unwrap_or_default();
@@ -264,6 +279,15 @@ impl Solver<'_> {
         missing.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
         Ok(missing)
     }
+}
+
+/// What is bound of a folder.
+fn folder_digest(vertex: &Vertex, input: usize, source: &str, folder: &Folder) -> Result<Digest> {
+    let copy = whole(vertex, input, source);
+    let read = || -> io::Result<Digest> {
+        select::digest(&folder.tree, &select::sources(&folder.tree, &copy, Some(&folder.ignore))?, false)
+    };
+    read().map_err(|error| failed(vertex, "read what is bound").cause(error.to_string()).boxed())
 }
 
 /// Takes away the places that mounts needed and the step left as they were made: empty.
@@ -368,6 +392,13 @@ fn shorten(text: &str) -> String {
 fn missing_secret(vertex: &Vertex, id: &str) -> Box<Diagnostic> {
     let diagnostic = Diagnostic::error(&codes::MISSING_SECRET, format!("the build was not given the secret `{id}`"));
     at_origin(diagnostic, vertex).hint(format!("pass it: --secret id={id},src=FILE")).boxed()
+}
+
+fn missing_agent(vertex: &Vertex, id: &str) -> Box<Diagnostic> {
+    let diagnostic = Diagnostic::error(&codes::MISSING_SECRET, format!("the build was not given the SSH agent `{id}`"));
+    at_origin(diagnostic, vertex)
+        .hint(format!("pass it: --ssh {id}, with SSH_AUTH_SOCK set, or --ssh {id}=SOCKET"))
+        .boxed()
 }
 
 fn not_bound(vertex: &Vertex, source: &str) -> Box<Diagnostic> {

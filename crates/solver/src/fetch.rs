@@ -1,0 +1,282 @@
+//! Files behind addresses: fetched once, and afterwards only where the server says that they have changed.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_llb::HttpAddress;
+use carrack_oci::{Digest, Hasher};
+use carrack_store::Store;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use ureq::Agent;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use crate::codes;
+
+/// Larger than anything that is sensibly added to an image, in bytes.
+const SIZE_LIMIT_BYTES: u64 = 16 << 30;
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// Without a byte for this long, the server is taken for dead.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const WHOLE_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+const REDIRECTS_MAX: u32 = 10;
+/// How often a fetch looks whether the build is over.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where systems keep the certificates that they trust.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What is known of an address that was fetched.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// The address, for people.
+    url: String,
+    etag: Option<String>,
+    last_modified: Option<String>,
+    digest: Digest,
+}
+
+/// Puts the file behind an address into `folder`, under the address's name. Its time is that of its last change as far as
+/// the server tells, its mode 0600.
+pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel: &AtomicBool) -> Result<()> {
+    let kept = Kept::open(store, &address.url).map_err(|error| failed(address, &error.to_string()))?;
+    let known = kept.record();
+    let is_known = known.as_ref().is_some_and(|known| address.checksum.is_none_or(|wanted| wanted == known.digest));
+    // What its digest names cannot have changed.
+    if !(is_known && address.checksum.is_some()) {
+        kept.refresh(address, known.filter(|_| is_known), cancel)?;
+    }
+    kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))
+}
+
+/// The copy of one address on the data root, held while it is looked at.
+struct Kept {
+    file: PathBuf,
+    record: PathBuf,
+    fresh: PathBuf,
+    _lock: File,
+}
+
+impl Kept {
+    fn open(store: &Store, url: &str) -> io::Result<Self> {
+        let folder = store.roots().data.join("build/fetched");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let key = Digest::of(url).hex();
+        let lock = File::options().create(true).append(true).open(folder.join(format!("{key}.lock")))?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        let path = |ending: &str| folder.join(format!("{key}.{ending}"));
+        Ok(Self { file: path("file"), record: path("json"), fresh: path("new"), _lock: lock })
+    }
+
+    /// What was fetched before, where it is still there.
+    fn record(&self) -> Option<Record> {
+        let record = serde_json::from_slice(&fs::read(&self.record).ok()?).ok()?;
+        self.file.is_file().then_some(record)
+    }
+
+    /// Asks the server, and takes what is new.
+    fn refresh(&self, address: &HttpAddress, known: Option<Record>, cancel: &AtomicBool) -> Result<()> {
+        let is_abandoned = Arc::new(AtomicBool::new(false));
+        let (sender, receiver) = channel();
+        let job = (address.clone(), self.fresh.clone(), is_abandoned.clone());
+        // A thread of its own, so that an interrupted build does not wait for a silent server.
+        std::thread::spawn(move || {
+            let (address, path, is_abandoned) = job;
+            // Nobody listens any more once the build is over.
+            let _ = sender.send(download(&address, known.as_ref(), &path, &is_abandoned));
+        });
+        let answer = loop {
+            match receiver.recv_timeout(LOOK) {
+                Ok(answer) => break answer?,
+                Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::SeqCst) => {
+                    is_abandoned.store(true, Ordering::SeqCst);
+                    return Err(Diagnostic::error(&codes::CANCELLED, "the build was cancelled").boxed());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(failed(address, "the fetch ended unexpectedly")),
+            }
+        };
+        let Some(record) = answer else { return Ok(()) };
+        let digest = record.digest;
+        if let Some(wanted) = address.checksum.filter(|wanted| *wanted != digest) {
+            let message = format!("what came from {} is not what --checksum says", shown(&address.url));
+            return Err(Diagnostic::error(&codes::CHECKSUM, message)
+                .cause(format!("it is {digest}, and {wanted} is wanted"))
+                .hint("find out who changed it; write the new digest only if that was meant")
+                .boxed());
+        }
+        let keep = || -> io::Result<()> {
+            // The record goes first and comes last: it never speaks of another file.
+            match fs::remove_file(&self.record) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::rename(&self.fresh, &self.file)?;
+            fs::write(&self.record, serde_json::to_vec(&record)?)
+        };
+        keep().map_err(|error| failed(address, &error.to_string()))
+    }
+
+    /// Another name for the file, or a copy where there can be none.
+    fn give(&self, path: &Path) -> io::Result<()> {
+        if fs::hard_link(&self.file, path).is_ok() {
+            return Ok(());
+        }
+        fs::copy(&self.file, path)?;
+        File::open(path)?.set_modified(fs::metadata(&self.file)?.modified()?)
+    }
+}
+
+/// Asks for the file and writes it to `path`; none where the server says that what is known still holds.
+fn download(
+    address: &HttpAddress,
+    known: Option<&Record>,
+    path: &Path,
+    is_abandoned: &AtomicBool,
+) -> Result<Option<Record>> {
+    let mut request = agent()?.get(&address.url);
+    if let Some(etag) = known.and_then(|known| known.etag.as_ref()) {
+        request = request.header("if-none-match", etag);
+    } else if let Some(time) = known.and_then(|known| known.last_modified.as_ref()) {
+        request = request.header("if-modified-since", time);
+    }
+    let response = request.call().map_err(|error| failed(address, &error.to_string()))?;
+    let status = response.status();
+    if status.as_u16() == 304 && known.is_some() {
+        return Ok(None);
+    }
+    if !status.is_success() {
+        return Err(failed(address, &format!("the server answered {status}")));
+    }
+    let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let (etag, last_modified) = (header("etag"), header("last-modified"));
+    let said_bytes = header("content-length").and_then(|length| length.parse::<u64>().ok());
+    if said_bytes.is_some_and(|size_bytes| size_bytes > SIZE_LIMIT_BYTES) {
+        return Err(too_large(address));
+    }
+    let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+    let (digest, size_bytes) = write(body, path, is_abandoned).map_err(|error| failed(address, &error.to_string()))?;
+    if size_bytes > SIZE_LIMIT_BYTES {
+        // What is left is replaced by the next fetch.
+        let _ = fs::remove_file(path);
+        return Err(too_large(address));
+    }
+    // Without a time a file gets the epoch, so that the same content gives the same layer (as BuildKit does it).
+    let time = last_modified.as_deref().and_then(http_date).unwrap_or(SystemTime::UNIX_EPOCH);
+    File::open(path).and_then(|file| file.set_modified(time)).map_err(|error| failed(address, &error.to_string()))?;
+    Ok(Some(Record { url: shown(&address.url), etag, last_modified, digest }))
+}
+
+fn write(body: impl Read, path: &Path, is_abandoned: &AtomicBool) -> io::Result<(Digest, u64)> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut out = Hasher::new(file);
+    let mut body = body.take(SIZE_LIMIT_BYTES + 1);
+    let mut buffer = vec![0; 1 << 17];
+    let mut size_bytes = 0;
+    loop {
+        if is_abandoned.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        match body.read(&mut buffer)? {
+            0 => return Ok((out.finish().1, size_bytes)),
+            length => {
+                out.write_all(&buffer[..length])?;
+                size_bytes += length as u64;
+            }
+        }
+    }
+}
+
+/// One for the process, with its connections.
+fn agent() -> Result<&'static Agent> {
+    static AGENT: OnceLock<Agent> = OnceLock::new();
+    if let Some(agent) = AGENT.get() {
+        return Ok(agent);
+    }
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&authorities()?))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(REDIRECTS_MAX)
+        .user_agent(concat!("carrack/", env!("CARGO_PKG_VERSION")))
+        // What is asked for is the file, not what it can be squeezed into on the way.
+        .accept_encoding("identity")
+        .timeout_global(Some(WHOLE_LIMIT))
+        .timeout_resolve(Some(CONNECT_LIMIT))
+        .timeout_connect(Some(CONNECT_LIMIT))
+        .timeout_per_read(Some(IDLE_LIMIT))
+        .timeout_recv_response(Some(IDLE_LIMIT))
+        .input_buffer_size(128 << 10)
+        .tls_config(tls);
+    Ok(AGENT.get_or_init(|| config.build().new_agent()))
+}
+
+/// The system's, or those that SSL_CERT_FILE names.
+fn authorities() -> Result<Vec<Certificate<'static>>> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let path = named.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()));
+    // Without any, https fails and says so; http needs none.
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let unreadable = |reason: String| {
+        let diagnostic =
+            Diagnostic::error(&codes::FETCH_FAILED, format!("read the certificates of {}", path.display()));
+        diagnostic.cause(reason).hint("correct the file, or name another with SSL_CERT_FILE").boxed()
+    };
+    let pem = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| unreadable(error.to_string()))? {
+            certificates.push(certificate);
+        }
+    }
+    Ok(certificates)
+}
+
+/// The one form of a date that servers may write today (RFC 9110, 5.6.7).
+fn http_date(text: &str) -> Option<SystemTime> {
+    let time = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    SystemTime::try_from(time).ok()
+}
+
+/// An address without what may be a secret in it.
+fn shown(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or(url);
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) =
+                rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => plain.to_owned(),
+    }
+}
+
+fn failed(address: &HttpAddress, reason: &str) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::FETCH_FAILED, format!("cannot fetch {}", shown(&address.url)))
+        .cause(reason)
+        .hint("check the address and the machine's network; proxies are taken from HTTP_PROXY, HTTPS_PROXY, NO_PROXY")
+        .boxed()
+}
+
+fn too_large(address: &HttpAddress) -> Box<Diagnostic> {
+    failed(address, &format!("it is larger than {} GiB", SIZE_LIMIT_BYTES >> 30))
+}
