@@ -16,6 +16,8 @@ pub struct Dockerfile {
     pub global_args: Vec<Instruction>,
     /// At least one where no error was reported.
     pub stages: Vec<Stage>,
+    /// Empty lines in continued instructions, the first of each.
+    pub empty_continuations: Vec<Span>,
 }
 
 impl Dockerfile {

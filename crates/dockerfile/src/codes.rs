@@ -80,12 +80,6 @@ codes! {
          `context` are taken.",
         "Read the word after AS.",
         "Choose another name.";
-    /// Two stages of one name.
-    DUPLICATE_STAGE = "dockerfile/duplicate-stage",
-        "stage name used twice",
-        "Two stages have one name. References to it mean the one that came last, which is rarely what was meant.",
-        "Both places are shown.",
-        "Rename one of them.";
     /// A here-document without end.
     UNTERMINATED_HEREDOC = "dockerfile/unterminated-heredoc",
         "here-document without an end",
@@ -118,24 +112,6 @@ codes! {
         "The exec form is an array of strings; a number, another array or an object in it has no meaning.",
         "Look at the underlined array.",
         "Put every element in double quotes.";
-    /// An empty line between continuation lines.
-    EMPTY_CONTINUATION = "dockerfile/empty-continuation",
-        "empty line in a continued instruction",
-        "An empty line between continuation lines is skipped today and may become an error.",
-        "Look at the line named.",
-        "Remove it, or write a comment there.";
-    /// An instruction that only the last of counts.
-    OVERRIDDEN = "dockerfile/overridden",
-        "instruction without effect",
-        "Only the last CMD, ENTRYPOINT or HEALTHCHECK of a stage counts.",
-        "Both places are shown.",
-        "Remove the first.";
-    /// An instruction that should be written otherwise.
-    DEPRECATED = "dockerfile/deprecated",
-        "deprecated instruction",
-        "The instruction still works and has a better successor.",
-        "See the hint.",
-        "Write the successor.";
     /// A pattern of an ignore file that can't be matched with.
     INVALID_PATTERN = "dockerfile/invalid-pattern",
         "malformed pattern",

@@ -273,12 +273,6 @@ impl Context<'_, '_> {
             self.missing("NAME=VALUE");
             return None;
         }
-        let keyword = self.keyword.value.to_ascii_uppercase();
-        self.diagnostics.push(
-            Diagnostic::warning(&codes::DEPRECATED, format!("{keyword} is written in its old form"))
-                .at(name.span.to(value.span), "a blank instead of an equals sign")
-                .hint(format!("write {keyword} {}=…", name.value)),
-        );
         Some(vec![Assignment { name, value, legacy: true }])
     }
 
@@ -384,13 +378,7 @@ impl Context<'_, '_> {
     }
 
     fn maintainer(&mut self) -> Option<Command> {
-        let name = self.single("a name")?;
-        self.diagnostics.push(
-            Diagnostic::warning(&codes::DEPRECATED, "MAINTAINER is deprecated")
-                .at(self.keyword.span, "deprecated")
-                .hint("write LABEL org.opencontainers.image.authors=…"),
-        );
-        Some(Command::Maintainer(name))
+        Some(Command::Maintainer(self.single("a name")?))
     }
 
     fn onbuild(&mut self) -> Option<Command> {

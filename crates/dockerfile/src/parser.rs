@@ -15,16 +15,11 @@ pub fn parse(file: FileId, source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>)
     let mut reader = Reader::new(file, &source.text);
     let directives = directives(&mut reader, &mut diagnostics);
     reader.escape = directives.escape;
-    let mut dockerfile = Dockerfile { file, directives, global_args: Vec::new(), stages: Vec::new() };
+    let mut dockerfile =
+        Dockerfile { file, directives, global_args: Vec::new(), stages: Vec::new(), empty_continuations: Vec::new() };
     let mut empty = Vec::new();
     while let Some(line) = reader.logical(&mut empty) {
-        if let Some(span) = empty.drain(..).next() {
-            diagnostics.push(
-                Diagnostic::warning(&codes::EMPTY_CONTINUATION, "an empty line stands in a continued instruction")
-                    .at(span, "empty line")
-                    .hint("remove the line, or put a comment there"),
-            );
-        }
+        dockerfile.empty_continuations.extend(empty.drain(..).next());
         statement(&line, &mut reader, &mut dockerfile, &mut diagnostics);
     }
     if dockerfile.stages.is_empty() && !diagnostics.iter().any(Diagnostic::is_error) {
@@ -35,7 +30,6 @@ pub fn parse(file: FileId, source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>)
                 .hint("start with `FROM image`, or `FROM scratch` for an empty base"),
         );
     }
-    overridden(&dockerfile, &mut diagnostics);
     (dockerfile, diagnostics)
 }
 
@@ -64,7 +58,6 @@ fn statement(line: &Line, reader: &mut Reader<'_>, dockerfile: &mut Dockerfile, 
     let (keyword, arguments) = keyword(line, 0);
     if keyword.value.eq_ignore_ascii_case("FROM") {
         if let Some(from) = from(line, &keyword, arguments, diagnostics) {
-            duplicate_stage(&from, &dockerfile.stages, diagnostics);
             dockerfile.stages.push(Stage { from, instructions: Vec::new() });
         }
         return;
@@ -145,46 +138,7 @@ fn stage_name(word: &Spanned<String>, diagnostics: &mut Vec<Diagnostic>) -> Opti
         );
         return None;
     }
-    if matches!(name.as_str(), "scratch" | "context") {
-        diagnostics.push(
-            Diagnostic::warning(&codes::INVALID_STAGE_NAME, format!("a stage is named `{name}`"))
-                .at(word.span, "has a meaning of its own")
-                .hint("choose another name"),
-        );
-    }
     Some(Spanned::new(name, word.span))
-}
-
-fn duplicate_stage(from: &From, stages: &[Stage], diagnostics: &mut Vec<Diagnostic>) {
-    let Some(name) = &from.name else { return };
-    let earlier = stages.iter().filter_map(|stage| stage.from.name.as_ref()).find(|other| other.value == name.value);
-    if let Some(earlier) = earlier {
-        diagnostics.push(
-            Diagnostic::warning(&codes::DUPLICATE_STAGE, format!("two stages are named `{}`", name.value))
-                .at(name.span, "the second one, which references mean")
-                .at(earlier.span, "the first one")
-                .hint("give each stage a name of its own"),
-        );
-    }
-}
-
-fn overridden(dockerfile: &Dockerfile, diagnostics: &mut Vec<Diagnostic>) {
-    for stage in &dockerfile.stages {
-        for kind in ["CMD", "ENTRYPOINT", "HEALTHCHECK"] {
-            let mut last: Option<&Instruction> = None;
-            for instruction in stage.instructions.iter().filter(|i| i.keyword.value.eq_ignore_ascii_case(kind)) {
-                if let Some(earlier) = last {
-                    diagnostics.push(
-                        Diagnostic::warning(&codes::OVERRIDDEN, format!("{kind} is overridden in the same stage"))
-                            .at(earlier.span, "without effect")
-                            .at(instruction.span, "this one counts")
-                            .hint("remove the first"),
-                    );
-                }
-                last = Some(instruction);
-            }
-        }
-    }
 }
 
 /// The `# name=value` lines at the head of the file. The first line that is none ends them.

@@ -11,7 +11,11 @@ use carrack_oci::{Digest, ImageConfig, Reference};
 use carrack_plan::Image;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
-pub use carrack_solver::{BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Progress, Silent, Stream};
+pub use carrack_llb::{GitAddress, HttpAddress};
+pub use carrack_solver::{
+    Arrival, ArrivedContext, BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, NamedContext, Progress,
+    Silent, Stream,
+};
 
 use crate::engine::{Engine, host_error};
 
@@ -19,6 +23,26 @@ impl Engine {
     /// What is asked for where nothing is but a folder.
     pub fn build_request(&self, context: &Path) -> BuildRequest {
         BuildRequest::new(self.store.clone(), context)
+    }
+
+    /// A context, or a Dockerfile, from a stream.
+    pub fn arrival(&self, stream: impl std::io::Read) -> Result<Arrival> {
+        Arrival::of_stream(&self.store, stream)
+    }
+
+    /// A context, or a Dockerfile, from an address. None where the text is no address. `cancel`, set, ends it.
+    pub fn arrival_from(&self, text: &str, cancel: &AtomicBool) -> Result<Option<Arrival>> {
+        if let Some(address) = GitAddress::parse(text) {
+            let address = address.map_err(|reason| {
+                Diagnostic::error(&carrack_llb::codes::INVALID_VALUE, format!("`{text}` cannot be used as a context"))
+                    .cause(reason)
+                    .hint("write for example https://host/repository.git#branch:folder")
+                    .boxed()
+            })?;
+            return ArrivedContext::git(&self.store, &address, cancel).map(|context| Some(Arrival::Context(context)));
+        }
+        let Some(address) = HttpAddress::parse(text, None) else { return Ok(None) };
+        Arrival::of_address(&self.store, &address, cancel).map(Some)
     }
 
     /// Builds an image. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
@@ -32,6 +56,15 @@ impl Engine {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
+    }
+
+    /// What the build checks find. Reads only.
+    pub fn check_build(
+        &self,
+        request: &BuildRequest,
+        sources: &mut SourceMap,
+    ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        carrack_solver::check(request, sources)
     }
 
     /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).

@@ -2,12 +2,14 @@
 //!
 //! This crate never reads a file or asks a registry: what it must know of base images it asks for and is handed in.
 
+mod check;
 pub mod codes;
 mod git;
 mod graph;
 mod lower;
 mod mode;
 
+pub use check::{CheckInput, check, is_finding};
 pub use git::GitAddress;
 pub use graph::{
     Action, CacheMount, CopyAction, Edge, Exec, ExecMount, FileContent, Graph, HistoryStep, HttpAddress, MountKind,

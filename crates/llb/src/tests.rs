@@ -484,3 +484,108 @@ proptest! {
         }
     }
 }
+
+/// What the checks find, as `Name line:column`; the message of a single one.
+fn findings_with(text: &str, change: impl FnOnce(&mut LowerOptions), ignore: &str) -> String {
+    let mut sources = SourceMap::new();
+    let file = sources.add("Dockerfile", text);
+    let (dockerfile, problems) = carrack_dockerfile::parse(file, sources.get(file));
+    assert!(!problems.iter().any(Diagnostic::is_error), "{problems:?}");
+    let mut options = LowerOptions::new(platform());
+    options.images.push(ResolvedImage {
+        reference: "a".parse().unwrap(),
+        platform: platform(),
+        manifest: Digest::of("a"),
+        config: base_config(),
+    });
+    change(&mut options);
+    let ignore = carrack_dockerfile::IgnoreFile::from_patterns(ignore.lines()).unwrap();
+    let input =
+        CheckInput { dockerfile: &dockerfile, source: sources.get(file), options: &options, ignore: Some(&ignore) };
+    let found = check(&input);
+    assert!(found.iter().all(is_finding));
+    let line = |finding: &Diagnostic| {
+        let position = sources.position(finding.labels[0].span);
+        let severity = if finding.is_error() { "error " } else { "" };
+        format!("{severity}{}:{} {}", position.line, position.column, finding.message)
+    };
+    found.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn findings(text: &str) -> String {
+    findings_with(text, |_| {}, "ignored\n")
+}
+
+/// D1: every check of the reference, by its name, with the place.
+#[test]
+fn checks() {
+    assert_snapshot!(findings("FROM a AS Builder\n"), @"1:11 StageNameCasing: Stage name 'Builder' should be lowercase");
+    assert_snapshot!(findings("FROM a as b\nFROM a AS c\nfrom a as d\n"), @r#"
+    1:1 FromAsCasing: 'as' and 'FROM' keywords' casing do not match
+    3:1 ConsistentInstructionCasing: Command 'from' should match the case of the command majority (uppercase)
+    "#);
+    assert_snapshot!(findings("FROM a\nRUN x \\\n\n  y\n"), @"3:1 NoEmptyContinuation: Empty continuation line found");
+    assert_snapshot!(findings("From a\nrun x\nEntRYpOiNT [\"x\"]\n"), @r#"
+    1:1 ConsistentInstructionCasing: Command 'From' should match the case of the command majority (lowercase)
+    3:1 ConsistentInstructionCasing: Command 'EntRYpOiNT' should match the case of the command majority (lowercase)
+    "#);
+    assert_snapshot!(findings("FROM a AS b\nFROM a AS b\nFROM a AS scratch\n"), @r#"
+    2:11 DuplicateStageName: Duplicate stage name 'b', stage names should be unique
+    3:11 ReservedStageName: 'scratch' is reserved and should not be used as a stage name
+    "#);
+    assert_snapshot!(findings("FROM a\nCMD x\nENTRYPOINT y\n"), @r#"
+    2:1 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals
+    3:1 JSONArgsRecommended: JSON arguments recommended for ENTRYPOINT to prevent unintended behavior related to OS signals
+    "#);
+    assert_snapshot!(findings("FROM a\nSHELL [\"sh\"]\nCMD x\nHEALTHCHECK CMD x\n"), @"");
+    assert_snapshot!(findings("FROM a\nMAINTAINER x\n"), @"2:1 MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label");
+    assert_snapshot!(findings("ARG TAG=1\nFROM a:${TAG}${VARIANT}\nFROM --platform=$BUILDPLATFROM a\n"), @r#"
+    2:6 UndefinedArgInFrom: FROM argument 'VARIANT' is not declared
+    3:17 UndefinedArgInFrom: FROM argument 'BUILDPLATFROM' is not declared (did you mean BUILDPLATFORM?)
+    "#);
+    assert_snapshot!(findings("FROM a AS x\nWORKDIR rel\nWORKDIR /abs\nWORKDIR rel\nFROM x\nWORKDIR more\n"), @r#"2:9 WorkdirRelativePath: Relative workdir "rel" can have unexpected results if the base image changes"#);
+    assert_snapshot!(findings("FROM a\nENV PATH=$PAHT:/x\nARG v=${w:-1}\nCOPY $v $foo\nRUN $bar\nENV z=$LANG\n"), @r#"
+    2:10 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)
+    4:9 UndefinedVar: Usage of undefined variable '$foo'
+    "#);
+    assert_snapshot!(findings("FROM unknown\nENV PATH=$PAHT:/x\n"), @"");
+    assert_snapshot!(findings("FROM a\nENTRYPOINT [\"x\"]\nENTRYPOINT [\"y\"]\nFROM a\nENTRYPOINT [\"z\"]\n"), @"2:1 MultipleInstructionsDisallowed: Multiple ENTRYPOINT instructions should not be used in the same stage because only the last one will be used");
+    assert_snapshot!(findings("FROM a\nENV k v w\nLABEL k v\n"), @r#"
+    2:5 LegacyKeyValueFormat: "ENV key=value" should be used instead of legacy "ENV key value" format
+    3:7 LegacyKeyValueFormat: "LABEL key=value" should be used instead of legacy "LABEL key value" format
+    "#);
+    assert_snapshot!(findings("FROM --platform=$TARGETPLATFORM a\nFROM --platform=linux/amd64 a\nFROM --platform=linux/amd64 a AS x_amd64\n"), @r#"
+    1:17 RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior
+    2:17 FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/amd64"
+    "#);
+    assert_snapshot!(findings("FROM a\nARG AWS_SECRET_ACCESS_KEY\nENV TOKEN=x PUBLIC_KEY=y KEYBOARD=z\n"), @r#"
+    2:5 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG "AWS_SECRET_ACCESS_KEY")
+    3:5 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV "TOKEN")
+    "#);
+    assert_snapshot!(findings("ARG T\nARG N\nFROM a:${T}\nFROM ${N}\nFROM a:${T:-1}\n"), @r#"
+    3:6 InvalidDefaultArgInFrom: Default value for ARG a:${T} results in empty or invalid base image name
+    4:6 InvalidDefaultArgInFrom: Default value for ARG ${N} results in empty or invalid base image name
+    "#);
+    assert_snapshot!(findings("FROM a\nCOPY ./ignored ok /x/\nADD ignored /y\nCOPY --from=b ignored /z\n"), @r#"
+    2:6 CopyIgnoredFile: Attempting to Copy file "./ignored" that is excluded by .dockerignore
+    3:5 CopyIgnoredFile: Attempting to Add file "ignored" that is excluded by .dockerignore
+    "#);
+    assert_snapshot!(findings("FROM a\nEXPOSE 80/TcP 127.0.0.1:81:82 83\n"), @r#"
+    2:8 ExposeProtoCasing: Defined protocol '80/TcP' in EXPOSE instruction should be lowercase
+    2:15 ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found '127.0.0.1:81:82'
+    "#);
+    let comments = "# check=experimental=all\n# other\nFROM a AS b\n# V is it\nARG V\n# no\n\nARG W\n";
+    assert_snapshot!(findings(comments), @"3:1 InvalidDefinitionDescription: Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`. If this is not intended to be a description comment, add an empty line or comment between the instruction and the comment.");
+    assert_eq!(findings("FROM a AS b\n# no\nARG V\n"), "");
+}
+
+#[test]
+fn checks_are_skipped_or_made_errors() {
+    let text = "FROM a AS B\nCMD x\n";
+    assert_eq!(findings(&format!("# check=skip=all\n{text}")), "");
+    assert_snapshot!(findings(&format!("# check=skip=JSONArgsRecommended;error=true\n{text}")), @"error 2:11 StageNameCasing: Stage name 'B' should be lowercase");
+    let given = |options: &mut LowerOptions| {
+        options.build_args.insert("BUILDKIT_DOCKERFILE_CHECK".into(), "skip=StageNameCasing".into());
+    };
+    assert_snapshot!(findings_with(&format!("# check=error=true\n{text}"), given, ""), @"3:1 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals");
+}

@@ -46,7 +46,7 @@ pub(crate) fn decompress<'a>(stream: impl Read + 'a) -> Result<Box<dyn Read + 'a
 }
 
 /// Whether a block's checksum is that of a tar header (POSIX.1 pax, "ustar Interchange Format").
-fn is_tar(header: &[u8]) -> bool {
+pub(crate) fn is_tar(header: &[u8]) -> bool {
     if header.len() < 512 {
         return false;
     }

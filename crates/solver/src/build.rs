@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use carrack_diag::{Diagnostic, FileId, SourceMap, nearest};
 use carrack_dockerfile::Dockerfile;
-use carrack_llb::{Graph, ImageNeed, LowerOptions, Lowered, ResolvedImage, lower};
+use carrack_llb::{CheckInput, Graph, ImageNeed, LowerOptions, Lowered, ResolvedImage, check as check_file, lower};
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
@@ -17,6 +17,7 @@ use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
+use crate::tree::Tree;
 use crate::vertex::{Outcome, Solver};
 
 /// Where a Dockerfile comes from.
@@ -24,6 +25,8 @@ use crate::vertex::{Outcome, Solver};
 pub enum DockerfileSource {
     /// A file. An ignore file of its own may lie beside it.
     Path(PathBuf),
+    /// A file of the context, which no link leads out of. An ignore file of its own may lie beside it.
+    Inside(PathBuf),
     /// A text, such as standard input or `dockerfile_inline`.
     Text {
         /// What diagnostics call it.
@@ -232,19 +235,19 @@ fn plan(
     changing: &BTreeSet<Reference>,
     sources: &mut SourceMap,
 ) -> Result<BuildPlan, Vec<Diagnostic>> {
-    let file = read(&request.dockerfile, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, mut warnings) = carrack_dockerfile::parse(file, sources.get(file));
-    let own = match &request.dockerfile {
-        DockerfileSource::Path(path) => Some(path.as_path()),
-        DockerfileSource::Text { .. } => None,
-    };
-    let contexts = open_contexts(request, own, sources, &mut warnings).map_err(|diagnostic| vec![*diagnostic])?;
+    let contexts = open_contexts(request, sources, &mut warnings).map_err(|diagnostic| vec![*diagnostic])?;
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(warnings);
     }
     match lower_with_images(request, lease, changing, &dockerfile) {
-        Ok((mut graph, images)) => {
+        Ok((mut graph, images, options)) => {
             warnings.append(&mut graph.warnings);
+            warnings.extend(findings(&dockerfile, sources, &options, &contexts));
+            if warnings.iter().any(Diagnostic::is_error) {
+                return Err(warnings);
+            }
             // Labels of the request are the last word.
             graph.config.config.labels.extend(request.labels.clone());
             Ok(BuildPlan { graph, images, contexts, warnings })
@@ -255,34 +258,109 @@ fn plan(
 
 fn open_contexts(
     request: &BuildRequest,
-    dockerfile: Option<&Path>,
     sources: &mut SourceMap,
     warnings: &mut Vec<Diagnostic>,
 ) -> carrack_diag::Result<Contexts> {
     let mut contexts = Contexts::default();
     if let Some(path) = &request.context {
-        contexts.main = Some(Arc::new(Folder::open(None, path, dockerfile, sources, warnings)?));
+        contexts.main = Some(Arc::new(Folder::open(None, path, &request.dockerfile, sources, warnings)?));
     }
+    let none = DockerfileSource::Text { name: String::new(), text: String::new() };
     for (name, context) in &request.contexts {
         if let NamedContext::Folder(path) = context {
-            contexts.named.insert(name.clone(), Arc::new(Folder::open(Some(name), path, None, sources, warnings)?));
+            contexts.named.insert(name.clone(), Arc::new(Folder::open(Some(name), path, &none, sources, warnings)?));
         }
     }
     Ok(contexts)
 }
 
-fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
-    match source {
-        DockerfileSource::Text { name, text } => Ok(sources.add(name.clone(), text.clone())),
-        DockerfileSource::Path(path) => {
-            let bytes = std::fs::read(path).map_err(|error| {
-                Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))
-                    .cause(error.to_string())
-                    .hint("write it there, or name another one: with `--file`, in Compose with `dockerfile:`")
-                    .boxed()
-            })?;
-            Ok(sources.add(path.display().to_string(), String::from_utf8_lossy(&bytes)))
+fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
+    let (path, bytes) = match &request.dockerfile {
+        DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
+        DockerfileSource::Path(path) => (path, std::fs::read(path)),
+        DockerfileSource::Inside(path) => {
+            let folder = request.context.as_deref().unwrap_or(Path::new("/"));
+            (path, Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into())))
         }
+    };
+    let bytes = bytes.map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))
+            .cause(error.to_string())
+            .hint("write it there, or name another one: with `--file`, in Compose with `dockerfile:`")
+            .boxed()
+    })?;
+    Ok(sources.add(path.display().to_string(), String::from_utf8_lossy(&bytes)))
+}
+
+fn lower_options(request: &BuildRequest) -> LowerOptions {
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    LowerOptions {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        build_platform: Platform::host(),
+        contexts: request.contexts.iter().map(|(name, context)| (name.clone(), lowered(context))).collect(),
+        allows_insecure: request.allows_insecure,
+        ..LowerOptions::new(platform)
+    }
+}
+
+fn findings(
+    dockerfile: &Dockerfile,
+    sources: &SourceMap,
+    options: &LowerOptions,
+    contexts: &Contexts,
+) -> Vec<Diagnostic> {
+    let ignore = contexts.main.as_ref().map(|folder| &folder.ignore);
+    check_file(&CheckInput { dockerfile, source: sources.get(dockerfile.file), options, ignore })
+}
+
+/// What the build checks find in the Dockerfile of a request. Writes nothing. Of base images that the store does not have,
+/// nothing is known, and nothing is found.
+///
+/// # Errors
+/// What a build would find wrong before its first step, and findings where the file says that they are errors.
+pub fn check(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let (dockerfile, mut found) = carrack_dockerfile::parse(file, sources.get(file));
+    let contexts = open_contexts(request, sources, &mut found).map_err(|diagnostic| vec![*diagnostic])?;
+    if found.iter().any(Diagnostic::is_error) {
+        return Err(found);
+    }
+    let mut options = lower_options(request);
+    loop {
+        match lower(&dockerfile, &options) {
+            Err(mut errors) => {
+                found.append(&mut errors);
+                break;
+            }
+            Ok(Lowered::Graph(mut graph)) => {
+                found.append(&mut graph.warnings);
+                break;
+            }
+            Ok(Lowered::Needs(needs)) => {
+                let known = options.images.len();
+                for need in needs {
+                    // What is missing is the build's to say.
+                    if let Ok(image) = resolve(&request.store, None, &need) {
+                        options.images.push(resolved(need, &image));
+                    }
+                }
+                if options.images.len() == known {
+                    break;
+                }
+            }
+        }
+    }
+    found.extend(findings(&dockerfile, sources, &options, &contexts));
+    if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok(found) }
+}
+
+fn resolved(need: ImageNeed, image: &Image) -> ResolvedImage {
+    ResolvedImage {
+        reference: need.reference,
+        platform: need.platform,
+        manifest: image.manifest.digest,
+        config: image.config.clone(),
     }
 }
 
@@ -299,20 +377,12 @@ fn lower_with_images(
     lease: Option<&Lease>,
     changing: &BTreeSet<Reference>,
     dockerfile: &Dockerfile,
-) -> Result<(Graph, Vec<Image>), Vec<Diagnostic>> {
-    let platform = request.platform.clone().unwrap_or_else(Platform::host);
-    let mut options = LowerOptions {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        build_platform: Platform::host(),
-        contexts: request.contexts.iter().map(|(name, context)| (name.clone(), lowered(context))).collect(),
-        allows_insecure: request.allows_insecure,
-        ..LowerOptions::new(platform)
-    };
+) -> Result<(Graph, Vec<Image>, LowerOptions), Vec<Diagnostic>> {
+    let mut options = lower_options(request);
     let mut images = Vec::new();
     loop {
         let needs = match lower(dockerfile, &options)? {
-            Lowered::Graph(graph) => return Ok((*graph, images)),
+            Lowered::Graph(graph) => return Ok((*graph, images, options)),
             Lowered::Needs(needs) => needs,
         };
         let mut errors = Vec::new();
@@ -327,12 +397,7 @@ fn lower_with_images(
             }
             match resolve(&request.store, lease, &need) {
                 Ok(image) => {
-                    options.images.push(ResolvedImage {
-                        reference: need.reference,
-                        platform: need.platform,
-                        manifest: image.manifest.digest,
-                        config: image.config.clone(),
-                    });
+                    options.images.push(resolved(need, &image));
                     images.push(image);
                 }
                 Err(diagnostic) => errors.push(*diagnostic),

@@ -10,6 +10,7 @@ use carrack_dockerfile::IgnoreFile;
 use carrack_store::Scratch;
 use rustix::fs::{FileType, Stat};
 
+use crate::build::DockerfileSource;
 use crate::codes;
 use crate::select::Source;
 use crate::tree::{Tree, kind};
@@ -91,7 +92,7 @@ impl Folder {
     pub(crate) fn open(
         name: Option<&str>,
         folder: &Path,
-        dockerfile: Option<&Path>,
+        dockerfile: &DockerfileSource,
         sources: &mut SourceMap,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<Self> {
@@ -105,15 +106,21 @@ impl Folder {
                 })
                 .boxed()
         })?;
-        let own = dockerfile.map(|path| {
+        let beside = |path: &Path| {
             let mut name = path.as_os_str().to_owned();
             name.push(".dockerignore");
             PathBuf::from(name)
-        });
+        };
+        // The Dockerfile may lie outside of the context, and its ignore file beside it; links of a context lead nowhere else.
+        let own = match dockerfile {
+            DockerfileSource::Path(path) => (beside(path), std::fs::read(beside(path)).map(Some)),
+            DockerfileSource::Inside(path) => (beside(path), tree.bytes(&beside(path))),
+            DockerfileSource::Text { .. } => (PathBuf::new(), Ok(None)),
+        };
         let mut ignore = IgnoreFile::default();
-        for path in own.into_iter().chain([folder.join(".dockerignore")]) {
-            match std::fs::read(&path) {
-                Ok(bytes) => {
+        for (path, read) in [own, (folder.join(".dockerignore"), tree.bytes(Path::new(".dockerignore")))] {
+            match read {
+                Ok(Some(bytes)) => {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     let file = sources.add(path.display().to_string(), text);
                     let (read, mut problems) = IgnoreFile::parse(file, sources.get(file));
@@ -121,6 +128,7 @@ impl Folder {
                     ignore = read;
                     break;
                 }
+                Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     return Err(Diagnostic::error(&codes::UNREADABLE, format!("read {}", path.display()))

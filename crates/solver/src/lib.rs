@@ -6,6 +6,7 @@
 
 mod agent;
 mod archive;
+mod arrived;
 mod build;
 mod cache;
 pub mod codes;
@@ -23,8 +24,9 @@ mod select;
 mod tree;
 mod vertex;
 
+pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
-    BuildRequest, BuildResult, DockerfileSource, NamedContext, Prediction, Services, build, predict, prune_cache,
+    BuildRequest, BuildResult, DockerfileSource, NamedContext, Prediction, Services, build, check, predict, prune_cache,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};

@@ -165,12 +165,18 @@ impl Tree {
 
     /// A small text file, links followed; empty where it is missing.
     pub(crate) fn text(&self, path: &Path) -> io::Result<String> {
+        let bytes = self.bytes(path)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A small file, links followed; none where it is missing.
+    pub(crate) fn bytes(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         use io::Read as _;
-        const LIMIT_BYTES: u64 = 4 << 20;
-        let Some(real) = self.resolve(path)? else { return Ok(String::new()) };
+        const LIMIT_BYTES: u64 = 16 << 20;
+        let Some(real) = self.resolve(path)? else { return Ok(None) };
         let mut bytes = Vec::new();
         self.file(&real)?.take(LIMIT_BYTES).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(Some(bytes))
     }
 }
 

@@ -331,3 +331,48 @@ fn a_bootstrapped_image_is_reproducible() {
     assert_eq!(second, first, "{diagnostics}");
     machine.finish();
 }
+
+/// D9: contexts that are no folder, and contexts with names.
+#[test]
+fn contexts_from_elsewhere() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("app");
+    project
+        .write("in/Dockerfile", "FROM busybox\nCOPY . /srv/\n")
+        .write("in/other.Dockerfile", "FROM busybox\nCOPY other.Dockerfile /second\n")
+        .write("in/file", "inside")
+        .write("in/.dockerignore", "*Dockerfile*\n!other.Dockerfile\n")
+        .write("lib/shared", "from the library");
+    let packed =
+        std::process::Command::new("tar").args(["-cz", "."]).current_dir(machine.path().join("in")).output().unwrap();
+    let build = |arguments: &[&str], input: &[u8]| {
+        let command = project.command(&[&["build", "-q", "-t", "made"], arguments].concat());
+        let output = feed(command, input);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    build(&["-"], &packed.stdout);
+    assert_eq!(shell(&project, "made", "cd /srv && cat file && ls -A"), "inside.dockerignore\nfile\nother.Dockerfile");
+    build(&["-f", "other.Dockerfile", "-"], &packed.stdout);
+    assert_eq!(shell(&project, "made", "head -n 1 /second"), "FROM busybox");
+    build(&["-f", "-", "in"], b"FROM busybox\nCOPY file /third\n");
+    assert_eq!(shell(&project, "made", "cat /third"), "inside");
+    let named = ["--build-context", "lib=lib", "--build-context", "debian:12=docker-image://busybox", "-"];
+    build(&named, b"FROM debian:12\nCOPY --from=lib shared /\n");
+    assert_eq!(shell(&project, "made", "cat /shared"), "from the library");
+}
+
+/// D1: checks are reported by name, and nothing is built.
+#[test]
+fn build_checks() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("app");
+    project.write("Dockerfile", "FROM busybox AS Made\nCMD x\nRUN false\n");
+    let checked = project.carrack(&["build", "--check", "."]);
+    assert_eq!(checked.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(told.contains("check/StageNameCasing") && told.contains("check/JSONArgsRecommended"), "{told}");
+    assert!(told.contains("Dockerfile:1:17") && told.contains("Dockerfile:2:1"), "{told}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("2 warnings"));
+    project.write("Dockerfile", "FROM busybox AS made\nCMD [\"x\"]\nRUN false\n");
+    assert!(project.ok(&["build", "--check", "."]).contains("no warnings"));
+}

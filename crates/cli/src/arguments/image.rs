@@ -64,7 +64,19 @@ pub(crate) struct BuildArguments {
     /// Platform to build for
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
-    /// The context's folder; in a project, services (all without)
+    /// What a name after FROM and --from means: a folder, an address, docker-image://IMAGE
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    pub(crate) build_context: Vec<String>,
+    /// SSH agent for RUN --mount=type=ssh; without a socket, SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    pub(crate) ssh: Vec<String>,
+    /// Privileges that the Dockerfile may ask for: security.insecure
+    #[arg(long, value_name = "PRIVILEGE")]
+    pub(crate) allow: Vec<String>,
+    /// Report what the build checks find, and build nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// A folder, an address, or `-` for a tar or Dockerfile on standard input; in a project, services (all without)
     pub(crate) context: Vec<String>,
 }
 

@@ -1,9 +1,10 @@
 //! `build`: an image from a Dockerfile, or the images of a project's services.
 
+mod context;
 mod progress;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
@@ -27,16 +28,19 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         return project(session, arguments);
     }
     let engine = session.engine()?;
-    let folder = current_folder().join(context);
-    let mut request = engine.build_request(&folder);
-    if context == "-" {
-        if !arguments.file.is_empty() {
-            return Err(flags::invalid("--file", "-", "given beside a folder: standard input is the Dockerfile").into());
+    let mut contexts = context::open(&engine, arguments, context)?;
+    let request = &mut contexts.request;
+    for text in &arguments.ssh {
+        let (id, socket) = context::agent(text)?;
+        request.agents.insert(id, socket);
+    }
+    for entitlement in &arguments.allow {
+        match entitlement.as_str() {
+            "security.insecure" => request.allows_insecure = true,
+            // What `RUN --network=host` asks for is given without asking.
+            "network.host" => {}
+            other => return Err(flags::invalid("--allow", other, "security.insecure or network.host").into()),
         }
-        request.context = None;
-        request.dockerfile = DockerfileSource::Text { name: "-".into(), text: standard_input()? };
-    } else {
-        request.dockerfile = dockerfile(arguments, &folder)?;
     }
     if let Some(kind) = arguments.network.as_deref().filter(|kind| !matches!(*kind, "default" | "bridge")) {
         let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("build --network {kind} is not there yet"));
@@ -46,7 +50,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     request.no_cache = arguments.no_cache;
     request.platform = arguments.platform.as_deref().map(str::parse).transpose()?;
     for text in &arguments.build_arg {
-        build_argument(&mut request, text);
+        build_argument(request, text);
     }
     for text in &arguments.label {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
@@ -55,7 +59,10 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     for name in &arguments.tag {
         request.tags.push(name.parse::<Reference>()?);
     }
-    let built = run(session, &engine, &request, arguments.quiet)?;
+    if arguments.check {
+        return check(session, &engine, request);
+    }
+    let built = run(session, &engine, request, arguments.quiet)?;
     if let Some(path) = &arguments.iidfile {
         std::fs::write(path, built.image.id.to_string()).map_err(|error| {
             Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
@@ -68,30 +75,31 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     Ok(exit::DONE)
 }
 
+/// Says what the build checks find, and fails where they find anything, as in Docker.
+fn check(session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
+    let mut sources = SourceMap::new();
+    let (found, has_errors) = match engine.check_build(request, &mut sources) {
+        Ok(found) => (found, false),
+        Err(found) => (found, true),
+    };
+    if has_errors {
+        return Err(Failure::new(found, sources));
+    }
+    session.output.diagnostics(&found, &sources);
+    session.output.result("check", &json!({ "warnings": found.len() }), |_| match found.len() {
+        0 => "Check complete, no warnings found.\n".to_owned(),
+        1 => "Check complete, 1 warning has been found!\n".to_owned(),
+        count => format!("Check complete, {count} warnings have been found!\n"),
+    });
+    Ok(if found.is_empty() { exit::DONE } else { exit::FAILED })
+}
+
 /// A service's name is no path.
 fn is_context(text: &str) -> bool {
-    text == "-" || text.contains(['/', '.']) || current_folder().join(text).join("Dockerfile").exists()
-}
-
-fn dockerfile(arguments: &BuildArguments, folder: &Path) -> Result<DockerfileSource, Failure> {
-    match arguments.file.as_slice() {
-        [] => Ok(DockerfileSource::Path(folder.join("Dockerfile"))),
-        [file] if file.as_os_str() == "-" => Ok(DockerfileSource::Text { name: "-".into(), text: standard_input()? }),
-        [file] => Ok(DockerfileSource::Path(current_folder().join(file))),
-        several => {
-            let files: Vec<String> = several.iter().map(|file| file.display().to_string()).collect();
-            Err(flags::invalid("--file", &files.join(" "), "one Dockerfile").into())
-        }
-    }
-}
-
-fn standard_input() -> Result<String, Failure> {
-    let text = std::io::read_to_string(std::io::stdin().lock()).map_err(|error| {
-        Diagnostic::error(&codes::UNREADABLE_FILE, "can't read a Dockerfile from standard input")
-            .cause(error.to_string())
-            .hint("an archive is no Dockerfile: unpack it, and name the folder")
-    })?;
-    Ok(text)
+    text == "-"
+        || text.contains("://")
+        || text.contains(['/', '.'])
+        || current_folder().join(text).join("Dockerfile").exists()
 }
 
 /// `NAME=VALUE`, or `NAME` for the caller's own value; absent where the caller has none, as in Docker.

@@ -100,3 +100,16 @@ fn the_sample_has_no_errors() {
     let (_, diagnostics) = crate::parse(FileId(0), &source);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
 }
+
+/// A file of 10,000 instructions, and words whose braces stand inside of each other, end soon and never on the stack.
+#[test]
+fn long_files_and_deep_words() {
+    let text = format!("FROM a\n{}", "ENV A=$A:b \\\n  C=d\n".repeat(10_000));
+    assert_eq!(parse(&text).stages[0].instructions.len(), 10_000);
+    let one = format!("FROM a\nRUN x{}", " \\\n  && y".repeat(10_000));
+    assert_eq!(parse(&one).stages[0].instructions.len(), 1);
+    let deep = format!("{}x{}", "${A:-".repeat(100_000), "}".repeat(100_000));
+    assert!(Lexer::new('\\').word(&deep, &|_: &str| None::<String>).is_err());
+    let onbuild = format!("FROM a\n{}RUN x\n", "ONBUILD ".repeat(100_000));
+    parse(&onbuild);
+}

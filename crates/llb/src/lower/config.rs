@@ -107,13 +107,6 @@ impl Lowering<'_> {
             for value in values {
                 match parse_port(&value) {
                     Ok(port) => {
-                        if port.has_host_part {
-                            self.diagnostics.push(
-                                Diagnostic::warning(&codes::HOST_PORT, format!("`{value}` names a port of the host"))
-                                    .at(word.span, "only the container's port counts")
-                                    .hint("write the container's port, and publish it when the container is run"),
-                            );
-                        }
                         exposed.extend((port.first..=port.last).map(|number| format!("{number}/{}", port.protocol)));
                     }
                     Err(reason) => self.diagnostics.push(
