@@ -344,7 +344,7 @@ fn contexts_from_elsewhere() {
         .write("in/.dockerignore", "*Dockerfile*\n!other.Dockerfile\n")
         .write("lib/shared", "from the library");
     let packed =
-        std::process::Command::new("tar").args(["-cz", "."]).current_dir(machine.path().join("in")).output().unwrap();
+        std::process::Command::new("tar").args(["-cz", "."]).current_dir(project.dir.join("in")).output().unwrap();
     let build = |arguments: &[&str], input: &[u8]| {
         let command = project.command(&[&["build", "-q", "-t", "made"], arguments].concat());
         let output = feed(command, input);
