@@ -4,17 +4,18 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::GitAddress;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags};
 
 use crate::codes;
 
 /// How often a running git looks whether the build is over.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// How much of what git says is repeated.
 const TAIL_BYTES: usize = 4 << 10;
 
@@ -145,17 +146,7 @@ impl Git<'_> {
         let outcome = std::thread::scope(|scope| {
             let out = scope.spawn(|| read(out));
             let err = scope.spawn(|| read(err));
-            let status = loop {
-                match child.try_wait() {
-                    Ok(Some(status)) => break Ok(status),
-                    Ok(None) if self.cancel.load(Ordering::SeqCst) => {
-                        end(child.id());
-                        break child.wait();
-                    }
-                    Ok(None) => std::thread::sleep(LOOK),
-                    Err(error) => break Err(error),
-                }
-            };
+            let status = self.wait(&mut child);
             (status, out.join().unwrap_or_default(), err.join().unwrap_or_default())
         });
         let (status, out, err) = outcome;
@@ -177,20 +168,31 @@ impl Git<'_> {
             .boxed()
     }
 
+    /// Waits for git, and ends it where the build is over.
+    fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        let running = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
+        loop {
+            let mut ready = [PollFd::new(&running, PollFlags::IN)];
+            match poll(&mut ready, Some(&LOOK)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return child.wait(),
+                Err(errno) => return Err(errno.into()),
+            }
+            if self.cancel.load(Ordering::SeqCst) {
+                // With what it has started; gone already is as good.
+                let _ = rustix::process::kill_process_group(process, rustix::process::Signal::KILL);
+                return child.wait();
+            }
+        }
+    }
+
     /// Without a password.
     fn shown(&self) -> String {
         let repository = &self.address.repository;
         let Some((scheme, rest)) = repository.split_once("://") else { return repository.clone() };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         format!("{scheme}://{}/{path}", host.rsplit_once('@').map_or(host, |(_, host)| host))
-    }
-}
-
-/// Ends git with what it has started.
-fn end(process: u32) {
-    if let Some(group) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) {
-        // Gone already is as good.
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
 }
 
