@@ -69,14 +69,19 @@ pub(crate) struct Folder {
     /// Whether it counts as the context in reports.
     pub(crate) is_context: bool,
     /// What holds it while it is used.
-    pub(crate) _hold: Option<Scratch>,
+    hold: Option<Scratch>,
 }
 
 impl Folder {
     /// A folder that was fetched into `hold`.
     pub(crate) fn fetched(path: &Path, name: String, hold: Scratch) -> io::Result<Self> {
         let ignore = IgnoreFile::default();
-        Ok(Self { tree: Tree::folder(path)?, ignore, name, is_context: false, _hold: Some(hold) })
+        Ok(Self { tree: Tree::folder(path)?, ignore, name, is_context: false, hold: Some(hold) })
+    }
+
+    /// Whether somebody else may write to it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.hold.is_none()
     }
 }
 
@@ -138,6 +143,6 @@ impl Folder {
                 }
             }
         }
-        Ok(Self { tree, ignore, name: called, is_context: name.is_none(), _hold: None })
+        Ok(Self { tree, ignore, name: called, is_context: name.is_none(), hold: None })
     }
 }

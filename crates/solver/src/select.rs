@@ -179,6 +179,28 @@ impl Filter<'_> {
     }
 }
 
+/// The first of the sources that is not as it was when they were selected.
+pub(crate) fn changed(tree: &Tree, sources: &[Source]) -> io::Result<Option<PathBuf>> {
+    let differs = |path: &Path, before: &Stat| -> io::Result<bool> {
+        let Some(now) = tree.stat(path)? else { return Ok(true) };
+        let content = |stat: &Stat| (stat.st_ino, stat.st_mode, stat.st_size, stat.st_ctime, stat.st_ctime_nsec);
+        // What comes or goes in a folder may be what is left out; what is copied of it is looked at by itself.
+        Ok(match kind(before) {
+            FileType::Directory => now.st_mode != before.st_mode,
+            _ => content(&now) != content(before),
+        })
+    };
+    for source in sources {
+        let entries = source.entries.iter().map(|entry| (source.real.join(&entry.path), &entry.stat));
+        for (path, before) in std::iter::once((source.real.clone(), &source.stat)).chain(entries) {
+            if differs(&path, before)? {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// The digest of what is copied: names, kinds, modes, owners where they are kept, links' targets, contents. Times are no
 /// part of it.
 pub(crate) fn digest(tree: &Tree, sources: &[Source], owners: bool) -> io::Result<Digest> {

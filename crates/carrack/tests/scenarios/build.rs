@@ -376,3 +376,14 @@ fn build_checks() {
     project.write("Dockerfile", "FROM busybox AS made\nCMD [\"x\"]\nRUN false\n");
     assert!(project.ok(&["build", "--check", "."]).contains("no warnings"));
 }
+
+/// D1: buildx is an accepted name; what is not there yet says so.
+#[test]
+fn the_other_name_of_build() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("app");
+    project.write("Dockerfile", "FROM busybox\nCOPY Dockerfile /\n");
+    project.ok(&["buildx", "build", "-t", "made", "."]);
+    assert!(shell(&project, "made", "cat /Dockerfile").starts_with("FROM busybox"));
+    assert_eq!(project.fails(&["buildx", "bake"]).code(), "cli/not-yet");
+}

@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// Remove images
     Rmi(RmiArguments),
 
+    /// Build commands by Docker's other name
+    #[command(subcommand)]
+    Buildx(BuildxCommand),
     /// Container commands
     #[command(subcommand)]
     Container(ContainerCommand),
@@ -126,6 +129,16 @@ pub(crate) enum Command {
     /// A shim reports: started by carrack itself
     #[command(name = "_event", hide = true)]
     Event(EventArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuildxCommand {
+    /// Build an image from a Dockerfile, or the images of the project
+    #[command(visible_alias = "b")]
+    Build(BuildArguments),
+    /// Not yet
+    #[command(external_subcommand)]
+    Other(Vec<String>),
 }
 
 #[derive(Debug, Subcommand)]

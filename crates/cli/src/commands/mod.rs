@@ -13,10 +13,13 @@ mod volume;
 
 use std::path::{Path, PathBuf};
 
-use carrack_diag::Result;
+use carrack_diag::{Diagnostic, Result};
 use carrack_engine::{Engine, Roots};
 
-use crate::arguments::{Command, ComposeCommand, ContainerCommand, ImageCommand, NetworkCommand, VolumeCommand};
+use crate::arguments::{
+    BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, NetworkCommand, VolumeCommand,
+};
+use crate::codes;
 use crate::output::{Outcome, Output};
 
 /// Where state lives that no flag places elsewhere.
@@ -103,7 +106,14 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
-        Command::Build(arguments) => build::build(session, &arguments),
+        Command::Build(arguments) | Command::Buildx(BuildxCommand::Build(arguments)) => {
+            build::build(session, &arguments)
+        }
+        Command::Buildx(BuildxCommand::Other(words)) => {
+            let verb = words.first().map_or("", String::as_str);
+            let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
+            Err(diagnostic.hint("`carrack buildx build` is; nothing was changed").into())
+        }
         Command::Images(arguments) => image::list(session, &arguments),
         Command::Load(arguments) => image::load(session, &arguments),
         Command::Save(arguments) => image::save(session, &arguments),

@@ -317,3 +317,27 @@ fn a_forgotten_cache_is_built_anew() {
     assert_eq!(crate::prune_cache(&yard.store).unwrap(), 2);
     assert_eq!(yard.build(text).cached_steps, 0);
 }
+
+/// Of many steps that are the first to use one cache, all have the same.
+#[test]
+fn steps_meet_in_a_new_cache() {
+    if !is_able() {
+        return;
+    }
+    const STEPS: usize = 8;
+    let mut yard = Yard::new();
+    yard.executor.rendezvous = Some(std::sync::Barrier::new(STEPS));
+    let mut text = String::from("FROM scratch AS base\nCOPY Dockerfile /\n");
+    for step in 0..STEPS {
+        text += &format!(
+            "FROM base AS s{step}\nRUN --mount=type=cache,target=/c meet; append /c {step}; write /{step} x\n"
+        );
+    }
+    text += "FROM base\n";
+    (0..STEPS).for_each(|step| text += &format!("COPY --from=s{step} /{step} /\n"));
+    text += "RUN --mount=type=cache,target=/c cat /c\n";
+    let request = BuildRequest { parallelism: STEPS, ..yard.request(&text) };
+    yard.run(&request).unwrap();
+    let names: Vec<String> = (0..STEPS).map(|step| step.to_string()).collect();
+    assert_eq!(yard.programs().pop().unwrap(), format!("{names:?}"));
+}

@@ -4,7 +4,7 @@ use carrack_diag::{FileId, Span};
 use carrack_dockerfile::IgnoreFile;
 use carrack_llb::CopyAction;
 
-use crate::select::sources;
+use crate::select::{changed, sources};
 use crate::tree::Tree;
 
 fn action(source: &str) -> CopyAction {
@@ -63,4 +63,25 @@ fn resolution_ends_at_the_root() {
     assert_eq!(tree.resolve(Path::new("abs/passwd")).unwrap(), None);
     assert!(tree.open(Path::new("abs"), rustix::fs::OFlags::RDONLY).is_err(), "a link is not opened");
     assert!(tree.open(Path::new("../x"), rustix::fs::OFlags::RDONLY).is_err());
+}
+
+/// What is written while it is copied is not taken for what it was.
+#[test]
+fn changes_since_the_selection_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("d")).unwrap();
+    std::fs::write(folder.path().join("d/x"), "1").unwrap();
+    std::fs::write(folder.path().join("left"), "1").unwrap();
+    let tree = Tree::folder(folder.path()).unwrap();
+    let ignore = IgnoreFile::from_patterns(["left"]).unwrap();
+    let select = || sources(&tree, &action("/"), Some(&ignore)).unwrap();
+    let selected = select();
+    std::fs::write(folder.path().join("left"), "more").unwrap();
+    std::fs::write(folder.path().join("new"), "").unwrap();
+    assert_eq!(changed(&tree, &selected).unwrap(), None);
+    std::fs::write(folder.path().join("d/x"), "22").unwrap();
+    assert_eq!(changed(&tree, &selected).unwrap().as_deref(), Some(Path::new("d/x")));
+    let selected = select();
+    std::fs::remove_file(folder.path().join("d/x")).unwrap();
+    assert_eq!(changed(&tree, &selected).unwrap().as_deref(), Some(Path::new("d/x")));
 }

@@ -67,9 +67,16 @@ impl Solver<'_> {
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
-        let mut selections = selections.iter();
+        let mut next = selections.iter();
         for action in actions {
-            self.act(vertex, action, &tree, &mut selections)?;
+            self.act(vertex, action, &tree, &mut next)?;
+        }
+        for selection in &selections {
+            if let Opened::Shared(folder) = &selection.tree
+                && folder.is_shared()
+            {
+                unchanged(vertex, selection)?;
+            }
         }
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
@@ -176,6 +183,18 @@ impl Solver<'_> {
         };
         look().map_err(|error| failed(vertex, "look at the destination").cause(error.to_string()).boxed())
     }
+}
+
+/// What was copied must be what the step's keys were made of: a file that was written meanwhile would be found under the
+/// content that it had before.
+fn unchanged(vertex: &Vertex, selection: &Selection) -> Result<()> {
+    let changed = select::changed(selection.tree.tree(), &selection.sources);
+    let changed = changed.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+    let Some(path) = changed else { return Ok(()) };
+    let diagnostic =
+        Diagnostic::error(&codes::COPY_FAILED, format!("`{}` changed while it was copied", path.display()));
+    let hint = "build again when nothing writes there, or leave it out with .dockerignore";
+    Err(at_origin(diagnostic, vertex).hint(hint).boxed())
 }
 
 fn not_found(copy: &CopyAction, folder: Option<&Folder>, place: &str) -> Box<Diagnostic> {

@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, VertexId};
 use carrack_oci::Digest;
-use rustix::fs::{AtFlags, FileType, FlockOperation};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, RenameFlags};
 
 use super::{Outcome, Solver, at_origin, failed, keys_of};
 use crate::agent::Forward;
@@ -243,7 +244,10 @@ impl Solver<'_> {
         if path.is_dir() {
             return Ok((path, lock));
         }
-        let fresh = self.store.roots().data.join("build/mounts").join(format!(".new-{}", container_id(&path)));
+        // A step's own: several may be the first to use one cache.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let unique = path.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        let fresh = self.store.roots().data.join("build/mounts").join(format!(".new-{}", container_id(&unique)));
         fs::create_dir_all(&fresh).map_err(io_failed)?;
         if let Some((input, source)) = &cache.from {
             self.materialise(vertex, *input, source, &inputs[*input], &fresh)?;
@@ -251,10 +255,10 @@ impl Solver<'_> {
         let finish = || -> io::Result<()> {
             chown(&fresh, Some(cache.uid), Some(cache.gid))?;
             fs::set_permissions(&fresh, fs::Permissions::from_mode(cache.mode))?;
-            match fs::rename(&fresh, &path) {
-                // Another step of this id was faster.
-                Err(_) if path.is_dir() => fs::remove_dir_all(&fresh),
-                other => other,
+            // Another step of this id may have been faster; its folder, although still empty, is in use.
+            match rustix::fs::renameat_with(CWD, &fresh, CWD, &path, RenameFlags::NOREPLACE) {
+                Err(rustix::io::Errno::EXIST) => fs::remove_dir_all(&fresh),
+                other => Ok(other?),
             }
         };
         finish().map_err(io_failed)?;
