@@ -203,12 +203,16 @@ pub fn predict(
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
-/// Forgets the results of all steps. Their layers, unless an image has them, go with the next prune of the store. How many
+/// Forgets the results of all steps, and what was fetched for them. Their layers, unless an image has them, go with the next prune of the store. How many
 /// were forgotten. Folders of cache mounts stay.
 ///
 /// # Errors
 /// Where a record can't be removed.
 pub fn prune_cache(store: &Store) -> carrack_diag::Result<usize> {
+    crate::fetch::prune(store).map_err(|error| {
+        let diagnostic = Diagnostic::error(&codes::STEP_FAILED, "take away what builds have fetched");
+        diagnostic.cause(error.to_string()).boxed()
+    })?;
     crate::cache::prune(store)
 }
 

@@ -61,6 +61,33 @@ pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel:
     kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))
 }
 
+/// Forgets what was fetched and nobody is looking at. The files of running builds have names of their own.
+pub(crate) fn prune(store: &Store) -> io::Result<()> {
+    let folder = store.roots().data.join("build/fetched");
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "lock") {
+            continue;
+        }
+        let lock = File::open(&path)?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        // The lock itself stays: who waits for it must not hold another than who comes later.
+        for ending in ["json", "file", "new"] {
+            match fs::remove_file(path.with_extension(ending)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The copy of one address on the data root, held while it is looked at.
 struct Kept {
     file: PathBuf,

@@ -135,7 +135,7 @@ pub(crate) enum Command {
 pub(crate) enum BuildxCommand {
     /// Build an image from a Dockerfile, or the images of the project
     #[command(visible_alias = "b")]
-    Build(BuildArguments),
+    Build(Box<BuildArguments>),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),

@@ -106,9 +106,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
-        Command::Build(arguments) | Command::Buildx(BuildxCommand::Build(arguments)) => {
-            build::build(session, &arguments)
-        }
+        Command::Build(arguments) => build::build(session, &arguments),
+        Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Other(words)) => {
             let verb = words.first().map_or("", String::as_str);
             let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
