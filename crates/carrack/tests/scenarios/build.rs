@@ -226,7 +226,7 @@ fn a_dockerfile_from_standard_input() {
     let (status, text) = build(&["-"], b"FROM busybox\nCOPY file /made\n");
     assert!(status == 1 && text.contains("build/source-not-found"), "there is no context: {text}");
     let (status, text) = build(&["-"], b"\x1f\x8b\x08\x00\xff");
-    assert!(status == 1 && text.contains("cli/unreadable-file"), "{text}");
+    assert!(status == 1 && text.contains("build/unreadable"), "{text}");
     machine.finish();
 }
 
