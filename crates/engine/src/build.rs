@@ -11,7 +11,9 @@ use carrack_oci::{Digest, ImageConfig, Reference};
 use carrack_plan::Image;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
-pub use carrack_solver::{BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Progress, Silent, Stream};
+pub use carrack_solver::{
+    BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Images, Progress, Silent, StoreOnly, Stream,
+};
 
 use crate::engine::{Engine, host_error};
 
@@ -21,17 +23,18 @@ impl Engine {
         BuildRequest::new(self.store.clone(), context)
     }
 
-    /// Builds an image. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
+    /// Builds an image; `images` gets what it is based on and the store does not have. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
     pub fn build(
         &self,
         request: &BuildRequest,
         progress: &dyn Progress,
+        images: &dyn Images,
         cancel: &AtomicBool,
         sources: &mut SourceMap,
     ) -> Result<BuildResult, Vec<Diagnostic>> {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
-        carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
+        carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
     }
 
     /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).

@@ -19,7 +19,9 @@ mod select;
 mod tree;
 mod vertex;
 
-pub use build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Services, build, predict, prune_cache};
+pub use build::{
+    BuildRequest, BuildResult, DockerfileSource, Images, Prediction, Services, StoreOnly, build, predict, prune_cache,
+};
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
