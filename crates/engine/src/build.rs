@@ -13,8 +13,8 @@ use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_llb::{GitAddress, HttpAddress};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, NamedContext, Progress,
-    Silent, Stream,
+    Arrival, ArrivedContext, BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Images, NamedContext,
+    Progress, Silent, StoreOnly, Stream,
 };
 
 use crate::engine::{Engine, host_error};
@@ -45,17 +45,18 @@ impl Engine {
         Arrival::of_address(&self.store, &address, cancel).map(Some)
     }
 
-    /// Builds an image. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
+    /// Builds an image; `images` gets what it is based on and the store does not have. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
     pub fn build(
         &self,
         request: &BuildRequest,
         progress: &dyn Progress,
+        images: &dyn Images,
         cancel: &AtomicBool,
         sources: &mut SourceMap,
     ) -> Result<BuildResult, Vec<Diagnostic>> {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
-        carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
+        carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
     }
 
     /// What the build checks find. Reads only.

@@ -101,6 +101,15 @@ pub static START_FAILED: Code = Code {
     fix: "For a program: look for it with `carrack run --entrypoint sh IMAGE -c 'ls -l PATH'`. For a mount: check its source.",
 };
 
+/// A push to something that is no tag.
+pub static NOT_A_TAG: Code = Code {
+    id: "engine/not-a-tag",
+    title: "only a tag can be pushed",
+    cause: "An image is pushed under a name with a tag; its digest follows from its content.",
+    check: "Look for an `@sha256:` in the name.",
+    fix: "Give it a tag with `carrack tag IMAGE HOST/NAME:TAG`, and push that.",
+};
+
 /// The command of a container is empty.
 pub static NO_COMMAND: Code = Code {
     id: "engine/no-command",
@@ -275,6 +284,7 @@ pub static ALL: &[&Code] = &[
     &NO_SUCH_NETWORK,
     &NO_SUCH_RELEASE,
     &NO_SUCH_VOLUME,
+    &NOT_A_TAG,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
@@ -297,6 +307,7 @@ pub fn every() -> Vec<&'static Code> {
         carrack_network::codes::ALL,
         carrack_oci::codes::ALL,
         carrack_plan::codes::ALL,
+        carrack_registry::codes::ALL,
         carrack_runtime::codes::ALL,
         carrack_solver::codes::ALL,
         carrack_specgen::codes::ALL,

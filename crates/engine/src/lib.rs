@@ -19,6 +19,7 @@ pub mod interrupt;
 pub mod journal;
 mod leaks;
 mod network;
+pub mod registry;
 mod signal;
 mod stack;
 mod volume;

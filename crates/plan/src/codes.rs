@@ -8,7 +8,7 @@ pub static IMAGE_UNRESOLVED: Code = Code {
     title: "The image of a service is not here",
     cause: "A plan is made for images whose digests are known: pulled, loaded or built before.",
     check: "`carrack images` lists the images of this root.",
-    fix: "Build it with `carrack build`, bring it with `carrack load` or `carrack image bootstrap`, or correct its name.",
+    fix: "Build it with `carrack build`, bring it with `carrack pull`, `carrack load` or `carrack image bootstrap`, or correct its name.",
 };
 /// The content of a secret or config could not be had.
 pub static FILE_UNRESOLVED: Code = Code {

@@ -21,7 +21,7 @@ pub use desired::{
     Condition, Dependency, Desired, DesiredService, FileVersion, Network, Replica, Subnet, Update, Volume,
 };
 pub use down::{DownOptions, dependents_first, down};
-pub use lower::{Image, Inputs, container, container_name, image_name, lower, selection};
+pub use lower::{Image, Inputs, container, container_name, image_name, image_unresolved, lower, selection};
 pub use observed::{Health, ObservedContainer, ObservedState, State};
 pub use operation::Operation;
 pub use plan::{Cause, Impact, NodeId, Plan, PlanNode};

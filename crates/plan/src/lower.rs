@@ -165,12 +165,13 @@ fn image(project: &Project, service: &compose::Service, inputs: &Inputs) -> Opti
     Some(Image { id, has_healthcheck: present.is_some_and(|image| image.has_healthcheck) })
 }
 
-fn image_unresolved(project: &Project, service: &compose::Service) -> Diagnostic {
+/// What is said of a service whose image is not here.
+pub fn image_unresolved(project: &Project, service: &compose::Service) -> Diagnostic {
     let name = image_name(project, service);
     let span = service.image.as_ref().map_or(service.span, |image| image.span);
     let hint = match &service.build {
         Some(_) => format!("build it: `carrack build {}`", service.name),
-        None => "bring it with `carrack load`, or make a base with `carrack image bootstrap`".into(),
+        None => "bring it with `carrack pull` or `carrack load`, or make a base with `carrack image bootstrap`".into(),
     };
     let message = format!("the image {name} of the service `{}` is not here", service.name);
     Diagnostic::error(&codes::IMAGE_UNRESOLVED, message).at(span, "asked for here").hint(hint)

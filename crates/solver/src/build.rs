@@ -64,6 +64,8 @@ pub struct BuildRequest {
     pub tags: Vec<Reference>,
     /// Added to the image's labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether base images are asked for at their registries although they are here.
+    pub pull: bool,
     /// Whether every step is done again. Its results are cached all the same.
     pub no_cache: bool,
     /// Contents by id.
@@ -90,6 +92,7 @@ impl BuildRequest {
             platform: None,
             tags: Vec::new(),
             labels: BTreeMap::new(),
+            pull: false,
             no_cache: false,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
@@ -100,6 +103,25 @@ impl BuildRequest {
     }
 }
 
+/// Where base images come from that the store does not have.
+pub trait Images: Sync {
+    /// Brings an image into the store; whether there was any place to look for it.
+    ///
+    /// # Errors
+    /// Why it could not be had.
+    fn fetch(&self, reference: &Reference, platform: &Platform) -> carrack_diag::Result<bool>;
+}
+
+/// Only what is in the store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreOnly;
+
+impl Images for StoreOnly {
+    fn fetch(&self, _reference: &Reference, _platform: &Platform) -> carrack_diag::Result<bool> {
+        Ok(false)
+    }
+}
+
 /// What a build makes use of.
 #[derive(Clone, Copy)]
 pub struct Services<'a> {
@@ -107,6 +129,8 @@ pub struct Services<'a> {
     pub executor: &'a dyn Executor,
     /// Is told what happens.
     pub progress: &'a dyn Progress,
+    /// Gets base images that the store does not have.
+    pub images: &'a dyn Images,
     /// Set from outside (an interrupt), it ends the build and the programs that run; a failing step sets it too.
     pub cancel: &'a AtomicBool,
 }
@@ -138,7 +162,7 @@ pub fn build(
     sources: &mut SourceMap,
 ) -> Result<BuildResult, Vec<Diagnostic>> {
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
-    let mut plan = plan(request, Some(&lease), &BTreeSet::new(), sources)?;
+    let mut plan = plan(request, services.images, Some(&lease), &BTreeSet::new(), sources)?;
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
     services.progress.event(Event::Planned { names });
     let contexts = std::mem::take(&mut plan.contexts);
@@ -186,12 +210,12 @@ pub fn predict(
             _ => Err(errors),
         }
     };
-    let mut plan = match plan(request, None, changing, sources) {
+    let mut plan = match plan(request, &StoreOnly, None, changing, sources) {
         Ok(plan) => plan,
         Err(errors) => return unknown(errors),
     };
     let cancel = AtomicBool::new(false);
-    let services = Services { executor: &Nothing, progress: &Silent, cancel: &cancel };
+    let services = Services { executor: &Nothing, progress: &Silent, images: &StoreOnly, cancel: &cancel };
     let contexts = std::mem::take(&mut plan.contexts);
     let solver = Solver::new(request, services, None, &plan, contexts);
     // One at a time, so that of several steps that are not cached it is always the same that is named.
@@ -235,6 +259,7 @@ pub(crate) struct BuildPlan {
 
 fn plan(
     request: &BuildRequest,
+    images: &dyn Images,
     lease: Option<&Lease>,
     changing: &BTreeSet<Reference>,
     sources: &mut SourceMap,
@@ -245,7 +270,7 @@ fn plan(
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(warnings);
     }
-    match lower_with_images(request, lease, changing, &dockerfile) {
+    match lower_with_images(request, images, lease, changing, &dockerfile) {
         Ok((mut graph, images, options)) => {
             warnings.append(&mut graph.warnings);
             warnings.extend(findings(&dockerfile, sources, &options, &contexts));
@@ -345,7 +370,7 @@ pub fn check(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Diag
                 let known = options.images.len();
                 for need in needs {
                     // What is missing is the build's to say.
-                    if let Ok(image) = resolve(&request.store, None, &need) {
+                    if let Ok(image) = resolve(request, &StoreOnly, None, &need) {
                         options.images.push(resolved(need, &image));
                     }
                 }
@@ -378,6 +403,7 @@ fn lowered(context: &NamedContext) -> carrack_llb::NamedContext {
 /// Lowers, finding base images in the store as they turn out to be needed.
 fn lower_with_images(
     request: &BuildRequest,
+    source: &dyn Images,
     lease: Option<&Lease>,
     changing: &BTreeSet<Reference>,
     dockerfile: &Dockerfile,
@@ -399,7 +425,7 @@ fn lower_with_images(
                 );
                 continue;
             }
-            match resolve(&request.store, lease, &need) {
+            match resolve(request, source, lease, &need) {
                 Ok(image) => {
                     options.images.push(resolved(need, &image));
                     images.push(image);
@@ -413,9 +439,18 @@ fn lower_with_images(
     }
 }
 
-fn resolve(store: &Store, lease: Option<&Lease>, need: &ImageNeed) -> carrack_diag::Result<Image> {
+fn resolve(
+    request: &BuildRequest,
+    source: &dyn Images,
+    lease: Option<&Lease>,
+    need: &ImageNeed,
+) -> carrack_diag::Result<Image> {
+    let store = &request.store;
     let name = need.reference.familiar();
-    let Some(image) = store.find_image(&need.reference.to_string())? else {
+    let found = || store.find_image(&need.reference.to_string());
+    let is_here = found()?.is_some_and(|image| image.config.platform().matches(&need.platform));
+    let fetched = if is_here && !request.pull { Ok(true) } else { source.fetch(&need.reference, &need.platform) };
+    let Some(image) = found()? else {
         let known: Vec<String> = store.names()?.keys().map(Reference::familiar).collect();
         let repository = need.reference.familiar_repository();
         let diagnostic = Diagnostic::error(&codes::IMAGE_NOT_FOUND, format!("there is no image `{name}`"))
@@ -428,8 +463,12 @@ fn resolve(store: &Store, lease: Option<&Lease>, need: &ImageNeed) -> carrack_di
                 format!("get it first: `carrack load`, or `carrack image bootstrap {name}`")
             }
         };
-        return Err(diagnostic.hint(hint).boxed());
+        let causes = fetched.err().map(|error| [vec![error.message], error.causes].concat()).unwrap_or_default();
+        return Err(causes.into_iter().fold(diagnostic.hint(hint), Diagnostic::cause).boxed());
     };
+    if let (Err(error), true) = (fetched, request.pull) {
+        return Err(error.at(need.span, "asked for at its registry").boxed());
+    }
     if let Some(lease) = lease {
         lease.add(&[image.id])?;
     }

@@ -43,7 +43,7 @@ codes! {
         "image not found",
         "The image is not in the store, and no stage of that name stands above.",
         "List the images with `carrack images`, and the stage names after AS in the Dockerfile.",
-        "Get the image with `carrack load` or `carrack image bootstrap`, or correct the name.";
+        "Get the image with `carrack pull`, `carrack load` or `carrack image bootstrap`, or correct the name.";
     /// An image for another platform.
     WRONG_PLATFORM = "build/wrong-platform",
         "the image is for another platform",

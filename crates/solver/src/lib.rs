@@ -26,7 +26,8 @@ mod vertex;
 
 pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
-    BuildRequest, BuildResult, DockerfileSource, NamedContext, Prediction, Services, build, check, predict, prune_cache,
+    BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, build, check,
+    predict, prune_cache,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};

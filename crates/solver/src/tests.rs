@@ -14,7 +14,9 @@ use carrack_oci::Reference;
 use carrack_store::{Roots, Snapshotter as _, Store};
 
 use crate::tree::Tree;
-use crate::{BuildRequest, BuildResult, ExecMountSource, ExecRequest, Executor, Services, Silent, Stream, build};
+use crate::{
+    BuildRequest, BuildResult, ExecMountSource, ExecRequest, Executor, Services, Silent, StoreOnly, Stream, build,
+};
 
 /// Builds mount overlays and change owners. Whether this process may.
 fn is_able() -> bool {
@@ -86,7 +88,7 @@ impl Yard {
     fn run(&self, request: &BuildRequest) -> Result<BuildResult, String> {
         let mut sources = SourceMap::new();
         let cancel = AtomicBool::new(false);
-        let services = Services { executor: &self.executor, progress: &Silent, cancel: &cancel };
+        let services = Services { executor: &self.executor, progress: &Silent, images: &StoreOnly, cancel: &cancel };
         build(request, services, &mut sources).map_err(|errors| lines(&errors, &sources))
     }
 

@@ -9,6 +9,7 @@ use carrack_oci::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::compression::layer_media_type;
 use crate::fault::{Context as _, fault};
 use crate::image::{JSON_LIMIT, parse_config};
 use crate::tar::{Kind, Member, Reader, TarError, Writer};
@@ -56,7 +57,7 @@ struct Members {
 
 impl Store {
     /// Takes in the images of an archive made by `docker save`, `podman save` or a tool that writes OCI layouts, plain or
-    /// compressed with gzip, and unpacks their layers. Of an image for several platforms, the one for `platform`. Gives
+    /// compressed with gzip or zstd, and unpacks their layers. Of an image for several platforms, the one for `platform`. Gives
     /// each with the names that the archive has for it.
     ///
     /// # Errors
@@ -218,8 +219,8 @@ impl Store {
 
     fn layer_media_type(&self, digest: &Digest) -> Result<&'static str> {
         let mut start = Vec::new();
-        self.blob(digest)?.take(2).read_to_end(&mut start).context("read the blob", &self.blob_path(digest))?;
-        Ok(if start == [0x1f, 0x8b] { media_type::LAYER_GZIP } else { media_type::LAYER })
+        self.blob(digest)?.take(4).read_to_end(&mut start).context("read the blob", &self.blob_path(digest))?;
+        Ok(layer_media_type(&start))
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, what: &str, digest: &Digest) -> Result<T> {
@@ -277,7 +278,7 @@ impl Store {
             .map_err(|error| fault("save images from", &self.roots().data, error))
     }
 
-    /// Makes an image of one layer from a tar of a root file system, plain or gzip. The layer is kept plain.
+    /// Makes an image of one layer from a tar of a root file system, plain, gzip or zstd. The layer is kept plain.
     ///
     /// # Errors
     /// `store/invalid-tar`, `store/hostile-layer`.

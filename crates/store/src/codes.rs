@@ -118,7 +118,7 @@ pub static IMAGE_NOT_FOUND: Code = Code {
     title: "no such image",
     cause: "No image below the root has that name, id or digest.",
     check: "`carrack images`; mind --root, the tag, and that a name without tag means `:latest`.",
-    fix: "Correct the name, or `carrack load`, `carrack build` or `carrack image bootstrap` it first.",
+    fix: "Correct the name, or `carrack pull`, `carrack load`, `carrack build` or `carrack image bootstrap` it first.",
 };
 
 /// An id prefix of several images.
@@ -171,10 +171,10 @@ pub static HOSTILE_LAYER: Code = Code {
 /// A compression that this version can't read.
 pub static COMPRESSION: Code = Code {
     id: "store/compression",
-    title: "compression not supported yet",
-    cause: "Layers may be plain tar or gzip here; zstd, bzip2 and xz are not read yet.",
+    title: "compression not supported",
+    cause: "Layers may be plain tar, gzip or zstd; bzip2 and xz are not read.",
     check: "`file` on the layer.",
-    fix: "Decompress it, or repack it with gzip.",
+    fix: "Decompress it, or repack it with gzip or zstd.",
 };
 
 /// All codes of this crate.

@@ -118,6 +118,14 @@ impl Ingest {
         Ok(result)
     }
 
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// `store/disk-full` and whatever else keeps them from being written.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_all(bytes).context("write", &self.held.path)
+    }
+
     /// How many bytes were written.
     pub fn size_bytes(&self) -> u64 {
         self.hasher.size_bytes()

@@ -226,7 +226,7 @@ impl Store {
             Some(name) => diagnostic.hint(format!("did you mean `{name}`?")),
             None if self.image_records().names()?.is_empty() => diagnostic
                 .cause(format!("there are no images below {}", self.roots().data.display()))
-                .hint("get one with `carrack load`, `carrack build` or `carrack image bootstrap`"),
+                .hint("get one with `carrack pull`, `carrack load`, `carrack build` or `carrack image bootstrap`"),
             None => diagnostic.hint("`carrack images` lists what is there"),
         }
         .boxed())

@@ -7,6 +7,7 @@
 
 mod archive;
 pub mod codes;
+mod compression;
 mod content;
 mod fault;
 mod files;
@@ -24,6 +25,7 @@ mod vault;
 mod volume;
 
 pub use archive::Import;
+pub use compression::decompress;
 pub use content::Ingest;
 pub use files::{Durability, check_name, remove_tree};
 pub use garbage::{Garbage, Scope};
@@ -34,7 +36,7 @@ pub use ledger::{Entry, Ledger};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
-pub use snapshot::{Layer, Scratch, Snapshot, Snapshotter, Upper, chain_of, decompress};
+pub use snapshot::{Layer, Scratch, Snapshot, Snapshotter, Upper, chain_of};
 
 pub use vault::VersionId;
 pub use volume::{Volume, anonymous_volume_name};

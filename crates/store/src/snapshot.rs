@@ -19,7 +19,7 @@
 //! [`Snapshotter::commit_upper`] once nothing has it mounted.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, Hasher, chain_ids, media_type};
 use serde::{Deserialize, Serialize};
 
+use crate::compression::decompress;
 use crate::fault::{Context as _, fault};
 use crate::files::{self, Durability, Held};
 use crate::layer::{self, View};
@@ -72,7 +73,7 @@ pub trait Snapshotter {
     /// `store/corrupt-record`.
     fn snapshots(&self) -> Result<Vec<Snapshot>>;
 
-    /// Commits a layer from its tar (plain or gzip), kept by `lease`. A layer that is there already is not read.
+    /// Commits a layer from its tar (plain, gzip or zstd), kept by `lease`. A layer that is there already is not read.
     ///
     /// # Errors
     /// `store/not-found` for the parent, `store/digest-mismatch` where the plain tar is not `diff_id`, and what makes a
@@ -349,27 +350,6 @@ fn set_root_time(below: &Path, tree: &Path) -> Result<()> {
         File::open(tree)?.set_times(fs::FileTimes::new().set_modified(modified))
     };
     set().context("set the time of", tree)
-}
-
-/// Plain or gzip, told by the first bytes.
-///
-/// # Errors
-/// `store/compression` for what can't be read yet.
-pub fn decompress<'a>(stream: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    let mut buffered = BufReader::with_capacity(1 << 16, stream);
-    let start = buffered.fill_buf().context("read the start of", Path::new("a layer"))?;
-    let unsupported = |name: &str| {
-        Err(Diagnostic::error(&codes::COMPRESSION, format!("the layer is compressed with {name}"))
-            .hint("decompress it, or repack it with gzip")
-            .boxed())
-    };
-    match start {
-        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(buffered))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => unsupported("zstd"),
-        [b'B', b'Z', b'h', ..] => unsupported("bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => unsupported("xz"),
-        _ => Ok(Box::new(buffered)),
-    }
 }
 
 /// Hashes what is read through it.

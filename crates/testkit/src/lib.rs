@@ -4,4 +4,5 @@
 
 pub mod host;
 pub mod image;
+pub mod registry;
 pub mod tar;

@@ -70,6 +70,8 @@ impl Machine {
             .env("NO_COLOR", "1")
             .env("CARRACK_ROOT", self.data())
             .env("CARRACK_RUN_ROOT", self.path().join("run"))
+            // No registry but those on the loopback, which are reached without a proxy.
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
             .env("DOCKER_HOST", format!("unix://{}/no-docker.sock", self.path().display()))
             .current_dir(self.path())
             .stdin(Stdio::null());

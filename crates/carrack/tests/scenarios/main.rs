@@ -8,6 +8,7 @@ mod containers;
 mod interruption;
 mod machine;
 mod networks;
+mod registries;
 mod replacing;
 mod shims;
 mod stacks;

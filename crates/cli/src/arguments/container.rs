@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{InspectArguments, NamesArguments, ProjectSetting};
+use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -230,6 +230,12 @@ pub(crate) struct ContainerFlags {
     /// Platform of the image
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    /// When the image is asked for at its registry
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub(crate) pull: Pull,
+    /// Say nothing of the pull
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// Print help (`-h` is the host name, as in Docker)
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::InspectArguments;
+use super::{HistoryArguments, InspectArguments, PullArguments, PushArguments};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -21,6 +21,12 @@ pub(crate) enum ImageCommand {
     Import(ImportArguments),
     /// Give an image another name
     Tag(TagArguments),
+    /// Get an image from its registry
+    Pull(PullArguments),
+    /// Send an image to its registry
+    Push(PushArguments),
+    /// Show how an image came about
+    History(HistoryArguments),
     /// Remove images
     Rm(RmiArguments),
     /// Show everything known of images
@@ -49,6 +55,9 @@ pub(crate) struct BuildArguments {
     /// Use no cache
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Ask the registries for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
     /// Network of RUN: default, none, host
     #[arg(long, value_name = "NETWORK")]
     pub(crate) network: Option<String>,

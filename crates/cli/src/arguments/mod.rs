@@ -5,6 +5,7 @@
 mod container;
 mod image;
 mod project;
+mod registry;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use container::*;
 pub(crate) use image::*;
 pub(crate) use project::*;
+pub(crate) use registry::*;
 
 /// carrack: the whole container workflow in one binary.
 #[derive(Debug, Parser)]
@@ -99,6 +101,19 @@ pub(crate) enum Command {
     Tag(TagArguments),
     /// Remove images
     Rmi(RmiArguments),
+    /// Get an image from its registry
+    Pull(PullArguments),
+    /// Send an image to its registry
+    Push(PushArguments),
+    /// Keep credentials for a registry
+    Login(LoginArguments),
+    /// Forget the credentials for a registry
+    Logout(LogoutArguments),
+    /// Show how an image came about
+    History(HistoryArguments),
+    /// Manifest commands
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
 
     /// Build commands by Docker's other name
     #[command(subcommand)]

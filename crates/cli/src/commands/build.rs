@@ -13,9 +13,10 @@ use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::Reference;
 use serde_json::json;
 
+use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
-use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments};
+use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
 use crate::{codes, flags};
@@ -48,6 +49,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     }
     request.target.clone_from(&arguments.target);
     request.no_cache = arguments.no_cache;
+    request.pull = arguments.pull;
     request.platform = arguments.platform.as_deref().map(str::parse).transpose()?;
     for text in &arguments.build_arg {
         build_argument(request, text);
@@ -118,7 +120,8 @@ fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) 
     // What runs in a step has no part in the terminal's signals: it has to be ended.
     let interrupted = interrupt::Flag::new()?;
     let mut sources = SourceMap::new();
-    let built = engine.build(request, &progress, interrupted.is_set(), &mut sources);
+    let images = BaseImages { session, engine, quiet };
+    let built = engine.build(request, &progress, &images, interrupted.is_set(), &mut sources);
     drop(interrupted);
     let built = built.map_err(|errors| {
         let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
@@ -179,29 +182,69 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
     Ok(exit::DONE)
 }
 
-/// Builds the images of services that have none yet, or, with `all`, of every service that is built.
+/// Which services' images are built before the project comes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Builds {
+    All,
+    Missing,
+    None,
+}
+
+/// Builds images of services, and gets those that nobody builds from their registries.
 pub(crate) fn project_images(
     session: &Session,
     engine: &Engine,
     loaded: &Loaded,
     only: &[String],
-    all: bool,
+    which: Builds,
 ) -> Result<(), Failure> {
     let needed = carrack_plan::selection(&loaded.project, only, false);
     // Services that differ in their command only ask for the same build.
     let mut done = BTreeSet::new();
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
-        let Some(how) = &service.build else { continue };
         let name = carrack_plan::image_name(&loaded.project, service);
-        if all || engine.image_id(&name)?.is_none() {
-            let request = request(engine, loaded, service, how)?;
-            if !done.insert(format!("{request:?}")) {
-                continue;
+        match &service.build {
+            None => service_image(session, engine, loaded, service, &name)?,
+            Some(how) if which == Builds::All || which == Builds::Missing && engine.image_id(&name)?.is_none() => {
+                let request = request(engine, loaded, service, how)?;
+                if !done.insert(format!("{request:?}")) {
+                    continue;
+                }
+                run(session, engine, &request, false).map_err(|error| placed(error, loaded, how))?;
             }
-            run(session, engine, &request, false).map_err(|error| placed(error, loaded, how))?;
+            Some(_) => {}
         }
     }
     Ok(())
+}
+
+/// The image of a service that is not built, from its registry as `pull_policy` says.
+fn service_image(
+    session: &Session,
+    engine: &Engine,
+    loaded: &Loaded,
+    service: &Service,
+    name: &str,
+) -> Result<(), Failure> {
+    let policy = match service.pull_policy.as_ref().map(|policy| policy.value.as_str()) {
+        Some("always") => Pull::Always,
+        // An image that is not here is said by lowering, with the place that asks for it.
+        Some("never" | "build") => return Ok(()),
+        _ => Pull::Missing,
+    };
+    let platform = service.platform.as_ref().map(|platform| platform.value.as_str());
+    registry::ensure(session, engine, name, platform, policy, false).map_err(|error| {
+        let error = match &service.image {
+            // Where no registry had a word on it, what counts is that it is not here.
+            _ if error.code.id == "store/image-not-found" => {
+                let unresolved = carrack_plan::image_unresolved(&loaded.project, service);
+                error.causes.into_iter().fold(unresolved, Diagnostic::cause)
+            }
+            Some(image) => error.at(image.span, format!("the image of the service `{}`", service.name)),
+            None => *error,
+        };
+        Failure::new(vec![error], loaded.sources.clone())
+    })
 }
 
 /// What [`project_images`] would come to, for a plan that is only shown. Reads only (I-5).
@@ -280,6 +323,7 @@ fn request(engine: &Engine, loaded: &Loaded, service: &Service, how: &Build) -> 
     }
     request.target = how.target.as_ref().map(|target| target.value.clone());
     request.no_cache = how.no_cache;
+    request.pull = how.pull;
     for (name, value) in &how.args {
         if let Some(value) = value.value.clone().or_else(|| loaded.environment.get(name).cloned()) {
             request.build_args.insert(name.clone(), value);

@@ -3,12 +3,12 @@
 use std::io::{IsTerminal, Write};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
-use carrack_engine::{AttachOptions, AttachOutcome, RemoveOptions, StopOptions};
+use carrack_engine::{AttachOptions, AttachOutcome, Engine, RemoveOptions, StopOptions};
 use carrack_specgen::Container;
 use carrack_specgen::container::NetworkMode;
 
 use super::stack::container_or_service;
-use super::{Session, current_folder};
+use super::{Session, current_folder, registry};
 use crate::arguments::{
     AttachArguments, ContainerFlags, CreateArguments, KillArguments, NamesArguments, RmArguments, RunArguments,
     StartArguments, StopArguments,
@@ -27,6 +27,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     }
     check_cidfile(&arguments.container).map_err(engine_failure)?;
     warn_of_unpublished(session, &container);
+    ensure(session, &engine, &arguments.container, &container.image).map_err(engine_failure)?;
     let attach = (!arguments.detach).then(|| AttachOptions {
         stdin: container.open_stdin,
         detach_keys: arguments.detach_keys.clone(),
@@ -56,6 +57,7 @@ pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome 
     check_cidfile(&arguments.container).map_err(failed)?;
     let engine = session.engine().map_err(failed)?;
     warn_of_unpublished(session, &container);
+    ensure(session, &engine, &arguments.container, &container.image).map_err(failed)?;
     let id = engine.create(container).map_err(failed)?.id;
     write_cidfile(&arguments.container, &id).map_err(failed)?;
     session.output.result("create", &serde_json::json!({ "id": id }), |_| format!("{id}\n"));
@@ -93,6 +95,10 @@ fn warn_of_unpublished(session: &Session, container: &Container) {
     }
     let warning = Diagnostic::warning(&codes::NOT_PUBLISHED, format!("no port is published: it is on {network}"));
     session.output.diagnostics(&[warning.hint("leave -p and -P out")], &SourceMap::new());
+}
+
+fn ensure(session: &Session, engine: &Engine, flags: &ContainerFlags, image: &str) -> Result<()> {
+    registry::ensure(session, engine, image, flags.platform.as_deref(), flags.pull, flags.quiet)
 }
 
 pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {

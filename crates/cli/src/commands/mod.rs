@@ -8,6 +8,7 @@ mod image;
 mod inspect;
 mod logs;
 mod network;
+mod registry;
 mod stack;
 mod volume;
 
@@ -17,7 +18,8 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_engine::{Engine, Roots};
 
 use crate::arguments::{
-    BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, NetworkCommand, VolumeCommand,
+    BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand, NetworkCommand,
+    VolumeCommand,
 };
 use crate::codes;
 use crate::output::{Outcome, Output};
@@ -119,6 +121,12 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Import(arguments) => image::import(session, &arguments),
         Command::Tag(arguments) => image::tag(session, &arguments),
         Command::Rmi(arguments) => image::remove(session, &arguments),
+        Command::Pull(arguments) => registry::pull(session, &arguments),
+        Command::Push(arguments) => registry::push(session, &arguments),
+        Command::Login(arguments) => registry::login(session, &arguments),
+        Command::Logout(arguments) => registry::logout(session, &arguments),
+        Command::History(arguments) => registry::history(session, &arguments),
+        Command::Manifest(ManifestCommand::Inspect(arguments)) => registry::manifest_inspect(session, &arguments),
         Command::Container(command) => match command {
             ContainerCommand::Run(arguments) => container::run(session, &arguments),
             ContainerCommand::Create(arguments) => container::create(session, &arguments),
@@ -141,6 +149,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::Load(arguments) => image::load(session, &arguments),
             ImageCommand::Save(arguments) => image::save(session, &arguments),
             ImageCommand::Import(arguments) => image::import(session, &arguments),
+            ImageCommand::Pull(arguments) => registry::pull(session, &arguments),
+            ImageCommand::Push(arguments) => registry::push(session, &arguments),
+            ImageCommand::History(arguments) => registry::history(session, &arguments),
             ImageCommand::Tag(arguments) => image::tag(session, &arguments),
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),

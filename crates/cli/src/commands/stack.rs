@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 pub(crate) use follow::{Style, logs, project_logs};
 pub(crate) use run::{exec, run};
 
+use super::build::Builds;
 use super::{Session, build, inspect};
 use crate::arguments::{
     ComposePsArguments, ComposeStopArguments, ConfigFormat, ConfigOptions, DownOptions, PlanArguments,
@@ -43,9 +44,12 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
         refuse_docker(session, &loaded)?;
     }
     let engine = session.engine()?;
-    if !options.no_build {
-        build::project_images(session, &engine, &loaded, &options.services, options.build)?;
-    }
+    let builds = match (options.build, options.no_build) {
+        (true, _) => Builds::All,
+        (false, true) => Builds::None,
+        (false, false) => Builds::Missing,
+    };
+    build::project_images(session, &engine, &loaded, &options.services, builds)?;
     let (started, since) = (std::time::Instant::now(), jiff::Timestamp::now());
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
     let applied = engine.up(&loaded.project, &engine_options, &watch);

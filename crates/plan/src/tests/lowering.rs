@@ -69,7 +69,10 @@ fn what_is_not_resolved_is_named() {
     let project = project("services: {web: {image: nginx, secrets: [key]}}\nsecrets: {key: {file: ./key}}\n");
     let diagnostics = lower(&project, &Inputs::default()).expect_err("no image");
     assert_eq!(diagnostics[0].code.id, "plan/image-unresolved");
-    assert_eq!(diagnostics[0].hints, ["bring it with `carrack load`, or make a base with `carrack image bootstrap`"]);
+    assert_eq!(
+        diagnostics[0].hints,
+        ["bring it with `carrack pull` or `carrack load`, or make a base with `carrack image bootstrap`"]
+    );
     let inputs = Inputs { secrets: BTreeMap::new(), ..inputs(&project, "1") };
     let diagnostics = lower(&project, &inputs).expect_err("no secret");
     assert_eq!(

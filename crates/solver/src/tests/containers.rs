@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use carrack_diag::SourceMap;
 
 use super::{Yard, is_able, lines};
-use crate::{BuildResult, ContainerExecutor, HostNetwork, Services, Silent, build};
+use crate::{BuildResult, ContainerExecutor, HostNetwork, Services, Silent, StoreOnly, build};
 
 // The tests' own binary is what a container's init executes.
 carrack_sys::run_before_main!(carrack_runtime::dispatch);
@@ -34,7 +34,7 @@ fn contained(yard: &Yard, text: &str) -> Result<BuildResult, String> {
     let mut sources = SourceMap::new();
     let executor = ContainerExecutor::new(&yard.store, &HostNetwork).unwrap();
     let cancel = AtomicBool::new(false);
-    let services = Services { executor: &executor, progress: &Silent, cancel: &cancel };
+    let services = Services { executor: &executor, progress: &Silent, images: &StoreOnly, cancel: &cancel };
     let text = format!("FROM scratch\nCOPY bin /bin\n{text}");
     build(&yard.request(&text), services, &mut sources).map_err(|errors| lines(&errors, &sources))
 }
@@ -151,7 +151,7 @@ fn a_cancelled_build_kills_its_programs() {
     let Some(yard) = yard() else { return };
     let cancel = AtomicBool::new(false);
     let executor = ContainerExecutor::new(&yard.store, &HostNetwork).unwrap();
-    let services = Services { executor: &executor, progress: &Cancel(&cancel), cancel: &cancel };
+    let services = Services { executor: &executor, progress: &Cancel(&cancel), images: &StoreOnly, cancel: &cancel };
     let request = yard.request("FROM scratch\nCOPY bin /bin\nRUN echo running; sleep 1000\nRUN echo never\n");
     let mut sources = SourceMap::new();
     let errors = build(&request, services, &mut sources).unwrap_err();

@@ -83,17 +83,21 @@ fn what_is_not_its_digest_leaves_nothing() {
 }
 
 #[test]
-fn gzip_is_read_and_others_are_named() {
+fn gzip_and_zstd_are_read_and_others_are_named() {
     every(|scene, snapshotter| {
         let tar = layer("base");
         let base = Digest::of(&tar);
         snapshotter.apply(&scene.lease, None, &base, &mut gzip(&tar).as_slice()).unwrap();
-        let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0, 0];
-        let error = snapshotter.apply(&scene.lease, None, &Digest::of(zstd), &mut zstd.as_slice()).unwrap_err();
-        assert_eq!((error.code.id, error.message.as_str()), ("store/compression", "the layer is compressed with zstd"));
-        let cut = &gzip(&layer("cut"))[..30];
-        let error = snapshotter.apply(&scene.lease, None, &Digest::of(layer("cut")), &mut &cut[..]).unwrap_err();
-        assert_eq!(error.code.id, "store/invalid-tar");
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+        let child = layer("child");
+        snapshotter.apply(&scene.lease, Some(&base), &Digest::of(&child), &mut zstd(&child).as_slice()).unwrap();
+        let xz = [0xfd, b'7', b'z', b'X', b'Z', 0];
+        let error = snapshotter.apply(&scene.lease, None, &Digest::of(xz), &mut xz.as_slice()).unwrap_err();
+        assert_eq!((error.code.id, error.message.as_str()), ("store/compression", "the layer is compressed with xz"));
+        for cut in [&gzip(&layer("cut"))[..30], &zstd(&layer("cut"))[..30]] {
+            let error = snapshotter.apply(&scene.lease, None, &Digest::of(layer("cut")), &mut &cut[..]).unwrap_err();
+            assert_eq!(error.code.id, "store/invalid-tar");
+        }
     });
 }
 

@@ -253,7 +253,7 @@ fn images_are_found_by_name_id_prefix_and_digest() {
     let error = scene.store.image("webb:1").unwrap_err();
     assert_eq!(error.hints, ["did you mean `web:1`?"]);
     let empty = Scene::new();
-    insta::assert_snapshot!(empty.store.image("web").unwrap_err().hints[0], @"get one with `carrack load`, `carrack build` or `carrack image bootstrap`");
+    insta::assert_snapshot!(empty.store.image("web").unwrap_err().hints[0], @"get one with `carrack pull`, `carrack load`, `carrack build` or `carrack image bootstrap`");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use carrack_engine::apply::Step;
 use carrack_engine::{AttachOptions, AttachOutcome, ExecOptions, UpOptions};
 use carrack_plan::{Options, PlanNode};
 
-use super::{Session, announce, build, check_services, failed, load, service_container};
+use super::{Builds, Session, announce, build, check_services, failed, load, service_container};
 use crate::arguments::{ComposeExecArguments, ComposeRunArguments, ProjectArguments};
 use crate::commands::container::status;
 use crate::commands::exec::perform;
@@ -45,7 +45,7 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
         if options.no_deps { Vec::new() } else { service.depends_on.keys().cloned().collect() };
     let mut needed = dependencies.clone();
     needed.push(name.clone());
-    build::project_images(session, &engine, &loaded, &needed, false)?;
+    build::project_images(session, &engine, &loaded, &needed, Builds::Missing)?;
     let up = UpOptions {
         reconcile: Options { services: dependencies.clone(), wait: true, ..Options::default() },
         environment: loaded.environment.clone(),

@@ -1,0 +1,280 @@
+//! Credentials as Docker keeps them: `config.json` with `auths`, or with programs that keep them (`credsStore`,
+//! `credHelpers`; protocol: docker-credential-helpers).
+
+use std::fmt;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use carrack_diag::{Diagnostic, Result};
+use serde_json::{Map, Value, json};
+
+use crate::settings::wrong;
+use crate::{base64, codes};
+
+/// Who somebody is to a registry. Never shown: its `Debug` has no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A name and a password or access token.
+    Password {
+        /// The name.
+        user: String,
+        /// The password.
+        secret: String,
+    },
+    /// A refresh token, as `docker login` may have kept one.
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => write!(f, "Password({user})"),
+            Self::IdentityToken(_) => f.write_str("IdentityToken"),
+        }
+    }
+}
+
+/// `config.json` of the user.
+#[derive(Debug, Clone)]
+pub struct CredentialFile {
+    path: PathBuf,
+    helper_timeout: Duration,
+}
+
+/// Docker Hub's key, from before images named hosts.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+/// The user name under which helpers hand out refresh tokens.
+const TOKEN_USER: &str = "<token>";
+/// Most that a helper may answer, in bytes.
+const HELPER_LIMIT: u64 = 1 << 20;
+
+impl CredentialFile {
+    /// A folder's `config.json`; the file need not be there.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { path: folder.join("config.json"), helper_timeout: Duration::from_secs(30) }
+    }
+
+    /// `$DOCKER_CONFIG/config.json`, by default in `~/.docker`; none without a home.
+    pub fn of_environment() -> Option<Self> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|home| home.join(".docker")))?;
+        Some(Self::in_folder(&folder))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is known for a host; none where nothing is.
+    ///
+    /// # Errors
+    /// `registry/settings`, `registry/credential-helper`.
+    pub fn get(&self, host: &str) -> Result<Option<Credential>> {
+        let config = self.read()?;
+        if let Some(helper) = helper(&config, host) {
+            return self.ask_helper(&helper, key(host));
+        }
+        let Some(auths) = config.get("auths").and_then(Value::as_object) else { return Ok(None) };
+        let Some((_, entry)) = auths.iter().find(|(known, _)| is_key_of(known, host)) else { return Ok(None) };
+        let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if let Some(token) = text("identitytoken") {
+            return Ok(Some(Credential::IdentityToken(token.to_owned())));
+        }
+        let (user, secret) = match text("auth") {
+            Some(auth) => decode(auth).ok_or_else(|| wrong(&self.path, format!("malformed `auth` of {host}")))?,
+            None => match (text("username"), text("password")) {
+                (Some(user), Some(secret)) => (user.to_owned(), secret.to_owned()),
+                _ => return Ok(None),
+            },
+        };
+        Ok(Some(Credential::Password { user, secret }))
+    }
+
+    /// Keeps a password; with the helper for the host if there is one. Whether it now stands in the file itself, readable
+    /// by whoever reads the file.
+    ///
+    /// # Errors
+    /// `registry/settings`, `registry/credential-helper`.
+    pub fn store(&self, host: &str, user: &str, secret: &str) -> Result<bool> {
+        let mut config = self.read()?;
+        let key = key(host);
+        let helper = helper(&config, host);
+        let entry = match &helper {
+            Some(helper) => {
+                let question = json!({ "ServerURL": key, "Username": user, "Secret": secret });
+                self.run_helper(helper, "store", &question.to_string())?;
+                json!({})
+            }
+            None => json!({ "auth": base64::encode(format!("{user}:{secret}").as_bytes()) }),
+        };
+        let auths = config.entry("auths").or_insert_with(|| json!({}));
+        let Some(auths) = auths.as_object_mut() else { return Err(wrong(&self.path, "`auths` is not an object")) };
+        auths.retain(|known, _| !is_key_of(known, host));
+        auths.insert(key.to_owned(), entry);
+        self.write(&config)?;
+        Ok(helper.is_none())
+    }
+
+    /// Forgets what is known for a host; whether anything was.
+    ///
+    /// # Errors
+    /// `registry/settings`, `registry/credential-helper`.
+    pub fn erase(&self, host: &str) -> Result<bool> {
+        let mut config = self.read()?;
+        let mut was_known = false;
+        if let Some(helper) = helper(&config, host) {
+            was_known = self.ask_helper(&helper, key(host))?.is_some();
+            if was_known {
+                self.run_helper(&helper, "erase", key(host))?;
+            }
+        }
+        if let Some(auths) = config.get_mut("auths").and_then(Value::as_object_mut) {
+            let before = auths.len();
+            auths.retain(|known, _| !is_key_of(known, host));
+            if auths.len() != before {
+                was_known = true;
+                self.write(&config)?;
+            }
+        }
+        Ok(was_known)
+    }
+
+    fn read(&self) -> Result<Map<String, Value>> {
+        match fs::read(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+            // serde_json's reason names a line and column, never the text there.
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| wrong(&self.path, error)),
+            Err(error) => Err(wrong(&self.path, error)),
+        }
+    }
+
+    /// By rename; a link stays a link. Keys that are not ours stay, in their order.
+    fn write(&self, config: &Map<String, Value>) -> Result<()> {
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let write = || -> std::io::Result<()> {
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            let partial = folder.join(format!(".config.json.{}", std::process::id()));
+            let mut text = serde_json::to_string_pretty(config)?;
+            text.push('\n');
+            let written = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&partial)
+                .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+                .and_then(|()| fs::rename(&partial, &path));
+            if written.is_err() {
+                let _ = fs::remove_file(&partial);
+            }
+            written
+        };
+        write().map_err(|error| {
+            Diagnostic::error(&codes::SETTINGS, format!("can't write {}", path.display()))
+                .cause(error.to_string())
+                .boxed()
+        })
+    }
+
+    fn ask_helper(&self, helper: &str, server: &str) -> Result<Option<Credential>> {
+        let answer = match self.run_helper(helper, "get", server)? {
+            Answer::Said(answer) => answer,
+            Answer::Unknown => return Ok(None),
+        };
+        let failed = |reason: &str| helper_failed(helper, "get").cause(reason).boxed();
+        let answer: Value = serde_json::from_str(&answer).map_err(|_| failed("its answer is not JSON"))?;
+        let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (Some(user), Some(secret)) = (text("Username"), text("Secret")) else {
+            return Err(failed("its answer has no Username and Secret"));
+        };
+        Ok(Some(if user == TOKEN_USER {
+            Credential::IdentityToken(secret)
+        } else {
+            Credential::Password { user, secret }
+        }))
+    }
+
+    fn run_helper(&self, helper: &str, action: &str, input: &str) -> Result<Answer> {
+        let failed = |reason: String| helper_failed(helper, action).cause(reason).boxed();
+        if helper.is_empty() || helper.contains('/') {
+            return Err(failed("its name is no program's".into()));
+        }
+        let mut child = Command::new(format!("docker-credential-{helper}"))
+            .arg(action)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take();
+        let (sender, receiver) = mpsc::channel();
+        let input = input.to_owned();
+        // Left alone where the helper, or what it started, keeps the pipe open beyond the time: it ends with it.
+        std::thread::spawn(move || {
+            if let Some(mut stdin) = stdin {
+                // A helper that does not read its input says by its status what it thinks of it.
+                let _ = stdin.write_all(input.as_bytes());
+            }
+            let mut answer = String::new();
+            let read = stdout.map(|stdout| stdout.take(HELPER_LIMIT).read_to_string(&mut answer));
+            let _ = sender.send(read.transpose().map(|_| answer));
+        });
+        let answer = receiver.recv_timeout(self.helper_timeout);
+        if answer.is_err() {
+            let _ = child.kill();
+        }
+        let status = child.wait().map_err(|error| failed(error.to_string()))?;
+        let answer = match answer {
+            Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
+            Err(_) => return Err(failed(format!("no answer within {} s", self.helper_timeout.as_secs()))),
+        };
+        match status.success() {
+            true => Ok(Answer::Said(answer)),
+            // The protocol's words for an unknown server are all that tells it from a failure.
+            false if answer.contains("credentials not found") => Ok(Answer::Unknown),
+            // What it printed may hold secrets.
+            false => Err(failed(format!("it ended with {status}"))),
+        }
+    }
+}
+
+enum Answer {
+    Said(String),
+    Unknown,
+}
+
+fn helper_failed(helper: &str, action: &str) -> Diagnostic {
+    Diagnostic::error(&codes::CREDENTIAL_HELPER, format!("`docker-credential-{helper} {action}` failed"))
+}
+
+/// The host's own helper comes before the one for all; an empty name means none.
+fn helper(config: &Map<String, Value>, host: &str) -> Option<String> {
+    let own = config.get("credHelpers").and_then(Value::as_object);
+    let own = own.and_then(|helpers| helpers.iter().find(|(known, _)| is_key_of(known, host)));
+    let helper = own.map(|(_, helper)| helper).or(config.get("credsStore"))?;
+    helper.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+fn key(host: &str) -> &str {
+    if host == "docker.io" { HUB_KEY } else { host }
+}
+
+/// Keys are hosts, or addresses of hosts as older Dockers wrote them.
+fn is_key_of(key: &str, host: &str) -> bool {
+    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let key = key.split('/').next().unwrap_or(key);
+    key == host || host == "docker.io" && matches!(key, "index.docker.io" | "registry-1.docker.io")
+}
+
+fn decode(auth: &str) -> Option<(String, String)> {
+    let text = String::from_utf8(base64::decode(auth)?).ok()?;
+    let (user, secret) = text.split_once(':')?;
+    Some((user.to_owned(), secret.trim_end_matches('\0').to_owned()))
+}

@@ -1,0 +1,26 @@
+//! The client of image registries (OCI distribution specification 1.1): manifests and blobs into the store and out of it,
+//! with authorisation, mirrors, repetitions and resumption; credentials as Docker keeps them.
+//!
+//! This crate never unpacks a layer and never reads the command line.
+
+mod auth;
+mod base64;
+mod client;
+pub mod codes;
+mod credentials;
+mod http;
+mod names;
+mod pull;
+mod push;
+mod settings;
+mod transfer;
+
+pub use client::{Client, Document};
+pub use credentials::{Credential, CredentialFile};
+pub use pull::Resolved;
+pub use push::{Push, PushBlob};
+pub use settings::{Proxies, RegistrySettings, Settings};
+pub use transfer::{Event, Ignore, Transfer, Watch};
+
+#[cfg(test)]
+mod tests;
