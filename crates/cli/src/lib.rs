@@ -47,12 +47,12 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
 }
 
 /// Verbs that Docker has, or that the workflow is to have, and that this version does not do (I-6).
-const NOT_YET: [&str; 50] = [
-    "apply", "backup", "bake", "builder", "bundle", "buildx", "check", "commit", "context", "cp", "deploy", "dev",
-    "diff", "docs", "events", "export", "history", "info", "init", "lock", "login", "logout", "manifest", "migrate",
-    "monitor", "pause", "prod", "promote", "prove", "pull", "push", "rename", "restore", "sbom", "scale", "scan",
-    "schema", "search", "serve", "shell", "sign", "stats", "system", "test", "top", "undo", "unpause", "update",
-    "verify", "wait-for",
+const NOT_YET: [&str; 49] = [
+    "apply", "backup", "bake", "bundle", "buildx", "check", "commit", "context", "cp", "deploy", "dev", "diff", "docs",
+    "events", "export", "history", "info", "init", "lock", "login", "logout", "manifest", "migrate", "monitor",
+    "pause", "prod", "promote", "prove", "pull", "push", "rename", "restore", "sbom", "scale", "scan", "schema",
+    "search", "serve", "shell", "sign", "stats", "system", "test", "top", "undo", "unpause", "update", "verify",
+    "wait-for",
 ];
 
 /// Help and version are answers, everything else is wrong usage: 125 for `run` and `create` as in Docker, else 2.
@@ -135,6 +135,7 @@ fn schema(command: &Command) -> &'static str {
         Command::Rmi(_) => "rmi",
         Command::Container(_) => "container",
         Command::Image(_) => "image",
+        Command::Builder(_) => "builder",
         Command::Network(_) => "network",
         Command::Volume(_) => "volume",
         Command::Explain(_) => "explain",

@@ -11,7 +11,10 @@ use carrack_oci::{Digest, ImageConfig, Reference};
 use carrack_plan::Image;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
-pub use carrack_solver::{BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Progress, Silent, Stream};
+pub use carrack_solver::{
+    BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport, DockerfileSource, Event, Progress, PruneRequest,
+    Pruned, Silent, Stream,
+};
 
 use crate::engine::{Engine, host_error};
 
@@ -32,6 +35,16 @@ impl Engine {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
+    }
+
+    /// What earlier builds have left for later ones, least recently used first.
+    pub fn build_cache(&self) -> Result<Vec<CacheEntry>> {
+        carrack_solver::cache_usage(&self.store)
+    }
+
+    /// Lets go of some of it, and of what nothing else needs then.
+    pub fn prune_build_cache(&self, request: &PruneRequest) -> Result<Pruned> {
+        carrack_solver::prune_cache(&self.store, request)
     }
 
     /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).

@@ -182,15 +182,6 @@ pub fn predict(
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
-/// Forgets the results of all steps. Their layers, unless an image has them, go with the next prune of the store. How many
-/// were forgotten. Folders of cache mounts stay.
-///
-/// # Errors
-/// Where a record can't be removed.
-pub fn prune_cache(store: &Store) -> carrack_diag::Result<usize> {
-    crate::cache::prune(store)
-}
-
 /// Runs nothing: a prediction ends before.
 struct Nothing;
 

@@ -11,21 +11,24 @@ mod container;
 mod context;
 mod copy;
 mod exec;
+mod mounts;
 mod owner;
 mod private;
 mod progress;
 mod schedule;
 mod select;
 mod tree;
+mod usage;
 mod vertex;
 
-pub use build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Services, build, predict, prune_cache};
+pub use build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Services, build, predict};
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
+pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};
 
 #[cfg(test)]
 mod tests;

@@ -217,8 +217,7 @@ fn disk_full(vertex: &Vertex, message: String, error: &std::io::Error) -> Box<Di
         .boxed()
 }
 
-const DISK_FULL_HINT: &str =
-    "free space, for example with `carrack rmi`, or move the root to a larger file system with --root";
+const DISK_FULL_HINT: &str = "free space, for example with `carrack builder prune` or `carrack rmi`, or move the root to a larger file system with --root";
 
 fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)

@@ -25,7 +25,7 @@ mod volume;
 
 pub use archive::Import;
 pub use content::Ingest;
-pub use files::{Durability, check_name, remove_tree};
+pub use files::{Durability, check_name, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage};
 pub use layer::{View, copy_tree, extract, write_tree};

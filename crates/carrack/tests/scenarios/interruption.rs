@@ -321,6 +321,10 @@ fn a_full_disk_is_named_and_survived() {
     let on = |arguments: &[&'static str]| [&["--root", small_root.as_str()], arguments].concat();
     let import = |name| [on(&["import"]).as_slice(), &[archive.to_str().unwrap(), name]].concat();
     machine.ok(&import("busybox"));
+    let full = machine.project("full");
+    full.write("Dockerfile", "FROM busybox\nRUN head -c 100000 /dev/zero > /cached\n");
+    full.ok(&on(&["build", "-t", "cached", "."]));
+    full.ok(&on(&["rmi", "cached"]));
 
     let filler = small.join("filler");
     std::fs::write(&filler, "").unwrap();
@@ -330,7 +334,6 @@ fn a_full_disk_is_named_and_survived() {
     assert!(failure.text().contains(small.to_str().unwrap()), "the place is named: {}", failure.text());
     let failure = machine.fails(&on(&["create", "--name", "box", "--network", "none", "busybox", "true"]));
     assert_eq!(failure.code(), "store/disk-full", "{}", failure.text());
-    let full = machine.project("full");
     let dockerfile = |text: &str| {
         full.write("Dockerfile", text);
         full.fails(&on(&["build", "-t", "second", "."]))
@@ -345,6 +348,9 @@ fn a_full_disk_is_named_and_survived() {
     assert_eq!(machine.ok(&on(&["images", "-q", "second"])), "");
     assert_eq!(machine.ok(&on(&["ps", "-aq"])), "");
 
+    // What the hint says can be done without any room.
+    let pruned = machine.json(&on(&["builder", "prune", "-f"]));
+    assert!(pruned["freed_bytes"].as_u64().unwrap() > 100_000, "{pruned}");
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(machine.ok(&on(&["run", "--rm", "--network", "none", "busybox", "echo", "room"])), "room");
     assert_eq!(machine.json(&on(&["doctor", "--leaks"])), serde_json::json!([]));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod build;
+mod builder;
 mod containers;
 mod interruption;
 mod machine;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
 use crate::private::Private;
 use crate::progress::{Event, Stream};
 use crate::tree::{Tree, kind, relative};
-use crate::{codes, copy, select};
+use crate::{codes, copy, mounts, select};
 use carrack_store::Snapshotter as _;
 
 /// How much of a failed program's output is repeated below the message.
@@ -128,8 +128,8 @@ impl Solver<'_> {
                 (ExecMountSource::Host(path), !writable)
             }
             MountKind::Cache(cache) => {
-                let (path, lock) = self.cache_folder(vertex, cache, inputs)?;
-                prepared._locks.extend(lock);
+                let (path, locks) = self.cache_folder(vertex, cache, inputs)?;
+                prepared._locks.extend(locks);
                 (ExecMountSource::Host(path), cache.read_only)
             }
             MountKind::File { content, mode } => {
@@ -190,19 +190,19 @@ impl Solver<'_> {
         made.ok_or_else(|| not_bound(vertex, source))
     }
 
-    /// The folder of a cache mount, made where it is new, and the lock that its sharing asks for.
+    /// The folder of a cache mount, made where it is new, and the locks that its use asks for.
     fn cache_folder(
         &self,
         vertex: &Vertex,
         cache: &CacheMount,
         inputs: &[Arc<Outcome>],
-    ) -> Result<(PathBuf, Option<File>)> {
-        let mounts = self.store.roots().data.join("build/mounts");
+    ) -> Result<(PathBuf, Vec<File>)> {
+        let folder = mounts::folder(self.store);
         let name = Digest::of(&cache.id).hex();
-        let work = || -> io::Result<(PathBuf, Option<File>)> {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&mounts)?;
+        let work = || -> io::Result<(PathBuf, Vec<File>)> {
+            let using = |name: &str| mounts::using(self.store, name, &cache.id);
             let lock = |name: &str, operation| -> io::Result<Option<File>> {
-                let file = File::options().create(true).append(true).open(mounts.join(format!("{name}.lock")))?;
+                let file = File::options().create(true).append(true).open(mounts::lock_path(self.store, name))?;
                 match rustix::fs::flock(&file, operation) {
                     Ok(()) => Ok(Some(file)),
                     Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -210,17 +210,22 @@ impl Solver<'_> {
                 }
             };
             match cache.sharing.as_str() {
-                "locked" => Ok((mounts.join(&name), lock(&name, FlockOperation::LockExclusive)?)),
+                "locked" => {
+                    let mut held = vec![using(&name)?];
+                    held.extend(lock(&name, FlockOperation::LockExclusive)?);
+                    Ok((folder.join(&name), held))
+                }
                 "private" => {
                     for number in 0.. {
                         let name = format!("{name}-{number}");
+                        let held = using(&name)?;
                         if let Some(file) = lock(&name, FlockOperation::NonBlockingLockExclusive)? {
-                            return Ok((mounts.join(name), Some(file)));
+                            return Ok((folder.join(name), vec![held, file]));
                         }
                     }
                     Err(io::ErrorKind::WouldBlock.into())
                 }
-                _ => Ok((mounts.join(&name), None)),
+                _ => Ok((folder.join(&name), vec![using(&name)?])),
             }
         };
         let io_failed = |error: io::Error| failed(vertex, "open a cache mount").cause(error.to_string()).boxed();
@@ -228,7 +233,7 @@ impl Solver<'_> {
         if path.is_dir() {
             return Ok((path, lock));
         }
-        let fresh = self.store.roots().data.join("build/mounts").join(format!(".new-{}", container_id(&path)));
+        let fresh = folder.join(format!(".new-{}", container_id(&path)));
         fs::create_dir_all(&fresh).map_err(io_failed)?;
         if let Some((input, source)) = &cache.from {
             self.materialise(vertex, *input, source, &inputs[*input], &fresh)?;

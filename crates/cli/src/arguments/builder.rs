@@ -1,0 +1,44 @@
+//! The build cache.
+
+use clap::{Args, Subcommand};
+
+use super::BuildArguments;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderCommand {
+    /// Build an image from a Dockerfile
+    Build(BuildArguments),
+    /// Show what the build cache takes on disk
+    Du(BuilderUsageArguments),
+    /// Free what the build cache takes on disk
+    Prune(BuilderPruneArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuilderUsageArguments {
+    /// Whole ids and what each entry is
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuilderPruneArguments {
+    /// Also what images have too, so that nothing of the cache is left
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+    /// How much may stay, used last first
+    #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
+    pub(crate) keep_storage: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Whole ids and what each entry is
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
