@@ -13,7 +13,7 @@ use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_solver::{
     BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport, DockerfileSource, Event, Progress, PruneRequest,
-    Pruned, Silent, Stream,
+    Pruned, Reason, Silent, StepExplanation, Stream,
 };
 
 use crate::engine::{Engine, host_error};
@@ -35,6 +35,15 @@ impl Engine {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
+    }
+
+    /// Of each step that a build would take whether it is cached, and why not. Reads only (I-5).
+    pub fn explain_build(
+        &self,
+        request: &BuildRequest,
+        sources: &mut SourceMap,
+    ) -> Result<Vec<StepExplanation>, Vec<Diagnostic>> {
+        carrack_solver::explain(request, sources)
     }
 
     /// What earlier builds have left for later ones, least recently used first.

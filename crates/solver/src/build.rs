@@ -7,14 +7,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use carrack_diag::{Diagnostic, FileId, SourceMap, nearest};
-use carrack_dockerfile::Dockerfile;
-use carrack_llb::{Graph, ImageNeed, LowerOptions, Lowered, ResolvedImage, lower};
+use carrack_dockerfile::{Command, Dockerfile};
+use carrack_llb::{Graph, ImageNeed, LowerOptions, Lowered, Op, ResolvedImage, lower};
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::codes;
 use crate::context::{Context, ContextReport};
 use crate::exec::Executor;
+use crate::explain::{Explainer, StepExplanation};
 use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
 use crate::vertex::{Outcome, Solver};
@@ -56,6 +57,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// Contents by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Whether it is told of each step why it was not cached.
+    pub explain: bool,
     /// How many steps run at once (D3); 0 is one a processor.
     pub parallelism: usize,
 }
@@ -74,8 +77,21 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             no_cache: false,
             secrets: BTreeMap::new(),
+            explain: false,
             parallelism: 0,
         }
+    }
+}
+
+impl BuildRequest {
+    /// Which Dockerfile and context this is, for telling builds of one apart from those of others.
+    pub(crate) fn place(&self) -> Digest {
+        let file = match &self.dockerfile {
+            DockerfileSource::Path(path) => path.display().to_string(),
+            DockerfileSource::Text { name, .. } => name.clone(),
+        };
+        let context = self.context.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        Digest::of(format!("{context}\n{file}"))
     }
 }
 
@@ -99,6 +115,8 @@ pub struct BuildResult {
     pub steps: usize,
     /// How many of them were.
     pub cached_steps: usize,
+    /// Of each step how it came by its result, where that was asked for.
+    pub explanation: Vec<StepExplanation>,
     /// How much of the context was used.
     pub context: ContextReport,
     /// What stood in the way of nothing.
@@ -121,8 +139,12 @@ pub fn build(
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
     services.progress.event(Event::Planned { names });
     let context = std::mem::take(&mut plan.context);
-    let solver = Solver::new(request, services, Some(&lease), &plan, context);
+    let mut solver = Solver::new(request, services, Some(&lease), &plan, context);
+    if request.explain {
+        solver.explainer = Some(explainer(request, &plan)?);
+    }
     let outcomes = solve(&solver, request.parallelism)?;
+    let explanation = explanation(&solver, |index| outcomes[index].is_cached);
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
@@ -131,7 +153,7 @@ pub fn build(
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
-    Ok(BuildResult { image, steps: steps.len(), cached_steps, context, warnings })
+    Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, warnings })
 }
 
 /// What [`build`] would come to.
@@ -182,6 +204,50 @@ pub fn predict(
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
+/// Of each step that [`build`] would take whether it is cached, and why not. Writes nothing (I-5).
+///
+/// # Errors
+/// As [`build`], but for what only a running step can meet.
+pub fn explain(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<StepExplanation>, Vec<Diagnostic>> {
+    let mut plan = plan(request, None, &BTreeSet::new(), sources)?;
+    let cancel = AtomicBool::new(false);
+    let services = Services { executor: &Nothing, progress: &Silent, cancel: &cancel };
+    let context = std::mem::take(&mut plan.context);
+    let mut solver = Solver::new(request, services, None, &plan, context);
+    solver.explainer = Some(explainer(request, &plan)?);
+    let outcomes = schedule::run(&solver.graph.vertices, 1, &cancel, |id, inputs: &[Arc<Option<Arc<Outcome>>>]| {
+        let known: Option<Vec<Arc<Outcome>>> = inputs.iter().map(|input| input.as_ref().clone()).collect();
+        let Some(known) = known else {
+            solver.missed_after(id, inputs)?;
+            return Ok(None);
+        };
+        match solver.evaluate(id, &known) {
+            Ok(outcome) => Ok(Some(Arc::new(outcome))),
+            Err(diagnostic) if diagnostic.code == &codes::NOT_CACHED => Ok(None),
+            Err(diagnostic) => Err(diagnostic),
+        }
+    })?;
+    let outcomes = outcomes.unwrap_or_default();
+    Ok(explanation(&solver, |index| outcomes[index].is_some()))
+}
+
+fn explainer(request: &BuildRequest, plan: &BuildPlan) -> Result<Explainer, Vec<Diagnostic>> {
+    let explainer = Explainer::new(&request.store, request.place(), plan.environment.clone());
+    explainer.map_err(|diagnostic| vec![*diagnostic])
+}
+
+fn explanation(solver: &Solver<'_>, is_cached: impl Fn(usize) -> bool) -> Vec<StepExplanation> {
+    let Some(explainer) = &solver.explainer else { return Vec::new() };
+    let vertices = solver.graph.vertices.iter().enumerate();
+    let steps = vertices.filter(|(_, vertex)| matches!(vertex.op, Op::Exec(_) | Op::File(_)));
+    let explained = steps.map(|(index, vertex)| {
+        let is_cached = is_cached(index);
+        let reasons = if is_cached { Vec::new() } else { explainer.reasons(index) };
+        StepExplanation { name: vertex.name.clone(), is_cached, reasons }
+    });
+    explained.collect()
+}
+
 /// Runs nothing: a prediction ends before.
 struct Nothing;
 
@@ -197,6 +263,8 @@ pub(crate) struct BuildPlan {
     pub(crate) images: Vec<Image>,
     context: Context,
     warnings: Vec<Diagnostic>,
+    /// Names that ENV sets, in any stage.
+    environment: BTreeSet<String>,
 }
 
 fn plan(
@@ -221,10 +289,19 @@ fn plan(
             warnings.append(&mut graph.warnings);
             // Labels of the request are the last word.
             graph.config.config.labels.extend(request.labels.clone());
-            Ok(BuildPlan { graph, images, context, warnings })
+            Ok(BuildPlan { graph, images, context, warnings, environment: environment(&dockerfile) })
         }
         Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
     }
+}
+
+fn environment(dockerfile: &Dockerfile) -> BTreeSet<String> {
+    let instructions = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let set = instructions.filter_map(|instruction| match &instruction.command {
+        Command::Env(assignments) => Some(assignments.iter().map(|assignment| assignment.name.value.clone())),
+        _ => None,
+    });
+    set.flatten().collect()
 }
 
 fn read(source: &DockerfileSource, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {

@@ -5,6 +5,8 @@ use carrack_oci::Digest;
 use carrack_store::{Durability, KeepKind, Layer, Layout, Lease, Records, Snapshotter as _, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::explain::StepInputs;
+
 /// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheRecord {
@@ -14,6 +16,9 @@ pub struct CacheRecord {
     pub created: String,
     /// The step, for people.
     pub name: String,
+    /// What it was made of, for explanations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<StepInputs>,
 }
 
 /// The cache of one store.

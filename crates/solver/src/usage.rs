@@ -13,6 +13,7 @@ use rustix::fs::FlockOperation;
 
 use crate::cache;
 use crate::codes;
+use crate::explain;
 use crate::mounts::{self, folder};
 
 /// What an entry of the cache is.
@@ -197,6 +198,7 @@ pub fn prune_cache(store: &Store, request: &PruneRequest) -> Result<Pruned> {
             pruned.entries.push(entry);
         }
     }
+    explain::sweep(store, &records.list()?).map_err(|error| unreadable(&store.roots().data, &error))?;
     pruned.freed_bytes += store.prune(Scope::Unreferenced)?.size_bytes;
     Ok(pruned)
 }
@@ -241,7 +243,7 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
 
 fn unreadable(path: &Path, error: &io::Error) -> Box<Diagnostic> {
     let path: PathBuf = path.into();
-    Diagnostic::error(&codes::STEP_FAILED, format!("can't look after the cache mounts in {}", path.display()))
+    Diagnostic::error(&codes::STEP_FAILED, format!("can't look after the build cache in {}", path.display()))
         .cause(error.to_string())
         .boxed()
 }

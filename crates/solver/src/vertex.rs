@@ -18,6 +18,7 @@ use crate::cache::{Cache, CacheRecord};
 use crate::codes;
 use crate::context::{Context, Usage};
 use crate::exec::Executor;
+use crate::explain::{self, Explainer, Reason, Taken};
 use crate::progress::Progress;
 use crate::tree::Tree;
 
@@ -37,7 +38,7 @@ impl Outcome {
     }
 
     /// What the files are, for keys.
-    fn identity(&self) -> Digest {
+    pub(crate) fn identity(&self) -> Digest {
         self.chain().copied().unwrap_or_else(|| Digest::of(""))
     }
 }
@@ -58,6 +59,10 @@ pub(crate) struct Solver<'a> {
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+    /// Which Dockerfile and context this is.
+    pub(crate) place: Digest,
+    /// Where the misses are to be explained.
+    pub(crate) explainer: Option<Explainer>,
 }
 
 impl<'a> Solver<'a> {
@@ -82,6 +87,8 @@ impl<'a> Solver<'a> {
             cancel: services.cancel,
             usage: Mutex::default(),
             warnings: Mutex::default(),
+            place: request.place(),
+            explainer: None,
         }
     }
 
@@ -96,7 +103,7 @@ impl<'a> Solver<'a> {
             Op::Source(Source::Image { manifest, .. }) => self.image(vertex, manifest),
             Op::Source(_) => Ok(Outcome { layers: Vec::new(), record: None, is_cached: true }),
             Op::Merge => self.merge(vertex, inputs),
-            Op::File(actions) => self.file(vertex, actions, inputs),
+            Op::File(actions) => self.file(id, actions, inputs),
             Op::Exec(exec) => self.exec(id, exec, inputs),
         }
     }
@@ -143,13 +150,42 @@ impl<'a> Solver<'a> {
         Ok(None)
     }
 
-    /// Makes a layer of what was written, and only then enters it into the cache.
-    fn commit(&self, vertex: &Vertex, keys: &[Digest], base: &Outcome, scratch: &Scratch) -> Result<Outcome> {
+    /// Notes why a step is not cached, where somebody wants to know. An input that is not known is none.
+    pub(crate) fn missed(&self, id: VertexId, ids: &[Option<Digest>], taken: &[Taken<'_>]) {
+        let Some(explainer) = &self.explainer else { return };
+        let vertex = self.graph.vertex(id);
+        explainer.put(
+            id,
+            match self.no_cache {
+                true => vec![Reason::NoCache],
+                false => explainer.why(self.store, vertex, &self.made_of(vertex, ids, taken), taken),
+            },
+        );
+    }
+
+    /// Makes a layer of what was written, and only then enters it into the cache, with the files that it was made of.
+    fn commit(
+        &self,
+        vertex: &Vertex,
+        keys: &[Digest],
+        inputs: &[Arc<Outcome>],
+        taken: &[Taken<'_>],
+        scratch: &Scratch,
+    ) -> Result<Outcome> {
+        let base = &inputs[0];
         let layer = self.store.commit_upper(self.lease(vertex)?, base.chain(), &scratch.upper().upper);
         let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
-        let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone() };
+        for taken in taken {
+            explain::keep(self.store, taken).map_err(|error| match is_full(&error) {
+                true => disk_full(vertex, "cannot note which files were taken".into(), &error),
+                false => failed(vertex, "note which files were taken").cause(error.to_string()).boxed(),
+            })?;
+        }
+        let ids: Vec<Option<Digest>> = inputs.iter().map(|input| Some(input.identity())).collect();
+        let inputs = Some(self.made_of(vertex, &ids, taken));
+        let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone(), inputs };
         for key in keys {
             self.cache.put(key, &record)?;
         }

@@ -29,7 +29,7 @@ fn the_cache_is_shown_and_pruned_by_what_images_have_age_and_budget() {
 
     // Without a terminal nobody can be asked.
     let refused = project.fails(&["builder", "prune"]);
-    assert_eq!((refused.code(), refused.status), ("cli/confirm".into(), 11));
+    assert_eq!((refused.code(), refused.status), ("cli/confirm", 11));
     assert!(refused.hints().contains("builder prune --force"), "{}", refused.text());
     for wrong in ["colour=red", "until=soon", "type=frontend", "id="] {
         assert_eq!(
@@ -94,5 +94,118 @@ fn a_prune_leaves_what_is_in_use() {
     project.ok(&["builder", "prune", "-f"]);
     assert!(!folder.exists());
     assert_eq!(std::fs::read_dir(machine.data().join("build/mounts")).unwrap().count(), 0, "nothing is left beside it");
+    machine.finish();
+}
+
+/// The reasons of every step that is not cached, as text, by the step's instruction.
+fn misses(result: &Value) -> Vec<(String, Vec<String>)> {
+    let steps = result["steps"].as_array().or_else(|| result["explanation"].as_array()).unwrap().iter();
+    let missed = steps.filter(|step| step["cached"] == false).map(|step| {
+        let name = step["name"].as_str().unwrap();
+        let reasons =
+            step["reasons"].as_array().unwrap().iter().map(|reason| reason["text"].as_str().unwrap().to_owned());
+        (name.split_once("] ").unwrap().1.to_owned(), reasons.collect())
+    });
+    missed.collect()
+}
+
+/// Each class of mutation is named, before the build and after it, and nothing else is (D3 I-5).
+#[test]
+fn a_miss_names_the_input_that_changed() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("explained");
+    let dockerfile = |middle: &str| {
+        format!(
+            "FROM busybox AS tools\nARG TOOL=1\nRUN echo \"tool $TOOL\" > /tool\n\
+             FROM busybox\nARG FLAVOUR=plain\nENV KIND=small\n{middle}\nCOPY src /src\nCOPY --from=tools /tool /\nRUN true\n"
+        )
+    };
+    project
+        .write("src/a", "a")
+        .write("src/b", "b")
+        .write("unused", "1")
+        .write("Dockerfile", dockerfile("RUN echo $FLAVOUR $KIND > /flavour"));
+    let flags: &mut Vec<&str> = &mut vec!["-t", "app"];
+    let foretold = |flags: &[&str]| project.json(&[&["build", "--dry-run"], flags, &["."]].concat());
+    let built = |flags: &[&str]| project.json(&[&["build", "--explain"], flags, &["."]].concat());
+    // What is foretold is what happens; of later steps it is known only when the earlier ones are done.
+    let check = |flags: &[&str], step: &str, reasons: &[&str]| {
+        for told in [foretold(flags), built(flags)] {
+            let first = misses(&told).into_iter().next().unwrap_or_else(|| panic!("nothing missed, not {reasons:?}"));
+            assert_eq!(
+                (first.0.as_str(), first.1.iter().map(String::as_str).collect::<Vec<_>>()),
+                (step, reasons.to_vec())
+            );
+        }
+        assert_eq!(misses(&foretold(flags)), vec![], "and then all is cached");
+    };
+    let disk = || std::fs::read_dir(machine.data().join("build/steps")).map_or(0, Iterator::count);
+    assert!(misses(&foretold(flags)).iter().all(|(_, reasons)| reasons[0] == "no earlier build has done it"));
+    assert_eq!(disk(), 0, "nothing is written");
+    assert!(misses(&built(flags)).iter().all(|(_, reasons)| reasons[0] == "no earlier build has done it"));
+
+    let copy = "COPY src /src";
+    project.write("src/a", "changed");
+    check(flags, copy, &["src/a has another content"]);
+    std::fs::set_permissions(project.dir.join("src/a"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    check(flags, copy, &["src/a has mode 755, had 644"]);
+    project.write("src/c", "new");
+    check(flags, copy, &["src/c is new"]);
+    std::fs::remove_file(project.dir.join("src/b")).unwrap();
+    check(flags, copy, &["src/b is gone"]);
+    std::fs::remove_file(project.dir.join("src/c")).unwrap();
+    symlink("a", project.dir.join("src/c")).unwrap();
+    check(flags, copy, &["src/c is a link, was a file"]);
+    std::fs::remove_file(project.dir.join("src/c")).unwrap();
+    symlink("b", project.dir.join("src/c")).unwrap();
+    check(flags, copy, &["src/c has another content"]);
+    // Neither a file that nothing takes nor another time is a reason.
+    project.write("unused", "2").write("src/a", "changed");
+    assert_eq!(misses(&foretold(flags)), vec![]);
+
+    // The final stage's own argument; one of another stage; a variable.
+    flags.extend(["--build-arg", "FLAVOUR=salty"]);
+    check(flags, "RUN echo $FLAVOUR $KIND > /flavour", &["ARG FLAVOUR is `salty`, was `plain`"]);
+    flags.extend(["--build-arg", "TOOL=2"]);
+    check(flags, "RUN echo \"tool $TOOL\" > /tool", &["ARG TOOL is `2`, was `1`"]);
+    let text = dockerfile("RUN echo $FLAVOUR $KIND > /flavour").replace("KIND=small", "KIND=large");
+    project.write("Dockerfile", &text);
+    check(flags, "RUN echo $FLAVOUR $KIND > /flavour", &["ENV KIND is `large`, was `small`"]);
+    project.write("Dockerfile", text.replace("ENV KIND", "USER 0:0\nENV KIND"));
+    check(flags, "RUN echo $FLAVOUR $KIND > /flavour", &["its user (USER) changed"]);
+    project.write("Dockerfile", &text);
+    project.write("Dockerfile", text.replace("echo $FLAVOUR", "echo very $FLAVOUR"));
+    check(
+        flags,
+        "RUN echo very $FLAVOUR $KIND > /flavour",
+        &["the instruction was `RUN echo $FLAVOUR $KIND > /flavour`"],
+    );
+    // What follows from an earlier step names it, and what changed beside it.
+    project.write("Dockerfile", &text).write("src/a", "once more");
+    project.write("Dockerfile", text.replace("echo $FLAVOUR", "echo once $FLAVOUR"));
+    let told = misses(&foretold(flags));
+    let copied = &told.iter().find(|(step, _)| step == copy).unwrap().1;
+    assert!(copied[0].contains("RUN echo once") && copied[1] == "src/a has another content", "{told:?}");
+    built(flags);
+
+    // Another base image, by its manifest's digest.
+    project.write("base/Dockerfile", "FROM busybox\nRUN echo new > /new\n");
+    project.ok(&["build", "-t", "busybox", "base"]);
+    let told = misses(&foretold(flags));
+    assert!(
+        told.iter().any(|(_, reasons)| reasons[0].starts_with("the image docker.io/library/busybox:latest is ")),
+        "{told:?}"
+    );
+    built(flags);
+    let told = misses(&built(&[&flags[..], &["--no-cache"]].concat()));
+    assert!(
+        told.len() == 5 && told.iter().all(|(_, reasons)| *reasons == ["the cache is not to be used for it"]),
+        "{told:?}"
+    );
+    project.ok(&["builder", "prune", "-f", "-a"]);
+    assert!(misses(&foretold(flags)).iter().all(|(_, reasons)| reasons[0] == "no earlier build has done it"));
+    assert!(std::fs::read_dir(machine.data().join("build/lists")).unwrap().next().is_none(), "lists go too");
     machine.finish();
 }

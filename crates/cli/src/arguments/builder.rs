@@ -14,6 +14,17 @@ pub(crate) enum BuilderCommand {
     Prune(BuilderPruneArguments),
 }
 
+/// What a build is done with, and what becomes of it.
+#[derive(Debug, Args)]
+pub(crate) struct BuildMoreArguments {
+    /// Say of each step why it was not cached
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Say it without building
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BuilderUsageArguments {
     /// Whole ids and what each entry is

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::InspectArguments;
+use super::{BuildMoreArguments, InspectArguments};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -64,6 +64,8 @@ pub(crate) struct BuildArguments {
     /// Platform to build for
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) more: BuildMoreArguments,
     /// The context's folder; in a project, services (all without)
     pub(crate) context: Vec<String>,
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
-use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction};
+use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Reason, StepExplanation};
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::Reference;
 use serde_json::json;
@@ -26,7 +26,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if !is_context(context) {
         return project(session, arguments);
     }
-    let engine = session.engine()?;
+    let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
     let folder = current_folder().join(context);
     let mut request = engine.build_request(&folder);
     if context == "-" {
@@ -55,6 +55,10 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     for name in &arguments.tag {
         request.tags.push(name.parse::<Reference>()?);
     }
+    request.explain = arguments.more.explain;
+    if arguments.more.dry_run {
+        return foretell(session, &engine, &request);
+    }
     let built = run(session, &engine, &request, arguments.quiet)?;
     if let Some(path) = &arguments.iidfile {
         std::fs::write(path, built.image.id.to_string()).map_err(|error| {
@@ -66,6 +70,43 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         if arguments.quiet { format!("{}\n", built.image.id) } else { String::new() }
     });
     Ok(exit::DONE)
+}
+
+/// What a build would do, and why (I-5).
+fn foretell(session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
+    let mut sources = SourceMap::new();
+    let explained = engine.explain_build(request, &mut sources).map_err(|errors| Failure::new(errors, sources))?;
+    session.output.result("build-plan", &json!({ "steps": explanation(&explained) }), |_| explained_text(&explained));
+    Ok(exit::DONE)
+}
+
+fn explanation(steps: &[StepExplanation]) -> serde_json::Value {
+    let reason = |reason: &Reason| {
+        let mut value = json!(reason);
+        value["text"] = reason.to_string().into();
+        value
+    };
+    let step = |step: &StepExplanation| {
+        let reasons: Vec<serde_json::Value> = step.reasons.iter().map(reason).collect();
+        json!({ "name": step.name, "cached": step.is_cached, "reasons": reasons })
+    };
+    steps.iter().map(step).collect()
+}
+
+/// A line a step, with its reasons below it.
+fn explained_text(steps: &[StepExplanation]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = String::new();
+    for step in steps {
+        text.push_str(&format!("{} {}\n", if step.is_cached { "cached" } else { "missed" }, step.name));
+        for reason in step.reasons.iter().take(SHOWN) {
+            text.push_str(&format!("         {reason}\n"));
+        }
+        if step.reasons.len() > SHOWN {
+            text.push_str(&format!("         and {} more\n", step.reasons.len() - SHOWN));
+        }
+    }
+    text
 }
 
 /// A service's name is no path.
@@ -124,6 +165,7 @@ fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) 
         let names: Vec<String> = built.image.names.iter().map(Reference::familiar).collect();
         let cached = format!("{} of {} steps cached", built.cached_steps, built.steps);
         let context = human_size(built.context.size_bytes);
+        note(&explained_text(&built.explanation));
         note(&format!("{} {} ({cached}, context {context})\n", built.image.id.short(), names.join(" ")));
     }
     Ok(built)
@@ -136,6 +178,7 @@ fn result(built: &BuildResult) -> serde_json::Value {
         "steps": built.steps,
         "cached_steps": built.cached_steps,
         "context_bytes": built.context.size_bytes,
+        "explanation": explanation(&built.explanation),
     })
 }
 

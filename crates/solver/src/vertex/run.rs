@@ -13,8 +13,10 @@ use rustix::fs::{AtFlags, FileType, FlockOperation};
 
 use super::{Outcome, Solver, at_origin, failed, keys_of};
 use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
+use crate::explain::Taken;
 use crate::private::Private;
 use crate::progress::{Event, Stream};
+use crate::select::{Source, State};
 use crate::tree::{Tree, kind, relative};
 use crate::{codes, copy, mounts, select};
 use carrack_store::Snapshotter as _;
@@ -39,17 +41,31 @@ impl Solver<'_> {
         let vertex = self.graph.vertex(id);
         let base = &inputs[0];
         let mut identities: Vec<Digest> = inputs.iter().map(|input| input.identity()).collect();
+        let mut bound = Vec::new();
         for mount in &exec.mounts {
             if let MountKind::Bind { input, source, .. } = &mount.kind
                 && self.is_context(vertex, *input)
             {
-                identities[*input] = self.context_digest(vertex, *input, source)?;
+                let (digest, sources, states) = self.context_files(vertex, *input, source)?;
+                identities[*input] = digest;
+                bound.push((*input, digest, sources, states));
             }
         }
+        let taken: Vec<Taken<'_>> = bound
+            .iter()
+            .map(|(input, digest, sources, states)| Taken {
+                input: *input,
+                digest: *digest,
+                sources,
+                states: states.clone(),
+            })
+            .collect();
         let keys = [keys_of(&vertex.op, identities)];
         if let Some(outcome) = self.cached(&keys, base)? {
             return Ok(outcome);
         }
+        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
+        self.missed(id, &ids, &taken);
         self.lease(vertex)?;
         let scratch = self.store.scratch(base.chain())?;
         let container = container_id(scratch.dir());
@@ -82,14 +98,16 @@ impl Solver<'_> {
         }
         remove_stubs(&scratch.upper().upper, &stubs)
             .map_err(|error| failed(vertex, "tidy up after the step").cause(error.to_string()).boxed())?;
-        self.commit(vertex, &keys, base, &scratch)
+        self.commit(vertex, &keys, inputs, &taken, &scratch)
     }
 
-    fn context_digest(&self, vertex: &Vertex, input: usize, source: &str) -> Result<Digest> {
+    fn context_files(&self, vertex: &Vertex, input: usize, source: &str) -> Result<(Digest, Vec<Source>, Vec<State>)> {
         let copy = whole(vertex, input, source);
-        let Some(tree) = &self.context.tree else { return Ok(Digest::of("")) };
-        let read = || -> io::Result<Digest> {
-            select::digest(tree, &select::sources(tree, &copy, Some(&self.context.ignore))?, false)
+        let Some(tree) = &self.context.tree else { return Ok((Digest::of(""), Vec::new(), Vec::new())) };
+        let read = || -> io::Result<_> {
+            let sources = select::sources(tree, &copy, Some(&self.context.ignore))?;
+            let (digest, states) = select::digest(tree, &sources, false)?;
+            Ok((digest, sources, states))
         };
         read().map_err(|error| failed(vertex, "read the build context").cause(error.to_string()).boxed())
     }
