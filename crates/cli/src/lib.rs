@@ -3,6 +3,7 @@
 //! This crate never touches a container, an image or a network itself: what it can't ask of the engine, it can't do.
 
 mod arguments;
+mod build_flags;
 pub mod codes;
 mod commands;
 mod container_flags;

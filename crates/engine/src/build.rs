@@ -16,6 +16,9 @@ pub use carrack_solver::{
     Pruned, Reason, Silent, StepExplanation, Stream,
 };
 
+pub use carrack_llb::{ExecSettings, Network as StepNetwork};
+pub use carrack_specgen::container::Resources;
+
 use crate::engine::{Engine, host_error};
 
 impl Engine {

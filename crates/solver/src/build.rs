@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use carrack_diag::{Diagnostic, FileId, SourceMap, nearest};
+use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
-use carrack_llb::{Graph, ImageNeed, LowerOptions, Lowered, Op, ResolvedImage, lower};
+use carrack_llb::{ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage, lower};
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
+use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::codes;
@@ -55,6 +56,16 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// Whether every step is done again. Its results are cached all the same.
     pub no_cache: bool,
+    /// Stages by name or number, of which every step is done again.
+    pub no_cache_stages: Vec<String>,
+    /// How steps are connected that do not say it themselves.
+    pub network: Network,
+    /// What holds for the programs of all steps.
+    pub settings: ExecSettings,
+    /// Limits of each step. No part of keys.
+    pub resources: Resources,
+    /// Of the image's manifest.
+    pub annotations: BTreeMap<String, String>,
     /// Contents by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Whether it is told of each step why it was not cached.
@@ -76,6 +87,11 @@ impl BuildRequest {
             tags: Vec::new(),
             labels: BTreeMap::new(),
             no_cache: false,
+            no_cache_stages: Vec::new(),
+            network: Network::Default,
+            settings: ExecSettings::default(),
+            resources: Resources::default(),
+            annotations: BTreeMap::new(),
             secrets: BTreeMap::new(),
             explain: false,
             parallelism: 0,
@@ -265,6 +281,8 @@ pub(crate) struct BuildPlan {
     warnings: Vec<Diagnostic>,
     /// Names that ENV sets, in any stage.
     environment: BTreeSet<String>,
+    /// Vertices that are done again whatever is cached.
+    pub(crate) uncached: BTreeSet<usize>,
 }
 
 fn plan(
@@ -289,10 +307,52 @@ fn plan(
             warnings.append(&mut graph.warnings);
             // Labels of the request are the last word.
             graph.config.config.labels.extend(request.labels.clone());
-            Ok(BuildPlan { graph, images, context, warnings, environment: environment(&dockerfile) })
+            configure(&mut graph, request);
+            let uncached = uncached(&graph, request, &dockerfile).map_err(|error| vec![*error])?;
+            Ok(BuildPlan { graph, images, context, warnings, environment: environment(&dockerfile), uncached })
         }
         Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
     }
+}
+
+/// What the request says of all steps.
+fn configure(graph: &mut Graph, request: &BuildRequest) {
+    for vertex in &mut graph.vertices {
+        if let Op::Exec(exec) = &mut vertex.op {
+            exec.settings.clone_from(&request.settings);
+            if exec.network == Network::Default {
+                exec.network = request.network;
+            }
+        }
+    }
+}
+
+/// The steps of the stages that are built without the cache.
+fn uncached(graph: &Graph, request: &BuildRequest, dockerfile: &Dockerfile) -> carrack_diag::Result<BTreeSet<usize>> {
+    let mut uncached = BTreeSet::new();
+    for wanted in &request.no_cache_stages {
+        let named = |name: &Spanned<String>| name.value.eq_ignore_ascii_case(wanted);
+        let by_name = dockerfile.stages.iter().position(|stage| stage.from.name.as_ref().is_some_and(named));
+        let by_number = wanted.parse::<usize>().ok().filter(|number| *number < dockerfile.stages.len());
+        let Some(stage) = by_name.or(by_number) else {
+            let names = dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_ref());
+            let hint = match nearest(wanted, names.map(|name| name.value.as_str())) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => "give the name after AS of a FROM, or its number from 0".to_owned(),
+            };
+            let message = format!("there is no stage `{wanted}` to build without the cache");
+            return Err(Diagnostic::error(&carrack_llb::codes::UNKNOWN_STAGE, message).hint(hint).boxed());
+        };
+        let begin = dockerfile.stages[stage].from.span;
+        let end = dockerfile.stages.get(stage + 1).map_or(u32::MAX, |next| next.from.span.start);
+        for (index, vertex) in graph.vertices.iter().enumerate() {
+            let is_within = |span: &Span| span.file == begin.file && (begin.start..end).contains(&span.start);
+            if vertex.origin.first().is_some_and(is_within) {
+                uncached.insert(index);
+            }
+        }
+    }
+    Ok(uncached)
 }
 
 fn environment(dockerfile: &Dockerfile) -> BTreeSet<String> {
@@ -430,7 +490,8 @@ fn write(
     outcomes: &[Arc<Outcome>],
 ) -> carrack_diag::Result<Image> {
     let (config, layers, _) = configuration(graph, outcomes)?;
-    request.store.put_image(lease, &config, NewImage { layers, names: request.tags.clone(), ..NewImage::default() })
+    let (names, annotations) = (request.tags.clone(), request.annotations.clone());
+    request.store.put_image(lease, &config, NewImage { layers, names, annotations, ..NewImage::default() })
 }
 
 /// Puts layers, history and configuration together.

@@ -3,7 +3,7 @@
 mod file;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
 use carrack_oci::Digest;
+use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store, chain_of};
 
 use crate::build::{BuildPlan, BuildRequest, Services};
@@ -56,6 +57,8 @@ pub(crate) struct Solver<'a> {
     pub(crate) progress: &'a dyn Progress,
     secrets: &'a BTreeMap<String, Vec<u8>>,
     no_cache: bool,
+    uncached: &'a BTreeSet<usize>,
+    resources: &'a Resources,
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
@@ -84,6 +87,8 @@ impl<'a> Solver<'a> {
             progress: services.progress,
             secrets: &request.secrets,
             no_cache: request.no_cache,
+            uncached: &plan.uncached,
+            resources: &request.resources,
             cancel: services.cancel,
             usage: Mutex::default(),
             warnings: Mutex::default(),
@@ -135,8 +140,8 @@ impl<'a> Solver<'a> {
     }
 
     /// The result under the first key that has one; it is entered under the others too.
-    fn cached(&self, keys: &[Digest], base: &Outcome) -> Result<Option<Outcome>> {
-        if self.no_cache {
+    fn cached(&self, id: VertexId, keys: &[Digest], base: &Outcome) -> Result<Option<Outcome>> {
+        if self.is_uncached(id) {
             return Ok(None);
         }
         for (index, key) in keys.iter().enumerate() {
@@ -150,13 +155,17 @@ impl<'a> Solver<'a> {
         Ok(None)
     }
 
+    fn is_uncached(&self, id: VertexId) -> bool {
+        self.no_cache || self.uncached.contains(&id.0)
+    }
+
     /// Notes why a step is not cached, where somebody wants to know. An input that is not known is none.
     pub(crate) fn missed(&self, id: VertexId, ids: &[Option<Digest>], taken: &[Taken<'_>]) {
         let Some(explainer) = &self.explainer else { return };
         let vertex = self.graph.vertex(id);
         explainer.put(
             id,
-            match self.no_cache {
+            match self.is_uncached(id) {
                 true => vec![Reason::NoCache],
                 false => explainer.why(self.store, vertex, &self.made_of(vertex, ids, taken), taken),
             },

@@ -209,3 +209,77 @@ fn a_miss_names_the_input_that_changed() {
     assert!(std::fs::read_dir(machine.data().join("build/lists")).unwrap().next().is_none(), "lists go too");
     machine.finish();
 }
+
+/// What is said on the command line holds for every step, and where it can change the result it is part of the key (I-6).
+#[test]
+fn steps_get_what_the_command_line_says() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("said");
+    project.write("token", "from a file").write(
+        "Dockerfile",
+        "FROM busybox AS first\nRUN cat /proc/sys/kernel/random/uuid > /first\n\
+         FROM busybox AS second\nRUN cat /proc/sys/kernel/random/uuid > /second\n\
+         FROM busybox\nCOPY --from=first /first /\nCOPY --from=second /second /\n\
+         RUN ulimit -n > /limit; grep db /etc/hosts > /hosts; df -k /dev/shm | tail -1 | awk '{print $2}' > /shm; ls /sys/class/net > /links\n\
+         RUN --mount=type=secret,id=token --mount=type=secret,id=word cat /run/secrets/* > /secrets\n",
+    );
+    let both: &[&str] = &["--secret", "id=token,src=token", "--secret", "id=word,env=WORD"];
+    let flags = ["--ulimit", "nofile=77:88", "--add-host", "db:192.0.2.7", "--shm-size", "1m", "--network", "none"];
+    let build = |extra: &[&str]| {
+        let arguments = [&["--json", "build", "-t", "said"], both, &flags[..], extra, &["."]].concat();
+        let output = project.command(&arguments).env("WORD", "from a variable").output().unwrap();
+        let envelope: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(envelope["ok"], true, "{envelope}");
+        envelope["result"].clone()
+    };
+    let read = |file: &str| project.ok(&["run", "--rm", "--network", "none", "said", "cat", file]);
+    let metadata = project.dir.join("metadata.json");
+    let built = build(&[
+        "--metadata-file",
+        "metadata.json",
+        "--annotation",
+        "manifest:org.example=yes",
+        "--memory",
+        "64m",
+        "--load",
+    ]);
+    assert_eq!((read("/limit"), read("/hosts"), read("/shm")), ("77".into(), "192.0.2.7\tdb".into(), "1024".into()));
+    assert_eq!(read("/links"), "lo");
+    assert_eq!(read("/secrets"), "from a filefrom a variable");
+    let told: Value = serde_json::from_slice(&std::fs::read(metadata).unwrap()).unwrap();
+    assert_eq!(
+        (&told["containerimage.config.digest"], &told["image.name"]),
+        (&built["id"], &"docker.io/library/said:latest".into())
+    );
+    let digest = told["containerimage.digest"].as_str().unwrap().trim_start_matches("sha256:");
+    let manifest = std::fs::read(machine.data().join("content/blobs/sha256").join(digest)).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&manifest).unwrap()["annotations"]["org.example"], "yes");
+
+    // A limit of memory changes no result; what programs can see does.
+    assert_eq!(build(&["--memory", "128m"])["cached_steps"], 6);
+    assert_eq!(build(&["--ulimit", "core=0"])["cached_steps"], 0);
+    let (first, second) = (read("/first"), read("/second"));
+    build(&["--ulimit", "core=0", "--no-cache-filter", "second"]);
+    assert_eq!(read("/first"), first);
+    assert_ne!(read("/second"), second);
+
+    assert_eq!(
+        project.ok(&["build", "--progress", "quiet", "-f", "Dockerfile", "--target", "first", "."]).len(),
+        71,
+        "the id"
+    );
+    for (wrong, code) in [
+        (&["--no-cache-filter", "secnod"][..], "build/unknown-stage"),
+        (&["--secret", "id=x,src=missing"], "cli/unreadable-file"),
+        (&["--secret", "colour=red"], "cli/invalid-value"),
+        (&["--secret", "id=x,env=UNSET"], "cli/invalid-value"),
+        (&["--network", "somewhere"], "cli/invalid-value"),
+        (&["--progress", "rawjson"], "cli/not-yet"),
+        (&["--add-host", "db:host-gateway"], "cli/not-yet"),
+        (&["--annotation", "index:a=b"], "cli/not-yet"),
+        (&["--annotation", "a"], "cli/invalid-value"),
+    ] {
+        assert_eq!(project.fails(&[&["build"], wrong, &["."]].concat()).code(), code, "{wrong:?}");
+    }
+    machine.finish();
+}

@@ -17,7 +17,7 @@ use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{codes, flags};
+use crate::{build_flags, codes, flags};
 use progress::Lines;
 
 /// With a folder, Docker's `build`; without one, the project's services.
@@ -38,10 +38,8 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     } else {
         request.dockerfile = dockerfile(arguments, &folder)?;
     }
-    if let Some(kind) = arguments.network.as_deref().filter(|kind| !matches!(*kind, "default" | "bridge")) {
-        let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("build --network {kind} is not there yet"));
-        return Err(diagnostic.hint("`RUN --network=host` and `RUN --network=none` are").into());
-    }
+    let quiet = build_flags::is_quiet(arguments)?;
+    build_flags::apply(&mut request, arguments)?;
     request.target.clone_from(&arguments.target);
     request.no_cache = arguments.no_cache;
     request.platform = arguments.platform.as_deref().map(str::parse).transpose()?;
@@ -59,16 +57,19 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if arguments.more.dry_run {
         return foretell(session, &engine, &request);
     }
-    let built = run(session, &engine, &request, arguments.quiet)?;
+    let built = run(session, &engine, &request, quiet)?;
+    if let Some(path) = &arguments.more.metadata_file {
+        build_flags::write_metadata(path, &built)?;
+    }
     if let Some(path) = &arguments.iidfile {
         std::fs::write(path, built.image.id.to_string()).map_err(|error| {
             Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
                 .cause(error.to_string())
         })?;
     }
-    session.output.result("build", &result(&built), |_| {
-        if arguments.quiet { format!("{}\n", built.image.id) } else { String::new() }
-    });
+    session
+        .output
+        .result("build", &result(&built), |_| if quiet { format!("{}\n", built.image.id) } else { String::new() });
     Ok(exit::DONE)
 }
 

@@ -47,7 +47,7 @@ impl Solver<'_> {
         // changed and what is copied has not.
         if !uses_context {
             keys.push(keys_of(&vertex.op, inputs.iter().map(|input| input.identity()).collect()));
-            if let Some(outcome) = self.cached(&keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, base)? {
                 return Ok(outcome);
             }
         }
@@ -63,7 +63,7 @@ impl Solver<'_> {
                 taken.push(Taken { input: selection.input, digest, sources: &selection.sources, states });
             }
             keys.push(keys_of(&vertex.op, digests));
-            if let Some(outcome) = self.cached(&keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, base)? {
                 return Ok(outcome);
             }
         }

@@ -61,7 +61,7 @@ impl Solver<'_> {
             })
             .collect();
         let keys = [keys_of(&vertex.op, identities)];
-        if let Some(outcome) = self.cached(&keys, base)? {
+        if let Some(outcome) = self.cached(id, &keys, base)? {
             return Ok(outcome);
         }
         let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
@@ -89,6 +89,7 @@ impl Solver<'_> {
             folder: prepared.private.path(),
             output: &output,
             cancel: self.cancel,
+            resources: self.resources,
         });
         let status = status.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         drop(prepared);
