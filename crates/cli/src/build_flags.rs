@@ -160,3 +160,14 @@ pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
             .boxed()
     })
 }
+
+/// `SOURCE_DATE_EPOCH`, from the build arguments or the caller's environment, which a build gets as an argument then.
+pub(crate) fn epoch(request: &mut BuildRequest) -> Result<()> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let own = || std::env::var(NAME).ok().filter(|value| !value.is_empty());
+    let Some(text) = request.build_args.get(NAME).cloned().or_else(own) else { return Ok(()) };
+    let seconds = text.parse::<i64>().ok().filter(|seconds| jiff::Timestamp::from_second(*seconds).is_ok());
+    request.epoch = Some(seconds.ok_or_else(|| flags::invalid(NAME, &text, "seconds since 1970"))?);
+    request.build_args.insert(NAME.to_owned(), text);
+    Ok(())
+}

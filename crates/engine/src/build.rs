@@ -12,12 +12,13 @@ use carrack_plan::Image;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_solver::{
-    BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport, DockerfileSource, Event, Progress, PruneRequest,
-    Pruned, Reason, Silent, StepExplanation, Stream,
+    BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport, DockerfileSource, Event, Progress,
+    PruneRequest, Pruned, Reason, Silent, StepExplanation, Stream,
 };
 
 pub use carrack_llb::{ExecSettings, Network as StepNetwork};
 pub use carrack_specgen::container::Resources;
+pub use carrack_store::Compression;
 
 use crate::engine::{Engine, host_error};
 

@@ -17,6 +17,7 @@ use crate::codes;
 use crate::context::{Context, ContextReport};
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
+use crate::export::{BuildOutput, export};
 use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
 use crate::vertex::{Outcome, Solver};
@@ -66,6 +67,12 @@ pub struct BuildRequest {
     pub resources: Resources,
     /// Of the image's manifest.
     pub annotations: BTreeMap<String, String>,
+    /// What is left of the build; empty is an image of the store.
+    pub outputs: Vec<BuildOutput>,
+    /// Seconds since 1970 that no time in the image is later than (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<i64>,
+    /// Whether that holds for the times of files too.
+    pub rewrite_times: bool,
     /// Contents by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Whether it is told of each step why it was not cached.
@@ -92,6 +99,9 @@ impl BuildRequest {
             settings: ExecSettings::default(),
             resources: Resources::default(),
             annotations: BTreeMap::new(),
+            outputs: Vec::new(),
+            epoch: None,
+            rewrite_times: false,
             secrets: BTreeMap::new(),
             explain: false,
             parallelism: 0,
@@ -164,7 +174,7 @@ pub fn build(
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
-    let image = write(request, &lease, &plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    let image = write(request, &lease, &plan, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
     services.progress.event(Event::Image { id: image.id });
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
@@ -216,7 +226,9 @@ pub fn predict(
         Ok(outcomes) => outcomes,
         Err(errors) => return unknown(errors),
     };
-    let (bytes, _, config) = configuration(&plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    let layers = made(&plan.graph, &outcomes);
+    let (bytes, config) =
+        configuration(&plan.graph, &outcomes, &layers, request.epoch).map_err(|error| vec![*error])?;
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
@@ -486,20 +498,46 @@ fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, V
 fn write(
     request: &BuildRequest,
     lease: &Lease,
-    graph: &Graph,
+    plan: &BuildPlan,
     outcomes: &[Arc<Outcome>],
 ) -> carrack_diag::Result<Image> {
-    let (config, layers, _) = configuration(graph, outcomes)?;
+    let mut layers = made(&plan.graph, outcomes);
+    let shows_files = |output: &BuildOutput| matches!(output, BuildOutput::Tar(_) | BuildOutput::Folder(_));
+    if let Some(epoch) = request.epoch
+        && (request.rewrite_times || request.outputs.iter().any(shows_files))
+    {
+        // What came with a base image is as it is everywhere.
+        let foreign: BTreeSet<Digest> =
+            plan.images.iter().flat_map(|image| &image.layers).map(|layer| layer.chain).collect();
+        let mut parent: Option<Digest> = None;
+        for layer in &mut layers {
+            if !foreign.contains(&layer.chain) {
+                *layer = request.store.clamp_times(lease, parent.as_ref(), layer, epoch)?;
+            }
+            parent = Some(layer.chain);
+        }
+    }
+    let (config, _) = configuration(&plan.graph, outcomes, &layers, request.epoch)?;
     let (names, annotations) = (request.tags.clone(), request.annotations.clone());
-    request.store.put_image(lease, &config, NewImage { layers, names, annotations, ..NewImage::default() })
+    let new = NewImage { layers, names, annotations, ..NewImage::default() };
+    export(&request.store, lease, &request.outputs, (&config, new))
+}
+
+/// The layers of the result.
+fn made(graph: &Graph, outcomes: &[Arc<Outcome>]) -> Vec<Layer> {
+    outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default()
 }
 
 /// Puts layers, history and configuration together.
 ///
 /// Times come from when the layers were made: an image of cached steps only is the same image as before. An entry without
 /// a layer takes the time of the layer before it.
-fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Result<(Vec<u8>, Vec<Layer>, ImageConfig)> {
-    let layers: Vec<Layer> = outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default();
+fn configuration(
+    graph: &Graph,
+    outcomes: &[Arc<Outcome>],
+    layers: &[Layer],
+    epoch: Option<i64>,
+) -> carrack_diag::Result<(Vec<u8>, ImageConfig)> {
     let mut config: ImageConfig = graph.config.clone();
     let mut created = config.created.clone();
     for step in &graph.history {
@@ -521,11 +559,20 @@ fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Resu
     let untold = layers.len().saturating_sub(told);
     config.history.splice(0..0, std::iter::repeat_n(History::default(), untold));
     config.created = created;
+    if let Some(epoch) = epoch.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+        let is_later = |time: &Option<String>| {
+            time.as_ref().and_then(|time| time.parse().ok()).is_none_or(|time: jiff::Timestamp| time > epoch)
+        };
+        config.history.iter_mut().filter(|entry| is_later(&entry.created)).for_each(|entry| {
+            entry.created = Some(epoch.to_string());
+        });
+        config.created = Some(epoch.to_string());
+    }
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     let bytes = serde_json::to_vec(&config).map_err(|error| {
         Diagnostic::error(&codes::STEP_FAILED, "write the image's configuration").cause(error.to_string()).boxed()
     })?;
-    Ok((bytes, layers, config))
+    Ok((bytes, config))
 }
 
 impl BuildResult {

@@ -114,6 +114,29 @@ impl Store {
         self.image_by_id(&id)
     }
 
+    /// Puts an image together that is no image of this store: its parts are kept by the lease alone, to be given out.
+    ///
+    /// # Errors
+    /// As [`Store::put_image`].
+    pub fn unlisted_image(&self, lease: &Lease, config: &[u8], new: NewImage) -> Result<Image> {
+        let parsed = parse_config(config)?;
+        self.check_layers(&parsed, &new.layers)?;
+        let id = self.ingest_bytes(lease, config)?;
+        let bytes = make_manifest(id, config, &new.layers, new.annotations)?;
+        let manifest = self.ingest_bytes(lease, &bytes)?;
+        let manifest = Descriptor::new(media_type::MANIFEST, manifest, bytes.len() as u64);
+        let added = jiff::Timestamp::now().to_string();
+        Ok(Image {
+            id,
+            config: parsed,
+            manifest,
+            layers: new.layers,
+            names: new.names,
+            repo_digests: Vec::new(),
+            added,
+        })
+    }
+
     /// The record of an image that is there with all its blobs, kept by the lease from now on.
     fn keep_known(&self, lease: &Lease, id: &Digest) -> Result<Option<ImageRecord>> {
         let Some(known) = self.image_records().get(&id.hex())? else { return Ok(None) };

@@ -10,5 +10,6 @@ mod interruption;
 mod machine;
 mod networks;
 mod replacing;
+mod outputs;
 mod shims;
 mod stacks;

@@ -25,6 +25,10 @@ pub(crate) struct BuildMoreArguments {
     /// Say it without building
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// What is left of the build: type=image|oci|docker|tar|local with dest=, name=, compression=, rewrite-timestamp=; or a
+    /// folder; or - for a tar on standard output
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(crate) output: Vec<String>,
     /// Use no cache for these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,

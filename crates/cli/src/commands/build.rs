@@ -1,5 +1,6 @@
 //! `build`: an image from a Dockerfile, or the images of a project's services.
 
+mod outputs;
 mod progress;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
 use crate::{build_flags, codes, flags};
+use outputs::Outputs;
 use progress::Lines;
 
 /// With a folder, Docker's `build`; without one, the project's services.
@@ -38,8 +40,6 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     } else {
         request.dockerfile = dockerfile(arguments, &folder)?;
     }
-    let quiet = build_flags::is_quiet(arguments)?;
-    build_flags::apply(&mut request, arguments)?;
     request.target.clone_from(&arguments.target);
     request.no_cache = arguments.no_cache;
     request.platform = arguments.platform.as_deref().map(str::parse).transpose()?;
@@ -53,11 +53,17 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     for name in &arguments.tag {
         request.tags.push(name.parse::<Reference>()?);
     }
+    build_flags::epoch(&mut request)?;
+    let quiet = build_flags::is_quiet(arguments)?;
+    build_flags::apply(&mut request, arguments)?;
+    let outputs = Outputs::new(&arguments.more.output)?;
     request.explain = arguments.more.explain;
     if arguments.more.dry_run {
         return foretell(session, &engine, &request);
     }
+    outputs.open(&mut request)?;
     let built = run(session, &engine, &request, quiet)?;
+    outputs.finish()?;
     if let Some(path) = &arguments.more.metadata_file {
         build_flags::write_metadata(path, &built)?;
     }
@@ -66,6 +72,9 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
             Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
                 .cause(error.to_string())
         })?;
+    }
+    if outputs.takes_standard_output() {
+        return Ok(exit::DONE);
     }
     session
         .output
@@ -326,5 +335,6 @@ fn request(engine: &Engine, loaded: &Loaded, service: &Service, how: &Build) -> 
     for tag in &how.tags {
         request.tags.push(tag.value.parse()?);
     }
+    build_flags::epoch(&mut request)?;
     Ok(request)
 }
