@@ -343,6 +343,13 @@ fn a_full_disk_is_named_and_survived() {
     assert_eq!(failure.place(), ("store/disk-full".into(), "Dockerfile:2:1".into()), "{}", failure.text());
     let failure = dockerfile("FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=1\n");
     assert!(failure.hints().contains("free space"), "{}", failure.text());
+    let archive = full.dir.join("many.tar");
+    let packed =
+        std::process::Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&full.dir).arg("big").status();
+    assert!(packed.unwrap().success());
+    let failure = dockerfile("FROM busybox\nADD many.tar /unpacked/\n");
+    let text = failure.text();
+    assert!(failure.code() == "store/disk-full" && text.contains("/unpacked") && !text.contains("/proc/"), "{text}");
     // What was there is whole, what failed is not there.
     assert!(machine.ok(&on(&["images"])).contains("busybox"));
     assert_eq!(machine.ok(&on(&["images", "-q", "second"])), "");
