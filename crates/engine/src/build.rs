@@ -41,6 +41,11 @@ impl Engine {
         carrack_solver::build(request, Services { executor: &executor, progress, cancel }, sources)
     }
 
+    /// The images that a build begins with, as far as its Dockerfile can be read.
+    pub fn build_bases(&self, request: &BuildRequest) -> BTreeSet<Reference> {
+        carrack_solver::bases(request)
+    }
+
     /// Of each step that a build would take whether it is cached, and why not. Reads only (I-5).
     pub fn explain_build(
         &self,

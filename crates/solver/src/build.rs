@@ -232,6 +232,27 @@ pub fn predict(
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
+/// The images that a build begins with, as far as its Dockerfile can be read.
+pub fn bases(request: &BuildRequest) -> BTreeSet<Reference> {
+    let mut sources = SourceMap::new();
+    let Ok(file) = read(&request.dockerfile, &mut sources) else { return BTreeSet::new() };
+    let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
+    match lower(&dockerfile, &lower_options(request)) {
+        Ok(Lowered::Needs(needs)) => needs.into_iter().map(|need| need.reference).collect(),
+        // What is wrong with it is told by the build.
+        Ok(Lowered::Graph(_)) | Err(_) => BTreeSet::new(),
+    }
+}
+
+fn lower_options(request: &BuildRequest) -> LowerOptions {
+    LowerOptions {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        build_platform: Platform::host(),
+        ..LowerOptions::new(request.platform.clone().unwrap_or_else(Platform::host))
+    }
+}
+
 /// Of each step that [`build`] would take whether it is cached, and why not. Writes nothing (I-5).
 ///
 /// # Errors
@@ -398,13 +419,7 @@ fn lower_with_images(
     changing: &BTreeSet<Reference>,
     dockerfile: &Dockerfile,
 ) -> Result<(Graph, Vec<Image>), Vec<Diagnostic>> {
-    let platform = request.platform.clone().unwrap_or_else(Platform::host);
-    let mut options = LowerOptions {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        build_platform: Platform::host(),
-        ..LowerOptions::new(platform)
-    };
+    let mut options = lower_options(request);
     let mut images = Vec::new();
     loop {
         let needs = match lower(dockerfile, &options)? {

@@ -13,6 +13,7 @@ mod copy;
 mod exec;
 mod explain;
 mod export;
+mod flight;
 mod mounts;
 mod owner;
 mod private;
@@ -23,7 +24,7 @@ mod tree;
 mod usage;
 mod vertex;
 
-pub use build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Services, build, explain, predict};
+pub use build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Services, bases, build, explain, predict};
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;

@@ -20,6 +20,7 @@ use crate::codes;
 use crate::context::{Context, Usage};
 use crate::exec::Executor;
 use crate::explain::{self, Explainer, Reason, Taken};
+use crate::flight::Flight;
 use crate::progress::Progress;
 use crate::tree::Tree;
 
@@ -42,6 +43,14 @@ impl Outcome {
     pub(crate) fn identity(&self) -> Digest {
         self.chain().copied().unwrap_or_else(|| Digest::of(""))
     }
+}
+
+/// What is to be done with a step that the cache does not have.
+pub(crate) enum Alone {
+    /// Nothing any more.
+    Done(Box<Outcome>),
+    /// It, held against other builds.
+    Begin(Option<Flight>),
 }
 
 /// What all vertices of one build share.
@@ -153,6 +162,16 @@ impl<'a> Solver<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Has a step to itself, or its result where another build of this process was just doing it.
+    fn alone(&self, id: VertexId, keys: &[Digest], base: &Outcome) -> Result<Alone> {
+        let Some(key) = keys.last().filter(|_| self.lease.is_some()) else { return Ok(Alone::Begin(None)) };
+        let flight = Flight::take(*key, self.cancel);
+        Ok(match self.cached(id, keys, base)? {
+            Some(outcome) => Alone::Done(Box::new(outcome)),
+            None => Alone::Begin(flight),
+        })
     }
 
     fn is_uncached(&self, id: VertexId) -> bool {

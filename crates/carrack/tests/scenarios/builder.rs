@@ -283,3 +283,43 @@ fn steps_get_what_the_command_line_says() {
     }
     machine.finish();
 }
+
+/// A project's builds run at once, do what they share once, and wait for those that they begin with (D3).
+#[test]
+fn a_project_is_built_at_once() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("together");
+    // Each ends only when the other has begun.
+    let meet = |own: &str, other: &str| {
+        format!(
+            "FROM shared AS {own}\nRUN --mount=type=cache,id=meeting,target=/meeting touch /meeting/{own}; \
+             for i in $(seq 600); do [ -e /meeting/{other} ] && exit 0; sleep 0.1; done; exit 1\n"
+        )
+    };
+    let shared = "FROM busybox AS shared\nRUN cat /proc/sys/kernel/random/uuid > /once\n";
+    project.write("Dockerfile", [shared, &meet("left", "right"), &meet("right", "left")].concat()).write(
+        "compose.yaml",
+        "services:\n\
+         \x20 after:\n    build: {context: ., dockerfile_inline: \"FROM together-right\\nRUN cp /once /twice\\n\"}\n\
+         \x20 left:\n    build: {context: ., target: left}\n\
+         \x20 right:\n    build: {context: ., target: right}\n",
+    );
+    let output = project.carrack(&["build"]);
+    let lines = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{lines}");
+    assert!(
+        ["left #", "right #", "after #"].iter().all(|label| lines.lines().any(|line| line.starts_with(label))),
+        "{lines}"
+    );
+    let once = |image: &str, file: &str| project.ok(&["run", "--rm", "--network", "none", image, "cat", file]);
+    let left = once("together-left", "/once");
+    assert_eq!((once("together-right", "/once"), once("together-after", "/twice")), (left.clone(), left), "made once");
+
+    // The first failure ends the others, and is what is told.
+    project
+        .write("Dockerfile", "FROM busybox AS left\nRUN sleep 1000\nFROM busybox AS right\nRUN echo broken; exit 3\n");
+    let failure = project.fails(&["build"]);
+    assert_eq!(failure.code(), "build/run-failed");
+    assert!(failure.text().contains("exit status 3") && failure.diagnostics.len() == 1, "{}", failure.text());
+    machine.finish();
+}

@@ -9,7 +9,7 @@ mod containers;
 mod interruption;
 mod machine;
 mod networks;
-mod replacing;
 mod outputs;
+mod replacing;
 mod shims;
 mod stacks;

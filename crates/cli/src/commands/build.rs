@@ -2,9 +2,11 @@
 
 mod outputs;
 mod progress;
+mod several;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
@@ -21,6 +23,7 @@ use crate::project::Loaded;
 use crate::{build_flags, codes, flags};
 use outputs::Outputs;
 use progress::Lines;
+use several::Wanted;
 
 /// With a folder, Docker's `build`; without one, the project's services.
 pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
@@ -157,12 +160,22 @@ fn build_argument(request: &mut BuildRequest, text: &str) {
 }
 
 fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) -> Result<BuildResult, Failure> {
-    let progress = Lines::new(quiet || session.output.json);
     // What runs in a step has no part in the terminal's signals: it has to be ended.
     let interrupted = interrupt::Flag::new()?;
+    run_until(session, engine, request, (quiet, None), interrupted.is_set())
+}
+
+/// Builds until `cancel` is set. Lines of one of several builds carry its label.
+fn run_until(
+    session: &Session,
+    engine: &Engine,
+    request: &BuildRequest,
+    (quiet, label): (bool, Option<&str>),
+    cancel: &AtomicBool,
+) -> Result<BuildResult, Failure> {
+    let progress = Lines::new(quiet || session.output.json, label);
     let mut sources = SourceMap::new();
-    let built = engine.build(request, &progress, interrupted.is_set(), &mut sources);
-    drop(interrupted);
+    let built = engine.build(request, &progress, cancel, &mut sources);
     let built = built.map_err(|errors| {
         let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
         let failure = Failure::new(errors, sources.clone());
@@ -207,7 +220,7 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
-    let mut built = Vec::new();
+    let mut wanted = Vec::new();
     for service in loaded.project.services.values() {
         if !options.services.is_empty() && !options.services.contains(&service.name) {
             continue;
@@ -216,10 +229,10 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
             let mut request = request(&engine, &loaded, service, how)?;
             request.no_cache |= options.no_cache;
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
-            let made = run(session, &engine, &request, options.quiet).map_err(|error| placed(error, &loaded, how))?;
-            built.push(result(&made));
+            wanted.push(Wanted { service: &service.name, how, request });
         }
     }
+    let built: Vec<_> = several::all(session, &engine, &loaded, &wanted, options.quiet)?.iter().map(result).collect();
     session.output.result("build", &built, |_| String::new());
     Ok(exit::DONE)
 }
@@ -235,6 +248,7 @@ pub(crate) fn project_images(
     let needed = carrack_plan::selection(&loaded.project, only, false);
     // Services that differ in their command only ask for the same build.
     let mut done = BTreeSet::new();
+    let mut wanted = Vec::new();
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
         let Some(how) = &service.build else { continue };
         let name = carrack_plan::image_name(&loaded.project, service);
@@ -243,10 +257,10 @@ pub(crate) fn project_images(
             if !done.insert(format!("{request:?}")) {
                 continue;
             }
-            run(session, engine, &request, false).map_err(|error| placed(error, loaded, how))?;
+            wanted.push(Wanted { service: &service.name, how, request });
         }
     }
-    Ok(())
+    several::all(session, engine, loaded, &wanted, false).map(|_| ())
 }
 
 /// What [`project_images`] would come to, for a plan that is only shown. Reads only (I-5).

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 
-use super::{Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Alone, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
 use crate::copy::{self, Failure};
 use crate::explain::Taken;
 use crate::select::{self, Source};
@@ -67,6 +67,10 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
+        let _flight = match self.alone(id, &keys, base)? {
+            Alone::Done(outcome) => return Ok(*outcome),
+            Alone::Begin(flight) => flight,
+        };
         let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
         self.missed(id, &ids, &taken);
         self.lease(vertex)?;

@@ -11,7 +11,7 @@ use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, Ve
 use carrack_oci::Digest;
 use rustix::fs::{AtFlags, FileType, FlockOperation};
 
-use super::{Outcome, Solver, at_origin, failed, keys_of};
+use super::{Alone, Outcome, Solver, at_origin, failed, keys_of};
 use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
 use crate::explain::Taken;
 use crate::private::Private;
@@ -64,6 +64,10 @@ impl Solver<'_> {
         if let Some(outcome) = self.cached(id, &keys, base)? {
             return Ok(outcome);
         }
+        let _flight = match self.alone(id, &keys, base)? {
+            Alone::Done(outcome) => return Ok(*outcome),
+            Alone::Begin(flight) => flight,
+        };
         let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
         self.missed(id, &ids, &taken);
         self.lease(vertex)?;

@@ -223,8 +223,8 @@ fn kind(flag: u8, path: &[u8]) -> Result<Kind, TarError> {
         b'4' => Kind::BlockDevice,
         b'5' => Kind::Dir,
         b'6' => Kind::Fifo,
-        b'S' => return malformed(format!("`{}` is a sparse member", super::shown(&path))),
-        other => return malformed(format!("`{}` is of unknown type `{}`", super::shown(&path), other.escape_ascii())),
+        b'S' => return malformed(format!("`{}` is a sparse member", super::shown(path))),
+        other => return malformed(format!("`{}` is of unknown type `{}`", super::shown(path), other.escape_ascii())),
     })
 }
 
