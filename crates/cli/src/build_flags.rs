@@ -22,6 +22,11 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
         Some("host") => StepNetwork::Host,
         Some(other) => return Err(flags::invalid("--network", other, "default, none or host")),
     };
+    for (flag, values) in [("--cache-from", &more.cache_from), ("--cache-to", &more.cache_to)] {
+        if let Some(text) = values.first() {
+            return Err(not_yet(&format!("build {flag} {text}"), "leave it out: this root's own cache is used"));
+        }
+    }
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
         let (name, address) = flags::add_host(text)?;

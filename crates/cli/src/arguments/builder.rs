@@ -68,6 +68,12 @@ pub(crate) struct BuildMoreArguments {
     /// Processors that steps may use: 0-3, 0,1
     #[arg(long, value_name = "CPUS")]
     pub(crate) cpuset_cpus: Option<String>,
+    /// Not there yet: a cache from elsewhere
+    #[arg(long, value_name = "CACHE", hide = true)]
+    pub(crate) cache_from: Vec<String>,
+    /// Not there yet: the cache for elsewhere
+    #[arg(long, value_name = "CACHE", hide = true)]
+    pub(crate) cache_to: Vec<String>,
     /// Accepted: what is built is in the store
     #[arg(long)]
     pub(crate) load: bool,
