@@ -12,8 +12,13 @@ use carrack_plan::Image;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_solver::{
-    BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Images, Progress, Silent, StoreOnly, Stream,
+    BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport, DockerfileSource, Event, Images,
+    Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation, StoreOnly, Stream,
 };
+
+pub use carrack_llb::{ExecSettings, Network as StepNetwork};
+pub use carrack_specgen::container::Resources;
+pub use carrack_store::Compression;
 
 use crate::engine::{Engine, host_error};
 
@@ -35,6 +40,30 @@ impl Engine {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
+    }
+
+    /// The images that a build begins with, as far as its Dockerfile can be read.
+    pub fn build_bases(&self, request: &BuildRequest) -> BTreeSet<Reference> {
+        carrack_solver::bases(request)
+    }
+
+    /// Of each step that a build would take whether it is cached, and why not. Reads only (I-5).
+    pub fn explain_build(
+        &self,
+        request: &BuildRequest,
+        sources: &mut SourceMap,
+    ) -> Result<Vec<StepExplanation>, Vec<Diagnostic>> {
+        carrack_solver::explain(request, sources)
+    }
+
+    /// What earlier builds have left for later ones, least recently used first.
+    pub fn build_cache(&self) -> Result<Vec<CacheEntry>> {
+        carrack_solver::cache_usage(&self.store)
+    }
+
+    /// Lets go of some of it, and of what nothing else needs then.
+    pub fn prune_build_cache(&self, request: &PruneRequest) -> Result<Pruned> {
+        carrack_solver::prune_cache(&self.store, request)
     }
 
     /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).

@@ -8,8 +8,8 @@ mod lower;
 mod mode;
 
 pub use graph::{
-    Action, CacheMount, CopyAction, Edge, Exec, ExecMount, FileContent, Graph, HistoryStep, MountKind, Network, Op,
-    Source, Vertex, VertexId, cache_key,
+    Action, CacheMount, CopyAction, Edge, Exec, ExecMount, ExecSettings, FileContent, Graph, HistoryStep, MountKind,
+    Network, Op, Source, Vertex, VertexId, cache_key,
 };
 pub use lower::{ImageNeed, LowerOptions, Lowered, ResolvedImage, lower};
 pub use mode::{Change, FileMode};

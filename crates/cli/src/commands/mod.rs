@@ -1,6 +1,7 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
 mod build;
+mod builder;
 mod container;
 mod exec;
 mod host;
@@ -18,7 +19,8 @@ use carrack_diag::Result;
 use carrack_engine::{Engine, Roots};
 
 use crate::arguments::{
-    Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand, NetworkCommand, VolumeCommand,
+    BuilderCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand, NetworkCommand,
+    VolumeCommand,
 };
 use crate::output::{Outcome, Output};
 
@@ -148,6 +150,11 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
             ImageCommand::Bootstrap(arguments) => image::bootstrap(session, &arguments),
+        },
+        Command::Builder(command) => match command {
+            BuilderCommand::Build(arguments) => build::build(session, &arguments),
+            BuilderCommand::Du(arguments) => builder::usage(session, &arguments),
+            BuilderCommand::Prune(arguments) => builder::prune(session, &arguments),
         },
         Command::Network(command) => match command {
             NetworkCommand::Ls(arguments) => network::list(session, &arguments),

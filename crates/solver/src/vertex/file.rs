@@ -3,10 +3,11 @@
 use std::sync::{Arc, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_llb::{Action, CopyAction, Vertex};
+use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 
-use super::{Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Alone, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
 use crate::copy::{self, Failure};
+use crate::explain::Taken;
 use crate::select::{self, Source};
 use crate::tree::{Owner, Tree, kind, relative};
 use crate::{codes, owner};
@@ -18,6 +19,7 @@ struct Selection<'a> {
     tree: Opened<'a>,
     sources: Vec<Source>,
     from_context: bool,
+    input: usize,
 }
 
 /// The context is open for the whole build, layers for the step.
@@ -36,7 +38,8 @@ impl Opened<'_> {
 }
 
 impl Solver<'_> {
-    pub(super) fn file(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+    pub(super) fn file(&self, id: VertexId, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+        let vertex = self.graph.vertex(id);
         let base = &inputs[0];
         let uses_context = (1..inputs.len()).any(|input| self.is_context(vertex, input));
         let mut keys = Vec::new();
@@ -44,35 +47,73 @@ impl Solver<'_> {
         // changed and what is copied has not.
         if !uses_context {
             keys.push(keys_of(&vertex.op, inputs.iter().map(|input| input.identity()).collect()));
-            if let Some(outcome) = self.cached(&keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, base)? {
                 return Ok(outcome);
             }
         }
         let selections = self.selections(vertex, actions, inputs)?;
+        let mut taken = Vec::new();
         if !selections.is_empty() {
             let mut digests = vec![base.identity()];
             for selection in &selections {
                 let digest = select::digest(selection.tree.tree(), &selection.sources, !selection.from_context);
-                digests
-                    .push(digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?);
+                let (digest, states) =
+                    digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+                digests.push(digest);
+                taken.push(Taken { input: selection.input, digest, sources: &selection.sources, states });
             }
             keys.push(keys_of(&vertex.op, digests));
-            if let Some(outcome) = self.cached(&keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, base)? {
                 return Ok(outcome);
             }
         }
+        let _flight = match self.alone(id, &keys, base)? {
+            Alone::Done(outcome) => return Ok(*outcome),
+            Alone::Begin(flight) => flight,
+        };
+        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
+        self.missed(id, &ids, &taken);
         self.lease(vertex)?;
         let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
-        let mut selections = selections.iter();
+        let mut chosen = selections.iter();
         for action in actions {
-            self.act(vertex, action, &tree, &mut selections)?;
+            self.act(vertex, action, &tree, &mut chosen)?;
         }
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
-        self.commit(vertex, &keys, base, &scratch)
+        self.commit(vertex, &keys, inputs, &taken, &scratch)
+    }
+
+    /// Notes why a step is not cached, some of whose inputs are not known before others have run. What it takes of the
+    /// context is known.
+    pub(crate) fn missed_after(&self, id: VertexId, inputs: &[Arc<Option<Arc<Outcome>>>]) -> Result<()> {
+        let vertex = self.graph.vertex(id);
+        let ids: Vec<_> =
+            inputs.iter().map(|input| input.as_ref().as_ref().map(|outcome| outcome.identity())).collect();
+        let mut found = Vec::new();
+        if let (Op::File(actions), Some(tree)) = (&vertex.op, &self.context.tree) {
+            for action in actions {
+                let Action::Copy(copy) = action else { continue };
+                if self.is_context(vertex, copy.input) {
+                    let sources = select::sources(tree, copy, Some(&self.context.ignore));
+                    let read = sources.and_then(|sources| Ok((select::digest(tree, &sources, false)?, sources)));
+                    let ((digest, states), sources) =
+                        read.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+                    found.push((copy.input, digest, sources, states));
+                }
+            }
+        }
+        let taken = found.iter().map(|(input, digest, sources, states)| Taken {
+            input: *input,
+            digest: *digest,
+            sources,
+            states: states.clone(),
+        });
+        self.missed(id, &ids, &taken.collect::<Vec<_>>());
+        Ok(())
     }
 
     fn act<'s>(
@@ -158,7 +199,7 @@ impl Solver<'_> {
             let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
             sources.iter().for_each(|source| usage.add(source));
         }
-        Ok(Selection { tree, sources, from_context })
+        Ok(Selection { tree, sources, from_context, input: copy.input })
     }
 
     fn warn(&self, warning: Diagnostic) {
