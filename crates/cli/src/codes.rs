@@ -57,6 +57,15 @@ pub static NOT_YET: Code = Code {
     fix: "Do without for now; nothing was changed.",
 };
 
+/// Something that takes things away, without a terminal to ask on.
+pub static CONFIRM: Code = Code {
+    id: "cli/confirm",
+    title: "a confirmation is needed",
+    cause: "The command takes something away and asks first, but standard input is no terminal or the answer is to be JSON.",
+    check: "Look at what it would take away: `carrack builder du` for the build cache.",
+    fix: "Repeat the command with --force.",
+};
+
 /// `-it` without a terminal to give.
 pub static NO_TERMINAL: Code = Code {
     id: "cli/no-terminal",
@@ -92,6 +101,7 @@ pub static ALL: &[&Code] = &[
     &NO_PROJECT,
     &NO_SUCH_SERVICE,
     &NO_TERMINAL,
+    &CONFIRM,
     &UNKNOWN_CODE,
     &UNREADABLE_FILE,
     &USAGE,

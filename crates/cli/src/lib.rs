@@ -3,6 +3,7 @@
 //! This crate never touches a container, an image or a network itself: what it can't ask of the engine, it can't do.
 
 mod arguments;
+mod build_flags;
 pub mod codes;
 mod commands;
 mod container_flags;
@@ -47,11 +48,11 @@ fn run(arguments: Arguments, output: Output) -> Outcome {
 }
 
 /// Verbs that Docker has, or that the workflow is to have, and that this version does not do (I-6).
-const NOT_YET: [&str; 43] = [
-    "apply", "backup", "bake", "builder", "bundle", "check", "commit", "context", "cp", "deploy", "dev", "diff",
-    "docs", "events", "export", "info", "init", "lock", "migrate", "monitor", "pause", "prod", "promote", "prove",
-    "rename", "restore", "sbom", "scale", "scan", "schema", "search", "serve", "shell", "sign", "stats", "system",
-    "test", "top", "undo", "unpause", "update", "verify", "wait-for",
+const NOT_YET: [&str; 42] = [
+    "apply", "backup", "bake", "bundle", "check", "commit", "context", "cp", "deploy", "dev", "diff", "docs", "events",
+    "export", "info", "init", "lock", "migrate", "monitor", "pause", "prod", "promote", "prove", "rename", "restore",
+    "sbom", "scale", "scan", "schema", "search", "serve", "shell", "sign", "stats", "system", "test", "top", "undo",
+    "unpause", "update", "verify", "wait-for",
 ];
 
 /// Help and version are answers, everything else is wrong usage: 125 for `run` and `create` as in Docker, else 2.
@@ -140,6 +141,7 @@ fn schema(command: &Command) -> &'static str {
         Command::Manifest(_) => "manifest",
         Command::Container(_) => "container",
         Command::Image(_) => "image",
+        Command::Builder(_) => "builder",
         Command::Network(_) => "network",
         Command::Volume(_) => "volume",
         Command::Explain(_) => "explain",

@@ -55,6 +55,7 @@ pub(crate) mod exit {
     pub(crate) const FAILED: u8 = 1;
     pub(crate) const USAGE: u8 = 2;
     pub(crate) const PLAN_NOT_EMPTY: u8 = 10;
+    pub(crate) const CONFIRM: u8 = 11;
     pub(crate) const UNHEALTHY: u8 = 14;
     /// Docker's: the engine could not run the container.
     pub(crate) const ENGINE: u8 = 125;

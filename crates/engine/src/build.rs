@@ -13,9 +13,14 @@ use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_llb::{GitAddress, HttpAddress};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildRequest, BuildResult, ContextReport, DockerfileSource, Event, Images, NamedContext,
-    Progress, Silent, StoreOnly, Stream,
+    Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
+    DockerfileSource, Event, Images, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
+    StoreOnly, Stream,
 };
+
+pub use carrack_llb::{ExecSettings, Network as StepNetwork};
+pub use carrack_specgen::container::Resources;
+pub use carrack_store::Compression;
 
 use crate::engine::{Engine, host_error};
 
@@ -66,6 +71,30 @@ impl Engine {
         sources: &mut SourceMap,
     ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         carrack_solver::check(request, sources)
+    }
+
+    /// The images that a build begins with, as far as its Dockerfile can be read.
+    pub fn build_bases(&self, request: &BuildRequest) -> BTreeSet<Reference> {
+        carrack_solver::bases(request)
+    }
+
+    /// Of each step that a build would take whether it is cached, and why not. Reads only (I-5).
+    pub fn explain_build(
+        &self,
+        request: &BuildRequest,
+        sources: &mut SourceMap,
+    ) -> Result<Vec<StepExplanation>, Vec<Diagnostic>> {
+        carrack_solver::explain(request, sources)
+    }
+
+    /// What earlier builds have left for later ones, least recently used first.
+    pub fn build_cache(&self) -> Result<Vec<CacheEntry>> {
+        carrack_solver::cache_usage(&self.store)
+    }
+
+    /// Lets go of some of it, and of what nothing else needs then.
+    pub fn prune_build_cache(&self, request: &PruneRequest) -> Result<Pruned> {
+        carrack_solver::prune_cache(&self.store, request)
     }
 
     /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).

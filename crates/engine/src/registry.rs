@@ -101,6 +101,7 @@ impl Engine {
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
                 names: if is_tag { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
+                annotations: BTreeMap::new(),
             },
         )?;
         self.emit_image("pull", &reference.familiar(), &image.id);
@@ -252,6 +253,7 @@ impl Engine {
             manifest: Some((push.manifest, push.media_type)),
             names: Vec::new(),
             repo_digests: vec![by_digest(reference, &digest)?],
+            annotations: BTreeMap::new(),
         };
         self.store.put_image(&lease, &config, new)?;
         self.emit_image("push", &reference.familiar(), &image.id);

@@ -1,5 +1,7 @@
 //! The graph and its keys.
 
+use std::collections::BTreeMap;
+
 use carrack_diag::{Diagnostic, Span};
 use carrack_oci::{Digest, History, ImageConfig, Platform};
 use serde::Serialize;
@@ -132,6 +134,26 @@ pub struct Exec {
     /// Whether it runs with every privilege (`--security=insecure`).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
+    /// What the build says of all its programs.
+    #[serde(skip_serializing_if = "ExecSettings::is_default")]
+    pub settings: ExecSettings,
+}
+
+/// What a build says of all its programs; part of keys where it says anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ExecSettings {
+    /// Name and address, for /etc/hosts.
+    pub hosts: Vec<(String, String)>,
+    /// Size of /dev/shm; none is the default.
+    pub shm_size_bytes: Option<u64>,
+    /// `nofile` → soft and hard limit; −1 is unlimited.
+    pub ulimits: BTreeMap<String, (i64, i64)>,
+}
+
+impl ExecSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Something mounted while a program runs. It leaves no trace in the layer.

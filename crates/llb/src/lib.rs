@@ -12,8 +12,8 @@ mod mode;
 pub use check::{CheckInput, check, is_finding};
 pub use git::GitAddress;
 pub use graph::{
-    Action, CacheMount, CopyAction, Edge, Exec, ExecMount, FileContent, Graph, HistoryStep, HttpAddress, MountKind,
-    Network, Op, Source, Vertex, VertexId, cache_key,
+    Action, CacheMount, CopyAction, Edge, Exec, ExecMount, ExecSettings, FileContent, Graph, HistoryStep, HttpAddress,
+    MountKind, Network, Op, Source, Vertex, VertexId, cache_key,
 };
 pub use lower::{ImageNeed, LowerOptions, Lowered, NamedContext, ResolvedImage, lower};
 pub use mode::{Change, FileMode};

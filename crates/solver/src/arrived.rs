@@ -60,7 +60,7 @@ impl Arrival {
         let mut whole = start.as_slice().chain(stream);
         if is_tar {
             let (hold, path) = scratch(store)?;
-            carrack_store::extract(whole, &path, Some((0, 0)))?;
+            carrack_store::extract(whole, &path, &path, Some((0, 0)))?;
             return Ok(Self::Context(ArrivedContext { path, _hold: hold }));
         }
         let mut bytes = Vec::new();

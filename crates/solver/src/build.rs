@@ -6,15 +6,21 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use carrack_diag::{Diagnostic, FileId, SourceMap, nearest};
-use carrack_dockerfile::Dockerfile;
-use carrack_llb::{CheckInput, Graph, ImageNeed, LowerOptions, Lowered, ResolvedImage, check as check_file, lower};
+use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
+use carrack_dockerfile::{Command, Dockerfile};
+use carrack_llb::{
+    CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage, check as check_file,
+    lower,
+};
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
+use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::codes;
 use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
+use crate::explain::{Explainer, StepExplanation};
+use crate::export::{BuildOutput, export};
 use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
 use crate::tree::Tree;
@@ -68,6 +74,22 @@ pub struct BuildRequest {
     pub pull: bool,
     /// Whether every step is done again. Its results are cached all the same.
     pub no_cache: bool,
+    /// Stages by name or number, of which every step is done again.
+    pub no_cache_stages: Vec<String>,
+    /// How steps are connected that do not say it themselves.
+    pub network: Network,
+    /// What holds for the programs of all steps.
+    pub settings: ExecSettings,
+    /// Limits of each step. No part of keys.
+    pub resources: Resources,
+    /// Of the image's manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// What is left of the build; empty is an image of the store.
+    pub outputs: Vec<BuildOutput>,
+    /// Seconds since 1970 that no time in the image is later than (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<i64>,
+    /// Whether that holds for the times of files too.
+    pub rewrite_times: bool,
     /// Contents by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Sockets of SSH agents by id (`--ssh`).
@@ -76,6 +98,8 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Whether a RUN may have every privilege (`--allow security.insecure`).
     pub allows_insecure: bool,
+    /// Whether it is told of each step why it was not cached.
+    pub explain: bool,
     /// How many steps run at once (D3); 0 is one a processor.
     pub parallelism: usize,
 }
@@ -94,10 +118,19 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             pull: false,
             no_cache: false,
+            no_cache_stages: Vec::new(),
+            network: Network::Default,
+            settings: ExecSettings::default(),
+            resources: Resources::default(),
+            annotations: BTreeMap::new(),
+            outputs: Vec::new(),
+            epoch: None,
+            rewrite_times: false,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
             contexts: BTreeMap::new(),
             allows_insecure: false,
+            explain: false,
             parallelism: 0,
         }
     }
@@ -119,6 +152,18 @@ pub struct StoreOnly;
 impl Images for StoreOnly {
     fn fetch(&self, _reference: &Reference, _platform: &Platform) -> carrack_diag::Result<bool> {
         Ok(false)
+    }
+}
+
+impl BuildRequest {
+    /// Which Dockerfile and context this is, for telling builds of one apart from those of others.
+    pub(crate) fn place(&self) -> Digest {
+        let file = match &self.dockerfile {
+            DockerfileSource::Path(path) | DockerfileSource::Inside(path) => path.display().to_string(),
+            DockerfileSource::Text { name, .. } => name.clone(),
+        };
+        let context = self.context.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        Digest::of(format!("{context}\n{file}"))
     }
 }
 
@@ -144,6 +189,8 @@ pub struct BuildResult {
     pub steps: usize,
     /// How many of them were.
     pub cached_steps: usize,
+    /// Of each step how it came by its result, where that was asked for.
+    pub explanation: Vec<StepExplanation>,
     /// How much of the context was used.
     pub context: ContextReport,
     /// What stood in the way of nothing.
@@ -166,17 +213,21 @@ pub fn build(
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
     services.progress.event(Event::Planned { names });
     let contexts = std::mem::take(&mut plan.contexts);
-    let solver = Solver::new(request, services, Some(&lease), &plan, contexts);
+    let mut solver = Solver::new(request, services, Some(&lease), &plan, contexts);
+    if request.explain {
+        solver.explainer = Some(explainer(request, &plan)?);
+    }
     let outcomes = solve(&solver, request.parallelism)?;
+    let explanation = explanation(&solver, |index| outcomes[index].is_cached);
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
-    let image = write(request, &lease, &plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    let image = write(request, &lease, &plan, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
     services.progress.event(Event::Image { id: image.id });
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
-    Ok(BuildResult { image, steps: steps.len(), cached_steps, context, warnings })
+    Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, warnings })
 }
 
 /// What [`build`] would come to.
@@ -223,21 +274,66 @@ pub fn predict(
         Ok(outcomes) => outcomes,
         Err(errors) => return unknown(errors),
     };
-    let (bytes, _, config) = configuration(&plan.graph, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    let layers = made(&plan.graph, &outcomes);
+    let (bytes, config) =
+        configuration(&plan.graph, &outcomes, &layers, request.epoch).map_err(|error| vec![*error])?;
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
-/// Forgets the results of all steps, and what was fetched for them. Their layers, unless an image has them, go with the next prune of the store. How many
-/// were forgotten. Folders of cache mounts stay.
+/// The images that a build begins with, as far as its Dockerfile can be read.
+pub fn bases(request: &BuildRequest) -> BTreeSet<Reference> {
+    let mut sources = SourceMap::new();
+    let Ok(file) = read(request, &mut sources) else { return BTreeSet::new() };
+    let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
+    match lower(&dockerfile, &lower_options(request)) {
+        Ok(Lowered::Needs(needs)) => needs.into_iter().map(|need| need.reference).collect(),
+        // What is wrong with it is told by the build.
+        Ok(Lowered::Graph(_)) | Err(_) => BTreeSet::new(),
+    }
+}
+
+/// Of each step that [`build`] would take whether it is cached, and why not. Writes nothing (I-5).
 ///
 /// # Errors
-/// Where a record can't be removed.
-pub fn prune_cache(store: &Store) -> carrack_diag::Result<usize> {
-    crate::fetch::prune(store).map_err(|error| {
-        let diagnostic = Diagnostic::error(&codes::STEP_FAILED, "take away what builds have fetched");
-        diagnostic.cause(error.to_string()).boxed()
+/// As [`build`], but for what only a running step can meet.
+pub fn explain(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<StepExplanation>, Vec<Diagnostic>> {
+    let mut plan = plan(request, &StoreOnly, None, &BTreeSet::new(), sources)?;
+    let cancel = AtomicBool::new(false);
+    let services = Services { executor: &Nothing, progress: &Silent, images: &StoreOnly, cancel: &cancel };
+    let contexts = std::mem::take(&mut plan.contexts);
+    let mut solver = Solver::new(request, services, None, &plan, contexts);
+    solver.explainer = Some(explainer(request, &plan)?);
+    let outcomes = schedule::run(&solver.graph.vertices, 1, &cancel, |id, inputs: &[Arc<Option<Arc<Outcome>>>]| {
+        let known: Option<Vec<Arc<Outcome>>> = inputs.iter().map(|input| input.as_ref().clone()).collect();
+        let Some(known) = known else {
+            solver.missed_after(id, inputs)?;
+            return Ok(None);
+        };
+        match solver.evaluate(id, &known) {
+            Ok(outcome) => Ok(Some(Arc::new(outcome))),
+            Err(diagnostic) if diagnostic.code == &codes::NOT_CACHED => Ok(None),
+            Err(diagnostic) => Err(diagnostic),
+        }
     })?;
-    crate::cache::prune(store)
+    let outcomes = outcomes.unwrap_or_default();
+    Ok(explanation(&solver, |index| outcomes[index].is_some()))
+}
+
+fn explainer(request: &BuildRequest, plan: &BuildPlan) -> Result<Explainer, Vec<Diagnostic>> {
+    let explainer = Explainer::new(&request.store, request.place(), plan.environment.clone());
+    explainer.map_err(|diagnostic| vec![*diagnostic])
+}
+
+fn explanation(solver: &Solver<'_>, is_cached: impl Fn(usize) -> bool) -> Vec<StepExplanation> {
+    let Some(explainer) = &solver.explainer else { return Vec::new() };
+    let vertices = solver.graph.vertices.iter().enumerate();
+    let steps = vertices.filter(|(_, vertex)| matches!(vertex.op, Op::Exec(_) | Op::File(_)));
+    let explained = steps.map(|(index, vertex)| {
+        let is_cached = is_cached(index);
+        let reasons = if is_cached { Vec::new() } else { explainer.reasons(index) };
+        StepExplanation { name: vertex.name.clone(), is_cached, reasons }
+    });
+    explained.collect()
 }
 
 /// Runs nothing: a prediction ends before.
@@ -255,6 +351,10 @@ pub(crate) struct BuildPlan {
     pub(crate) images: Vec<Image>,
     contexts: Contexts,
     warnings: Vec<Diagnostic>,
+    /// Names that ENV sets, in any stage.
+    environment: BTreeSet<String>,
+    /// Vertices that are done again whatever is cached.
+    pub(crate) uncached: BTreeSet<usize>,
 }
 
 fn plan(
@@ -279,10 +379,61 @@ fn plan(
             }
             // Labels of the request are the last word.
             graph.config.config.labels.extend(request.labels.clone());
-            Ok(BuildPlan { graph, images, contexts, warnings })
+            configure(&mut graph, request);
+            let uncached = uncached(&graph, request, &dockerfile).map_err(|error| vec![*error])?;
+            Ok(BuildPlan { graph, images, contexts, warnings, environment: environment(&dockerfile), uncached })
         }
         Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
     }
+}
+
+/// What the request says of all steps.
+fn configure(graph: &mut Graph, request: &BuildRequest) {
+    for vertex in &mut graph.vertices {
+        if let Op::Exec(exec) = &mut vertex.op {
+            exec.settings.clone_from(&request.settings);
+            if exec.network == Network::Default {
+                exec.network = request.network;
+            }
+        }
+    }
+}
+
+/// The steps of the stages that are built without the cache.
+fn uncached(graph: &Graph, request: &BuildRequest, dockerfile: &Dockerfile) -> carrack_diag::Result<BTreeSet<usize>> {
+    let mut uncached = BTreeSet::new();
+    for wanted in &request.no_cache_stages {
+        let named = |name: &Spanned<String>| name.value.eq_ignore_ascii_case(wanted);
+        let by_name = dockerfile.stages.iter().position(|stage| stage.from.name.as_ref().is_some_and(named));
+        let by_number = wanted.parse::<usize>().ok().filter(|number| *number < dockerfile.stages.len());
+        let Some(stage) = by_name.or(by_number) else {
+            let names = dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_ref());
+            let hint = match nearest(wanted, names.map(|name| name.value.as_str())) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => "give the name after AS of a FROM, or its number from 0".to_owned(),
+            };
+            let message = format!("there is no stage `{wanted}` to build without the cache");
+            return Err(Diagnostic::error(&carrack_llb::codes::UNKNOWN_STAGE, message).hint(hint).boxed());
+        };
+        let begin = dockerfile.stages[stage].from.span;
+        let end = dockerfile.stages.get(stage + 1).map_or(u32::MAX, |next| next.from.span.start);
+        for (index, vertex) in graph.vertices.iter().enumerate() {
+            let is_within = |span: &Span| span.file == begin.file && (begin.start..end).contains(&span.start);
+            if vertex.origin.first().is_some_and(is_within) {
+                uncached.insert(index);
+            }
+        }
+    }
+    Ok(uncached)
+}
+
+fn environment(dockerfile: &Dockerfile) -> BTreeSet<String> {
+    let instructions = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let set = instructions.filter_map(|instruction| match &instruction.command {
+        Command::Env(assignments) => Some(assignments.iter().map(|assignment| assignment.name.value.clone())),
+        _ => None,
+    });
+    set.flatten().collect()
 }
 
 fn open_contexts(
@@ -510,19 +661,46 @@ fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, V
 fn write(
     request: &BuildRequest,
     lease: &Lease,
-    graph: &Graph,
+    plan: &BuildPlan,
     outcomes: &[Arc<Outcome>],
 ) -> carrack_diag::Result<Image> {
-    let (config, layers, _) = configuration(graph, outcomes)?;
-    request.store.put_image(lease, &config, NewImage { layers, names: request.tags.clone(), ..NewImage::default() })
+    let mut layers = made(&plan.graph, outcomes);
+    let shows_files = |output: &BuildOutput| matches!(output, BuildOutput::Tar(_) | BuildOutput::Folder(_));
+    if let Some(epoch) = request.epoch
+        && (request.rewrite_times || request.outputs.iter().any(shows_files))
+    {
+        // What came with a base image is as it is everywhere.
+        let foreign: BTreeSet<Digest> =
+            plan.images.iter().flat_map(|image| &image.layers).map(|layer| layer.chain).collect();
+        let mut parent: Option<Digest> = None;
+        for layer in &mut layers {
+            if !foreign.contains(&layer.chain) {
+                *layer = request.store.clamp_times(lease, parent.as_ref(), layer, epoch)?;
+            }
+            parent = Some(layer.chain);
+        }
+    }
+    let (config, _) = configuration(&plan.graph, outcomes, &layers, request.epoch)?;
+    let (names, annotations) = (request.tags.clone(), request.annotations.clone());
+    let new = NewImage { layers, names, annotations, ..NewImage::default() };
+    export(&request.store, lease, &request.outputs, (&config, new))
+}
+
+/// The layers of the result.
+fn made(graph: &Graph, outcomes: &[Arc<Outcome>]) -> Vec<Layer> {
+    outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default()
 }
 
 /// Puts layers, history and configuration together.
 ///
 /// Times come from when the layers were made: an image of cached steps only is the same image as before. An entry without
 /// a layer takes the time of the layer before it.
-fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Result<(Vec<u8>, Vec<Layer>, ImageConfig)> {
-    let layers: Vec<Layer> = outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default();
+fn configuration(
+    graph: &Graph,
+    outcomes: &[Arc<Outcome>],
+    layers: &[Layer],
+    epoch: Option<i64>,
+) -> carrack_diag::Result<(Vec<u8>, ImageConfig)> {
     let mut config: ImageConfig = graph.config.clone();
     let mut created = config.created.clone();
     for step in &graph.history {
@@ -544,11 +722,20 @@ fn configuration(graph: &Graph, outcomes: &[Arc<Outcome>]) -> carrack_diag::Resu
     let untold = layers.len().saturating_sub(told);
     config.history.splice(0..0, std::iter::repeat_n(History::default(), untold));
     config.created = created;
+    if let Some(epoch) = epoch.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+        let is_later = |time: &Option<String>| {
+            time.as_ref().and_then(|time| time.parse().ok()).is_none_or(|time: jiff::Timestamp| time > epoch)
+        };
+        config.history.iter_mut().filter(|entry| is_later(&entry.created)).for_each(|entry| {
+            entry.created = Some(epoch.to_string());
+        });
+        config.created = Some(epoch.to_string());
+    }
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     let bytes = serde_json::to_vec(&config).map_err(|error| {
         Diagnostic::error(&codes::STEP_FAILED, "write the image's configuration").cause(error.to_string()).boxed()
     })?;
-    Ok((bytes, layers, config))
+    Ok((bytes, config))
 }
 
 impl BuildResult {

@@ -5,6 +5,8 @@ use carrack_oci::Digest;
 use carrack_store::{Durability, KeepKind, Layer, Layout, Lease, Records, Snapshotter as _, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::explain::StepInputs;
+
 /// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheRecord {
@@ -14,6 +16,9 @@ pub struct CacheRecord {
     pub created: String,
     /// The step, for people.
     pub name: String,
+    /// What it was made of, for explanations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<StepInputs>,
 }
 
 /// The cache of one store.
@@ -24,20 +29,8 @@ pub(crate) struct Cache<'a> {
     records: Records<CacheRecord>,
 }
 
-fn records(store: &Store) -> Records<CacheRecord> {
+pub(crate) fn records(store: &Store) -> Records<CacheRecord> {
     store.records("build/steps", "build step", Layout::Flat)
-}
-
-/// Forgets every result. How many there were.
-pub(crate) fn prune(store: &Store) -> Result<usize> {
-    let records = records(store);
-    let names = records.names()?;
-    for name in &names {
-        // What a record names must not be taken away before the record is.
-        records.remove(name)?;
-        store.unkeep(KeepKind::Cache, name)?;
-    }
-    Ok(names.len())
 }
 
 impl<'a> Cache<'a> {
@@ -55,6 +48,9 @@ impl<'a> Cache<'a> {
             if self.store.snapshot(&layer.chain)?.is_none() || !self.store.has_blob(&layer.blob.digest) {
                 return Ok(None);
             }
+        }
+        if self.lease.is_some() {
+            self.records.touch(&key.hex())?;
         }
         Ok(Some(record))
     }

@@ -14,7 +14,7 @@ use carrack_oci::Config;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, SpawnRequest};
-use carrack_specgen::container::{Mount, MountSource, NetworkMode};
+use carrack_specgen::container::{Mount, MountSource, NetworkMode, Ulimit};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, HostFacts, InitPlan, Resolved};
 use carrack_store::Store;
@@ -116,7 +116,10 @@ impl<'a> ContainerExecutor<'a> {
         connection: &Connection,
     ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
         let mut container = container(request, connection);
-        let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n");
+        let mut hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n");
+        for (name, address) in &request.exec.settings.hosts {
+            hosts.push_str(&format!("{address}\t{name}\n"));
+        }
         for (name, text) in [("hosts", hosts.as_str()), ("resolv.conf", &connection.resolv_conf)] {
             let path = request.folder.join(name);
             let written = fs::write(&path, text).and_then(|()| readable(&path));
@@ -216,6 +219,8 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
         (Network::None, _) | (_, Some(_)) => NetworkMode::None,
         (_, None) => NetworkMode::Host,
     };
+    let limits = exec.settings.ulimits.iter();
+    let ulimits = limits.map(|(name, (soft, hard))| (name.clone(), Ulimit { soft: *soft, hard: *hard })).collect();
     Container {
         name: "build".into(),
         hostname: Some(HOSTNAME.into()),
@@ -225,6 +230,9 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
         user: Some(exec.user.clone()).filter(|user| !user.is_empty()),
         working_dir: Some(exec.working_directory.clone()),
         mounts: request.mounts.iter().map(mount).collect(),
+        shm_size_bytes: exec.settings.shm_size_bytes,
+        ulimits,
+        resources: request.resources.clone(),
         network,
         privileged: exec.insecure,
         ..Container::default()

@@ -233,8 +233,14 @@ impl Copier<'_> {
         let open = self.to.open(&folder, OFlags::RDONLY | OFlags::DIRECTORY).map_err(Failure::new(&folder))?;
         // The tree is mounted nowhere, so the folder has no other path.
         let here = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
-        let unpacked = archive::decompress(file)
-            .and_then(|tar| carrack_store::extract(tar, &here, self.owner.map(|owner| (owner.uid, owner.gid))));
+        let unpacked = archive::decompress(file).and_then(|tar| {
+            carrack_store::extract(
+                tar,
+                &here,
+                &Path::new("/").join(&folder),
+                self.owner.map(|owner| (owner.uid, owner.gid)),
+            )
+        });
         unpacked.map(|()| true).map_err(|diagnostic| Failure {
             path: source.real.clone(),
             error: io::ErrorKind::InvalidData.into(),

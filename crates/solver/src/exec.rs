@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_diag::Result;
 use carrack_llb::Exec;
+use carrack_specgen::container::Resources;
 use carrack_store::Upper;
 
 use crate::progress::Stream;
@@ -52,6 +53,8 @@ pub struct ExecRequest<'a> {
     pub output: &'a (dyn Fn(Stream, &[u8]) + Sync),
     /// Set when the build has failed elsewhere: the program is to be killed.
     pub cancel: &'a AtomicBool,
+    /// Limits.
+    pub resources: &'a Resources,
 }
 
 /// Runs programs.

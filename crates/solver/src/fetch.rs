@@ -61,13 +61,15 @@ pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel:
     kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))
 }
 
-/// Forgets what was fetched and nobody is looking at. The files of running builds have names of their own.
-pub(crate) fn prune(store: &Store) -> io::Result<()> {
+/// Forgets what was fetched and nobody is looking at. The files of running builds have names of their own. How many bytes
+/// were freed.
+pub(crate) fn prune(store: &Store) -> io::Result<u64> {
     let folder = store.roots().data.join("build/fetched");
     let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
+    let mut freed_bytes = 0;
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_none_or(|ending| ending != "lock") {
@@ -79,13 +81,16 @@ pub(crate) fn prune(store: &Store) -> io::Result<()> {
         }
         // The lock itself stays: who waits for it must not hold another than who comes later.
         for ending in ["json", "file", "new"] {
-            match fs::remove_file(path.with_extension(ending)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            let path = path.with_extension(ending);
+            let size_bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
+            match fs::remove_file(&path) {
+                Ok(()) => freed_bytes += size_bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
     }
-    Ok(())
+    Ok(freed_bytes)
 }
 
 /// The copy of one address on the data root, held while it is looked at.

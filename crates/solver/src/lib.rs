@@ -14,27 +14,35 @@ mod container;
 mod context;
 mod copy;
 mod exec;
+mod explain;
+mod export;
 mod fetch;
+mod flight;
 mod git;
+mod mounts;
 mod owner;
 mod private;
 mod progress;
 mod schedule;
 mod select;
 mod tree;
+mod usage;
 mod vertex;
 
 pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
-    BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, build, check,
-    predict, prune_cache,
+    BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
+    check, explain, predict,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
+pub use export::BuildOutput;
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
+pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use carrack_dockerfile::{IgnoreFile, has_wildcard, path_matches};
 use carrack_llb::CopyAction;
 use carrack_oci::{Digest, Hasher};
 use rustix::fs::{FileType, OFlags, Stat};
+use serde::{Deserialize, Serialize};
 
 use crate::tree::{Tree, kind, relative};
 
@@ -162,6 +163,27 @@ fn collect(tree: &Tree, root: &Path, below: &Path, filter: &Filter<'_>, entries:
     Ok(())
 }
 
+impl Source {
+    pub(crate) fn is_folder(&self) -> bool {
+        kind(&self.stat) == FileType::Directory
+    }
+}
+
+/// What a digest holds of one file, in the order of the files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Kind and permission bits.
+    pub(crate) mode: u32,
+    /// User and group, where they are kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) owner: Option<(u32, u32)>,
+    /// Of the bytes, a link's target, a device's number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) content: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) attributes: Option<Digest>,
+}
+
 impl Filter<'_> {
     fn ignores(&self, path: &Path) -> bool {
         !path.as_os_str().is_empty() && self.ignore.is_some_and(|ignore| ignore.is_ignored(&path.to_string_lossy()))
@@ -203,22 +225,24 @@ pub(crate) fn changed(tree: &Tree, sources: &[Source]) -> io::Result<Option<Path
 
 /// The digest of what is copied: names, kinds, modes, owners where they are kept, links' targets, contents. Times are no
 /// part of it.
-pub(crate) fn digest(tree: &Tree, sources: &[Source], owners: bool) -> io::Result<Digest> {
+pub(crate) fn digest(tree: &Tree, sources: &[Source], owners: bool) -> io::Result<(Digest, Vec<State>)> {
     let mut hasher = Hasher::new(io::sink());
+    let mut states = Vec::new();
     for source in sources {
         // A folder's own name, mode and owner are nowhere in the result: its content goes into the destination.
         if kind(&source.stat) == FileType::Directory {
             write!(hasher, "folder {} {}:", source.entries.len(), source.kept.as_os_str().len())?;
             hasher.write_all(source.kept.as_os_str().as_bytes())?;
             for entry in &source.entries {
-                describe(tree, &source.real.join(&entry.path), &entry.path, &entry.stat, owners, &mut hasher)?;
+                let real = source.real.join(&entry.path);
+                states.push(describe(tree, &real, &entry.path, &entry.stat, owners, &mut hasher)?);
             }
         } else {
             let shown = source.kept.join(source.name.file_name().unwrap_or_default());
-            describe(tree, &source.real, &shown, &source.stat, owners, &mut hasher)?;
+            states.push(describe(tree, &source.real, &shown, &source.stat, owners, &mut hasher)?);
         }
     }
-    Ok(hasher.finish().1)
+    Ok((hasher.finish().1, states))
 }
 
 fn describe(
@@ -228,7 +252,9 @@ fn describe(
     stat: &Stat,
     owners: bool,
     out: &mut impl io::Write,
-) -> io::Result<()> {
+) -> io::Result<State> {
+    let owner = owners.then_some((stat.st_uid, stat.st_gid));
+    let mut state = State { mode: stat.st_mode, owner, content: None, attributes: None };
     let kind = kind(stat);
     let shown = shown.as_os_str().as_bytes();
     write!(out, "{}:", shown.len())?;
@@ -241,20 +267,30 @@ fn describe(
         FileType::RegularFile => {
             let mut content = Hasher::new(io::sink());
             io::copy(&mut tree.file(real)?, &mut content)?;
-            write!(out, " {}", content.finish().1)?;
+            let content = content.finish().1;
+            write!(out, " {content}")?;
+            state.content = Some(content);
         }
         FileType::Symlink => {
             let target = tree.link_target(real)?;
             write!(out, " {}:", target.as_os_str().len())?;
             out.write_all(target.as_os_str().as_bytes())?;
+            state.content = Some(Digest::of(target.as_os_str().as_bytes()));
         }
-        FileType::CharacterDevice | FileType::BlockDevice => write!(out, " {}", stat.st_rdev)?,
+        FileType::CharacterDevice | FileType::BlockDevice => {
+            write!(out, " {}", stat.st_rdev)?;
+            state.content = Some(Digest::of(stat.st_rdev.to_string()));
+        }
         _ => {}
     }
+    let mut attributes = String::new();
     for (name, value) in xattrs(tree, real, kind)? {
-        write!(out, " {}={}", name.to_string_lossy(), Digest::of(&value))?;
+        attributes.push_str(&format!(" {}={}", name.to_string_lossy(), Digest::of(&value)));
     }
-    writeln!(out)
+    write!(out, "{attributes}")?;
+    state.attributes = (!attributes.is_empty()).then(|| Digest::of(&attributes));
+    writeln!(out)?;
+    Ok(state)
 }
 
 /// Extended attributes that travel with a file; of files and folders only, since nothing else can be opened for them.

@@ -56,6 +56,11 @@ impl Tree {
         Ok(Self { root })
     }
 
+    pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        use std::os::fd::AsFd as _;
+        self.root.as_fd()
+    }
+
     /// Opens a path that holds no links. A link that appears there meanwhile is an error, not an escape.
     pub(crate) fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };

@@ -3,7 +3,7 @@
 mod file;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
 use carrack_oci::Digest;
+use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store, chain_of};
 
 use crate::build::{BuildPlan, BuildRequest, Services};
@@ -18,6 +19,8 @@ use crate::cache::{Cache, CacheRecord};
 use crate::codes;
 use crate::context::{Contexts, Folder, Usage};
 use crate::exec::Executor;
+use crate::explain::{self, Explainer, Reason, Taken};
+use crate::flight::Flight;
 use crate::progress::Progress;
 use crate::tree::Tree;
 
@@ -43,9 +46,17 @@ impl Outcome {
     }
 
     /// What the files are, for keys.
-    fn identity(&self) -> Digest {
+    pub(crate) fn identity(&self) -> Digest {
         self.chain().copied().unwrap_or_else(|| Digest::of(""))
     }
+}
+
+/// What is to be done with a step that the cache does not have.
+pub(crate) enum Alone {
+    /// Nothing any more.
+    Done(Box<Outcome>),
+    /// It, held against other builds.
+    Begin(Option<Flight>),
 }
 
 /// What all vertices of one build share.
@@ -62,9 +73,15 @@ pub(crate) struct Solver<'a> {
     secrets: &'a BTreeMap<String, Vec<u8>>,
     agents: &'a BTreeMap<String, PathBuf>,
     no_cache: bool,
+    uncached: &'a BTreeSet<usize>,
+    resources: &'a Resources,
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+    /// Which Dockerfile and context this is.
+    pub(crate) place: Digest,
+    /// Where the misses are to be explained.
+    pub(crate) explainer: Option<Explainer>,
 }
 
 impl<'a> Solver<'a> {
@@ -87,9 +104,13 @@ impl<'a> Solver<'a> {
             secrets: &request.secrets,
             agents: &request.agents,
             no_cache: request.no_cache,
+            uncached: &plan.uncached,
+            resources: &request.resources,
             cancel: services.cancel,
             usage: Mutex::default(),
             warnings: Mutex::default(),
+            place: request.place(),
+            explainer: None,
         }
     }
 
@@ -110,7 +131,7 @@ impl<'a> Solver<'a> {
             },
             Op::Source(source @ (Source::Http(_) | Source::Git(_))) => self.fetched(vertex, source),
             Op::Merge => self.merge(vertex, inputs),
-            Op::File(actions) => self.file(vertex, actions, inputs),
+            Op::File(actions) => self.file(id, actions, inputs),
             Op::Exec(exec) => self.exec(id, exec, inputs),
         }
     }
@@ -162,8 +183,8 @@ impl<'a> Solver<'a> {
     }
 
     /// The result under the first key that has one; it is entered under the others too.
-    fn cached(&self, keys: &[Digest], base: &Outcome) -> Result<Option<Outcome>> {
-        if self.no_cache {
+    fn cached(&self, id: VertexId, keys: &[Digest], base: &Outcome) -> Result<Option<Outcome>> {
+        if self.is_uncached(id) {
             return Ok(None);
         }
         for (index, key) in keys.iter().enumerate() {
@@ -177,13 +198,56 @@ impl<'a> Solver<'a> {
         Ok(None)
     }
 
-    /// Makes a layer of what was written, and only then enters it into the cache.
-    fn commit(&self, vertex: &Vertex, keys: &[Digest], base: &Outcome, scratch: &Scratch) -> Result<Outcome> {
+    /// Has a step to itself, or its result where another build of this process was just doing it.
+    fn alone(&self, id: VertexId, keys: &[Digest], base: &Outcome) -> Result<Alone> {
+        let Some(key) = keys.last().filter(|_| self.lease.is_some()) else { return Ok(Alone::Begin(None)) };
+        let flight = Flight::take(*key, self.cancel);
+        Ok(match self.cached(id, keys, base)? {
+            Some(outcome) => Alone::Done(Box::new(outcome)),
+            None => Alone::Begin(flight),
+        })
+    }
+
+    fn is_uncached(&self, id: VertexId) -> bool {
+        self.no_cache || self.uncached.contains(&id.0)
+    }
+
+    /// Notes why a step is not cached, where somebody wants to know. An input that is not known is none.
+    pub(crate) fn missed(&self, id: VertexId, ids: &[Option<Digest>], taken: &[Taken<'_>]) {
+        let Some(explainer) = &self.explainer else { return };
+        let vertex = self.graph.vertex(id);
+        explainer.put(
+            id,
+            match self.is_uncached(id) {
+                true => vec![Reason::NoCache],
+                false => explainer.why(self.store, vertex, &self.made_of(vertex, ids, taken), taken),
+            },
+        );
+    }
+
+    /// Makes a layer of what was written, and only then enters it into the cache, with the files that it was made of.
+    fn commit(
+        &self,
+        vertex: &Vertex,
+        keys: &[Digest],
+        inputs: &[Arc<Outcome>],
+        taken: &[Taken<'_>],
+        scratch: &Scratch,
+    ) -> Result<Outcome> {
+        let base = &inputs[0];
         let layer = self.store.commit_upper(self.lease(vertex)?, base.chain(), &scratch.upper().upper);
         let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
-        let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone() };
+        for taken in taken {
+            explain::keep(self.store, taken).map_err(|error| match is_full(&error) {
+                true => disk_full(vertex, "cannot note which files were taken".into(), &error),
+                false => failed(vertex, "note which files were taken").cause(error.to_string()).boxed(),
+            })?;
+        }
+        let ids: Vec<Option<Digest>> = inputs.iter().map(|input| Some(input.identity())).collect();
+        let inputs = Some(self.made_of(vertex, &ids, taken));
+        let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone(), inputs };
         for key in keys {
             self.cache.put(key, &record)?;
         }
@@ -252,8 +316,7 @@ fn disk_full(vertex: &Vertex, message: String, error: &std::io::Error) -> Box<Di
         .boxed()
 }
 
-const DISK_FULL_HINT: &str =
-    "free space, for example with `carrack rmi`, or move the root to a larger file system with --root";
+const DISK_FULL_HINT: &str = "free space, for example with `carrack builder prune` or `carrack rmi`, or move the root to a larger file system with --root";
 
 fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)

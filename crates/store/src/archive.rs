@@ -184,7 +184,7 @@ impl Store {
             layers: layers_of(&config, manifest.layers)?,
             manifest: Some((bytes, descriptor.media_type.clone())),
             names,
-            repo_digests: Vec::new(),
+            ..NewImage::default()
         };
         self.put_unpacked(lease, &config, new)
     }

@@ -9,7 +9,7 @@ pub static DISK_FULL: Code = Code {
     cause: "The file system that holds the data root or the run root is full, or a quota is used up. What was being \
             written was dropped; everything committed before is intact.",
     check: "`df -h` and `df -i` on the path of the message; `carrack images` shows what images take.",
-    fix: "Free space, for example with `carrack rmi`, or move the root to a larger file system with --root.",
+    fix: "Free space, for example with `carrack builder prune` or `carrack rmi`, or move the root to a larger file system with --root.",
 };
 
 /// The caller may not read or write a path of the root.

@@ -14,8 +14,10 @@ pub(crate) fn fault(attempt: &str, path: &Path, error: impl Into<io::Error>) -> 
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     let message = format!("can't {attempt} {}", path.display());
     let diagnostic = match errno {
-        Some(Errno::NOSPC | Errno::DQUOT) => Diagnostic::error(&codes::DISK_FULL, message)
-            .hint("free space, for example with `carrack rmi`, or move the root to a larger file system with --root"),
+        Some(Errno::NOSPC | Errno::DQUOT) => Diagnostic::error(&codes::DISK_FULL, message).hint(
+            "free space, for example with `carrack builder prune` or `carrack rmi`, or move the root to a larger file \
+                   system with --root",
+        ),
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Diagnostic::error(&codes::NO_PERMISSION, message)
             .hint("run as the owner of the root, or choose another with --root and --run-root"),
         _ => Diagnostic::error(&codes::IO, message),

@@ -219,7 +219,7 @@ pub(crate) fn sweep(dir: &Path) -> Result<()> {
 }
 
 /// Bytes that a tree takes on disk, each inode once; 0 where it is missing.
-pub(crate) fn disk_usage(path: &Path) -> u64 {
+pub fn disk_usage(path: &Path) -> u64 {
     let mut seen = std::collections::HashSet::new();
     let mut total = 0;
     let mut open = vec![path.to_owned()];

@@ -66,6 +66,8 @@ pub struct NewImage {
     pub layers: Vec<Layer>,
     /// The manifest's own bytes and media type where it was pulled or loaded; else one is made.
     pub manifest: Option<(Vec<u8>, String)>,
+    /// Of a manifest that is made.
+    pub annotations: BTreeMap<String, String>,
     /// Tags that the image takes over.
     pub names: Vec<Reference>,
     /// Names by digest.
@@ -88,11 +90,11 @@ impl Store {
         let id = self.ingest_bytes(lease, config)?;
         let known = self.keep_known(lease, &id)?;
         let record = match known {
-            Some(known) if new.repo_digests.is_empty() => known,
+            Some(known) if new.repo_digests.is_empty() && new.annotations.is_empty() => known,
             known => {
                 let (bytes, media_type) = match new.manifest {
                     Some(manifest) => manifest,
-                    None => (make_manifest(id, config, &new.layers)?, media_type::MANIFEST.to_owned()),
+                    None => (make_manifest(id, config, &new.layers, new.annotations)?, media_type::MANIFEST.to_owned()),
                 };
                 let manifest = Descriptor::new(media_type, self.ingest_bytes(lease, &bytes)?, bytes.len() as u64);
                 let mut repo_digests: Vec<String> = new.repo_digests.iter().map(Reference::to_string).collect();
@@ -110,6 +112,29 @@ impl Store {
             self.tag(&id, name)?;
         }
         self.image_by_id(&id)
+    }
+
+    /// Puts an image together that is no image of this store: its parts are kept by the lease alone, to be given out.
+    ///
+    /// # Errors
+    /// As [`Store::put_image`].
+    pub fn unlisted_image(&self, lease: &Lease, config: &[u8], new: NewImage) -> Result<Image> {
+        let parsed = parse_config(config)?;
+        self.check_layers(&parsed, &new.layers)?;
+        let id = self.ingest_bytes(lease, config)?;
+        let bytes = make_manifest(id, config, &new.layers, new.annotations)?;
+        let manifest = self.ingest_bytes(lease, &bytes)?;
+        let manifest = Descriptor::new(media_type::MANIFEST, manifest, bytes.len() as u64);
+        let added = jiff::Timestamp::now().to_string();
+        Ok(Image {
+            id,
+            config: parsed,
+            manifest,
+            layers: new.layers,
+            names: new.names,
+            repo_digests: Vec::new(),
+            added,
+        })
     }
 
     /// The record of an image that is there with all its blobs, kept by the lease from now on.
@@ -390,7 +415,12 @@ pub(crate) fn parse_config(bytes: &[u8]) -> Result<ImageConfig> {
     })
 }
 
-fn make_manifest(id: Digest, config: &[u8], layers: &[Layer]) -> Result<Vec<u8>> {
+fn make_manifest(
+    id: Digest,
+    config: &[u8],
+    layers: &[Layer],
+    annotations: BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
     let manifest = Manifest {
         schema_version: 2,
         media_type: media_type::MANIFEST.to_owned(),
@@ -398,7 +428,7 @@ fn make_manifest(id: Digest, config: &[u8], layers: &[Layer]) -> Result<Vec<u8>>
         config: Descriptor::new(media_type::CONFIG, id, config.len() as u64),
         layers: layers.iter().map(|layer| layer.blob.clone()).collect(),
         subject: None,
-        annotations: BTreeMap::new(),
+        annotations,
     };
     serde_json::to_vec(&manifest).map_err(|error| {
         Diagnostic::error(&codes::INVALID_IMAGE, "the image's manifest can't be written")

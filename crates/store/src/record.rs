@@ -1,11 +1,14 @@
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use carrack_diag::{Diagnostic, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::fault::{Context as _, present};
 use crate::files::{self, Durability, check_name};
 use crate::{Store, codes};
 
@@ -145,6 +148,27 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
     pub fn remove(&self, name: &str) -> Result<bool> {
         self.mutable()?;
         files::remove_file(&self.path(name)?)
+    }
+
+    /// Marks a record as used now. One that is gone is none to mark.
+    ///
+    /// # Errors
+    /// Where its time can't be set.
+    pub fn touch(&self, name: &str) -> Result<()> {
+        self.mutable()?;
+        let path = self.path(name)?;
+        let file = present(File::options().write(true).open(&path)).context("open", &path)?;
+        file.map_or(Ok(()), |file| file.set_modified(SystemTime::now()).context("set the time of", &path))
+    }
+
+    /// When a record was written or last marked as used; none where there is none.
+    ///
+    /// # Errors
+    /// Where it can't be looked at.
+    pub fn used(&self, name: &str) -> Result<Option<SystemTime>> {
+        let path = self.path(name)?;
+        let metadata = present(std::fs::metadata(&path)).context("look at", &path)?;
+        metadata.map(|metadata| metadata.modified()).transpose().context("look at", &path)
     }
 
     fn mutable(&self) -> Result<()> {

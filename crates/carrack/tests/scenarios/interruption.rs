@@ -321,6 +321,10 @@ fn a_full_disk_is_named_and_survived() {
     let on = |arguments: &[&'static str]| [&["--root", small_root.as_str()], arguments].concat();
     let import = |name| [on(&["import"]).as_slice(), &[archive.to_str().unwrap(), name]].concat();
     machine.ok(&import("busybox"));
+    let full = machine.project("full");
+    full.write("Dockerfile", "FROM busybox\nRUN head -c 100000 /dev/zero > /cached\n");
+    full.ok(&on(&["build", "-t", "cached", "."]));
+    full.ok(&on(&["rmi", "cached"]));
 
     let filler = small.join("filler");
     std::fs::write(&filler, "").unwrap();
@@ -330,7 +334,6 @@ fn a_full_disk_is_named_and_survived() {
     assert!(failure.text().contains(small.to_str().unwrap()), "the place is named: {}", failure.text());
     let failure = machine.fails(&on(&["create", "--name", "box", "--network", "none", "busybox", "true"]));
     assert_eq!(failure.code(), "store/disk-full", "{}", failure.text());
-    let full = machine.project("full");
     let dockerfile = |text: &str| {
         full.write("Dockerfile", text);
         full.fails(&on(&["build", "-t", "second", "."]))
@@ -340,11 +343,21 @@ fn a_full_disk_is_named_and_survived() {
     assert_eq!(failure.place(), ("store/disk-full".into(), "Dockerfile:2:1".into()), "{}", failure.text());
     let failure = dockerfile("FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=1\n");
     assert!(failure.hints().contains("free space"), "{}", failure.text());
+    let archive = full.dir.join("many.tar");
+    let packed =
+        std::process::Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&full.dir).arg("big").status();
+    assert!(packed.unwrap().success());
+    let failure = dockerfile("FROM busybox\nADD many.tar /unpacked/\n");
+    let text = failure.text();
+    assert!(failure.code() == "store/disk-full" && text.contains("/unpacked") && !text.contains("/proc/"), "{text}");
     // What was there is whole, what failed is not there.
     assert!(machine.ok(&on(&["images"])).contains("busybox"));
     assert_eq!(machine.ok(&on(&["images", "-q", "second"])), "");
     assert_eq!(machine.ok(&on(&["ps", "-aq"])), "");
 
+    // What the hint says can be done without any room.
+    let pruned = machine.json(&on(&["builder", "prune", "-f"]));
+    assert!(pruned["freed_bytes"].as_u64().unwrap() > 100_000, "{pruned}");
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(machine.ok(&on(&["run", "--rm", "--network", "none", "busybox", "echo", "room"])), "room");
     assert_eq!(machine.json(&on(&["doctor", "--leaks"])), serde_json::json!([]));

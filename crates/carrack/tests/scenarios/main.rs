@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod build;
+mod builder;
 mod containers;
 mod interruption;
 mod machine;
 mod networks;
+mod outputs;
 mod registries;
 mod replacing;
 mod shims;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{HistoryArguments, InspectArguments, PullArguments, PushArguments};
+use super::{BuildMoreArguments, HistoryArguments, InspectArguments, PullArguments, PushArguments};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -67,12 +67,14 @@ pub(crate) struct BuildArguments {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
-    /// auto, plain
+    /// auto, plain, quiet
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub(crate) progress: Progress,
     /// Platform to build for
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) more: Box<BuildMoreArguments>,
     /// What a name after FROM and --from means: a folder, an address, docker-image://IMAGE
     #[arg(long, value_name = "NAME=CONTEXT")]
     pub(crate) build_context: Vec<String>,
@@ -93,6 +95,9 @@ pub(crate) struct BuildArguments {
 pub(crate) enum Progress {
     Auto,
     Plain,
+    Quiet,
+    Tty,
+    Rawjson,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 //!
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
+mod builder;
 mod container;
 mod image;
 mod project;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use image::*;
 pub(crate) use project::*;
@@ -124,6 +126,9 @@ pub(crate) enum Command {
     /// Image commands
     #[command(subcommand)]
     Image(ImageCommand),
+    /// What builds have left, and freeing it
+    #[command(subcommand)]
+    Builder(BuilderCommand),
     /// Network commands
     #[command(subcommand)]
     Network(NetworkCommand),
@@ -151,6 +156,10 @@ pub(crate) enum BuildxCommand {
     /// Build an image from a Dockerfile, or the images of the project
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
+    /// Show what the build cache takes on disk
+    Du(BuilderUsageArguments),
+    /// Free what the build cache takes on disk
+    Prune(BuilderPruneArguments),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),

@@ -1,14 +1,17 @@
 //! `build`: an image from a Dockerfile, or the images of a project's services.
 
 mod context;
+mod outputs;
 mod progress;
+mod several;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
-use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction};
+use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Reason, StepExplanation};
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::Reference;
 use serde_json::json;
@@ -19,8 +22,10 @@ use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{codes, flags};
+use crate::{build_flags, codes, flags};
+use outputs::Outputs;
 use progress::Lines;
+use several::Wanted;
 
 /// With a folder, Docker's `build`; without one, the project's services.
 pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
@@ -28,7 +33,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if !is_context(context) {
         return project(session, arguments);
     }
-    let engine = session.engine()?;
+    let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
     let mut contexts = context::open(&engine, arguments, context)?;
     let request = &mut contexts.request;
     for text in &arguments.ssh {
@@ -42,10 +47,6 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
             "network.host" => {}
             other => return Err(flags::invalid("--allow", other, "security.insecure or network.host").into()),
         }
-    }
-    if let Some(kind) = arguments.network.as_deref().filter(|kind| !matches!(*kind, "default" | "bridge")) {
-        let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("build --network {kind} is not there yet"));
-        return Err(diagnostic.hint("`RUN --network=host` and `RUN --network=none` are").into());
     }
     request.target.clone_from(&arguments.target);
     request.no_cache = arguments.no_cache;
@@ -61,19 +62,35 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     for name in &arguments.tag {
         request.tags.push(name.parse::<Reference>()?);
     }
+    build_flags::epoch(request)?;
+    let quiet = build_flags::is_quiet(arguments)?;
+    build_flags::apply(request, arguments)?;
     if arguments.check {
         return check(session, &engine, request);
     }
-    let built = run(session, &engine, request, arguments.quiet)?;
+    let outputs = Outputs::new(&arguments.more.output)?;
+    request.explain = arguments.more.explain;
+    if arguments.more.dry_run {
+        return foretell(session, &engine, request);
+    }
+    outputs.open(request)?;
+    let built = run(session, &engine, request, quiet)?;
+    outputs.finish()?;
+    if let Some(path) = &arguments.more.metadata_file {
+        build_flags::write_metadata(path, &built)?;
+    }
     if let Some(path) = &arguments.iidfile {
         std::fs::write(path, built.image.id.to_string()).map_err(|error| {
             Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
                 .cause(error.to_string())
         })?;
     }
-    session.output.result("build", &result(&built), |_| {
-        if arguments.quiet { format!("{}\n", built.image.id) } else { String::new() }
-    });
+    if outputs.takes_standard_output() {
+        return Ok(exit::DONE);
+    }
+    session
+        .output
+        .result("build", &result(&built), |_| if quiet { format!("{}\n", built.image.id) } else { String::new() });
     Ok(exit::DONE)
 }
 
@@ -96,6 +113,43 @@ fn check(session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome 
     Ok(if found.is_empty() { exit::DONE } else { exit::FAILED })
 }
 
+/// What a build would do, and why (I-5).
+fn foretell(session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
+    let mut sources = SourceMap::new();
+    let explained = engine.explain_build(request, &mut sources).map_err(|errors| Failure::new(errors, sources))?;
+    session.output.result("build-plan", &json!({ "steps": explanation(&explained) }), |_| explained_text(&explained));
+    Ok(exit::DONE)
+}
+
+fn explanation(steps: &[StepExplanation]) -> serde_json::Value {
+    let reason = |reason: &Reason| {
+        let mut value = json!(reason);
+        value["text"] = reason.to_string().into();
+        value
+    };
+    let step = |step: &StepExplanation| {
+        let reasons: Vec<serde_json::Value> = step.reasons.iter().map(reason).collect();
+        json!({ "name": step.name, "cached": step.is_cached, "reasons": reasons })
+    };
+    steps.iter().map(step).collect()
+}
+
+/// A line a step, with its reasons below it.
+fn explained_text(steps: &[StepExplanation]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = String::new();
+    for step in steps {
+        text.push_str(&format!("{} {}\n", if step.is_cached { "cached" } else { "missed" }, step.name));
+        for reason in step.reasons.iter().take(SHOWN) {
+            text.push_str(&format!("         {reason}\n"));
+        }
+        if step.reasons.len() > SHOWN {
+            text.push_str(&format!("         and {} more\n", step.reasons.len() - SHOWN));
+        }
+    }
+    text
+}
+
 /// A service's name is no path.
 fn is_context(text: &str) -> bool {
     text == "-"
@@ -116,13 +170,23 @@ fn build_argument(request: &mut BuildRequest, text: &str) {
 }
 
 fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) -> Result<BuildResult, Failure> {
-    let progress = Lines::new(quiet || session.output.json);
     // What runs in a step has no part in the terminal's signals: it has to be ended.
     let interrupted = interrupt::Flag::new()?;
+    run_until(session, engine, request, (quiet, None), interrupted.is_set())
+}
+
+/// Builds until `cancel` is set. Lines of one of several builds carry its label.
+fn run_until(
+    session: &Session,
+    engine: &Engine,
+    request: &BuildRequest,
+    (quiet, label): (bool, Option<&str>),
+    cancel: &AtomicBool,
+) -> Result<BuildResult, Failure> {
+    let progress = Lines::new(quiet || session.output.json, label);
     let mut sources = SourceMap::new();
     let images = BaseImages { session, engine, quiet };
-    let built = engine.build(request, &progress, &images, interrupted.is_set(), &mut sources);
-    drop(interrupted);
+    let built = engine.build(request, &progress, &images, cancel, &mut sources);
     let built = built.map_err(|errors| {
         let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
         let failure = Failure::new(errors, sources.clone());
@@ -135,6 +199,7 @@ fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) 
         let names: Vec<String> = built.image.names.iter().map(Reference::familiar).collect();
         let cached = format!("{} of {} steps cached", built.cached_steps, built.steps);
         let context = human_size(built.context.size_bytes);
+        note(&explained_text(&built.explanation));
         note(&format!("{} {} ({cached}, context {context})\n", built.image.id.short(), names.join(" ")));
     }
     Ok(built)
@@ -147,6 +212,7 @@ fn result(built: &BuildResult) -> serde_json::Value {
         "steps": built.steps,
         "cached_steps": built.cached_steps,
         "context_bytes": built.context.size_bytes,
+        "explanation": explanation(&built.explanation),
     })
 }
 
@@ -165,7 +231,7 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
-    let mut built = Vec::new();
+    let mut wanted = Vec::new();
     for service in loaded.project.services.values() {
         if !options.services.is_empty() && !options.services.contains(&service.name) {
             continue;
@@ -174,10 +240,10 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
             let mut request = request(&engine, &loaded, service, how)?;
             request.no_cache |= options.no_cache;
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
-            let made = run(session, &engine, &request, options.quiet).map_err(|error| placed(error, &loaded, how))?;
-            built.push(result(&made));
+            wanted.push(Wanted { service: &service.name, how, request });
         }
     }
+    let built: Vec<_> = several::all(session, &engine, &loaded, &wanted, options.quiet)?.iter().map(result).collect();
     session.output.result("build", &built, |_| String::new());
     Ok(exit::DONE)
 }
@@ -201,6 +267,7 @@ pub(crate) fn project_images(
     let needed = carrack_plan::selection(&loaded.project, only, false);
     // Services that differ in their command only ask for the same build.
     let mut done = BTreeSet::new();
+    let mut wanted = Vec::new();
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
         let name = carrack_plan::image_name(&loaded.project, service);
         match &service.build {
@@ -210,12 +277,12 @@ pub(crate) fn project_images(
                 if !done.insert(format!("{request:?}")) {
                     continue;
                 }
-                run(session, engine, &request, false).map_err(|error| placed(error, loaded, how))?;
+                wanted.push(Wanted { service: &service.name, how, request });
             }
             Some(_) => {}
         }
     }
-    Ok(())
+    several::all(session, engine, loaded, &wanted, false).map(|_| ())
 }
 
 /// The image of a service that is not built, from its registry as `pull_policy` says.
@@ -334,5 +401,6 @@ fn request(engine: &Engine, loaded: &Loaded, service: &Service, how: &Build) -> 
     for tag in &how.tags {
         request.tags.push(tag.value.parse()?);
     }
+    build_flags::epoch(&mut request)?;
     Ok(request)
 }

@@ -1,6 +1,7 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
 mod build;
+mod builder;
 mod container;
 mod exec;
 mod host;
@@ -18,8 +19,8 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_engine::{Engine, Roots};
 
 use crate::arguments::{
-    BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand, NetworkCommand,
-    VolumeCommand,
+    BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand,
+    NetworkCommand, VolumeCommand,
 };
 use crate::codes;
 use crate::output::{Outcome, Output};
@@ -110,10 +111,12 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Port(arguments) => inspect::port(session, &arguments),
         Command::Build(arguments) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
+        Command::Buildx(BuildxCommand::Du(arguments)) => builder::usage(session, &arguments),
+        Command::Buildx(BuildxCommand::Prune(arguments)) => builder::prune(session, &arguments),
         Command::Buildx(BuildxCommand::Other(words)) => {
             let verb = words.first().map_or("", String::as_str);
             let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
-            Err(diagnostic.hint("`carrack buildx build` is; nothing was changed").into())
+            Err(diagnostic.hint("`carrack buildx build`, `du` and `prune` are; nothing was changed").into())
         }
         Command::Images(arguments) => image::list(session, &arguments),
         Command::Load(arguments) => image::load(session, &arguments),
@@ -156,6 +159,11 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
             ImageCommand::Bootstrap(arguments) => image::bootstrap(session, &arguments),
+        },
+        Command::Builder(command) => match command {
+            BuilderCommand::Build(arguments) => build::build(session, &arguments),
+            BuilderCommand::Du(arguments) => builder::usage(session, &arguments),
+            BuilderCommand::Prune(arguments) => builder::prune(session, &arguments),
         },
         Command::Network(command) => match command {
             NetworkCommand::Ls(arguments) => network::list(session, &arguments),

@@ -8,7 +8,7 @@ use carrack_dockerfile::ast::{self, CommandLine, Instruction, Run, Sharing, Word
 use super::stage::{Stage, clean};
 use super::{Lowering, scope};
 use crate::codes;
-use crate::graph::{CacheMount, Edge, Exec, ExecMount, MountKind, Network, Op, Vertex};
+use crate::graph::{CacheMount, Edge, Exec, ExecMount, ExecSettings, MountKind, Network, Op, Vertex};
 
 impl Lowering<'_> {
     pub(super) fn run(&mut self, stage: &mut Stage, instruction: &Instruction, run: &Run) {
@@ -68,6 +68,7 @@ impl Lowering<'_> {
                 Some(ast::Network::Host) => Network::Host,
             },
             insecure: security.is_some(),
+            settings: ExecSettings::default(),
         };
         let name = format!("{}{}", stage.prefix(), instruction.text);
         let origin = vec![instruction.span];

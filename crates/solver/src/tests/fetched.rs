@@ -105,7 +105,8 @@ fn files_behind_addresses() {
     let time = std::fs::metadata(lower[0].join("to/file.txt")).unwrap().modified().unwrap();
     assert_eq!(time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 784_111_777);
     assert_eq!(server.asked(), "/file.txt 200");
-    crate::prune_cache(&yard.store).unwrap();
+    let everything = crate::PruneRequest { all: true, ..crate::PruneRequest::default() };
+    crate::prune_cache(&yard.store, &everything).unwrap();
     assert_eq!((yard.build(&text).cached_steps, server.asked()), (0, "/file.txt 200".to_owned()));
     // Asked again, and not fetched again.
     assert_eq!(yard.build(&text).cached_steps, 1);

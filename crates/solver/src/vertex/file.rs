@@ -3,11 +3,12 @@
 use std::sync::{Arc, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_llb::{Action, CopyAction, Vertex};
+use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 
-use super::{Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Alone, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
 use crate::context::Folder;
 use crate::copy::{self, Failure};
+use crate::explain::Taken;
 use crate::select::{self, Source};
 use crate::tree::{Owner, Tree, kind, relative};
 use crate::{codes, owner};
@@ -19,6 +20,7 @@ struct Selection {
     tree: Opened,
     sources: Vec<Source>,
     from_folder: bool,
+    input: usize,
 }
 
 /// Folders are open for the whole build, layers for the step.
@@ -37,7 +39,8 @@ impl Opened {
 }
 
 impl Solver<'_> {
-    pub(super) fn file(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+    pub(super) fn file(&self, id: VertexId, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Outcome> {
+        let vertex = self.graph.vertex(id);
         let base = &inputs[0];
         let uses_folders = (1..inputs.len()).any(|input| self.is_folder_source(vertex, input));
         let mut keys = Vec::new();
@@ -45,31 +48,40 @@ impl Solver<'_> {
         // changed and what is copied has not.
         if !uses_folders {
             keys.push(keys_of(&vertex.op, inputs.iter().map(|input| input.identity()).collect()));
-            if let Some(outcome) = self.cached(&keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, base)? {
                 return Ok(outcome);
             }
         }
         let selections = self.selections(vertex, actions, inputs)?;
+        let mut taken = Vec::new();
         if !selections.is_empty() {
             let mut digests = vec![base.identity()];
             for selection in &selections {
                 let digest = select::digest(selection.tree.tree(), &selection.sources, !selection.from_folder);
-                digests
-                    .push(digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?);
+                let (digest, states) =
+                    digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+                digests.push(digest);
+                taken.push(Taken { input: selection.input, digest, sources: &selection.sources, states });
             }
             keys.push(keys_of(&vertex.op, digests));
-            if let Some(outcome) = self.cached(&keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, base)? {
                 return Ok(outcome);
             }
         }
+        let _flight = match self.alone(id, &keys, base)? {
+            Alone::Done(outcome) => return Ok(*outcome),
+            Alone::Begin(flight) => flight,
+        };
+        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
+        self.missed(id, &ids, &taken);
         self.lease(vertex)?;
         let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
-        let mut next = selections.iter();
+        let mut chosen = selections.iter();
         for action in actions {
-            self.act(vertex, action, &tree, &mut next)?;
+            self.act(vertex, action, &tree, &mut chosen)?;
         }
         for selection in &selections {
             if let Opened::Shared(folder) = &selection.tree
@@ -80,7 +92,38 @@ impl Solver<'_> {
         }
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
-        self.commit(vertex, &keys, base, &scratch)
+        self.commit(vertex, &keys, inputs, &taken, &scratch)
+    }
+
+    /// Notes why a step is not cached, some of whose inputs are not known before others have run. What it takes of
+    /// contexts is known.
+    pub(crate) fn missed_after(&self, id: VertexId, inputs: &[Arc<Option<Arc<Outcome>>>]) -> Result<()> {
+        let vertex = self.graph.vertex(id);
+        let ids: Vec<_> =
+            inputs.iter().map(|input| input.as_ref().as_ref().map(|outcome| outcome.identity())).collect();
+        let mut found = Vec::new();
+        if let Op::File(actions) = &vertex.op {
+            for action in actions {
+                let Action::Copy(copy) = action else { continue };
+                let input = inputs[copy.input].as_ref().as_ref();
+                if let Some(folder) = input.and_then(|outcome| outcome.folder.as_deref()) {
+                    let sources = select::sources(&folder.tree, copy, Some(&folder.ignore));
+                    let read =
+                        sources.and_then(|sources| Ok((select::digest(&folder.tree, &sources, false)?, sources)));
+                    let ((digest, states), sources) =
+                        read.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+                    found.push((copy.input, digest, sources, states));
+                }
+            }
+        }
+        let taken = found.iter().map(|(input, digest, sources, states)| Taken {
+            input: *input,
+            digest: *digest,
+            sources,
+            states: states.clone(),
+        });
+        self.missed(id, &ids, &taken.collect::<Vec<_>>());
+        Ok(())
     }
 
     fn act<'s>(
@@ -168,7 +211,7 @@ impl Solver<'_> {
             let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
             sources.iter().for_each(|source| usage.add(source));
         }
-        Ok(Selection { tree, sources, from_folder })
+        Ok(Selection { tree, sources, from_folder, input: copy.input })
     }
 
     fn warn(&self, warning: Diagnostic) {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +12,16 @@ use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, Ve
 use carrack_oci::Digest;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, RenameFlags};
 
-use super::{Outcome, Solver, at_origin, failed, keys_of};
+use super::{Alone, Outcome, Solver, at_origin, failed, keys_of};
 use crate::agent::Forward;
 use crate::context::Folder;
 use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
+use crate::explain::Taken;
 use crate::private::Private;
 use crate::progress::{Event, Stream};
+use crate::select::{Source, State};
 use crate::tree::{Tree, kind, relative};
-use crate::{codes, copy, select};
+use crate::{codes, copy, mounts, select};
 use carrack_store::Snapshotter as _;
 
 /// How much of a failed program's output is repeated below the message.
@@ -44,17 +46,35 @@ impl Solver<'_> {
         let vertex = self.graph.vertex(id);
         let base = &inputs[0];
         let mut identities: Vec<Digest> = inputs.iter().map(|input| input.identity()).collect();
+        let mut bound = Vec::new();
         for mount in &exec.mounts {
             if let MountKind::Bind { input, source, .. } = &mount.kind
                 && let Some(folder) = &inputs[*input].folder
             {
-                identities[*input] = folder_digest(vertex, *input, source, folder)?;
+                let (digest, sources, states) = folder_files(vertex, *input, source, folder)?;
+                identities[*input] = digest;
+                bound.push((*input, digest, sources, states));
             }
         }
+        let taken: Vec<Taken<'_>> = bound
+            .iter()
+            .map(|(input, digest, sources, states)| Taken {
+                input: *input,
+                digest: *digest,
+                sources,
+                states: states.clone(),
+            })
+            .collect();
         let keys = [keys_of(&vertex.op, identities)];
-        if let Some(outcome) = self.cached(&keys, base)? {
+        if let Some(outcome) = self.cached(id, &keys, base)? {
             return Ok(outcome);
         }
+        let _flight = match self.alone(id, &keys, base)? {
+            Alone::Done(outcome) => return Ok(*outcome),
+            Alone::Begin(flight) => flight,
+        };
+        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
+        self.missed(id, &ids, &taken);
         self.lease(vertex)?;
         let scratch = self.store.scratch(base.chain())?;
         let container = container_id(scratch.dir());
@@ -78,6 +98,7 @@ impl Solver<'_> {
             folder: prepared.private.path(),
             output: &output,
             cancel: self.cancel,
+            resources: self.resources,
         });
         let status = status.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         drop(prepared);
@@ -87,7 +108,7 @@ impl Solver<'_> {
         }
         remove_stubs(&scratch.upper().upper, &stubs)
             .map_err(|error| failed(vertex, "tidy up after the step").cause(error.to_string()).boxed())?;
-        self.commit(vertex, &keys, base, &scratch)
+        self.commit(vertex, &keys, inputs, &taken, &scratch)
     }
 
     fn prepare(
@@ -130,8 +151,8 @@ impl Solver<'_> {
                 (ExecMountSource::Host(path), !writable)
             }
             MountKind::Cache(cache) => {
-                let (path, lock) = self.cache_folder(vertex, cache, inputs)?;
-                prepared._locks.extend(lock);
+                let (path, locks) = self.cache_folder(vertex, cache, inputs)?;
+                prepared._locks.extend(locks);
                 (ExecMountSource::Host(path), cache.read_only)
             }
             MountKind::File { content, mode } => {
@@ -206,19 +227,19 @@ impl Solver<'_> {
         made.ok_or_else(|| not_bound(vertex, source))
     }
 
-    /// The folder of a cache mount, made where it is new, and the lock that its sharing asks for.
+    /// The folder of a cache mount, made where it is new, and the locks that its use asks for.
     fn cache_folder(
         &self,
         vertex: &Vertex,
         cache: &CacheMount,
         inputs: &[Arc<Outcome>],
-    ) -> Result<(PathBuf, Option<File>)> {
-        let mounts = self.store.roots().data.join("build/mounts");
+    ) -> Result<(PathBuf, Vec<File>)> {
+        let folder = mounts::folder(self.store);
         let name = Digest::of(&cache.id).hex();
-        let work = || -> io::Result<(PathBuf, Option<File>)> {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&mounts)?;
+        let work = || -> io::Result<(PathBuf, Vec<File>)> {
+            let using = |name: &str| mounts::using(self.store, name, &cache.id);
             let lock = |name: &str, operation| -> io::Result<Option<File>> {
-                let file = File::options().create(true).append(true).open(mounts.join(format!("{name}.lock")))?;
+                let file = File::options().create(true).append(true).open(mounts::lock_path(self.store, name))?;
                 match rustix::fs::flock(&file, operation) {
                     Ok(()) => Ok(Some(file)),
                     Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -226,17 +247,22 @@ impl Solver<'_> {
                 }
             };
             match cache.sharing.as_str() {
-                "locked" => Ok((mounts.join(&name), lock(&name, FlockOperation::LockExclusive)?)),
+                "locked" => {
+                    let mut held = vec![using(&name)?];
+                    held.extend(lock(&name, FlockOperation::LockExclusive)?);
+                    Ok((folder.join(&name), held))
+                }
                 "private" => {
                     for number in 0.. {
                         let name = format!("{name}-{number}");
+                        let held = using(&name)?;
                         if let Some(file) = lock(&name, FlockOperation::NonBlockingLockExclusive)? {
-                            return Ok((mounts.join(name), Some(file)));
+                            return Ok((folder.join(name), vec![held, file]));
                         }
                     }
                     Err(io::ErrorKind::WouldBlock.into())
                 }
-                _ => Ok((mounts.join(&name), None)),
+                _ => Ok((folder.join(&name), vec![using(&name)?])),
             }
         };
         let io_failed = |error: io::Error| failed(vertex, "open a cache mount").cause(error.to_string()).boxed();
@@ -247,7 +273,7 @@ impl Solver<'_> {
         // A step's own: several may be the first to use one cache.
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let unique = path.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
-        let fresh = self.store.roots().data.join("build/mounts").join(format!(".new-{}", container_id(&unique)));
+        let fresh = folder.join(format!(".new-{}", container_id(&unique)));
         fs::create_dir_all(&fresh).map_err(io_failed)?;
         if let Some((input, source)) = &cache.from {
             self.materialise(vertex, *input, source, &inputs[*input], &fresh)?;
@@ -286,10 +312,18 @@ impl Solver<'_> {
 }
 
 /// What is bound of a folder.
-fn folder_digest(vertex: &Vertex, input: usize, source: &str, folder: &Folder) -> Result<Digest> {
+/// What a mount binds of a folder.
+fn folder_files(
+    vertex: &Vertex,
+    input: usize,
+    source: &str,
+    folder: &Folder,
+) -> Result<(Digest, Vec<Source>, Vec<State>)> {
     let copy = whole(vertex, input, source);
-    let read = || -> io::Result<Digest> {
-        select::digest(&folder.tree, &select::sources(&folder.tree, &copy, Some(&folder.ignore))?, false)
+    let read = || -> io::Result<_> {
+        let sources = select::sources(&folder.tree, &copy, Some(&folder.ignore))?;
+        let (digest, states) = select::digest(&folder.tree, &sources, false)?;
+        Ok((digest, sources, states))
     };
     read().map_err(|error| failed(vertex, "read what is bound").cause(error.to_string()).boxed())
 }

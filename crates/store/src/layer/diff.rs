@@ -95,7 +95,8 @@ impl<W: Write> Walk<W> {
             return self.mark([prefix, WHITEOUT, name].concat());
         }
         if self.is_layer && name.starts_with(WHITEOUT) {
-            let message = format!("`{}` would read as a removal: layers reserve names with .wh.", path.escape_ascii());
+            let message =
+                format!("`{}` would read as a removal: layers reserve names with .wh.", crate::tar::shown(&path));
             return Err(io::Error::new(io::ErrorKind::InvalidFilename, message));
         }
         match file_type(&stat) {

@@ -27,22 +27,22 @@ enum Lower<'a> {
 }
 
 /// Unpacks a plain tar into an existing folder, as `tar -x` does, but never outside of it: links are followed within it,
-/// and what a member replaces is not followed at all. `owner` replaces every member's.
+/// and what a member replaces is not followed at all. `owner` replaces every member's. Errors call the folder `shown`.
 ///
 /// # Errors
 /// `store/invalid-tar`, `store/hostile-layer`; what was unpacked until then stays.
-pub fn extract(tar: impl Read, to: &Path, owner: Option<(u32, u32)>) -> Result<()> {
-    run(tar, to, &Lower::Nothing, owner)
+pub fn extract(tar: impl Read, to: &Path, shown: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    run(tar, (to, shown), &Lower::Nothing, owner)
 }
 
 /// Unpacks a layer into an empty folder so that an overlay of it over `lower` shows what the layer means
 /// (image-spec `layer.md`, "Applying changesets").
 pub(crate) fn apply(tar: impl Read, to: &Path, lower: Option<&View>) -> Result<()> {
-    run(tar, to, &Lower::Layers(lower), None)
+    run(tar, (to, to), &Lower::Layers(lower), None)
 }
 
-fn run(tar: impl Read, to: &Path, lower: &Lower<'_>, owner: Option<(u32, u32)>) -> Result<()> {
-    let root = File::open(to).map_err(|error| fault("open the folder", to, error))?;
+fn run(tar: impl Read, (to, shown): (&Path, &Path), lower: &Lower<'_>, owner: Option<(u32, u32)>) -> Result<()> {
+    let root = File::open(to).map_err(|error| fault("open the folder", shown, error))?;
     let mut extractor = Extractor {
         root: root.into(),
         lower,
@@ -51,7 +51,7 @@ fn run(tar: impl Read, to: &Path, lower: &Lower<'_>, owner: Option<(u32, u32)>) 
         hidden: HashSet::new(),
         last_parent: None,
     };
-    extractor.all(tar, to)
+    extractor.all(tar, shown)
 }
 
 /// Why a member can't be unpacked.
@@ -453,14 +453,14 @@ fn split(path: &[u8]) -> Result<Vec<Vec<u8>>, Trouble> {
     for step in components(&path_of(path)) {
         match step {
             Step::Down(name) => parts.push(name),
-            Step::Up => return refused(format!("has `..` in its name or link: {}", path.escape_ascii())),
+            Step::Up => return refused(format!("has `..` in its name or link: {}", crate::tar::shown(path))),
         }
     }
     Ok(parts)
 }
 
 fn told(to: &Path, member: &[u8], trouble: Trouble) -> Box<Diagnostic> {
-    let member = member.escape_ascii();
+    let member = crate::tar::shown(member);
     match trouble {
         Trouble::Refused(reason) => {
             Diagnostic::error(&codes::HOSTILE_LAYER, format!("the layer member `{member}` was refused: it {reason}"))

@@ -406,10 +406,10 @@ fn extracting_for_add_replaces_owners_and_keeps_whiteouts_as_files() {
     std::fs::create_dir(dir.path().join("kept")).unwrap();
     std::os::unix::fs::symlink("kept", dir.path().join("link")).unwrap();
     let archive = tar().file("link/f", "x").file(".wh.kept", "").file("/../up", "").build();
-    let error = crate::extract(archive.as_slice(), dir.path(), Some((5, 6))).unwrap_err();
+    let error = crate::extract(archive.as_slice(), dir.path(), Path::new("/shown"), Some((5, 6))).unwrap_err();
     assert_eq!(error.code.id, "store/hostile-layer");
     let archive = tar().mtime(3).file("link/f", "x").mtime(4).file(".wh.kept", "").build();
-    crate::extract(archive.as_slice(), dir.path(), Some((5, 6))).unwrap();
+    crate::extract(archive.as_slice(), dir.path(), Path::new("/shown"), Some((5, 6))).unwrap();
     let listed = list(std::fs::File::open(dir.path()).unwrap().as_fd());
     assert!(listed.contains("-0644 5:6 4 /.wh.kept\n"), "{listed}");
     assert!(listed.contains("-0644 5:6 3 /kept/f =x\n"), "{listed}");
@@ -433,4 +433,16 @@ fn a_view_follows_links_within_the_image() {
     assert!(view.read(Path::new("/loop"), 3).is_err());
     assert_eq!(view.resolve(Path::new("../bin")).unwrap().as_deref(), Some(Path::new("usr/bin")));
     assert!(view.is_dir(Path::new("/bin")).unwrap());
+}
+
+/// A name of a megabyte is no message.
+#[test]
+fn long_names_are_cut_in_messages() {
+    let name = format!("../{}end", "x".repeat(1 << 16));
+    let archive = tar().file(&name, "").build();
+    let dir = tempfile::tempdir().unwrap();
+    let error = crate::extract(archive.as_slice(), dir.path(), Path::new("/shown"), None).unwrap_err();
+    assert!(error.message.len() < 500 && error.message.contains("xend`"), "{}", error.message);
+    let text = format!("{error:?}");
+    assert!(text.len() < 2000, "nor is it anywhere else");
 }

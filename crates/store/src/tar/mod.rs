@@ -76,3 +76,12 @@ impl Member {
 
 #[cfg(test)]
 mod tests;
+
+/// A name for people, without what a terminal would obey, and its middle left out where it is long.
+pub(crate) fn shown(name: &[u8]) -> String {
+    const ENDS: usize = 60;
+    if name.len() <= 2 * ENDS {
+        return name.escape_ascii().to_string();
+    }
+    format!("{}…{}", name[..ENDS].escape_ascii(), name[name.len() - ENDS..].escape_ascii())
+}

@@ -150,13 +150,13 @@ impl<R: Read> Reader<R> {
         let size_bytes = match pax.size {
             // Larger sizes do not fit beside it, and writers put anything there.
             Some(pax) if pax != size && pax <= USTAR_SIZE_MAX => {
-                return malformed(format!("`{}` has two sizes, {size} and {pax}", path.escape_ascii()));
+                return malformed(format!("`{}` has two sizes, {size} and {pax}", super::shown(&path)));
             }
             Some(pax) => pax,
             None => size,
         };
         if kind != Kind::File && size_bytes != 0 {
-            return malformed(format!("`{}` has content but is no file", path.escape_ascii()));
+            return malformed(format!("`{}` has content but is no file", super::shown(&path)));
         }
         let owner = |pax: Option<u32>, field: &[u8], what| match pax {
             Some(id) => Ok(id),
@@ -223,8 +223,8 @@ fn kind(flag: u8, path: &[u8]) -> Result<Kind, TarError> {
         b'4' => Kind::BlockDevice,
         b'5' => Kind::Dir,
         b'6' => Kind::Fifo,
-        b'S' => return malformed(format!("`{}` is a sparse member", path.escape_ascii())),
-        other => return malformed(format!("`{}` is of unknown type `{}`", path.escape_ascii(), other.escape_ascii())),
+        b'S' => return malformed(format!("`{}` is a sparse member", super::shown(path))),
+        other => return malformed(format!("`{}` is of unknown type `{}`", super::shown(path), other.escape_ascii())),
     })
 }
 
@@ -242,7 +242,7 @@ fn header_path(block: &[u8; BLOCK]) -> Vec<u8> {
 
 /// Octal digits between blanks, or GNU's base 256 (two's complement).
 fn number(field: &[u8], what: &str) -> Result<u64, TarError> {
-    let wrong = || TarError::Malformed(format!("`{}` is not a {what}", field.escape_ascii()));
+    let wrong = || TarError::Malformed(format!("`{}` is not a {what}", super::shown(field)));
     match field[0] {
         0x80 | 0xff => {
             let (high, low) = field.split_at(field.len() - 8);
@@ -314,7 +314,7 @@ const XATTR: &[u8] = b"SCHILY.xattr.";
 fn parse_pax(bytes: &[u8]) -> Result<Pax, TarError> {
     let mut pax = Pax::default();
     pax_records(bytes, |key, value| {
-        let wrong = || TarError::Malformed(format!("`{}` is not a {}", value.escape_ascii(), key.escape_ascii()));
+        let wrong = || TarError::Malformed(format!("`{}` is not a {}", super::shown(value), key.escape_ascii()));
         let number = || decimal(value).ok_or_else(wrong);
         // POSIX: an empty value takes back what an earlier record said.
         let is_set = !value.is_empty();

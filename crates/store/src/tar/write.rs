@@ -30,7 +30,7 @@ impl<W: Write> Writer<W> {
         self.inner.write_all(&header_block(member, flag(member.kind)))?;
         let copied = io::copy(&mut content.take(member.size_bytes), &mut self.inner)?;
         if copied != member.size_bytes {
-            let message = format!("`{}` became shorter while it was read", member.path.escape_ascii());
+            let message = format!("`{}` became shorter while it was read", super::shown(&member.path));
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
         self.pad(copied)

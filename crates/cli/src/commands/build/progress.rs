@@ -11,6 +11,8 @@ use crate::output::note;
 /// Writes lines on standard error, as steps go.
 pub(super) struct Lines {
     quiet: bool,
+    /// Before each line: whose build of several it is.
+    label: String,
     began: Instant,
     state: Mutex<State>,
 }
@@ -23,8 +25,9 @@ struct State {
 }
 
 impl Lines {
-    pub(super) fn new(quiet: bool) -> Self {
-        Self { quiet, began: Instant::now(), state: Mutex::new(State::default()) }
+    pub(super) fn new(quiet: bool, label: Option<&str>) -> Self {
+        let label = label.map(|label| format!("{label} ")).unwrap_or_default();
+        Self { quiet, label, began: Instant::now(), state: Mutex::new(State::default()) }
     }
 
     fn output(&self, state: &mut State, vertex: usize, bytes: &[u8]) {
@@ -36,7 +39,7 @@ impl Lines {
         for line in String::from_utf8_lossy(&pending).lines() {
             // A progress bar rewrites its line: only what it ends as is shown.
             let line = line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or("");
-            note(&format!("#{} {seconds:.3} {line}\n", vertex + 1));
+            note(&format!("{}#{} {seconds:.3} {line}\n", self.label, vertex + 1));
         }
         if !rest.is_empty() {
             state.partial.insert(vertex, rest);
@@ -54,7 +57,7 @@ impl Progress for Lines {
             Event::Planned { names } => state.names = names.into_iter().map(str::to_owned).collect(),
             Event::Started { vertex } => {
                 let name = state.names.get(vertex).cloned().unwrap_or_default();
-                note(&format!("#{} {name}\n", vertex + 1));
+                note(&format!("{}#{} {name}\n", self.label, vertex + 1));
             }
             Event::Output { vertex, bytes, .. } => self.output(&mut state, vertex, bytes),
             Event::Done { vertex, is_cached, duration } => {
@@ -63,13 +66,13 @@ impl Progress for Lines {
                 }
                 let number = vertex + 1;
                 if is_cached {
-                    note(&format!("#{number} CACHED\n"));
+                    note(&format!("{}#{number} CACHED\n", self.label));
                 } else {
-                    note(&format!("#{number} DONE {:.1}s\n", duration.as_secs_f64()));
+                    note(&format!("{}#{number} DONE {:.1}s\n", self.label, duration.as_secs_f64()));
                 }
             }
             Event::Failed { vertex, duration } => {
-                note(&format!("#{} FAILED after {:.1}s\n", vertex + 1, duration.as_secs_f64()));
+                note(&format!("{}#{} FAILED after {:.1}s\n", self.label, vertex + 1, duration.as_secs_f64()));
             }
             Event::Context { .. } | Event::Image { .. } => {}
         }

@@ -1,0 +1,148 @@
+//! What builds leave: archives, tars, folders, and the same bytes for the same inputs (D1 A5).
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::machine::Machine;
+
+const DOCKERFILE: &str = "FROM scratch AS files\nCOPY --chown=7:7 bin /opt/bin\n\
+                          FROM busybox\nCOPY bin /opt/bin\nRUN head -c 100000 /dev/zero > /zeros && ln -s zeros /link\nCMD [\"true\"]\n";
+
+fn names(tar: &Path) -> Vec<String> {
+    let listed = std::process::Command::new("tar").arg("-tf").arg(tar).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_build_goes_to_archives_tars_and_folders() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("going");
+    project.write("bin/tool", "tool").write("bin/deep/file", "file").write("Dockerfile", DOCKERFILE);
+    std::fs::set_permissions(project.dir.join("bin/tool"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let images = || project.json(&["images"]).as_array().unwrap().len();
+
+    // Files alone, to the caller, beside what is there; no image is left.
+    project.write("out/own", "own");
+    project.ok(&["build", "--target", "files", "-o", "out", "."]);
+    let tool = std::fs::metadata(project.dir.join("out/opt/bin/tool")).unwrap();
+    assert_eq!((tool.mode() & 0o7777, tool.uid()), (0o755, rustix::process::geteuid().as_raw()));
+    assert_eq!(std::fs::read_to_string(project.dir.join("out/own")).unwrap(), "own");
+    project.ok(&["build", "--target", "files", "--output", "type=tar,dest=files.tar", "."]);
+    assert_eq!(
+        names(&project.dir.join("files.tar")),
+        ["opt/", "opt/bin/", "opt/bin/deep/", "opt/bin/deep/file", "opt/bin/tool"]
+    );
+    let stream = project.carrack(&["build", "--target", "files", "-o", "-", "."]).stdout;
+    assert_eq!(stream, std::fs::read(project.dir.join("files.tar")).unwrap(), "the tar and nothing else");
+    assert_eq!(images(), 1, "busybox alone");
+
+    // Archives: several at once, compressed in each way, loaded on another root as the same image.
+    let mut ids = Vec::new();
+    for (kind, compression, suffix) in [
+        ("oci", "gzip,compression-level=9", "tar+gzip"),
+        ("docker", "zstd", "tar+zstd"),
+        ("oci", "uncompressed,force-compression=true", "v1.tar"),
+    ] {
+        let output = format!("type={kind},dest=archive.tar,name=packed:1,compression={compression}");
+        let built = project.json(&["build", "-o", &output, "-o", "type=tar,dest=all.tar", "."]);
+        let archive = project.dir.join("archive.tar");
+        let first = std::fs::read(&archive).unwrap();
+        project.ok(&["build", "-o", &output, "."]);
+        assert_eq!(std::fs::read(&archive).unwrap(), first, "the same bytes");
+        let unpacked = project.dir.join(suffix);
+        std::fs::create_dir(&unpacked).unwrap();
+        let tar = std::process::Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&unpacked).status().unwrap();
+        assert!(tar.success());
+        let read =
+            |path: &str| -> Value { serde_json::from_slice(&std::fs::read(unpacked.join(path)).unwrap()).unwrap() };
+        let index = read("index.json");
+        let digest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+        let manifest = read(&format!("blobs/{digest}"));
+        let types: Vec<&str> =
+            manifest["layers"].as_array().unwrap().iter().map(|layer| layer["mediaType"].as_str().unwrap()).collect();
+        assert!(types.len() == 3 && types.iter().all(|kind| kind.ends_with(suffix)), "{types:?}");
+        ids.push(built["id"].clone());
+        assert!(names(&project.dir.join("all.tar")).contains(&"link".to_owned()));
+        if suffix != "tar+zstd" {
+            let other = machine.path().join(format!("other-{suffix}")).display().to_string();
+            let run_root = format!("{other}-run");
+            let on = |arguments: &[&'static str]| [&["--root", &other, "--run-root", &run_root], arguments].concat();
+            assert_eq!(project.ok(&on(&["load", "-i", "archive.tar"])), "Loaded image: packed:1");
+            assert_eq!(project.json(&on(&["image", "inspect", "packed:1"]))[0]["Id"], built["id"]);
+        }
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    assert_eq!(images(), 1);
+    // With an image beside it.
+    let built =
+        project.json(&["build", "-t", "kept", "-o", "type=image,name=also:2", "-o", "type=docker,dest=kept.tar", "."]);
+    assert_eq!((project.json(&["image", "inspect", "also:2"])[0]["Id"].clone(), images()), (built["id"].clone(), 3));
+
+    // A build that fails leaves the file that was there, and no half of one.
+    project.write("Dockerfile", "FROM busybox\nRUN false\n").write("archive.tar", "before");
+    assert_eq!(project.fails(&["build", "-o", "type=oci,dest=archive.tar", "."]).code(), "build/run-failed");
+    assert_eq!(std::fs::read_to_string(project.dir.join("archive.tar")).unwrap(), "before");
+    assert!(!project.dir.join("archive.tar.part").exists());
+    for (wrong, code) in [
+        ("type=image,push=true", "cli/not-yet"),
+        ("type=registry", "cli/not-yet"),
+        ("type=oci,compression=estargz,dest=x", "cli/not-yet"),
+        ("type=local", "cli/invalid-value"),
+        ("type=cake,dest=x", "cli/invalid-value"),
+        ("type=oci,dest=x,compression-level=10", "cli/invalid-value"),
+        ("type=tar,dest=/nowhere/x", "cli/unreadable-file"),
+    ] {
+        assert_eq!(project.fails(&["build", "-o", wrong, "."]).code(), code, "{wrong}");
+    }
+    machine.finish();
+}
+
+/// One context at two paths, of two users, written at two times, built under two masks on two roots: one digest.
+#[test]
+fn the_same_inputs_give_the_same_image() {
+    let Some(machine) = Machine::new() else { return };
+    let archive = machine.path().join("busybox.tar");
+    let build = |name: &str, owner: u32, seconds: u64, mask: &str, output: &str| {
+        let project = machine.project(name);
+        project.write("bin/tool", "tool").write("bin/deep/file", "file").write("Dockerfile", DOCKERFILE);
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (path, mode) in [("bin/tool", 0o755), ("bin/deep/file", 0o644), ("bin/deep", 0o755), ("bin", 0o755)] {
+            let path = project.dir.join(path);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
+            std::fs::File::open(&path).unwrap().set_modified(time).unwrap();
+        }
+        let roots = machine.path().join(format!("root-{name}"));
+        let line = format!(
+            "umask {mask}; carrack() {{ {} --root {root} --run-root {root}-run \"$@\"; }}\n\
+             carrack import {} busybox && carrack --json build -o {output} -t same .",
+            env!("CARGO_BIN_EXE_carrack"),
+            archive.display(),
+            root = roots.display(),
+        );
+        let mut command = std::process::Command::new("sh");
+        command
+            .arg("-ec")
+            .arg(line)
+            .current_dir(&project.dir)
+            .env("SOURCE_DATE_EPOCH", "1000000000")
+            .stdin(std::process::Stdio::null());
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let envelope: Value = serde_json::from_str(text.lines().last().unwrap_or_default())
+            .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(envelope["ok"], true, "{envelope}");
+        (envelope["result"]["id"].clone(), std::fs::read(project.dir.join("out.tar")).ok())
+    };
+    let output = "type=oci,dest=out.tar,rewrite-timestamp=true";
+    let (first, archive_of_first) = build("here", 0, 1_500_000_000, "022", output);
+    let (second, archive_of_second) = build("there", 1234, 1_600_000_000, "077", output);
+    assert_eq!(first, second);
+    assert_eq!(archive_of_first, archive_of_second, "the archive too");
+    let (kept, _) = build("kept", 5, 1_700_000_000, "000", "type=image,rewrite-timestamp=true");
+    assert_eq!(kept, first, "an image of the store too");
+    machine.finish();
+}

@@ -1,0 +1,109 @@
+//! The build cache.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::BuildArguments;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArguments>),
+    /// Show what the build cache takes on disk
+    Du(BuilderUsageArguments),
+    /// Free what the build cache takes on disk
+    Prune(BuilderPruneArguments),
+}
+
+/// What a build is done with, and what becomes of it.
+#[derive(Debug, Args)]
+pub(crate) struct BuildMoreArguments {
+    /// Say of each step why it was not cached
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Say it without building
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// What is left of the build: type=image|oci|docker|tar|local with dest=, name=, compression=, rewrite-timestamp=; or a
+    /// folder; or - for a tar on standard output
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(crate) output: Vec<String>,
+    /// Use no cache for these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Write digests and names of what was built to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Annotation of the image's manifest
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
+    /// Further name in /etc/hosts of steps
+    #[arg(long, value_name = "HOST:ADDRESS")]
+    pub(crate) add_host: Vec<String>,
+    /// Size of /dev/shm of steps
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shm_size: Option<String>,
+    /// Limit of the programs of steps, for example nofile=1024:2048
+    #[arg(long, value_name = "LIMIT")]
+    pub(crate) ulimit: Vec<String>,
+    /// A secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+    /// Memory limit of each step
+    #[arg(short, long, value_name = "BYTES")]
+    pub(crate) memory: Option<String>,
+    /// Memory and swap together of each step; -1 is unlimited
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub(crate) memory_swap: Option<String>,
+    /// Processor time of each step in a period, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) cpu_quota: Option<u64>,
+    /// That period
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1000..=1_000_000))]
+    pub(crate) cpu_period: u64,
+    /// Relative processor time of each step
+    #[arg(short, long, value_name = "NUMBER")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Processors that steps may use: 0-3, 0,1
+    #[arg(long, value_name = "CPUS")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Not there yet: a cache from elsewhere
+    #[arg(long, value_name = "CACHE", hide = true)]
+    pub(crate) cache_from: Vec<String>,
+    /// Not there yet: the cache for elsewhere
+    #[arg(long, value_name = "CACHE", hide = true)]
+    pub(crate) cache_to: Vec<String>,
+    /// Accepted: what is built is in the store
+    #[arg(long)]
+    pub(crate) load: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuilderUsageArguments {
+    /// Whole ids and what each entry is
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuilderPruneArguments {
+    /// Also what images have too, so that nothing of the cache is left
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+    /// How much may stay, used last first
+    #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
+    pub(crate) keep_storage: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Whole ids and what each entry is
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}

@@ -1,0 +1,178 @@
+//! Flags of `build`: what the steps of a build get, and what is told of its result.
+
+use std::path::Path;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_engine::build::{BuildRequest, BuildResult, StepNetwork};
+use carrack_oci::Reference;
+use serde_json::json;
+
+use crate::arguments::{BuildArguments, Progress};
+use crate::{codes, flags};
+
+/// As in BuildKit.
+const SECRET_LIMIT_BYTES: u64 = 500 << 10;
+
+/// What of a request is said by flags and not by the Dockerfile.
+pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> Result<()> {
+    let more = &arguments.more;
+    request.network = match arguments.network.as_deref() {
+        None | Some("default" | "bridge" | "") => StepNetwork::Default,
+        Some("none") => StepNetwork::None,
+        Some("host") => StepNetwork::Host,
+        Some(other) => return Err(flags::invalid("--network", other, "default, none or host")),
+    };
+    for (flag, values) in [("--cache-from", &more.cache_from), ("--cache-to", &more.cache_to)] {
+        if let Some(text) = values.first() {
+            return Err(not_yet(&format!("build {flag} {text}"), "leave it out: this root's own cache is used"));
+        }
+    }
+    request.no_cache_stages.clone_from(&more.no_cache_filter);
+    for text in &more.add_host {
+        let (name, address) = flags::add_host(text)?;
+        if address == "host-gateway" {
+            return Err(not_yet(
+                "build --add-host with host-gateway",
+                "give the address, or build with --network=host",
+            ));
+        }
+        request.settings.hosts.push((name, address));
+    }
+    let size =
+        |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
+    request.settings.shm_size_bytes = size("--shm-size", &more.shm_size)?;
+    for text in &more.ulimit {
+        let (name, limit) = flags::ulimit(text)?;
+        request.settings.ulimits.insert(name, (limit.soft, limit.hard));
+    }
+    request.resources.memory_bytes = size("--memory", &more.memory)?;
+    request.resources.memory_swap_bytes = match more.memory_swap.as_deref() {
+        Some("-1") => Some(-1),
+        Some(text) => i64::try_from(flags::size_bytes("--memory-swap", text)?).ok(),
+        None => None,
+    };
+    request.resources.nano_cpus = more.cpu_quota.map(|quota| quota.saturating_mul(1_000_000_000) / more.cpu_period);
+    request.resources.cpu_shares = more.cpu_shares;
+    request.resources.cpuset_cpus.clone_from(&more.cpuset_cpus);
+    for text in &more.annotation {
+        let (key, value) = annotation(text)?;
+        request.annotations.insert(key, value);
+    }
+    for text in &more.secret {
+        let (id, value) = secret(text)?;
+        request.secrets.insert(id, value);
+    }
+    Ok(())
+}
+
+fn not_yet(what: &str, hint: &str) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NOT_YET, format!("{what} is not there yet")).hint(hint).boxed()
+}
+
+/// Whether only the id is printed.
+pub(crate) fn is_quiet(arguments: &BuildArguments) -> Result<bool> {
+    match arguments.progress {
+        Progress::Auto | Progress::Plain => Ok(arguments.quiet),
+        Progress::Quiet => Ok(true),
+        Progress::Tty => Err(not_yet("build --progress=tty", "--progress=plain shows the same as lines")),
+        Progress::Rawjson => {
+            Err(not_yet("build --progress=rawjson", "--json answers with the result, and --metadata-file writes it"))
+        }
+    }
+}
+
+/// `[manifest:]KEY=VALUE`.
+fn annotation(text: &str) -> Result<(String, String)> {
+    let wrong = || flags::invalid("--annotation", text, "KEY=VALUE");
+    let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+    let key = match key.split_once(':') {
+        None => key,
+        Some(("manifest", key)) => key,
+        Some((kind @ ("index" | "manifest-descriptor" | "index-descriptor"), _)) => {
+            return Err(not_yet(&format!("build --annotation {kind}:"), "without it, the manifest is annotated"));
+        }
+        Some(_) => return Err(wrong()),
+    };
+    if key.is_empty() { Err(wrong()) } else { Ok((key.to_owned(), value.to_owned())) }
+}
+
+/// `id=NAME[,type=file|env][,src=FILE|,env=VARIABLE]`; without a source, the variable of that name, else the file, as in
+/// Docker.
+fn secret(text: &str) -> Result<(String, Vec<u8>)> {
+    let wrong = || flags::invalid("--secret", text, "id=NAME,src=FILE or id=NAME,env=VARIABLE");
+    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(wrong)?;
+        match key.to_ascii_lowercase().as_str() {
+            "id" => id = Some(value),
+            "src" | "source" => file = Some(value),
+            "env" => variable = Some(value),
+            "type" if matches!(value, "file" | "env") => kind = Some(value),
+            _ => return Err(wrong()),
+        }
+    }
+    // A bare source of the kind env names a variable.
+    if kind == Some("env") && variable.is_none() {
+        variable = file.take();
+    }
+    let id = id.filter(|id| !id.is_empty()).or(file).or(variable).ok_or_else(wrong)?;
+    if file.is_none() && variable.is_none() {
+        match std::env::var_os(id) {
+            Some(_) if kind != Some("file") => variable = Some(id),
+            _ => file = Some(id),
+        }
+    }
+    if let Some(name) = variable {
+        let value = std::env::var_os(name)
+            .ok_or_else(|| flags::invalid("--secret", text, &format!("a variable that is set: {name} is not")))?;
+        return Ok((id.to_owned(), std::os::unix::ffi::OsStringExt::into_vec(value)));
+    }
+    let path = Path::new(file.unwrap_or(id));
+    let unreadable = |reason: String| {
+        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't read the secret `{id}` from {}", path.display()))
+            .cause(reason)
+            .hint("name another file with src=, or a variable with env=")
+            .boxed()
+    };
+    let read = || -> std::io::Result<Vec<u8>> {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(SECRET_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > SECRET_LIMIT_BYTES {
+        return Err(unreadable(format!("it is larger than {SECRET_LIMIT_BYTES} bytes")));
+    }
+    Ok((id.to_owned(), bytes))
+}
+
+/// What `docker buildx build --metadata-file` writes.
+pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
+    let names: Vec<String> = built.image.names.iter().map(Reference::to_string).collect();
+    let mut metadata = json!({
+        "containerimage.config.digest": built.image.id,
+        "containerimage.descriptor": built.image.manifest,
+        "containerimage.digest": built.image.manifest.digest,
+    });
+    if !names.is_empty() {
+        metadata["image.name"] = names.join(",").into();
+    }
+    let written = std::fs::write(path, format!("{metadata:#}\n"));
+    written.map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
+            .cause(error.to_string())
+            .boxed()
+    })
+}
+
+/// `SOURCE_DATE_EPOCH`, from the build arguments or the caller's environment, which a build gets as an argument then.
+pub(crate) fn epoch(request: &mut BuildRequest) -> Result<()> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let own = || std::env::var(NAME).ok().filter(|value| !value.is_empty());
+    let Some(text) = request.build_args.get(NAME).cloned().or_else(own) else { return Ok(()) };
+    let seconds = text.parse::<i64>().ok().filter(|seconds| jiff::Timestamp::from_second(*seconds).is_ok());
+    request.epoch = Some(seconds.ok_or_else(|| flags::invalid(NAME, &text, "seconds since 1970"))?);
+    request.build_args.insert(NAME.to_owned(), text);
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! `build --output`: where the result goes.
+
+use std::fs::File;
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_engine::build::{BuildOutput, BuildRequest, Compression};
+use carrack_oci::Reference;
+
+use crate::{codes, flags};
+
+/// What was asked for, in order.
+pub(super) struct Outputs(Vec<Output>);
+
+struct Output {
+    kind: Kind,
+    /// None is standard output.
+    destination: Option<PathBuf>,
+    names: Vec<Reference>,
+    compression: Compression,
+    force: bool,
+    rewrite_times: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Image,
+    Archive,
+    Tar,
+    Folder,
+}
+
+impl Outputs {
+    pub(super) fn new(texts: &[String]) -> Result<Self> {
+        let outputs = Self(texts.iter().map(|text| Output::parse(text)).collect::<Result<_>>()?);
+        let streams = outputs.0.iter().filter(|output| output.is_stream()).count();
+        if streams > 1 {
+            return Err(flags::invalid("--output", "-", "standard output once"));
+        }
+        if streams == 1 && std::io::stdout().is_terminal() {
+            return Err(flags::invalid("--output", "-", "dest=FILE: standard output is a terminal"));
+        }
+        Ok(outputs)
+    }
+
+    pub(super) fn takes_standard_output(&self) -> bool {
+        self.0.iter().any(Output::is_stream)
+    }
+
+    /// Opens what is written to. Files get their names when all is in them.
+    pub(super) fn open(&self, request: &mut BuildRequest) -> Result<()> {
+        for output in &self.0 {
+            request.rewrite_times |= output.rewrite_times;
+            let made = match output.kind {
+                Kind::Image => {
+                    request.tags.extend(output.names.clone());
+                    BuildOutput::Image
+                }
+                Kind::Folder => BuildOutput::Folder(output.destination.clone().unwrap_or_default()),
+                Kind::Tar => BuildOutput::Tar(Arc::new(output.file()?)),
+                Kind::Archive => {
+                    let names = if output.names.is_empty() { request.tags.clone() } else { output.names.clone() };
+                    let file = Arc::new(output.file()?);
+                    BuildOutput::Archive { file, names, compression: output.compression, force: output.force }
+                }
+            };
+            request.outputs.push(made);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&self) -> Result<()> {
+        for path in self.0.iter().filter_map(Output::written) {
+            std::fs::rename(partial(path), path).map_err(|error| unwritable(path, &error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        for path in self.0.iter().filter_map(Output::written) {
+            // After a build that succeeded it has its name.
+            let _ = std::fs::remove_file(partial(path));
+        }
+    }
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
+        .cause(error.to_string())
+        .boxed()
+}
+
+impl Output {
+    fn is_stream(&self) -> bool {
+        self.destination.is_none() && matches!(self.kind, Kind::Tar | Kind::Archive)
+    }
+
+    /// The file that it becomes.
+    fn written(&self) -> Option<&Path> {
+        self.destination.as_deref().filter(|_| matches!(self.kind, Kind::Tar | Kind::Archive))
+    }
+
+    fn file(&self) -> Result<File> {
+        match &self.destination {
+            Some(path) => File::create(partial(path)).map_err(|error| unwritable(path, &error)),
+            None => {
+                let own = std::io::stdout().as_fd().try_clone_to_owned();
+                own.map(File::from).map_err(|error| unwritable(Path::new("standard output"), &error))
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        const FORM: &str = "type=image|oci|docker|tar|local with dest=, or a folder, or -";
+        let wrong = |form: &str| flags::invalid("--output", text, form);
+        let not_yet = |what: String| {
+            Diagnostic::error(&codes::NOT_YET, format!("build --output with {what} is not there yet"))
+                .hint("leave it out; `carrack explain cli/not-yet`")
+                .boxed()
+        };
+        let plain = Self {
+            kind: Kind::Folder,
+            destination: None,
+            names: Vec::new(),
+            compression: Compression::Gzip { level: 6 },
+            force: false,
+            rewrite_times: false,
+        };
+        if text == "-" {
+            return Ok(Self { kind: Kind::Tar, ..plain });
+        }
+        if !text.contains('=') {
+            return Ok(Self { destination: Some(text.into()), ..plain });
+        }
+        let (mut output, mut kind, mut compression, mut level) = (plain, None, "", None);
+        for part in text.split(',') {
+            let (key, value) = part.split_once('=').ok_or_else(|| wrong(FORM))?;
+            let yes = || match value {
+                "true" | "1" => Ok(true),
+                "false" | "0" => Ok(false),
+                _ => Err(wrong("true or false")),
+            };
+            match key.to_ascii_lowercase().as_str() {
+                "type" => kind = Some(value),
+                "dest" if value == "-" => output.destination = None,
+                "dest" => output.destination = Some(value.into()),
+                // As Docker takes it: `name=a:1,name=b:2`, or a list in quotes, which a shell has taken away.
+                "name" => output.names.push(value.parse()?),
+                "compression" => compression = value,
+                "compression-level" => level = Some(value.parse::<u32>().map_err(|_| wrong("a number"))?),
+                "force-compression" => output.force = yes()?,
+                "rewrite-timestamp" => output.rewrite_times = yes()?,
+                // What is built here is always so.
+                "oci-mediatypes" | "unpack" | "store" | "tar" if yes()? => {}
+                "push" if !yes()? => {}
+                _ => return Err(not_yet(format!("`{part}`"))),
+            }
+        }
+        output.kind = match kind {
+            Some("image") => Kind::Image,
+            Some("oci" | "docker")
+                if kind == Some("docker") && output.destination.is_none() && !text.contains("dest=") =>
+            {
+                Kind::Image
+            }
+            Some("oci" | "docker") => Kind::Archive,
+            Some("tar") => Kind::Tar,
+            Some("local") if output.destination.is_some() => Kind::Folder,
+            Some("local") => return Err(wrong("dest=FOLDER with type=local")),
+            Some("registry") => return Err(not_yet("type=registry".into())),
+            _ => return Err(wrong(FORM)),
+        };
+        let most = if compression == "zstd" { 22 } else { 9 };
+        if level.is_some_and(|level| level > most) {
+            return Err(wrong(&format!("a level from 0 to {most}")));
+        }
+        output.compression = match compression {
+            "" | "gzip" => Compression::Gzip { level: level.unwrap_or(6) },
+            "zstd" => Compression::Zstd { level: level.map_or(3, |level| i32::try_from(level).unwrap_or(3)) },
+            "uncompressed" => Compression::Plain,
+            "estargz" => return Err(not_yet("compression=estargz".into())),
+            _ => return Err(wrong("compression=gzip, zstd or uncompressed")),
+        };
+        if output.kind != Kind::Archive && (!compression.is_empty() || level.is_some() || output.force) {
+            return Err(not_yet("a compression of anything but archives".into()));
+        }
+        Ok(output)
+    }
+}

@@ -1,0 +1,462 @@
+//! Why a step was not taken from the cache: what it is made of now is held against what the most similar earlier step was
+//! made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::SystemTime;
+
+use carrack_diag::Result;
+use carrack_llb::{Op, Source as Origin, Vertex, VertexId};
+use carrack_oci::Digest;
+use carrack_store::Store;
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cache::{self, CacheRecord};
+use crate::select::{Source, State};
+use crate::vertex::Solver;
+
+/// A step of a build, and how it came by its result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepExplanation {
+    /// As shown to people: `[build 2/5] RUN make`.
+    pub name: String,
+    /// Whether the cache has it.
+    pub is_cached: bool,
+    /// Why not.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why the cache does not have a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Reason {
+    /// The cache was not to be used.
+    NoCache,
+    /// Nothing like it was built before.
+    New,
+    /// It was built before, and its result is no longer there.
+    Forgotten,
+    /// Another instruction stood in its place.
+    Instruction {
+        /// What stood there.
+        was: String,
+    },
+    /// A variable that it sees.
+    Variable {
+        /// `ARG` or `ENV`.
+        instruction: &'static str,
+        /// Its name.
+        name: String,
+        /// Before; none where there was none.
+        was: Option<String>,
+        /// Now; none where there is none.
+        is: Option<String>,
+    },
+    /// Something else that is said of it: the user, the folder, mounts, the network, options.
+    Option {
+        /// In people's words.
+        what: String,
+    },
+    /// The image that it begins with or takes from.
+    Image {
+        /// Its name.
+        name: String,
+        /// Manifest or layers before.
+        was: String,
+        /// Manifest or layers now.
+        is: String,
+    },
+    /// A step that it builds on is done again, or gave something else.
+    Step {
+        /// Which.
+        name: String,
+    },
+    /// A file that it copies or mounts.
+    File {
+        /// In its context, stage or image.
+        path: String,
+        /// How it differs.
+        change: FileChange,
+    },
+    /// Files that it copies or mounts have changed, and it is no longer known which.
+    Files,
+}
+
+/// How a file differs from what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileChange {
+    /// It was not there.
+    Added,
+    /// It is not there.
+    Removed,
+    /// Its bytes, or where a link leads.
+    Content,
+    /// Permission bits, in octal.
+    Mode {
+        /// Before.
+        was: String,
+        /// Now.
+        is: String,
+    },
+    /// `file`, `folder`, `link` …
+    Kind {
+        /// Before.
+        was: String,
+        /// Now.
+        is: String,
+    },
+    /// `UID:GID`.
+    Owner {
+        /// Before.
+        was: String,
+        /// Now.
+        is: String,
+    },
+    /// Extended attributes.
+    Attributes,
+}
+
+impl Display for Reason {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCache => out.write_str("the cache is not to be used for it"),
+            Self::New => out.write_str("no earlier build has done it"),
+            Self::Forgotten => out.write_str("its result is gone from the cache"),
+            Self::Instruction { was } => write!(out, "the instruction was `{was}`"),
+            Self::Variable { instruction, name, was, is } => match (was, is) {
+                (Some(was), Some(is)) => write!(out, "{instruction} {name} is `{is}`, was `{was}`"),
+                (None, Some(is)) => write!(out, "{instruction} {name} is new: `{is}`"),
+                (_, None) => write!(out, "{instruction} {name} is gone"),
+            },
+            Self::Option { what } => write!(out, "{what} changed"),
+            Self::Image { name, was, is } => write!(out, "the image {name} is {is}, was {was}"),
+            Self::Step { name } => write!(out, "the step `{name}` gives something else or has to be done first"),
+            Self::File { path, change } => match change {
+                FileChange::Added => write!(out, "{path} is new"),
+                FileChange::Removed => write!(out, "{path} is gone"),
+                FileChange::Content => write!(out, "{path} has another content"),
+                FileChange::Mode { was, is } => write!(out, "{path} has mode {is}, had {was}"),
+                FileChange::Kind { was, is } => write!(out, "{path} is a {is}, was a {was}"),
+                FileChange::Owner { was, is } => write!(out, "{path} belongs to {is}, did to {was}"),
+                FileChange::Attributes => write!(out, "{path} has other extended attributes"),
+            },
+            Self::Files => out.write_str("files that it takes have changed"),
+        }
+    }
+}
+
+/// What a step was made of, kept with its result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepInputs {
+    /// Which Dockerfile and context.
+    place: Digest,
+    op: Value,
+    inputs: Vec<Input>,
+    /// Index of the input and digest of what is taken of it; a list of files under that digest may be there.
+    selections: Vec<(usize, Digest)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Input {
+    /// The step's name or the image's.
+    name: String,
+    /// Of an image's manifest.
+    manifest: Option<Digest>,
+    /// Of its layers; none where they are not known before something else is done.
+    id: Option<Digest>,
+}
+
+/// The files that a step takes of one input.
+pub(crate) struct Taken<'a> {
+    pub(crate) input: usize,
+    pub(crate) digest: Digest,
+    pub(crate) sources: &'a [Source],
+    pub(crate) states: Vec<State>,
+}
+
+/// A line of a list of files.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    path: String,
+    #[serde(flatten)]
+    state: State,
+}
+
+/// What earlier builds have left, and what has been found out so far.
+pub(crate) struct Explainer {
+    place: Digest,
+    former: Vec<(SystemTime, CacheRecord)>,
+    environment: BTreeSet<String>,
+    found: std::sync::Mutex<BTreeMap<usize, Vec<Reason>>>,
+}
+
+impl Explainer {
+    /// `environment` is the names that ENV sets.
+    pub(crate) fn new(store: &Store, place: Digest, environment: BTreeSet<String>) -> Result<Self> {
+        let records = cache::records(store);
+        let mut former = Vec::new();
+        for (key, record) in records.list()? {
+            former.extend(records.used(&key)?.map(|used| (used, record)));
+        }
+        Ok(Self { place, former, environment, found: std::sync::Mutex::default() })
+    }
+
+    pub(crate) fn put(&self, id: VertexId, reasons: Vec<Reason>) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, reasons);
+    }
+
+    /// What was found out of a step that is not cached.
+    pub(crate) fn reasons(&self, id: usize) -> Vec<Reason> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get(&id).cloned().unwrap_or_else(|| vec![Reason::Forgotten])
+    }
+
+    /// The earlier step that a step is held against: the same instruction, best of the same Dockerfile; else what stood in
+    /// its place.
+    fn former(&self, vertex: &Vertex) -> Option<(&StepInputs, Option<Reason>)> {
+        let known = self.former.iter().filter_map(|(used, record)| Some((used, record, record.inputs.as_ref()?)));
+        let text = text(&vertex.name);
+        let same = known.clone().filter(|(_, record, _)| self::text(&record.name) == text);
+        if let Some((_, _, inputs)) = same.max_by_key(|(used, _, inputs)| (inputs.place == self.place, **used)) {
+            return Some((inputs, None));
+        }
+        let position = position(&vertex.name);
+        let here = known.filter(|(_, record, inputs)| {
+            inputs.place == self.place && self::position(&record.name) == position && !position.is_empty()
+        });
+        let (_, record, inputs) = here.max_by_key(|(used, ..)| **used)?;
+        Some((inputs, Some(Reason::Instruction { was: self::text(&record.name).to_owned() })))
+    }
+
+    /// Why a step is not in the cache.
+    pub(crate) fn why(&self, store: &Store, vertex: &Vertex, now: &StepInputs, taken: &[Taken<'_>]) -> Vec<Reason> {
+        let earlier = now.inputs.iter().filter(|input| input.id.is_none());
+        let mut reasons: Vec<Reason> = earlier.map(|input| Reason::Step { name: input.name.clone() }).collect();
+        let Some((was, instruction)) = self.former(vertex) else {
+            reasons.insert(0, Reason::New);
+            return reasons;
+        };
+        if let Some(instruction) = instruction {
+            reasons.insert(0, instruction);
+            return reasons;
+        }
+        self.operation(&was.op, &now.op, &mut reasons);
+        let former =
+            |index: usize| was.selections.iter().filter(move |(input, _)| *input == index).map(|(_, digest)| digest);
+        for (index, input) in now.inputs.iter().enumerate() {
+            let here = taken.iter().filter(|taken| taken.input == index);
+            let is_taken = here.clone().next().is_some();
+            if is_taken {
+                let pairs = here.zip(former(index));
+                pairs.filter(|(taken, was)| taken.digest != **was).for_each(|(taken, was)| {
+                    reasons.extend(files(store, was, taken));
+                });
+                continue;
+            }
+            let Some(was) = was.inputs.get(index) else { continue };
+            if input.id.is_none() || input.id == was.id {
+                continue;
+            }
+            reasons.push(match (input.manifest, was.manifest) {
+                (Some(is), before) => Reason::Image {
+                    name: input.name.clone(),
+                    was: before.map_or_else(|| was.name.clone(), |digest| digest.short()),
+                    is: is.short(),
+                },
+                (None, _) => Reason::Step { name: input.name.clone() },
+            });
+        }
+        if reasons.is_empty() {
+            reasons.push(Reason::Forgotten);
+        }
+        reasons
+    }
+
+    fn operation(&self, was: &Value, is: &Value, reasons: &mut Vec<Reason>) {
+        if was == is {
+            return;
+        }
+        let (Some(was), Some(is)) = (was.get("Exec"), is.get("Exec")) else {
+            reasons.push(Reason::Option { what: "its owner, mode or another option".into() });
+            return;
+        };
+        let (before, after) = (variables(&was["environment"]), variables(&is["environment"]));
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
+            reasons.push(Reason::Variable {
+                instruction: if self.environment.contains(name) { "ENV" } else { "ARG" },
+                name: name.clone(),
+                was: before.get(name).cloned(),
+                is: after.get(name).cloned(),
+            });
+        }
+        // What is as usual is left out of an operation: a field may be in either.
+        let fields: BTreeSet<&String> =
+            [was, is].into_iter().filter_map(Value::as_object).flat_map(|fields| fields.keys()).collect();
+        for field in fields.into_iter().filter(|field| *field != "environment" && was.get(*field) != is.get(*field)) {
+            let what = match field.as_str() {
+                "arguments" => "its command or shell",
+                "working_directory" => "its working directory (WORKDIR)",
+                "user" => "its user (USER)",
+                "mounts" => "its mounts",
+                "network" => "its network",
+                "insecure" => "its privileges (--security)",
+                other => other,
+            };
+            reasons.push(Reason::Option { what: what.to_owned() });
+        }
+    }
+}
+
+/// `NAME=VALUE` entries, the later of one name counting.
+fn variables(list: &Value) -> BTreeMap<String, String> {
+    let entries = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    entries.filter_map(|entry| entry.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Without the place in the stage.
+fn text(name: &str) -> &str {
+    name.split_once("] ").map_or(name, |(_, text)| text)
+}
+
+/// Stage and number: `[build 2`.
+fn position(name: &str) -> &str {
+    name.split_once('/').map_or("", |(position, _)| position)
+}
+
+impl Solver<'_> {
+    /// What a step is made of. Inputs that are not known yet are none.
+    pub(crate) fn made_of(&self, vertex: &Vertex, ids: &[Option<Digest>], taken: &[Taken<'_>]) -> StepInputs {
+        let inputs = vertex.inputs.iter().zip(ids).map(|(edge, id)| {
+            let input = self.graph.vertex(edge.vertex);
+            let (name, manifest) = match &input.op {
+                Op::Source(Origin::Image { reference, manifest, .. }) => (reference.clone(), Some(*manifest)),
+                Op::Source(Origin::Context(None)) => ("the build context".to_owned(), None),
+                Op::Source(Origin::Context(Some(name))) => (format!("the context `{name}`"), None),
+                _ => (input.name.clone(), None),
+            };
+            Input { name, manifest, id: *id }
+        });
+        StepInputs {
+            place: self.place,
+            op: serde_json::to_value(&vertex.op).unwrap_or_default(),
+            inputs: inputs.collect(),
+            selections: taken.iter().map(|taken| (taken.input, taken.digest)).collect(),
+        }
+    }
+}
+
+/// Where lists of files are, by the digest of what is in them.
+fn lists(store: &Store) -> PathBuf {
+    store.roots().data.join("build/lists")
+}
+
+/// Keeps the list of what a step has taken, so that a later build can say what changed.
+pub(crate) fn keep(store: &Store, taken: &Taken<'_>) -> io::Result<()> {
+    let path = lists(store).join(taken.digest.hex());
+    if path.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(lists(store))?;
+    let partial = path.with_extension(format!("{}-{:?}", std::process::id(), std::thread::current().id()));
+    let write = || -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(&partial)?);
+        for (path, state) in paths(taken.sources).zip(&taken.states) {
+            serde_json::to_writer(&mut out, &Line { path, state: state.clone() })?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()?;
+        fs::rename(&partial, &path)
+    };
+    write().inspect_err(|_| {
+        // The error that is told is the first.
+        let _ = fs::remove_file(&partial);
+    })
+}
+
+/// Takes lists away that no step of the cache names.
+pub(crate) fn sweep(store: &Store, records: &BTreeMap<String, CacheRecord>) -> io::Result<()> {
+    let selections = records.values().flat_map(|record| &record.inputs).flat_map(|inputs| &inputs.selections);
+    let needed: BTreeSet<String> = selections.map(|(_, digest)| digest.hex()).collect();
+    let entries = match fs::read_dir(lists(store)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !needed.contains(entry.file_name().to_string_lossy().as_ref()) {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// In the order in which [`crate::select::digest`] goes through them.
+fn paths(sources: &[Source]) -> impl Iterator<Item = String> {
+    let shown = |path: &Path| path.to_string_lossy().into_owned();
+    sources.iter().flat_map(move |source| -> Vec<String> {
+        if source.is_folder() {
+            source.entries.iter().map(|entry| shown(&source.real.join(&entry.path))).collect()
+        } else {
+            vec![shown(&source.real)]
+        }
+    })
+}
+
+fn files(store: &Store, was: &Digest, taken: &Taken<'_>) -> Vec<Reason> {
+    let read = || -> io::Result<BTreeMap<String, State>> {
+        let mut states = BTreeMap::new();
+        for line in BufReader::new(File::open(lists(store).join(was.hex()))?).lines() {
+            let line: Line = serde_json::from_str(&line?)?;
+            states.insert(line.path, line.state);
+        }
+        Ok(states)
+    };
+    // Without the list it is known all the same that something changed.
+    let Ok(mut before) = read() else { return vec![Reason::Files] };
+    let mut reasons = Vec::new();
+    for (path, is) in paths(taken.sources).zip(&taken.states) {
+        let change = match before.remove(&path) {
+            Some(was) => difference(&was, is),
+            None => Some(FileChange::Added),
+        };
+        reasons.extend(change.map(|change| Reason::File { path, change }));
+    }
+    reasons.extend(before.into_keys().map(|path| Reason::File { path, change: FileChange::Removed }));
+    if reasons.is_empty() { vec![Reason::Files] } else { reasons }
+}
+
+fn difference(was: &State, is: &State) -> Option<FileChange> {
+    let kind = |state: &State| match FileType::from_raw_mode(state.mode) {
+        FileType::RegularFile => "file",
+        FileType::Directory => "folder",
+        FileType::Symlink => "link",
+        FileType::Fifo => "pipe",
+        _ => "device",
+    };
+    let owner = |state: &State| state.owner.map_or_else(String::new, |(uid, gid)| format!("{uid}:{gid}"));
+    if kind(was) != kind(is) {
+        return Some(FileChange::Kind { was: kind(was).to_owned(), is: kind(is).to_owned() });
+    }
+    if was.content != is.content {
+        return Some(FileChange::Content);
+    }
+    let mode = |state: &State| format!("{:o}", state.mode & 0o7777);
+    if was.mode != is.mode {
+        return Some(FileChange::Mode { was: mode(was), is: mode(is) });
+    }
+    if was.owner != is.owner {
+        return Some(FileChange::Owner { was: owner(was), is: owner(is) });
+    }
+    (was.attributes != is.attributes).then_some(FileChange::Attributes)
+}

@@ -1,0 +1,116 @@
+//! What becomes of a built image: an image of the store, an archive, the files alone.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_llb::CopyAction;
+use carrack_oci::{Digest, Reference};
+use carrack_store::{Compression, Image, Layer, Lease, NewImage, Snapshotter as _, Store, write_tree};
+use std::os::fd::AsRawFd as _;
+
+use crate::tree::{Owner, Tree};
+use crate::{codes, copy, select};
+
+/// Something that a build is to leave.
+#[derive(Debug, Clone)]
+pub enum BuildOutput {
+    /// An image of the store, under the request's tags.
+    Image,
+    /// An archive that is an OCI layout and that `docker load` reads.
+    Archive {
+        /// Written from where it stands.
+        file: Arc<File>,
+        /// What the image is called in it.
+        names: Vec<Reference>,
+        /// Of its layers.
+        compression: Compression,
+        /// Whether layers that are compressed in another way are compressed again.
+        force: bool,
+    },
+    /// The files as one tar.
+    Tar(Arc<File>),
+    /// The files in a folder, beside what is there. They belong to whoever builds.
+    Folder(PathBuf),
+}
+
+/// Puts an image together and gives it out. Without an output of the kind, it is no image of the store.
+pub(crate) fn export(
+    store: &Store,
+    lease: &Lease,
+    outputs: &[BuildOutput],
+    (config, new): (&[u8], NewImage),
+) -> Result<Image> {
+    let is_kept = outputs.is_empty() || outputs.iter().any(|output| matches!(output, BuildOutput::Image));
+    let layers = new.layers.clone();
+    let annotations = new.annotations.clone();
+    let image =
+        if is_kept { store.put_image(lease, config, new)? } else { store.unlisted_image(lease, config, new)? };
+    for output in outputs {
+        match output {
+            BuildOutput::Image => {}
+            BuildOutput::Archive { file, names, compression, force } => {
+                let packed: Result<Vec<Layer>> =
+                    layers.iter().map(|layer| store.recompress(lease, layer, *compression, *force)).collect();
+                let new = NewImage { layers: packed?, annotations: annotations.clone(), ..NewImage::default() };
+                let packed = store.unlisted_image(lease, config, new)?;
+                store.save(&[(packed, names.clone())], file.as_ref())?;
+            }
+            BuildOutput::Tar(file) => {
+                let tree = tree(store, image.chain())?;
+                write_tree(&tree.path(), "", file.as_ref())?;
+            }
+            BuildOutput::Folder(folder) => files(&tree(store, image.chain())?, folder)?,
+        }
+    }
+    Ok(image)
+}
+
+fn tree(store: &Store, chain: Option<&Digest>) -> Result<Tree> {
+    let mut lower = store.lower_dirs(chain)?;
+    if lower.len() == 1 {
+        lower.extend(store.lower_dirs(None)?);
+        lower.dedup();
+    }
+    let opened = match lower.as_slice() {
+        [only] => Tree::folder(only),
+        several => Tree::overlay(several, None),
+    };
+    opened.map_err(|error| failed("open the layers", &store.roots().data, &error))
+}
+
+fn files(tree: &Tree, folder: &Path) -> Result<()> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let span = carrack_diag::Span::new(carrack_diag::FileId(0), 0, 0);
+    let action = CopyAction {
+        input: 0,
+        source: "/".into(),
+        destination: "/".into(),
+        owner: None,
+        mode: None,
+        parents: false,
+        exclude: Vec::new(),
+        unpack: false,
+        span,
+    };
+    let work = || -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let sources = select::sources(tree, &action, None)?;
+        let to = Tree::folder(folder)?;
+        copy::copy(tree, &sources, &to, &action, Some(Owner { uid, gid }), false).map_err(|failure| failure.error)
+    };
+    work().map_err(|error| failed("write the files to", folder, &error))
+}
+
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> Box<Diagnostic> {
+    let message = format!("can't {what} {}", path.display());
+    Diagnostic::error(&codes::STEP_FAILED, message).cause(error.to_string()).boxed()
+}
+
+impl Tree {
+    /// A way to its root by name, as long as this value lives.
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.descriptor().as_raw_fd()).into()
+    }
+}

@@ -1,0 +1,101 @@
+//! Layers on their way out: compressed as asked for, their times clamped.
+
+use std::io::{self, Read as _, Write};
+
+use carrack_diag::Result;
+use carrack_oci::{Descriptor, Digest, media_type};
+
+use crate::fault::{Context as _, fault};
+use crate::tar::{Reader, TarError, Time, Writer};
+use crate::{Layer, Lease, Snapshotter as _, Store, chain_of, decompress};
+
+/// How the blob of a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Plain,
+    /// The same bytes for the same layer, on every machine.
+    Gzip {
+        /// 0 to 9.
+        level: u32,
+    },
+    /// The same bytes for the same layer by the same version.
+    Zstd {
+        /// 1 to 22.
+        level: i32,
+    },
+}
+
+impl Compression {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Plain => media_type::LAYER,
+            Self::Gzip { .. } => media_type::LAYER_GZIP,
+            Self::Zstd { .. } => media_type::LAYER_ZSTD,
+        }
+    }
+}
+
+impl Store {
+    /// A layer whose blob is compressed in this way, kept by `lease`. A blob that is compressed in whatever way stays as it
+    /// is unless `force`.
+    ///
+    /// # Errors
+    /// `store/not-found`; where it can't be written.
+    pub fn recompress(&self, lease: &Lease, layer: &Layer, compression: Compression, force: bool) -> Result<Layer> {
+        let is_plain = layer.blob.digest == layer.diff_id;
+        if (is_plain && compression == Compression::Plain) || (!is_plain && !force) {
+            return Ok(layer.clone());
+        }
+        let mut plain = decompress(self.blob(&layer.blob.digest)?)?;
+        let mut ingest = self.ingest()?;
+        let mut copy = || -> io::Result<()> {
+            match compression {
+                Compression::Plain => io::copy(&mut plain, &mut ingest).map(|_| ()),
+                // Without name and time.
+                Compression::Gzip { level } => {
+                    let mut encoder = flate2::GzBuilder::new().write(&mut ingest, flate2::Compression::new(level));
+                    io::copy(&mut plain, &mut encoder)?;
+                    encoder.finish().map(|_| ())
+                }
+                Compression::Zstd { level } => {
+                    let mut encoder = zstd::Encoder::new(&mut ingest, level)?;
+                    io::copy(&mut plain, &mut encoder)?;
+                    encoder.finish().map(|_| ())
+                }
+            }
+        };
+        copy().context("compress the layer below", &self.roots().data)?;
+        let (digest, size_bytes) = ingest.commit(lease, None)?;
+        Ok(Layer { blob: Descriptor::new(compression.media_type(), digest, size_bytes), ..layer.clone() })
+    }
+
+    /// The layer with no member later than `epoch` (seconds since 1970), unpacked on `parent` and kept by `lease`.
+    ///
+    /// # Errors
+    /// `store/not-found`; where it can't be read or written.
+    pub fn clamp_times(&self, lease: &Lease, parent: Option<&Digest>, layer: &Layer, epoch: i64) -> Result<Layer> {
+        let mut reader = Reader::new(decompress(self.blob(&layer.blob.digest)?)?);
+        let mut ingest = self.ingest()?;
+        let mut copy = || -> io::Result<()> {
+            let mut writer = Writer::new(io::BufWriter::with_capacity(1 << 16, &mut ingest));
+            let broken = |error| match error {
+                TarError::Io(error) => error,
+                TarError::Malformed(reason) => io::Error::new(io::ErrorKind::InvalidData, reason),
+            };
+            while let Some(mut member) = reader.next().map_err(broken)? {
+                if member.mtime.seconds >= epoch {
+                    member.mtime = Time { seconds: epoch, nanoseconds: 0 };
+                }
+                let size_bytes = member.size_bytes;
+                writer.append(&member, &mut (&mut reader).take(size_bytes))?;
+            }
+            writer.finish()?.flush()
+        };
+        copy().map_err(|error| fault("rewrite the times of a layer below", &self.roots().data, error))?;
+        let (diff_id, size_bytes) = ingest.commit(lease, None)?;
+        self.apply(lease, parent, &diff_id, &mut self.blob(&diff_id)?)?;
+        let chain = chain_of(parent, &diff_id);
+        Ok(Layer { diff_id, chain, blob: Descriptor::new(media_type::LAYER, diff_id, size_bytes) })
+    }
+}
