@@ -15,6 +15,8 @@ use crate::credentials::{Credential, CredentialFile};
 use crate::http::{Content, Fault, Http, Request, Response, pause, protocol};
 use crate::settings::{Settings, is_loopback};
 
+/// How often a request gets a new token: those beside it may have used up the one that was got for it.
+pub(crate) const RENEWALS: u32 = 5;
 /// How often a request is sent again.
 pub(crate) const REPETITIONS: u32 = 5;
 /// The longest that is waited because a registry asks for it.
@@ -230,7 +232,7 @@ impl Client {
         loop {
             let content = || bytes.map_or(Content::Nothing, Content::Bytes);
             let wait = match self.once(site, scope, &request, &content) {
-                Ok((response, used)) if response.status == 401 && renewals < 2 => {
+                Ok((response, used)) if response.status == 401 && renewals < RENEWALS => {
                     if !self.renew(site, scope, &response, used.as_deref())? {
                         return Ok(response);
                     }

@@ -8,7 +8,7 @@ use carrack_oci::{Descriptor, Digest, Reference};
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
-use crate::client::{Client, REPETITIONS, Site, absolute, mismatch};
+use crate::client::{Client, RENEWALS, REPETITIONS, Site, absolute, mismatch};
 use crate::http::{Content, Fault, Request, Response, pause, protocol};
 use crate::transfer::{Event, Transfer};
 
@@ -230,7 +230,9 @@ impl Upload<'_> {
             return match response.status {
                 201 | 204 if closes => Ok(Step::Done),
                 202 if !closes => self.session(&response, blob.size).map(Step::On),
-                401 if renewals < 2 && self.client.renew(self.site, self.scope, &response, used.as_deref())? => {
+                401 if renewals < RENEWALS
+                    && self.client.renew(self.site, self.scope, &response, used.as_deref())? =>
+                {
                     renewals += 1;
                     continue;
                 }

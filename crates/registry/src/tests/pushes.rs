@@ -33,7 +33,7 @@ fn blobs_go_once_and_the_manifest_last() {
     let scene = Scene::new();
     let fixture = Fixture::new(1, &[3 << 20, 100, 0]);
     let account = Some("ann:s3cret".to_owned());
-    scene.registry.set_access(Access::Bearer { account, uses: 4 });
+    scene.registry.set_access(Access::Bearer { account, uses: 8 });
     scene.credentials().store(&scene.registry.host(), "ann", "s3cret").unwrap();
     let digest = scene.push(&fixture, &scene.name("team/app:1"), &[]).unwrap();
     assert_eq!(digest, Digest::of(&fixture.manifest));
