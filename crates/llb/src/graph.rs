@@ -308,6 +308,23 @@ pub struct CopyAction {
     pub span: Span,
 }
 
+impl CopyAction {
+    /// What an input has at `source`, to the root, as it is.
+    pub fn whole(input: usize, source: impl Into<String>, span: Span) -> Self {
+        Self {
+            input,
+            source: source.into(),
+            destination: "/".into(),
+            owner: None,
+            mode: None,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: false,
+            span,
+        }
+    }
+}
+
 /// An entry of the image's history, with the vertex whose layer it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryStep {

@@ -7,8 +7,6 @@ use carrack_diag::{Diagnostic, Result};
 
 use crate::codes;
 
-/// Decoding takes as much memory as the window: 64 MiB here, and twice that at most is what encoders use unasked.
-const ZSTD_WINDOW_LOG_MAX: u32 = 26;
 /// For xz, whose dictionary is as large as its maker wished: the largest of its presets, and what goes with it. In KiB.
 const XZ_MEMORY_KIB: u32 = 80 << 10;
 
@@ -33,13 +31,6 @@ pub(crate) fn decompress<'a>(stream: impl Read + 'a) -> Result<Box<dyn Read + 'a
         [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered)),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => {
             Box::new(lzma_rust2::XzReader::new_mem_limit(buffered, true, XZ_MEMORY_KIB))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(buffered).and_then(|mut decoder| {
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Ok(decoder)
-            });
-            Box::new(decoder.map_err(failed)?)
         }
         _ => return carrack_store::decompress(buffered),
     })

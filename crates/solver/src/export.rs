@@ -83,17 +83,7 @@ fn tree(store: &Store, chain: Option<&Digest>) -> Result<Tree> {
 fn files(tree: &Tree, folder: &Path) -> Result<()> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let span = carrack_diag::Span::new(carrack_diag::FileId(0), 0, 0);
-    let action = CopyAction {
-        input: 0,
-        source: "/".into(),
-        destination: "/".into(),
-        owner: None,
-        mode: None,
-        parents: false,
-        exclude: Vec::new(),
-        unpack: false,
-        span,
-    };
+    let action = CopyAction::whole(0, "/", span);
     let work = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
         let sources = select::sources(tree, &action, None)?;

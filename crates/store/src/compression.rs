@@ -1,13 +1,13 @@
 //! Compression of layers: read whatever comes, written where a layer leaves the house.
 
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::{Descriptor, media_type};
+use carrack_oci::media_type;
 
 use crate::fault::Context as _;
-use crate::{Layer, Lease, Store, codes};
+use crate::{Compression, Layer, Lease, Store, codes};
 
 /// A third of the time of zlib's default for a third more bytes: a push shall not wait for the processor.
 const GZIP_LEVEL: u32 = 1;
@@ -67,13 +67,6 @@ impl Store {
                 }
             }
         }
-        let mut plain = self.blob(&layer.blob.digest)?;
-        let mut ingest = self.ingest()?;
-        // Without name and time: the same layer gives the same bytes.
-        let mut encoder = flate2::GzBuilder::new().write(&mut ingest, flate2::Compression::new(GZIP_LEVEL));
-        let written = io::copy(&mut plain, &mut encoder).and_then(|_| encoder.finish().map(|_| ()));
-        written.context("compress the layer below", &self.roots().data)?;
-        let (digest, size_bytes) = ingest.commit(lease, None)?;
-        Ok(Layer { blob: Descriptor::new(media_type::LAYER_GZIP, digest, size_bytes), ..layer.clone() })
+        self.recompress(lease, layer, Compression::Gzip { level: GZIP_LEVEL }, false)
     }
 }

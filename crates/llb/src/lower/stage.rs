@@ -163,17 +163,7 @@ impl Lowering<'_> {
         let shown = format!("FROM {name}");
         let folder = self.folder(name, span);
         let scratch = self.source(Source::Scratch, "scratch".into(), span);
-        let everything = CopyAction {
-            input: 1,
-            source: "/".into(),
-            destination: "/".into(),
-            owner: None,
-            mode: None,
-            parents: false,
-            exclude: Vec::new(),
-            unpack: false,
-            span,
-        };
+        let everything = CopyAction::whole(1, "/", span);
         let inputs = vec![Edge { vertex: scratch }, Edge { vertex: folder }];
         let op = Op::File(vec![Action::Copy(everything)]);
         self.add(Vertex { op, inputs, origin: vec![span], name: shown })

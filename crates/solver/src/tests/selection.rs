@@ -8,17 +8,7 @@ use crate::select::{changed, sources};
 use crate::tree::Tree;
 
 fn action(source: &str) -> CopyAction {
-    CopyAction {
-        input: 1,
-        source: source.into(),
-        destination: "/".into(),
-        owner: None,
-        mode: None,
-        parents: false,
-        exclude: Vec::new(),
-        unpack: false,
-        span: Span::new(FileId(0), 0, 0),
-    }
+    CopyAction::whole(1, source, Span::new(FileId(0), 0, 0))
 }
 
 /// D7: what of a folder is seen through an ignore file.

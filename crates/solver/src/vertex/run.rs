@@ -351,17 +351,7 @@ fn remove_stubs(upper: &Path, stubs: &[PathBuf]) -> io::Result<()> {
 /// A copy of a whole source, for mounts.
 fn whole(vertex: &Vertex, input: usize, source: &str) -> CopyAction {
     let none = carrack_diag::Span::new(carrack_diag::FileId(0), 0, 0);
-    CopyAction {
-        input,
-        source: source.to_owned(),
-        destination: "/".into(),
-        owner: None,
-        mode: None,
-        parents: false,
-        exclude: Vec::new(),
-        unpack: false,
-        span: vertex.origin.first().copied().unwrap_or(none),
-    }
+    CopyAction::whole(input, source, vertex.origin.first().copied().unwrap_or(none))
 }
 
 /// 64 digits that no other running step of the host has: the scratch folder's name is one of its kind.
