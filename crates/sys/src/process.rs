@@ -210,13 +210,19 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 /// # Errors
 /// `EBADF` for a number of 64 and more, one that was taken before, or one that is not open.
 pub fn take_inherited(number: RawFd) -> Result<OwnedFd> {
-    if !(0..64).contains(&number) || TAKEN.fetch_or(1 << number, Ordering::Relaxed) & (1 << number) != 0 {
+    if !claim(&TAKEN, number) {
         return Err(Errno::BADF);
     }
     // SAFETY: fcntl takes any number; one that is not open is an error.
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: it is open, and the table above gives it one owner. Callers take it before they open anything themselves.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether this number's one owner is the caller. Apart from the table of this process, whose numbers a test can't know
+/// to be closed: other tests open descriptors at the same time.
+pub(crate) fn claim(taken: &AtomicU64, number: RawFd) -> bool {
+    (0..64).contains(&number) && taken.fetch_or(1 << number, Ordering::Relaxed) & (1 << number) == 0
 }
 
 /// Marks every descriptor from `first` on close-on-exec.

@@ -1,14 +1,17 @@
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::process;
 
 #[test]
-fn descriptor_zero_to_two_are_taken_once() {
-    let first = process::take_inherited(60);
-    assert_eq!(first.err(), Some(rustix::io::Errno::BADF), "not open");
-    assert_eq!(process::take_inherited(60).err(), Some(rustix::io::Errno::BADF), "taken");
-    assert_eq!(process::take_inherited(-1).err(), Some(rustix::io::Errno::BADF));
-    assert_eq!(process::take_inherited(64).err(), Some(rustix::io::Errno::BADF));
+fn a_descriptor_is_claimed_once() {
+    let taken = AtomicU64::new(0);
+    for number in 0..64 {
+        assert!(process::claim(&taken, number), "{number}");
+    }
+    for number in -1..=65 {
+        assert!(!process::claim(&taken, number), "{number} is taken or no number of ours");
+    }
 }
 
 #[test]
