@@ -1,5 +1,6 @@
 //! Images: what the store does with them, for people.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
@@ -34,7 +35,10 @@ impl Engine {
     /// All images, a line a name.
     pub fn images(&self) -> Result<Vec<ImageView>> {
         let mut views = Vec::new();
-        for image in self.store.images()? {
+        let images = self.store.images()?;
+        let mut named: HashSet<Digest> =
+            images.iter().filter(|image| !image.names.is_empty()).map(|image| image.id).collect();
+        for image in images {
             let size_bytes = self.store.image_size_bytes(&image)?;
             let created = image.config.created.clone();
             let mut view = ImageView {
@@ -46,7 +50,8 @@ impl Engine {
                 created,
                 size_bytes,
             };
-            if image.names.is_empty() {
+            // Another manifest of an image that has a name is nothing that people ask for.
+            if image.names.is_empty() && named.insert(image.id) {
                 views.push(view.clone());
             }
             for name in &image.names {
@@ -109,7 +114,7 @@ impl Engine {
     /// Gives an image a further name.
     pub fn tag(&self, source: &str, target: &str) -> Result<()> {
         let image = self.store.image(source)?;
-        self.store.tag(&image.id, &target.parse()?)
+        self.store.tag(&image, &target.parse()?)
     }
 
     /// Removes a name; with its last name the image. The lines are Docker's.

@@ -1,20 +1,23 @@
 //! Images from registries and to them.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+mod unpacking;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_ids, media_type};
-use carrack_registry::{Push, PushBlob, Resolved, Transfer};
+use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer};
 use carrack_runtime::event::{self, Event as Happened};
-use carrack_store::{Image, Layer, Lease, NewImage, Snapshotter as _};
+use carrack_store::{Compression, Image, Layer, Lease, NewImage, Snapshotter as _};
 use serde::Serialize;
 
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
 
 use crate::codes;
 use crate::engine::{Engine, host_error, seconds_since};
+use unpacking::Unpacking;
 
 /// Largest manifest or configuration that is read back from the store, in bytes.
 const JSON_LIMIT: u64 = 4 << 20;
@@ -101,7 +104,7 @@ impl Engine {
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
                 names: if is_tag { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
-                annotations: BTreeMap::new(),
+                ..NewImage::default()
             },
         )?;
         self.emit_image("pull", &reference.familiar(), &image.id);
@@ -130,7 +133,8 @@ impl Engine {
         Ok(is_known.then(|| Pulled { name: reference.familiar(), digest, id: image.id, is_new: false }))
     }
 
-    /// Layers are unpacked in their order, each as soon as it is there, while others arrive.
+    /// Layers are unpacked while they arrive, as many at once as there are processors, and get their names together at the
+    /// end.
     fn fetch_and_unpack(
         &self,
         client: &Client,
@@ -141,46 +145,30 @@ impl Engine {
     ) -> Result<()> {
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease, watch, cancel: &cancel };
-        let (sender, receiver) = mpsc::channel();
-        std::thread::scope(|scope| {
-            let unpacking = scope.spawn(|| {
-                let unpacked = self.unpack_as_they_come(layers, lease, watch, receiver);
-                if unpacked.is_err() {
-                    cancel.store(true, Ordering::Relaxed);
-                }
-                unpacked
-            });
-            // Nobody receives any more where unpacking failed: then that is told.
-            let fetched = client.fetch_layers(image, transfer, &|digest| {
-                let _ = sender.send(*digest);
-            });
-            drop(sender);
-            let unpacked = unpacking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            unpacked.and(fetched)
-        })
-    }
-
-    fn unpack_as_they_come(
-        &self,
-        layers: &[Layer],
-        lease: &Lease,
-        watch: &dyn Watch,
-        receiver: mpsc::Receiver<Digest>,
-    ) -> Result<()> {
-        let mut here = HashSet::new();
-        let mut parent = None;
-        for layer in layers {
-            let digest = layer.blob.digest;
-            while !here.contains(&digest) {
-                // The other end is gone before the layer came: the fetch has failed and says why.
-                let Ok(arrived) = receiver.recv() else { return Ok(()) };
-                here.insert(arrived);
+        let blobs = image.blobs();
+        let arriving: Vec<Arriving> = blobs.iter().map(|_| Arriving::default()).collect();
+        let blobs: Vec<(Descriptor, &Arriving)> = blobs.into_iter().zip(&arriving).collect();
+        let unpacking = Unpacking::new(&self.store, layers, &blobs, &cancel);
+        let arrived = Mutex::default();
+        let (fetched, unpacked) = std::thread::scope(|scope| {
+            let count = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());
+            let workers: Vec<_> = (0..count).map(|_| scope.spawn(|| unpacking.work(watch))).collect();
+            let fetched = client.fetch_blobs(image, &blobs, transfer, &arrived);
+            let unpacked: Vec<Result<()>> = workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect();
+            (fetched, unpacked.into_iter().collect::<Result<()>>())
+        });
+        let arrived = arrived.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (fetched, unpacked) {
+            (Ok(()), Ok(())) => self.store.commit_all(lease, arrived, unpacking.finish()),
+            (fetched, unpacked) => {
+                // What has arrived need not come again.
+                self.store.commit_all(lease, arrived, Vec::new())?;
+                unpacked.and(fetched)
             }
-            self.store.apply(lease, parent.as_ref(), &layer.diff_id, &mut self.store.blob(&digest)?)?;
-            watch.event(Event::Ready { digest });
-            parent = Some(layer.chain);
         }
-        Ok(())
     }
 
     /// Sees to it that an image is here, as the policy says. What a pull did; none where there was nothing to do.
@@ -217,7 +205,7 @@ impl Engine {
     }
 
     /// Sends an image to its registry under a tag. A pulled one goes as it came; the plain layers of one made here are
-    /// compressed first, and the image refers to those from then on.
+    /// compressed while they are sent, and the image refers to those from then on.
     pub fn push(&self, client: &Client, reference: &Reference, watch: &dyn Watch) -> Result<Pushed> {
         if reference.digest().is_some() {
             let message = format!("can't push {}", reference.familiar());
@@ -232,57 +220,76 @@ impl Engine {
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease: &lease, watch, cancel: &cancel };
         let config = self.store.read_blob(&image.id, JSON_LIMIT)?;
-        let layers = self.layers_to_send(&image, &lease, watch)?;
-        let (manifest, kind) = if layers == image.layers {
-            (self.store.read_blob(&image.manifest.digest, JSON_LIMIT)?, image.manifest.media_type.clone())
-        } else {
-            (manifest_of(&image, config.len() as u64, &layers)?, media_type::MANIFEST.to_owned())
-        };
+        let manifest = self.store.read_blob(&image.manifest.digest, JSON_LIMIT)?;
         let parsed: Manifest = serde_json::from_slice(&manifest)
             .map_err(|error| host_error(format!("can't read the manifest of {}", reference.familiar()), error))?;
         let sources = self.mounts(reference)?;
-        let blobs = parsed.layers.iter().chain([&parsed.config]).map(|blob| PushBlob {
-            blob: blob.clone(),
-            mounts: sources.get(&blob.digest).cloned().unwrap_or_default(),
-        });
-        let push = Push { blobs: blobs.collect(), manifest, media_type: kind };
-        let digest = client.push(reference, &push, transfer)?;
-        let size_bytes = push.manifest.len() as u64;
+        let destination = client.destination(reference, sources.values().flatten().cloned().collect(), transfer);
+        let layers = self.send_blobs(&image, &parsed.config, &sources, &destination, transfer)?;
+        let (manifest, kind) = if layers == image.layers {
+            (manifest, image.manifest.media_type.clone())
+        } else {
+            (with_layers(&parsed, &layers)?, media_type::MANIFEST.to_owned())
+        };
+        let digest = destination.put_manifest(reference.tag().unwrap_or("latest"), &kind, &manifest)?;
+        let size_bytes = manifest.len() as u64;
         let new = NewImage {
             layers,
-            manifest: Some((push.manifest, push.media_type)),
-            names: Vec::new(),
+            manifest: Some((manifest, kind)),
             repo_digests: vec![by_digest(reference, &digest)?],
-            annotations: BTreeMap::new(),
+            replaced: Some(image.manifest.digest),
+            ..NewImage::default()
         };
         self.store.put_image(&lease, &config, new)?;
         self.emit_image("push", &reference.familiar(), &image.id);
         Ok(Pushed { name: reference.familiar(), digest, size_bytes })
     }
 
-    /// Of an image that no registry knows, plain layers compressed, as many at once as there are processors.
-    fn layers_to_send(&self, image: &Image, lease: &Lease, watch: &dyn Watch) -> Result<Vec<Layer>> {
+    /// Sends configuration and layers, several at once. Of an image that no registry knows, plain layers are compressed;
+    /// gives the layers as they were sent.
+    fn send_blobs(
+        &self,
+        image: &Image,
+        config: &Descriptor,
+        sources: &BTreeMap<Digest, Vec<String>>,
+        destination: &Destination<'_>,
+        transfer: Transfer<'_>,
+    ) -> Result<Vec<Layer>> {
         let is_known = !image.repo_digests.is_empty();
-        let plain = |layer: &Layer| !is_known && layer.blob.media_type == media_type::LAYER;
-        let jobs = Mutex::new(image.layers.iter().enumerate().filter(|(_, layer)| plain(layer)));
-        let made: Mutex<Vec<(usize, Result<Layer>)>> = Mutex::new(Vec::new());
-        let work = || loop {
-            let Some((place, layer)) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
-            let compressed = self.store.compress(lease, layer);
-            if compressed.is_ok() {
-                watch.event(Event::Ready { digest: layer.blob.digest });
-            }
-            made.lock().unwrap_or_else(PoisonError::into_inner).push((place, compressed));
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..std::thread::available_parallelism().map_or(1, usize::from) {
-                scope.spawn(work);
-            }
-            work();
-        });
         let mut layers = image.layers.clone();
-        for (place, layer) in made.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            layers[place] = layer?;
+        let mut items: Vec<Item> = Vec::new();
+        for layer in &mut layers {
+            let mut is_plain = !is_known && layer.blob.media_type == media_type::LAYER;
+            if is_plain
+                && let Some(known) = self.store.known_compressed(transfer.lease, layer, Compression::OUTGOING)?
+            {
+                *layer = known;
+                is_plain = false;
+            }
+            if items.iter().all(|item| item.blob().digest != layer.blob.digest) {
+                transfer.watch.event(Event::Waiting { digest: layer.blob.digest, size_bytes: layer.blob.size });
+                items.push(if is_plain { Item::Plain(layer.clone()) } else { Item::Blob(layer.blob.clone()) });
+            }
+        }
+        transfer.watch.event(Event::Waiting { digest: config.digest, size_bytes: config.size });
+        items.push(Item::Blob(config.clone()));
+        let sent: Mutex<HashMap<Digest, Descriptor>> = Mutex::default();
+        transfer.all(&items, |item| match item {
+            Item::Blob(blob) => {
+                let mounts = sources.get(&blob.digest).cloned().unwrap_or_default();
+                destination.send(&PushBlob { blob: blob.clone(), mounts })
+            }
+            Item::Plain(layer) => {
+                let compressed = destination.send_compressed(layer, Compression::OUTGOING)?;
+                sent.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.blob.digest, compressed.blob);
+                Ok(())
+            }
+        })?;
+        let sent = sent.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for layer in &mut layers {
+            if let Some(blob) = sent.get(&layer.blob.digest) {
+                layer.blob = blob.clone();
+            }
         }
         Ok(layers)
     }
@@ -362,17 +369,25 @@ fn layers(reference: &Reference, config: &[u8], manifest: &Manifest) -> Result<V
     Ok(layers.map(|((diff_id, chain), blob)| Layer { diff_id, chain, blob: blob.clone() }).collect())
 }
 
-fn manifest_of(image: &Image, config_size_bytes: u64, layers: &[Layer]) -> Result<Vec<u8>> {
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: media_type::MANIFEST.to_owned(),
-        artifact_type: None,
-        config: Descriptor::new(media_type::CONFIG, image.id, config_size_bytes),
-        layers: layers.iter().map(|layer| layer.blob.clone()).collect(),
-        subject: None,
-        annotations: BTreeMap::new(),
-    };
+fn with_layers(manifest: &Manifest, layers: &[Layer]) -> Result<Vec<u8>> {
+    let layers = layers.iter().map(|layer| layer.blob.clone()).collect();
+    let manifest = Manifest { media_type: media_type::MANIFEST.to_owned(), layers, ..manifest.clone() };
     serde_json::to_vec(&manifest).map_err(|error| host_error("can't write the image's manifest", error))
+}
+
+/// What is sent of an image.
+enum Item {
+    Blob(Descriptor),
+    Plain(Layer),
+}
+
+impl Item {
+    fn blob(&self) -> &Descriptor {
+        match self {
+            Self::Blob(blob) => blob,
+            Self::Plain(layer) => &layer.blob,
+        }
+    }
 }
 
 /// What is told where an image is neither here nor to be had. Where the registry was asked, its word counts; else that the

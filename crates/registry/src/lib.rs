@@ -3,6 +3,7 @@
 //!
 //! This crate never unpacks a layer and never reads the command line.
 
+mod arriving;
 mod auth;
 mod base64;
 mod client;
@@ -16,10 +17,11 @@ mod referrers;
 mod settings;
 mod transfer;
 
+pub use arriving::Arriving;
 pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
 pub use pull::Resolved;
-pub use push::{Push, PushBlob};
+pub use push::{Destination, PushBlob};
 pub use referrers::{Artifact, ArtifactBlob};
 pub use settings::{Proxies, RegistrySettings, Settings};
 pub use transfer::{Event, Ignore, Transfer, Watch};

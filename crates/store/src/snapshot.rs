@@ -32,7 +32,7 @@ use crate::fault::{Context as _, fault};
 use crate::files::{self, Durability, Held};
 use crate::layer::{self, View};
 use crate::record::{parse, to_json};
-use crate::{Lease, Store, codes};
+use crate::{Lease, Sealed, Store, codes};
 
 /// A committed layer on the layers below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,23 +161,9 @@ impl Snapshotter for Store {
         if let Some(snapshot) = self.snapshot(&chain)? {
             return Ok(snapshot);
         }
-        let below = parent.map(|parent| View::open(&self.lower_dirs(Some(parent))?)).transpose()?;
-        let held = Held::dir(&self.new_snapshots_dir())?;
-        let tree = held.path.join(TREE);
-        files::make_dir(&tree)?;
-        let mut tee = Tee { inner: decompress(tar)?, hasher: Hasher::new(io::sink()) };
-        layer::apply(&mut tee, &tree, below.as_ref())
-            .map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
-        let (_, found, _) = tee.hasher.finish();
-        if found != *diff_id {
-            return Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {diff_id} unpacks to {found}"))
-                .hint("fetch or make the image again; nothing of the layer was kept")
-                .boxed());
-        }
-        let size_bytes = files::disk_usage(&tree);
-        let snapshot = Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes };
-        self.commit(&held, &snapshot, || Ok(()))?;
-        Ok(snapshot)
+        let unpacked = self.unpack_layer(parent, diff_id, tar, &|| self.lower_dirs(parent))?;
+        self.commit(&unpacked.held, &unpacked.snapshot, || Ok(()))?;
+        Ok(unpacked.snapshot)
     }
 
     fn commit_upper(&self, lease: &Lease, parent: Option<&Digest>, upper: &Path) -> Result<Layer> {
@@ -235,7 +221,79 @@ impl Snapshotter for Store {
     }
 }
 
+/// A layer that is unpacked and verified, and has no name yet.
+pub struct Unpacked {
+    held: Held,
+    snapshot: Snapshot,
+}
+
+impl Unpacked {
+    /// What it will be.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Where its files are until it gets its name.
+    pub fn tree(&self) -> PathBuf {
+        self.held.path.join(TREE)
+    }
+}
+
 impl Store {
+    /// Unpacks a layer without committing it. The folders of the layers below, topmost first, are asked for where it takes
+    /// something from them, which most layers do not.
+    ///
+    /// # Errors
+    /// As [`Snapshotter::apply`], and what `below` says.
+    pub fn unpack_layer(
+        &self,
+        parent: Option<&Digest>,
+        diff_id: &Digest,
+        tar: &mut dyn Read,
+        below: &dyn Fn() -> Result<Vec<PathBuf>>,
+    ) -> Result<Unpacked> {
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let tree = held.path.join(TREE);
+        files::make_dir(&tree)?;
+        let open = || View::open(&below()?);
+        let below = parent.map(|_| layer::Below::new(&open));
+        let mut tee = Tee { inner: decompress(tar)?, hasher: Hasher::new(io::sink()) };
+        layer::apply(&mut tee, &tree, below.as_ref())
+            .map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
+        let (_, found, _) = tee.hasher.finish();
+        if found != *diff_id {
+            return Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {diff_id} unpacks to {found}"))
+                .hint("fetch or make the image again; nothing of the layer was kept")
+                .boxed());
+        }
+        let size_bytes = files::disk_usage(&tree);
+        let chain = chain_of(parent, diff_id);
+        Ok(Unpacked { held, snapshot: Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes } })
+    }
+
+    /// Gives blobs and layers their names, base layer first, all on disk with one call; kept by `lease`.
+    ///
+    /// # Errors
+    /// Where they can't be written.
+    pub fn commit_all(&self, lease: &Lease, blobs: Vec<Sealed>, layers: Vec<Unpacked>) -> Result<()> {
+        let chains: Vec<Digest> = layers.iter().map(|layer| layer.snapshot.chain).collect();
+        lease.add(&chains)?;
+        for layer in &layers {
+            write_record(&layer.held, &layer.snapshot)?;
+        }
+        if !(blobs.is_empty() && layers.is_empty()) {
+            files::sync_tree(&self.roots().data)?;
+        }
+        for blob in blobs {
+            self.publish(blob, lease, Durability::Cached)?;
+        }
+        files::sync_dir(&self.blobs_dir())?;
+        for layer in &layers {
+            self.name_layer(&layer.held, &layer.snapshot)?;
+        }
+        files::sync_dir(&self.snapshots_dir())
+    }
+
     /// Makes the upper directory of a container on a chain, kept by nobody: see [`Store::keep`]. What was there before is
     /// kept as it is, so that a stopped container starts where it stopped.
     ///
@@ -302,17 +360,20 @@ impl Store {
 
     /// Gives the work its name once it is on disk; `before` comes between. Somebody who was faster made the same.
     fn commit(&self, held: &Held, snapshot: &Snapshot, before: impl FnOnce() -> Result<()>) -> Result<()> {
-        let record = held.path.join(RECORD);
-        fs::write(&record, to_json(&record, snapshot)?).context("write", &record)?;
+        write_record(held, snapshot)?;
         files::sync_tree(&held.path)?;
         before()?;
+        self.name_layer(held, snapshot)?;
+        files::sync_dir(&self.snapshots_dir())
+    }
+
+    fn name_layer(&self, held: &Held, snapshot: &Snapshot) -> Result<()> {
         let path = self.snapshot_dir(&snapshot.chain);
         match fs::rename(&held.path, &path) {
-            Ok(()) => files::sync_dir(&self.snapshots_dir()),
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
                 Ok(())
             }
-            Err(error) => Err(fault("commit the layer", &path, error)),
+            other => other.map_err(|error| fault("commit the layer", &path, error)),
         }
     }
 
@@ -341,6 +402,11 @@ impl Store {
     fn snapshot_dir(&self, chain: &Digest) -> PathBuf {
         self.snapshots_dir().join(chain.hex())
     }
+}
+
+fn write_record(held: &Held, snapshot: &Snapshot) -> Result<()> {
+    let record = held.path.join(RECORD);
+    fs::write(&record, to_json(&record, snapshot)?).context("write", &record)
 }
 
 /// The root's time changes with every entry and is no part of a layer.

@@ -9,7 +9,7 @@ mod view;
 pub use diff::write_tree;
 pub(crate) use diff::{ROOT_MODE, diff};
 pub use extract::extract;
-pub(crate) use extract::{apply, make_implicit};
+pub(crate) use extract::{Below, apply, make_implicit};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
 pub use view::View;
