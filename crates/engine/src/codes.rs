@@ -155,6 +155,24 @@ pub static HOST: Code = Code {
     fix: "Correct permissions, space or limits as the cause says.",
 };
 
+/// An index is there already.
+pub static INDEX_EXISTS: Code = Code {
+    id: "engine/index-exists",
+    title: "there is such an index already",
+    cause: "`manifest create` begins an index under a name under which one is being put together.",
+    check: "`carrack manifest inspect NAME` shows it.",
+    fix: "Add to it by --amend, or forget it first: `carrack manifest rm NAME`.",
+};
+
+/// No such index, or no such image in it.
+pub static NO_SUCH_INDEX: Code = Code {
+    id: "engine/no-such-index",
+    title: "no such index, or no such image in it",
+    cause: "Indexes are put together on this root by `manifest create` before they are pushed; there is none of that name.",
+    check: "`carrack manifest inspect NAME` shows one that there is, or the registry's.",
+    fix: "Make it: `carrack manifest create NAME IMAGE …`.",
+};
+
 /// Not root.
 pub static NOT_ROOT: Code = Code {
     id: "engine/not-root",
@@ -265,6 +283,8 @@ pub static INVALID_SIGNAL: Code = Code {
 
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
+    &INDEX_EXISTS,
+    &NO_SUCH_INDEX,
     &AMBIGUOUS,
     &APPLY_FAILED,
     &CONNECTION_LOST,

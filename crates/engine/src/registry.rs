@@ -1,5 +1,6 @@
 //! Images from registries and to them.
 
+mod indexes;
 mod unpacking;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,8 @@ use carrack_store::{Compression, Image, Layer, Lease, NewImage, Snapshotter as _
 use serde::Serialize;
 
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
+
+pub use indexes::{Draft, DraftEntry, PlatformChange, to_json};
 
 use crate::codes;
 use crate::engine::{Engine, host_error, seconds_since};
@@ -206,13 +209,15 @@ impl Engine {
 
     /// Sends an image to its registry under a tag. A pulled one goes as it came; the plain layers of one made here are
     /// compressed while they are sent, and the image refers to those from then on.
-    pub fn push(&self, client: &Client, reference: &Reference, watch: &dyn Watch) -> Result<Pushed> {
+    pub fn push(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        compression: Compression,
+        watch: &dyn Watch,
+    ) -> Result<Pushed> {
         if reference.digest().is_some() {
-            let message = format!("can't push {}", reference.familiar());
-            return Err(Diagnostic::error(&codes::NOT_A_TAG, message)
-                .cause("a digest follows from the content, and can't be given")
-                .hint("push a tag: NAME:TAG")
-                .boxed());
+            return Err(not_a_tag(reference));
         }
         let image = self.store.image(&reference.to_string())?;
         let lease = self.store.lease()?;
@@ -225,7 +230,7 @@ impl Engine {
             .map_err(|error| host_error(format!("can't read the manifest of {}", reference.familiar()), error))?;
         let sources = self.mounts(reference)?;
         let destination = client.destination(reference, sources.values().flatten().cloned().collect(), transfer);
-        let layers = self.send_blobs(&image, &parsed.config, &sources, &destination, transfer)?;
+        let layers = self.send_blobs(&image, compression, &parsed.config, &sources, &destination, transfer)?;
         let (manifest, kind) = if layers == image.layers {
             (manifest, image.manifest.media_type.clone())
         } else {
@@ -245,11 +250,38 @@ impl Engine {
         Ok(Pushed { name: reference.familiar(), digest, size_bytes })
     }
 
+    /// The tags of a repository that are here, sorted.
+    pub fn tags_of(&self, repository: &Reference) -> Result<Vec<Reference>> {
+        let is_of = |name: &Reference| name.host() == repository.host() && name.path() == repository.path();
+        Ok(self.store.names()?.into_keys().filter(is_of).collect())
+    }
+
+    /// What to say where no image has a name.
+    pub fn no_image(&self, name: &str) -> Result<Box<Diagnostic>> {
+        self.store.image(name).map_or_else(Ok, |image| {
+            let message = format!("the image {} has no tag of {name}", image.display_name());
+            Ok(Diagnostic::error(&carrack_store::codes::IMAGE_NOT_FOUND, message).boxed())
+        })
+    }
+
+    /// Whether an image is for a platform.
+    pub fn check_platform(&self, name: &Reference, wanted: &Platform) -> Result<()> {
+        let found = self.store.image(&name.to_string())?.config.platform();
+        match found.matches(wanted) {
+            true => Ok(()),
+            false => {
+                let message = format!("{} is here for {found} only, not for {wanted}", name.familiar());
+                Err(Diagnostic::error(&carrack_registry::codes::NO_PLATFORM, message).boxed())
+            }
+        }
+    }
+
     /// Sends configuration and layers, several at once. Of an image that no registry knows, plain layers are compressed;
     /// gives the layers as they were sent.
     fn send_blobs(
         &self,
         image: &Image,
+        compression: Compression,
         config: &Descriptor,
         sources: &BTreeMap<Digest, Vec<String>>,
         destination: &Destination<'_>,
@@ -260,9 +292,7 @@ impl Engine {
         let mut items: Vec<Item> = Vec::new();
         for layer in &mut layers {
             let mut is_plain = !is_known && layer.blob.media_type == media_type::LAYER;
-            if is_plain
-                && let Some(known) = self.store.known_compressed(transfer.lease, layer, Compression::OUTGOING)?
-            {
+            if is_plain && let Some(known) = self.store.known_compressed(transfer.lease, layer, compression)? {
                 *layer = known;
                 is_plain = false;
             }
@@ -280,7 +310,7 @@ impl Engine {
                 destination.send(&PushBlob { blob: blob.clone(), mounts })
             }
             Item::Plain(layer) => {
-                let compressed = destination.send_compressed(layer, Compression::OUTGOING)?;
+                let compressed = destination.send_compressed(layer, compression)?;
                 sent.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.blob.digest, compressed.blob);
                 Ok(())
             }
@@ -346,6 +376,13 @@ impl Engine {
         let happened = Happened { kind, action, id: id.to_string(), attributes, ..Happened::default() };
         let _ = event::append(&self.roots().run.join("events"), &happened);
     }
+}
+
+fn not_a_tag(reference: &Reference) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NOT_A_TAG, format!("can't push {}", reference.familiar()))
+        .cause("a digest follows from the content, and can't be given")
+        .hint("push a tag: NAME:TAG")
+        .boxed()
 }
 
 fn by_digest(reference: &Reference, digest: &Digest) -> Result<Reference> {

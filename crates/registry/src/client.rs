@@ -13,6 +13,7 @@ use crate::auth::{Authorisations, Scope, unanswered, words};
 use crate::codes;
 use crate::credentials::{Credential, CredentialFile};
 use crate::http::{Content, Fault, Http, Request, Response, pause, protocol};
+use crate::referrers::next_page;
 use crate::settings::{Settings, is_loopback};
 
 /// How often a request gets a new token: those beside it may have used up the one that was got for it.
@@ -22,6 +23,8 @@ pub(crate) const REPETITIONS: u32 = 5;
 /// The longest that is waited because a registry asks for it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const REDIRECTIONS: u32 = 5;
+/// More pages of tags than this are a mistake.
+const PAGES_MAX: u32 = 256;
 
 /// Talks to registries. One serves any number of threads; connections and tokens are kept between requests.
 pub struct Client {
@@ -103,7 +106,7 @@ impl Client {
         found.map(|(digest, _)| digest)
     }
 
-    /// The repository's tags, as many as the registry gives in one answer.
+    /// The repository's tags.
     ///
     /// # Errors
     /// As [`Client::manifest`].
@@ -118,15 +121,24 @@ impl Client {
             #[serde(default)]
             tags: Option<Vec<String>>,
         }
-        let path = format!("/v2/{}/tags/list?n=1000", reference.path());
-        let response = self.get(site, &Scope::pull(reference.path()), &path, &[])?;
-        if response.status != 200 {
-            return Err(self.refusal(site, response, &reference.familiar_repository()));
+        let mut path = format!("/v2/{}/tags/list?n=1000", reference.path());
+        let mut found = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let response = self.get(site, &Scope::pull(reference.path()), &path, &[])?;
+            if response.status != 200 {
+                return Err(self.refusal(site, response, &reference.familiar_repository()));
+            }
+            let url = response.url.clone();
+            let next = next_page(&url, response.header("link"));
+            let bytes = response.small("the list of tags").map_err(|fault| unanswered(&url, fault))?;
+            let tags: Tags = serde_json::from_slice(&bytes).map_err(|error| protocol(&url, error.to_string()))?;
+            found.extend(tags.tags.unwrap_or_default());
+            match next.filter(|next| self.is_of(site, next) && *next != path) {
+                Some(next) => path = next,
+                None => break,
+            }
         }
-        let url = response.url.clone();
-        let bytes = response.small("the list of tags").map_err(|fault| unanswered(&url, fault))?;
-        let tags: Tags = serde_json::from_slice(&bytes).map_err(|error| protocol(&url, error.to_string()))?;
-        Ok(tags.tags.unwrap_or_default())
+        Ok(found)
     }
 
     /// Where to look for an image: its registry's mirrors, then the registry.

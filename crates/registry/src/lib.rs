@@ -8,6 +8,7 @@ mod auth;
 mod base64;
 mod client;
 pub mod codes;
+mod copy;
 mod credentials;
 mod http;
 mod names;

@@ -152,6 +152,18 @@ impl Client {
         fetched
     }
 
+    /// Brings one blob into the store, kept by the transfer's lease.
+    pub(crate) fn fetch_one(&self, reference: &Reference, blob: &Descriptor, transfer: Transfer<'_>) -> Result<()> {
+        transfer.lease.add(&[blob.digest])?;
+        if transfer.store.blob_size_bytes(&blob.digest) == Some(blob.size) {
+            return Ok(());
+        }
+        let mut ingest = transfer.store.ingest()?;
+        let site = self.site(reference.host());
+        self.copy_blob(&site, reference, blob, &mut ingest, &mut |_, _| transfer.check(), &mut |_| ())?;
+        ingest.commit(transfer.lease, Some(&blob.digest)).map(|_| ())
+    }
+
     /// None where it is there already.
     fn fetch_blob(
         &self,

@@ -31,11 +31,11 @@ const READ_BYTES: usize = 256 << 10;
 
 /// A repository that something is pushed to.
 pub struct Destination<'a> {
-    client: &'a Client,
+    pub(crate) client: &'a Client,
     site: std::sync::Arc<Site>,
     scope: Scope,
-    reference: &'a Reference,
-    transfer: Transfer<'a>,
+    pub(crate) reference: &'a Reference,
+    pub(crate) transfer: Transfer<'a>,
 }
 
 impl Client {
@@ -75,6 +75,11 @@ impl Destination<'_> {
     /// # Errors
     /// `registry/unauthorised`; whatever keeps it from being taken. What was taken stays there, and is not sent again.
     pub fn send(&self, wanted: &PushBlob) -> Result<()> {
+        self.send_from(wanted, &|| Ok(()))
+    }
+
+    /// As [`Destination::send`]; `bring` sees to it that the store has it where it has to be sent.
+    pub(crate) fn send_from(&self, wanted: &PushBlob, bring: &dyn Fn() -> Result<()>) -> Result<()> {
         let blob = &wanted.blob;
         let digest = blob.digest;
         self.transfer.lease.add(&[digest])?;
@@ -99,6 +104,7 @@ impl Destination<'_> {
                 _ => {}
             }
         }
+        bring()?;
         self.send_bytes(blob, session)?;
         self.transfer.watch.event(Event::Done { digest });
         Ok(())
@@ -171,8 +177,12 @@ impl Destination<'_> {
     }
 
     fn is_there(&self, blob: &Descriptor) -> Result<bool> {
-        let path = format!("/v2/{}/blobs/{}", self.reference.path(), blob.digest);
-        let request = self.client.request(&self.site, Method::HEAD, &path)?;
+        self.head(&format!("/v2/{}/blobs/{}", self.reference.path(), blob.digest))
+    }
+
+    /// Whether the registry has something.
+    pub(crate) fn head(&self, path: &str) -> Result<bool> {
+        let request = self.client.request(&self.site, Method::HEAD, path)?;
         let response = self.client.call(&self.site, &self.scope, request, None)?;
         match response.status {
             200 => Ok(true),

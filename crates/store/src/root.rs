@@ -46,6 +46,7 @@ const DATA_FOLDERS: &[&str] = &[
     "snapshots/new",
     "images/records",
     "images/names",
+    "images/indexes",
     "containers",
     "volumes",
     "networks",

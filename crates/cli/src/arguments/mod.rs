@@ -160,6 +160,9 @@ pub(crate) enum BuildxCommand {
     Du(BuilderUsageArguments),
     /// Free what the build cache takes on disk
     Prune(BuilderPruneArguments),
+    /// Images as registries have them
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),

@@ -19,7 +19,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_engine::{Engine, Roots};
 
 use crate::arguments::{
-    BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand,
+    BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ImagetoolsCommand,
     NetworkCommand, VolumeCommand,
 };
 use crate::codes;
@@ -113,10 +113,18 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Du(arguments)) => builder::usage(session, &arguments),
         Command::Buildx(BuildxCommand::Prune(arguments)) => builder::prune(session, &arguments),
+        Command::Buildx(BuildxCommand::Imagetools(ImagetoolsCommand::Inspect(arguments))) => {
+            registry::imagetools_inspect(session, &arguments)
+        }
+        Command::Buildx(BuildxCommand::Imagetools(ImagetoolsCommand::Create(arguments))) => {
+            registry::imagetools_create(session, &arguments)
+        }
         Command::Buildx(BuildxCommand::Other(words)) => {
             let verb = words.first().map_or("", String::as_str);
             let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
-            Err(diagnostic.hint("`carrack buildx build`, `du` and `prune` are; nothing was changed").into())
+            Err(diagnostic
+                .hint("`carrack buildx build`, `imagetools`, `du` and `prune` are; nothing was changed")
+                .into())
         }
         Command::Images(arguments) => image::list(session, &arguments),
         Command::Load(arguments) => image::load(session, &arguments),
@@ -129,7 +137,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(arguments) => registry::login(session, &arguments),
         Command::Logout(arguments) => registry::logout(session, &arguments),
         Command::History(arguments) => registry::history(session, &arguments),
-        Command::Manifest(ManifestCommand::Inspect(arguments)) => registry::manifest_inspect(session, &arguments),
+        Command::Manifest(command) => registry::manifest(session, &command),
         Command::Container(command) => match command {
             ContainerCommand::Run(arguments) => container::run(session, &arguments),
             ContainerCommand::Create(arguments) => container::create(session, &arguments),
