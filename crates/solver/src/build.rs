@@ -100,7 +100,7 @@ pub struct BuildRequest {
     pub allows_insecure: bool,
     /// Whether it is told of each step why it was not cached.
     pub explain: bool,
-    /// How many steps run at once (D3); 0 is one a processor.
+    /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
     pub parallelism: usize,
 }
 
@@ -637,8 +637,7 @@ fn resolve(
 }
 
 fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let parallelism = if parallelism == 0 { processors } else { parallelism };
+    let parallelism = if parallelism == 0 { schedule::default_parallelism() } else { parallelism };
     let outcomes = schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
         let begin = Instant::now();
         solver.progress.event(Event::Started { vertex: id.0 });
