@@ -17,6 +17,7 @@ use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::codes;
+use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
@@ -217,7 +218,9 @@ pub fn build(
     if request.explain {
         solver.explainer = Some(explainer(request, &plan)?);
     }
-    let outcomes = solve(&solver, request.parallelism)?;
+    let outcomes = solve(&solver, request.parallelism);
+    solver.save_contents();
+    let outcomes = outcomes?;
     let explanation = explanation(&solver, |index| outcomes[index].is_cached);
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -442,13 +445,18 @@ fn open_contexts(
     warnings: &mut Vec<Diagnostic>,
 ) -> carrack_diag::Result<Contexts> {
     let mut contexts = Contexts::default();
+    let contents = |path: &Path| Contents::open(&request.store, &request.place(), path);
     if let Some(path) = &request.context {
-        contexts.main = Some(Arc::new(Folder::open(None, path, &request.dockerfile, sources, warnings)?));
+        contexts.main =
+            Some(Arc::new(Folder::open(None, path, &request.dockerfile, contents(path), sources, warnings)?));
     }
     let none = DockerfileSource::Text { name: String::new(), text: String::new() };
     for (name, context) in &request.contexts {
         if let NamedContext::Folder(path) = context {
-            contexts.named.insert(name.clone(), Arc::new(Folder::open(Some(name), path, &none, sources, warnings)?));
+            contexts.named.insert(
+                name.clone(),
+                Arc::new(Folder::open(Some(name), path, &none, contents(path), sources, warnings)?),
+            );
         }
     }
     Ok(contexts)

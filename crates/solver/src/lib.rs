@@ -11,6 +11,7 @@ mod build;
 mod cache;
 pub mod codes;
 mod container;
+mod contents;
 mod context;
 mod copy;
 mod exec;

@@ -6,7 +6,7 @@ mod run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
@@ -111,6 +111,17 @@ impl<'a> Solver<'a> {
             warnings: Mutex::default(),
             place: request.place(),
             explainer: None,
+        }
+    }
+
+    /// Keeps what has been read of the contexts for the next build, which without it reads them again.
+    pub(crate) fn save_contents(&self) {
+        for folder in self.contexts.main.iter().chain(self.contexts.named.values()) {
+            if let Err(error) = folder.contents.save() {
+                let warning =
+                    Diagnostic::warning(&codes::STEP_FAILED, format!("cannot note what {} held", folder.name));
+                self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning.cause(error.to_string()));
+            }
         }
     }
 

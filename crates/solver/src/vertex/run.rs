@@ -350,7 +350,7 @@ fn folder_files(
     let copy = whole(vertex, input, source);
     let read = || -> io::Result<_> {
         let sources = select::sources(&folder.tree, &copy, Some(&folder.ignore))?;
-        let (digest, states) = select::digest(&folder.tree, &sources, false)?;
+        let (digest, states) = select::digest(&folder.tree, &sources, false, &folder.contents)?;
         Ok((digest, sources, states))
     };
     read().map_err(|error| failed(vertex, "read what is bound").cause(error.to_string()).boxed())
