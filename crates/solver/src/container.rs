@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::Network;
-use carrack_oci::Config;
+use carrack_oci::{Config, runtime};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::foreground::{self, Streams};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, SpawnRequest};
 use carrack_specgen::container::{Mount, MountSource, NetworkMode, Ulimit};
@@ -21,7 +22,7 @@ use carrack_store::Store;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::codes;
-use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+use crate::exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 use crate::private;
 use crate::progress::Stream;
 
@@ -110,12 +111,9 @@ impl<'a> ContainerExecutor<'a> {
         Ok(path)
     }
 
-    fn plan(
-        &self,
-        request: &ExecRequest<'_>,
-        connection: &Connection,
-    ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
+    fn plan(&self, request: &ExecRequest<'_>, connection: &Connection) -> Result<(InitPlan, runtime::Resources)> {
         let mut container = container(request, connection);
+        container.tty = is_in_terminal(request);
         let mut hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n");
         for (name, address) in &request.exec.settings.hosts {
             hosts.push_str(&format!("{address}\t{name}\n"));
@@ -126,7 +124,11 @@ impl<'a> ContainerExecutor<'a> {
             written.map_err(|error| failed("write the step's files", &error))?;
             let source = ExecMountSource::Host(path);
             // Read-only: what a step writes there would be lost, so it is told.
-            container.mounts.push(mount(&ExecRequestMount { target: format!("/etc/{name}"), source, read_only: true }));
+            container.mounts.extend(mount(&ExecRequestMount {
+                target: format!("/etc/{name}"),
+                source,
+                read_only: true,
+            }));
         }
         let resolved = Resolved {
             id: request.id.to_owned(),
@@ -147,7 +149,9 @@ impl<'a> ContainerExecutor<'a> {
         if !container.env.contains_key("HOSTNAME") {
             spec.process.env.retain(|entry| !entry.starts_with("HOSTNAME="));
         }
-        let launch = carrack_specgen::launch(&container, &image, &resolved, root);
+        spec.mounts.extend(request.mounts.iter().filter_map(discarded));
+        let mut launch = carrack_specgen::launch(&container, &image, &resolved, root);
+        launch.terminal_size = foreground::terminal_size();
         let plan = carrack_specgen::init_plan(&spec, &launch, &self.facts)?;
         Ok((plan, spec.linux.resources.unwrap_or_default()))
     }
@@ -163,6 +167,9 @@ impl<'a> ContainerExecutor<'a> {
         plan: &InitPlan,
         cgroup: &Cgroup,
     ) -> Result<i32> {
+        if request.attached {
+            return self.attach(request, connection, plan, cgroup);
+        }
         let pipe = || -> Result<(OwnedFd, OwnedFd)> {
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
                 .map_err(|errno| failed("make a pipe", &errno.into()))
@@ -196,17 +203,45 @@ impl<'a> ContainerExecutor<'a> {
             status
         })
     }
+
+    /// With the streams of this process.
+    fn attach(
+        &self,
+        request: &ExecRequest<'_>,
+        connection: &Connection,
+        plan: &InitPlan,
+        cgroup: &Cgroup,
+    ) -> Result<i32> {
+        let streams = if is_in_terminal(request) { Streams::none() } else { Streams::pipes(true) };
+        let streams = streams.map_err(|error| failed("make pipes", &error))?;
+        let child = init::spawn(&SpawnRequest {
+            plan,
+            stdio: streams.theirs(),
+            network_namespace: connection.namespace.as_ref().map(OwnedFd::as_fd),
+            container: None,
+            cgroup: Some(cgroup),
+        });
+        let child = child.map_err(|failure| not_started(request, &failure))?;
+        let status = streams.stay(&child, true, request.cancel);
+        cgroup.kill()?;
+        status.map_err(|error| failed("stay with the shell", &error))
+    }
+}
+
+fn is_in_terminal(request: &ExecRequest<'_>) -> bool {
+    request.attached && rustix::termios::isatty(io::stdin())
 }
 
 impl Executor for ContainerExecutor<'_> {
-    fn run(&self, request: &ExecRequest<'_>) -> Result<i32> {
+    fn run(&self, request: &ExecRequest<'_>) -> Result<Ended> {
         let connection = self.connect(request)?;
         let (plan, resources) = self.plan(request, &connection)?;
         let cgroup = Cgroup::create(&self.hierarchies, &self.cgroup_parent(), request.id, &resources)?;
         let status = self.start_and_wait(request, &connection, &plan, &cgroup);
+        let out_of_memory = cgroup.oom_kills().is_some_and(|kills| kills > 0);
         let removed = cgroup.remove();
         let status = status?;
-        removed.map(|()| status)
+        removed.map(|()| Ended { status, out_of_memory })
     }
 }
 
@@ -229,7 +264,7 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
         env,
         user: Some(exec.user.clone()).filter(|user| !user.is_empty()),
         working_dir: Some(exec.working_directory.clone()),
-        mounts: request.mounts.iter().map(mount).collect(),
+        mounts: request.mounts.iter().filter_map(mount).collect(),
         shm_size_bytes: exec.settings.shm_size_bytes,
         ulimits,
         resources: request.resources.clone(),
@@ -239,8 +274,10 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
     }
 }
 
-fn mount(mount: &ExecRequestMount) -> Mount {
+/// None for one that the words of containers do not have.
+fn mount(mount: &ExecRequestMount) -> Option<Mount> {
     let source = match &mount.source {
+        ExecMountSource::Discarded { .. } => return None,
         ExecMountSource::Host(path) => MountSource::Bind {
             path: path.to_string_lossy().into_owned(),
             create: false,
@@ -251,7 +288,20 @@ fn mount(mount: &ExecRequestMount) -> Mount {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: None, options: Vec::new() }
         }
     };
-    Mount { target: mount.target.clone(), source, read_only: mount.read_only }
+    Some(Mount { target: mount.target.clone(), source, read_only: mount.read_only })
+}
+
+/// An overlay over a folder.
+fn discarded(mount: &ExecRequestMount) -> Option<runtime::Mount> {
+    let ExecMountSource::Discarded { folder, scratch } = &mount.source else { return None };
+    let options = [("lowerdir", folder), ("upperdir", &scratch.upper), ("workdir", &scratch.work)];
+    let options = options.iter().map(|(key, path)| format!("{key}={}", path.display()));
+    Some(runtime::Mount {
+        destination: mount.target.clone(),
+        kind: "overlay".into(),
+        source: "overlay".into(),
+        options: options.chain(mount.read_only.then(|| "ro".to_owned())).collect(),
+    })
 }
 
 /// Waits for the program's end, and kills it where the build is over.
