@@ -152,7 +152,7 @@ fn the_same_inputs_give_the_same_image() {
 fn progress_for_people_and_programs() {
     let Some(machine) = Machine::new() else { return };
     let project = machine.project("told");
-    project.write("Dockerfile", "FROM busybox\nRUN echo said; printf 'half\\rwhole' >&2\nCMD x\n");
+    project.write("Dockerfile", "FROM busybox\nRUN echo said; printf 'half\\rwhole\\n' >&2\nCMD x\n");
     let told = |arguments: &[&str], progress: &str| {
         let mut command = project.command(&[&["build", "--no-cache"], arguments, &["."]].concat());
         let output = command.env("BUILDKIT_PROGRESS", progress).output().unwrap();

@@ -129,15 +129,17 @@ fn painted(text: &str, color: &str) -> String {
 }
 
 fn width() -> usize {
-    size().map_or(80, |size| usize::from(size.ws_col))
+    size(|size| size.ws_col, 80)
 }
 
 fn height() -> usize {
-    size().map_or(24, |size| usize::from(size.ws_row))
+    size(|size| size.ws_row, 24)
 }
 
-fn size() -> Option<rustix::termios::Winsize> {
-    rustix::termios::tcgetwinsize(std::io::stderr()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0)
+/// Some terminals do not know their size.
+fn size(side: impl Fn(rustix::termios::Winsize) -> u16, otherwise: usize) -> usize {
+    let known = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, side);
+    if known == 0 { otherwise } else { usize::from(known) }
 }
 
 #[cfg(test)]
