@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::Network;
-use carrack_oci::{Config, runtime};
+use carrack_oci::Config;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::foreground::{self, Streams};
 use carrack_runtime::host;
@@ -18,7 +18,7 @@ use carrack_runtime::init::{self, Child, SpawnRequest};
 use carrack_specgen::container::{Mount, MountSource, NetworkMode, Ulimit};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, HostFacts, InitPlan, Resolved};
-use carrack_store::Store;
+use carrack_store::{Store, Upper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::codes;
@@ -111,7 +111,11 @@ impl<'a> ContainerExecutor<'a> {
         Ok(path)
     }
 
-    fn plan(&self, request: &ExecRequest<'_>, connection: &Connection) -> Result<(InitPlan, runtime::Resources)> {
+    fn plan(
+        &self,
+        request: &ExecRequest<'_>,
+        connection: &Connection,
+    ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
         let mut container = container(request, connection);
         container.tty = is_in_terminal(request);
         let mut hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n");
@@ -124,11 +128,7 @@ impl<'a> ContainerExecutor<'a> {
             written.map_err(|error| failed("write the step's files", &error))?;
             let source = ExecMountSource::Host(path);
             // Read-only: what a step writes there would be lost, so it is told.
-            container.mounts.extend(mount(&ExecRequestMount {
-                target: format!("/etc/{name}"),
-                source,
-                read_only: true,
-            }));
+            container.mounts.push(mount(&ExecRequestMount { target: format!("/etc/{name}"), source, read_only: true }));
         }
         let resolved = Resolved {
             id: request.id.to_owned(),
@@ -138,20 +138,28 @@ impl<'a> ContainerExecutor<'a> {
             ..Resolved::default()
         };
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let root = RootSource::Overlay {
-            lower: request.lower.iter().map(text).collect(),
-            upper: Some(text(&request.upper.upper)),
-            work: Some(text(&request.upper.work)),
-            volatile: true,
+        let overlay = |lower: &[PathBuf], upper: Option<&Upper>| RootSource::Overlay {
+            lower: lower.iter().map(text).collect(),
+            upper: upper.map(|upper| text(&upper.upper)),
+            work: upper.map(|upper| text(&upper.work)),
+            volatile: upper.is_some(),
         };
+        let root = overlay(&request.lower, Some(&request.upper));
         let image = Config::default();
         let mut spec = carrack_specgen::spec(&container, &image, &self.facts, &resolved)?;
         if !container.env.contains_key("HOSTNAME") {
             spec.process.env.retain(|entry| !entry.starts_with("HOSTNAME="));
         }
-        spec.mounts.extend(request.mounts.iter().filter_map(discarded));
         let mut launch = carrack_specgen::launch(&container, &image, &resolved, root);
         launch.terminal_size = foreground::terminal_size();
+        launch.layers = (request.mounts.iter())
+            .filter_map(|mount| match &mount.source {
+                ExecMountSource::Layers { lower, upper, mountpoint, .. } => {
+                    Some((overlay(lower, upper.as_ref()), text(mountpoint)))
+                }
+                _ => None,
+            })
+            .collect();
         let plan = carrack_specgen::init_plan(&spec, &launch, &self.facts)?;
         Ok((plan, spec.linux.resources.unwrap_or_default()))
     }
@@ -264,7 +272,7 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
         env,
         user: Some(exec.user.clone()).filter(|user| !user.is_empty()),
         working_dir: Some(exec.working_directory.clone()),
-        mounts: request.mounts.iter().filter_map(mount).collect(),
+        mounts: request.mounts.iter().map(mount).collect(),
         shm_size_bytes: exec.settings.shm_size_bytes,
         ulimits,
         resources: request.resources.clone(),
@@ -274,34 +282,21 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
     }
 }
 
-/// None for one that the words of containers do not have.
-fn mount(mount: &ExecRequestMount) -> Option<Mount> {
+fn mount(mount: &ExecRequestMount) -> Mount {
+    let bind = |path: &Path| MountSource::Bind {
+        path: path.to_string_lossy().into_owned(),
+        create: false,
+        propagation: None,
+        non_recursive: true,
+    };
     let source = match &mount.source {
-        ExecMountSource::Discarded { .. } => return None,
-        ExecMountSource::Host(path) => MountSource::Bind {
-            path: path.to_string_lossy().into_owned(),
-            create: false,
-            propagation: None,
-            non_recursive: true,
-        },
+        ExecMountSource::Host(path) => bind(path),
+        ExecMountSource::Layers { mountpoint, path, .. } => bind(&mountpoint.join(path)),
         ExecMountSource::Tmpfs { size_bytes } => {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: None, options: Vec::new() }
         }
     };
-    Some(Mount { target: mount.target.clone(), source, read_only: mount.read_only })
-}
-
-/// An overlay over a folder.
-fn discarded(mount: &ExecRequestMount) -> Option<runtime::Mount> {
-    let ExecMountSource::Discarded { folder, scratch } = &mount.source else { return None };
-    let options = [("lowerdir", folder), ("upperdir", &scratch.upper), ("workdir", &scratch.work)];
-    let options = options.iter().map(|(key, path)| format!("{key}={}", path.display()));
-    Some(runtime::Mount {
-        destination: mount.target.clone(),
-        kind: "overlay".into(),
-        source: "overlay".into(),
-        options: options.chain(mount.read_only.then(|| "ro".to_owned())).collect(),
-    })
+    Mount { target: mount.target.clone(), source, read_only: mount.read_only }
 }
 
 /// Waits for the program's end, and kills it where the build is over.

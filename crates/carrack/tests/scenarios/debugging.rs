@@ -13,8 +13,8 @@ FROM busybox AS base
 ENV WHO=everybody
 WORKDIR /srv
 COPY file .
-RUN --mount=type=cache,target=/cache --mount=type=secret,id=key --network=none \\
-    echo cached > /cache/kept && echo made > made && \\
+RUN --mount=type=cache,target=/cache --mount=type=secret,id=key --mount=from=busybox,target=/tools,rw --network=none \\
+    echo cached > /cache/kept && echo made > made && touch /tools/mark && \\
     test -e proper
 USER app
 RUN [\"id\"]
@@ -54,6 +54,8 @@ fn a_shell_before_and_after_any_step() {
     }
     let (status, out, told) = debug(&project, &["--debug=before:5"], look);
     assert_eq!((status, out.as_str()), (5, "/srv\n0\neverybody\nfile\ncached\nhidden1"), "{told}");
+    let (_, out, _) = debug(&project, &["--debug=after:5"], "ls -d /tools/bin/sh /tools/mark");
+    assert_eq!(out, "/tools/bin/sh\n/tools/mark", "a mount of layers is as the failed step has left it");
     let (status, out, _) = debug(&project, &["--debug=after:[base 3/5]"], "cat file; echo here > new; ls");
     assert_eq!((status, out.as_str()), (0, "infile\nnew"));
     // Steps that are no RUN: what a RUN in their place would have.

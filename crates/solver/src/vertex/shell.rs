@@ -90,20 +90,24 @@ impl Solver<'_> {
     }
 }
 
-/// A cache mount is shown as it is, and keeps nothing of what the shell does.
+/// Shows a cache mount as it is, and keeps nothing of what the shell does.
 fn discard(mount: &mut ExecRequestMount, caches: &Path, folder: &Path) -> io::Result<()> {
-    let ExecMountSource::Host(path) = &mount.source else { return Ok(()) };
-    if !path.starts_with(caches) {
-        return Ok(());
+    let new = |name: &str| fs::create_dir_all(folder.join(name)).map(|()| folder.join(name));
+    match &mut mount.source {
+        ExecMountSource::Host(path) if path.starts_with(caches) => {
+            let upper = Upper { upper: new("upper")?, work: new("work")? };
+            // The root of what is shown is that of the upper folder.
+            let metadata = fs::metadata(&path)?;
+            chown(&upper.upper, Some(metadata.uid()), Some(metadata.gid()))?;
+            fs::set_permissions(&upper.upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
+            let lower = vec![path.clone()];
+            let (upper, mountpoint) = (Some(upper), new("mountpoint")?);
+            mount.source = ExecMountSource::Layers { lower, upper, mountpoint, path: PathBuf::new() };
+        }
+        // As with the step's own.
+        ExecMountSource::Layers { upper: Some(upper), .. } => upper.work = new("work")?,
+        _ => {}
     }
-    let scratch = Upper { upper: folder.join("upper"), work: folder.join("work") };
-    fs::create_dir_all(&scratch.upper)?;
-    fs::create_dir(&scratch.work)?;
-    // The root of what is shown is that of the upper folder.
-    let metadata = fs::metadata(path)?;
-    chown(&scratch.upper, Some(metadata.uid()), Some(metadata.gid()))?;
-    fs::set_permissions(&scratch.upper, fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
-    mount.source = ExecMountSource::Discarded { folder: path.clone(), scratch };
     Ok(())
 }
 
