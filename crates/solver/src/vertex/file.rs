@@ -6,7 +6,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 use carrack_oci::Digest;
 
-use super::{Alone, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Begun, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
 use crate::contents::Contents;
 use crate::context::Folder;
 use crate::copy::{self, Failure};
@@ -79,14 +79,10 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
-        let _flight = match self.alone(id, &keys, base)? {
-            Alone::Done(outcome) => return Ok(*outcome),
-            Alone::Begin(flight) => flight,
+        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+            Begun::Done(outcome) => return Ok(*outcome),
+            Begun::Work(scratch, flight) => (scratch, flight),
         };
-        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
-        self.missed(id, &ids, &taken);
-        self.lease(vertex)?;
-        let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
