@@ -151,7 +151,7 @@ impl Engine {
         let blobs = image.blobs();
         let arriving: Vec<Arriving> = blobs.iter().map(|_| Arriving::default()).collect();
         let blobs: Vec<(Descriptor, &Arriving)> = blobs.into_iter().zip(&arriving).collect();
-        let unpacking = Unpacking::new(&self.store, layers, &blobs, &cancel);
+        let unpacking = Unpacking::new((&self.store, lease), layers, &blobs, &cancel);
         let arrived = Mutex::default();
         let (fetched, unpacked) = std::thread::scope(|scope| {
             let count = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());

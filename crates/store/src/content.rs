@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Digest, Hasher};
@@ -117,6 +117,12 @@ impl Sealed {
     /// Where it can't be written.
     pub fn sync(&self) -> Result<()> {
         self.held.file.sync_all().context("sync", &self.held.path)
+    }
+}
+
+impl Sealed {
+    pub(crate) fn path(&self) -> &Path {
+        &self.held.path
     }
 }
 

@@ -7,12 +7,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Descriptor;
 use carrack_registry::{Arriving, Event, Watch};
-use carrack_store::{Layer, Snapshotter as _, Store, Unpacked};
+use carrack_store::{Layer, Lease, Snapshotter as _, Store, Unpacked};
 
 use crate::codes;
 
 pub(super) struct Unpacking<'a> {
     store: &'a Store,
+    lease: &'a Lease,
     layers: &'a [Layer],
     blobs: &'a [(Descriptor, &'a Arriving)],
     cancel: &'a AtomicBool,
@@ -30,7 +31,7 @@ struct State {
 
 impl<'a> Unpacking<'a> {
     pub(super) fn new(
-        store: &'a Store,
+        (store, lease): (&'a Store, &'a Lease),
         layers: &'a [Layer],
         blobs: &'a [(Descriptor, &'a Arriving)],
         cancel: &'a AtomicBool,
@@ -41,7 +42,7 @@ impl<'a> Unpacking<'a> {
             has_failed: false,
         };
         let (next, state, changed) = (AtomicUsize::new(0), Mutex::new(state), Condvar::new());
-        Self { store, layers, blobs, cancel, next, state, changed }
+        Self { store, lease, layers, blobs, cancel, next, state, changed }
     }
 
     /// Layer by layer, until none is left. Several threads may do so. The first error ends it for all.
@@ -89,6 +90,11 @@ impl<'a> Unpacking<'a> {
         let arriving = self.arriving(layer).ok_or_else(stopped)?;
         let mut stream = arriving.reader().map_err(|_| stopped())?;
         let parent = place.checked_sub(1).map(|parent| self.layers[parent].chain);
+        if !self.store.unpacks_layers()? {
+            self.trees_below(place)?;
+            self.store.apply(self.lease, parent.as_ref(), &layer.diff_id, &mut stream)?;
+            return Ok((self.store.lower_dirs(Some(&layer.chain))?.swap_remove(0), None));
+        }
         let below = || self.trees_below(place);
         let unpacked = self.store.unpack_layer(parent.as_ref(), &layer.diff_id, &mut stream, &below)?;
         // What is behind the end of the compressed stream counts for the blob's digest.
