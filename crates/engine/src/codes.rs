@@ -164,6 +164,16 @@ pub static INDEX_EXISTS: Code = Code {
     fix: "Add to it by --amend, or forget it first: `carrack manifest rm NAME`.",
 };
 
+/// No commit to be told.
+pub static NO_COMMIT: Code = Code {
+    id: "engine/no-commit",
+    title: "there is no commit to name the image by",
+    cause: "`--tags-from git` asks git for the commit of the folder: it is no repository, has no commit yet, belongs to \
+            somebody else, or git is not installed.",
+    check: "`git -C FOLDER log -1`.",
+    fix: "Commit first, or name the tags by -t.",
+};
+
 /// No such index, or no such image in it.
 pub static NO_SUCH_INDEX: Code = Code {
     id: "engine/no-such-index",
@@ -284,6 +294,7 @@ pub static INVALID_SIGNAL: Code = Code {
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
+    &NO_COMMIT,
     &NO_SUCH_INDEX,
     &AMBIGUOUS,
     &APPLY_FAILED,

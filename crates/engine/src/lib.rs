@@ -14,6 +14,7 @@ pub mod doctor;
 mod engine;
 mod events;
 pub mod fault;
+pub mod git_tags;
 mod image;
 pub mod interrupt;
 pub mod journal;

@@ -256,6 +256,11 @@ impl Engine {
         Ok(self.store.names()?.into_keys().filter(is_of).collect())
     }
 
+    /// The manifest of an image, as it was pushed last.
+    pub fn manifest_of(&self, name: &Reference) -> Result<Option<Descriptor>> {
+        Ok(self.store.find_image(&name.to_string())?.map(|image| image.manifest))
+    }
+
     /// What to say where no image has a name.
     pub fn no_image(&self, name: &str) -> Result<Box<Diagnostic>> {
         self.store.image(name).map_or_else(Ok, |image| {

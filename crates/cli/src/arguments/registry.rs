@@ -22,6 +22,9 @@ pub(crate) struct PushArguments {
     /// All tags of the repository that are here
     #[arg(short, long)]
     pub(crate) all_tags: bool,
+    /// Give the image tags by convention, from the commit of the current folder, and send those: see `build --tags-from`
+    #[arg(long, value_name = "SOURCE", value_parser = ["git"], conflicts_with = "all_tags")]
+    pub(crate) tags_from: Option<String>,
     /// Print the image's name only
     #[arg(short, long)]
     pub(crate) quiet: bool,

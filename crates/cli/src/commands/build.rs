@@ -12,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
-use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Reason, StepExplanation};
+use carrack_engine::build::{
+    BuildOutput, BuildRequest, BuildResult, Compression, DockerfileSource, Prediction, Reason, StepExplanation,
+};
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::Reference;
 use serde_json::json;
@@ -60,8 +62,16 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         request.labels.insert(key.to_owned(), value.to_owned());
     }
+    let conventional = match &arguments.more.tags_from {
+        Some(_) => conventional_tags(context)?,
+        None => Vec::new(),
+    };
     for name in &arguments.tag {
-        request.tags.push(name.parse::<Reference>()?);
+        let reference = name.parse::<Reference>()?;
+        match conventional.is_empty() || registry::has_tag(name) {
+            true => request.tags.push(reference),
+            false => request.tags.extend(conventional.iter().map(|tag| reference.with_tag(tag))),
+        }
     }
     build_flags::epoch(request)?;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
@@ -70,6 +80,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         return check(session, &engine, request);
     }
     let outputs = Outputs::new(&arguments.more.output)?;
+    let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
     request.explain = arguments.more.explain;
     if arguments.more.dry_run {
         return foretell(session, &engine, request);
@@ -82,8 +93,21 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         }
     }
     outputs.open(request)?;
-    let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None))?;
+    if arguments.more.push && !request.outputs.iter().any(|output| matches!(output, BuildOutput::Image)) {
+        request.outputs.push(BuildOutput::Image);
+    }
+    if pushed.is_some() && request.tags.is_empty() {
+        return Err(flags::invalid("--push", "", "a --tag: what is pushed needs a name").into());
+    }
+    let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None));
+    let mut built = built?;
     outputs.finish()?;
+    if let Some(compression) = pushed {
+        registry::push_built(session, &engine, &request.tags, compression, display.is_quiet())?;
+        if let Some(manifest) = engine.manifest_of(&request.tags[0])? {
+            built.image.manifest = manifest;
+        }
+    }
     if let Some(path) = &arguments.more.metadata_file {
         build_flags::write_metadata(path, &built)?;
     }
@@ -101,6 +125,15 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         false => String::new(),
     });
     Ok(exit::DONE)
+}
+
+/// Of the commit that a context is of.
+fn conventional_tags(context: &str) -> carrack_diag::Result<Vec<String>> {
+    let folder = current_folder().join(context);
+    if context == "-" || context.contains("://") || !folder.is_dir() {
+        return Err(flags::invalid("--tags-from", "git", "a context that is a folder of a git repository"));
+    }
+    carrack_engine::git_tags::of_folder(&folder)
 }
 
 /// Says what the build checks find, and fails where they find anything, as in Docker.
@@ -232,6 +265,7 @@ fn project(session: &Session, arguments: &BuildArguments) -> Outcome {
     let options = ComposeBuildArguments {
         no_cache: arguments.no_cache,
         build_arg: arguments.build_arg.clone(),
+        push: arguments.more.push,
         quiet: arguments.quiet,
         services: arguments.context.clone(),
     };
@@ -301,6 +335,7 @@ pub(crate) fn project_images(
     loaded: &Loaded,
     only: &[String],
     which: Builds,
+    pull: Option<Pull>,
 ) -> Result<(), Failure> {
     let needed = carrack_plan::selection(&loaded.project, only, false);
     // Services that differ in their command only ask for the same build.
@@ -309,7 +344,7 @@ pub(crate) fn project_images(
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
         let name = carrack_plan::image_name(&loaded.project, service);
         match &service.build {
-            None => service_image(session, engine, loaded, service, &name)?,
+            None => service_image(session, engine, loaded, service, (&name, pull))?,
             Some(how) if which == Builds::All || which == Builds::Missing && engine.image_id(&name)?.is_none() => {
                 let request = request(engine, loaded, service, how)?;
                 if !done.insert(format!("{request:?}")) {
@@ -330,12 +365,13 @@ fn service_image(
     engine: &Engine,
     loaded: &Loaded,
     service: &Service,
-    name: &str,
+    (name, policy): (&str, Option<Pull>),
 ) -> Result<(), Failure> {
-    let policy = match service.pull_policy.as_ref().map(|policy| policy.value.as_str()) {
-        Some("always") => Pull::Always,
+    let policy = match (policy, service.pull_policy.as_ref().map(|policy| policy.value.as_str())) {
         // An image that is not here is said by lowering, with the place that asks for it.
-        Some("never" | "build") => return Ok(()),
+        (Some(Pull::Never), _) | (None, Some("never" | "build")) => return Ok(()),
+        (Some(policy), _) => policy,
+        (None, Some("always")) => Pull::Always,
         _ => Pull::Missing,
     };
     let platform = service.platform.as_ref().map(|platform| platform.value.as_str());

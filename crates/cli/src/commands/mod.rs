@@ -89,6 +89,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
                 ComposeCommand::Exec(options) => stack::exec(session, &project, &options),
                 ComposeCommand::Run(options) => stack::run(session, &project, &options),
                 ComposeCommand::Build(options) => build::services(session, &project, &options),
+                ComposeCommand::Pull(options) => registry::services_pull(session, &project, &options),
+                ComposeCommand::Push(options) => registry::services_push(session, &project, &options),
                 ComposeCommand::Config(options) => stack::config(session, &project, &options),
                 ComposeCommand::Start(options) => stack::start(session, &project, &options),
                 ComposeCommand::Stop(options) => stack::stop(session, &project, &options),

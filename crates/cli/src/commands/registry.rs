@@ -2,6 +2,7 @@
 
 mod indexes;
 mod progress;
+mod services;
 
 use std::io::{IsTerminal, Read};
 use std::time::Duration;
@@ -13,12 +14,13 @@ use carrack_engine::registry::{Client, CredentialFile, HistoryView, PullPolicy, 
 use carrack_oci::{Platform, Reference};
 use serde_json::json;
 
-use super::Session;
+use super::{Session, current_folder};
 use crate::arguments::{HistoryArguments, LoginArguments, LogoutArguments, Pull, PullArguments, PushArguments};
 use crate::output::{Outcome, exit, human_duration, human_size, note, print, table};
 use crate::{codes, flags};
 pub(crate) use indexes::{imagetools_create, imagetools_inspect, manifest};
 use progress::{Lines, Verb};
+pub(crate) use services::{services_pull, services_push};
 
 /// How long a registry may take to answer at all where nobody named one: somebody waits for something else.
 const IMPLIED_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -85,7 +87,7 @@ fn pull_one(session: &Session, arguments: &PullArguments, reference: &Reference,
 }
 
 /// Whether the tag or digest was written.
-fn has_tag(name: &str) -> bool {
+pub(super) fn has_tag(name: &str) -> bool {
     name.contains('@') || name.rsplit('/').next().is_some_and(|last| last.contains(':'))
 }
 
@@ -102,8 +104,20 @@ pub(crate) fn push(session: &Session, arguments: &PushArguments) -> Outcome {
     let engine = session.engine()?;
     let client = client()?;
     let mut names = Vec::new();
+    let conventional = match &arguments.tags_from {
+        Some(_) => carrack_engine::git_tags::of_folder(&current_folder())?,
+        None => Vec::new(),
+    };
     for name in &arguments.names {
         let reference: Reference = name.parse()?;
+        if !conventional.is_empty() {
+            for tag in &conventional {
+                let tagged = reference.with_tag(tag);
+                engine.tag(&reference.to_string(), &tagged.to_string())?;
+                names.push((tagged, true));
+            }
+            continue;
+        }
         if !arguments.all_tags {
             names.push((reference, has_tag(name)));
         } else if has_tag(name) {
@@ -159,6 +173,28 @@ fn push_one(
     let pushed = engine.push(client, reference, Compression::OUTGOING, &lines);
     lines.end();
     pushed
+}
+
+/// Sends what was built under all its names. Standard output is the build's own.
+pub(crate) fn push_built(
+    session: &Session,
+    engine: &Engine,
+    names: &[Reference],
+    compression: Compression,
+    quiet: bool,
+) -> Result<()> {
+    let client = client()?;
+    let is_quiet = quiet || session.output.json;
+    for name in names {
+        let lines = Lines::new(Verb::Push, is_quiet, true);
+        let pushed = engine.push(&client, name, compression, &lines);
+        lines.end();
+        let pushed = pushed?;
+        if !is_quiet {
+            note(&format!("pushed {}@{}\n", name.familiar(), pushed.digest));
+        }
+    }
+    Ok(())
 }
 
 /// Sees to it that an image is here before something is made of it. What happens is told on standard error: standard

@@ -116,6 +116,28 @@ fn a_registry_that_takes_nothing_is_given_up() {
     assert!(scene.registry.manifest("app", "1").is_none());
 }
 
+#[test]
+fn an_upload_that_is_sent_elsewhere_carries_no_credentials() {
+    let scene = Scene::new();
+    let fixture = Fixture::new(1, &[3 << 20]);
+    let elsewhere = carrack_testkit::registry::Registry::start();
+    scene.registry.set_access(Access::Basic("ann:s3cret".into()));
+    scene.credentials().store(&scene.registry.host(), "ann", "s3cret").unwrap();
+    let location = format!("http://{}/upload?signature=x", elsewhere.host());
+    elsewhere.lie(|seen| {
+        let (status, next) = if seen.method == "PUT" { (201, "/done") } else { (202, "/upload?signature=y") };
+        Some(Reply::status(status).header("Location", next))
+    });
+    scene.registry.lie(move |seen| {
+        let is_begin = seen.method == "POST" && seen.header("authorization").is_some();
+        is_begin.then(|| Reply::status(202).header("Location", location.clone()))
+    });
+    scene.push(&fixture, &scene.name("app:1"), &[]).unwrap();
+    let seen = elsewhere.take_seen();
+    assert!(seen.iter().any(|seen| seen.method == "PATCH" && seen.body == fixture.layers[0]));
+    assert!(seen.iter().all(|seen| seen.header("authorization").is_none()));
+}
+
 /// What a plain layer is sent as, however the sending goes.
 #[test]
 fn a_plain_layer_is_compressed_while_it_is_sent() {
