@@ -41,6 +41,8 @@ pub(crate) struct Site {
     base: OnceLock<String>,
     authorisations: Authorisations,
     credential: OnceLock<Option<Credential>>,
+    /// Why it can't be reached, where that is known.
+    silent: OnceLock<Box<Diagnostic>>,
 }
 
 /// A manifest or index, verified.
@@ -171,6 +173,7 @@ impl Client {
                 base: OnceLock::new(),
                 authorisations: Authorisations::default(),
                 credential: OnceLock::new(),
+                silent: OnceLock::new(),
             })
         };
         sites.entry(host.to_owned()).or_insert_with(new).clone()
@@ -239,6 +242,9 @@ impl Client {
     /// Sends a request as often as needed: with an authorisation where one is asked for, again after what passes by
     /// itself, on to where GET and HEAD are sent. The answer is the last one, whatever its status.
     pub(crate) fn call(&self, site: &Site, scope: &Scope, request: Request, bytes: Option<&[u8]>) -> Result<Response> {
+        if let Some(silent) = site.silent.get().filter(|_| self.http.settings.asks_once) {
+            return Err(silent.clone());
+        }
         let mut repetition = 0;
         let mut renewals = 0;
         loop {
@@ -260,7 +266,13 @@ impl Client {
                 }
                 Ok((response, _)) => return Ok(response),
                 Err(Fault::Cut(_)) if repetition < REPETITIONS => pause(self.http.settings.backoff, repetition),
-                Err(fault) => return Err(unanswered(&request.url, fault)),
+                Err(fault) => {
+                    let error = unanswered(&request.url, fault);
+                    if [&codes::UNREACHABLE, &codes::UNKNOWN_HOST].contains(&error.code) {
+                        let _ = site.silent.set(error.clone());
+                    }
+                    return Err(error);
+                }
             };
             crate::http::wait(wait);
             repetition += 1;

@@ -5,6 +5,7 @@ mod progress;
 mod services;
 
 use std::io::{IsTerminal, Read};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
@@ -237,9 +238,7 @@ fn implied(
     if policy == PullPolicy::Missing && platform.is_none() && engine.image_id(name)?.is_some() {
         return Ok(None);
     }
-    let mut settings = Settings::of_environment()?;
-    settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
-    let client = Client::new(settings, CredentialFile::of_environment());
+    let client = implied_client()?;
     let is_quiet = quiet || session.output.json;
     if policy == PullPolicy::Missing
         && !is_quiet
@@ -249,9 +248,21 @@ fn implied(
         note(&format!("Unable to find image '{}' locally\n", name.parse::<Reference>()?.familiar()));
     }
     let lines = Lines::new(Verb::Pull, is_quiet, true);
-    let pulled = engine.ensure_image(&client, name, platform, policy, &lines);
+    let pulled = engine.ensure_image(client, name, platform, policy, &lines);
     lines.end();
     pulled
+}
+
+/// One for the process: of a project with ten images that are nowhere to be had, a silent name server is waited for once.
+fn implied_client() -> Result<&'static Client> {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client);
+    }
+    let mut settings = Settings::of_environment()?;
+    settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
+    settings.asks_once = true;
+    Ok(CLIENT.get_or_init(|| Client::new(settings, CredentialFile::of_environment())))
 }
 
 /// Base images of builds.
