@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Follows indexes to the manifest for a platform. What says nothing about its platform is taken as it is.
-    fn choose(
+    pub(crate) fn choose(
         &self,
         lease: &Lease,
         descriptor: Descriptor,
@@ -174,7 +174,12 @@ impl Store {
         Ok(None)
     }
 
-    fn load_manifest(&self, lease: &Lease, descriptor: &Descriptor, names: Vec<Reference>) -> Result<Loaded> {
+    pub(crate) fn load_manifest(
+        &self,
+        lease: &Lease,
+        descriptor: &Descriptor,
+        names: Vec<Reference>,
+    ) -> Result<Loaded> {
         lease.add(&[descriptor.digest])?;
         let bytes = self.read_blob(&descriptor.digest, JSON_LIMIT)?;
         let manifest: Manifest = parse_json("manifest", &bytes)?;
@@ -339,6 +344,12 @@ fn annotated_name(descriptor: &Descriptor) -> Option<Reference> {
     descriptor.annotations.get(REF_NAME).filter(|name| name.contains([':', '/'])).and_then(|name| name.parse().ok())
 }
 
+/// The tag that a layout gives an image, whichever form its tool writes.
+pub(crate) fn annotated_tag(descriptor: &Descriptor) -> Option<&str> {
+    let name = descriptor.annotations.get(REF_NAME).or_else(|| descriptor.annotations.get(IMAGE_NAME))?;
+    Some(name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name.as_str(), |(_, tag)| tag))
+}
+
 fn descriptors(image: &Image, names: &[Reference]) -> Vec<Descriptor> {
     let plain = Descriptor { platform: Some(image.config.platform()), ..image.manifest.clone() };
     let named = |name: &Reference| {
@@ -374,12 +385,12 @@ fn beside(link: &str, target: &str) -> String {
     if target.starts_with('/') { normal(target) } else { normal(&format!("{dir}/{target}")) }
 }
 
-fn parse_json<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes)
         .map_err(|error| invalid(format!("the image's {what} can't be read")).cause(error.to_string()).boxed())
 }
 
-fn invalid(message: impl Into<String>) -> Diagnostic {
+pub(crate) fn invalid(message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(&codes::INVALID_IMAGE, message)
 }
 

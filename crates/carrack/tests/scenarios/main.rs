@@ -6,6 +6,7 @@
 mod build;
 mod builder;
 mod containers;
+mod contexts;
 mod interruption;
 mod machine;
 mod networks;
