@@ -181,8 +181,12 @@ pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
     if !names.is_empty() {
         metadata["image.name"] = names.join(",").into();
     }
-    let written = std::fs::write(path, format!("{metadata:#}\n"));
-    written.map_err(|error| {
+    write_file(path, &format!("{metadata:#}\n"))
+}
+
+/// Writes what a build is to leave in a file.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|error| {
         Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
             .cause(error.to_string())
             .boxed()

@@ -20,7 +20,7 @@ pub use carrack_solver::{
 
 pub use carrack_llb::{ExecSettings, Network as StepNetwork};
 pub use carrack_specgen::container::Resources;
-pub use carrack_store::Compression;
+pub use carrack_store::{Compression, Image as StoredImage, ImageIndex};
 
 use crate::engine::{Engine, host_error};
 
@@ -56,7 +56,7 @@ impl Engine {
     pub fn layout_image(&self, text: &str, platform: &Platform) -> Result<Reference> {
         let (folder, wanted) = carrack_store::split_layout(text);
         let image = self.store.load_layout(folder, wanted, platform)?;
-        built_reference(&image.manifest.digest)
+        built_reference(&image)
     }
 
     /// Builds an image; `images` gets what it is based on and the store does not have. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
@@ -71,6 +71,20 @@ impl Engine {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
+    }
+
+    /// Puts images that were built for several platforms together under the names, and gives them out. Those that nothing
+    /// stands for then are no images of the store.
+    pub fn join_platforms(
+        &self,
+        images: &[(Platform, StoredImage)],
+        names: &[Reference],
+        outputs: &[BuildOutput],
+    ) -> Result<ImageIndex> {
+        let index = carrack_solver::export_index(&self.store, images, names, outputs);
+        let ids: Vec<Digest> = images.iter().map(|(_, image)| image.id).collect();
+        self.store.forget_unnamed(&ids)?;
+        index
     }
 
     /// What the build checks find. Reads only.
@@ -121,8 +135,8 @@ impl Engine {
 }
 
 /// How a build names an image of the store that may have no name: by its manifest.
-pub fn built_reference(manifest: &Digest) -> Result<Reference> {
-    format!("built.invalid/image@{manifest}").parse()
+pub fn built_reference(image: &StoredImage) -> Result<Reference> {
+    format!("built.invalid/image@{}", image.manifest.digest).parse()
 }
 
 /// What a build would come to.

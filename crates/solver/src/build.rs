@@ -606,7 +606,7 @@ fn resolve(
 ) -> carrack_diag::Result<Image> {
     let store = &request.store;
     let name = need.reference.familiar();
-    let found = || store.find_image(&need.reference.to_string());
+    let found = || store.find_image_for(&need.reference.to_string(), &need.platform);
     let is_here = found()?.is_some_and(|image| image.config.platform().matches(&need.platform));
     let is_built = |context: &NamedContext| matches!(context, NamedContext::Built(name) if *name == need.reference);
     let is_built = request.contexts.values().any(is_built);

@@ -11,6 +11,7 @@ mod interruption;
 mod machine;
 mod networks;
 mod outputs;
+mod platforms;
 mod registries;
 mod replacing;
 mod shims;

@@ -70,7 +70,7 @@ pub(crate) struct BuildArguments {
     /// auto, plain, quiet
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub(crate) progress: Progress,
-    /// Platform to build for
+    /// Platforms to build for; several give an index
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
     #[command(flatten)]

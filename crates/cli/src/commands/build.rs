@@ -2,6 +2,7 @@
 
 mod context;
 mod outputs;
+mod platforms;
 mod progress;
 mod service;
 mod several;
@@ -13,16 +14,16 @@ use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
 use carrack_engine::build::{BuildRequest, BuildResult, Prediction, Reason, StepExplanation};
 use carrack_engine::{Engine, Forecast, interrupt};
-use carrack_oci::Reference;
+use carrack_oci::{Platform, Reference};
 use serde_json::json;
 
 use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
+use crate::build_flags;
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{build_flags, codes};
 use context::Fetched;
 use outputs::Outputs;
 use progress::Lines;
@@ -67,16 +68,17 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         return foretell(session, &engine, request);
     }
     outputs.open(request)?;
+    let wanted = platforms::wanted(arguments)?;
+    if wanted.len() > 1 || platforms::is_forced(request) {
+        return platforms::build(session, &engine, (request, arguments), &wanted, &outputs, quiet);
+    }
     let built = run(session, &engine, request, quiet)?;
     outputs.finish()?;
     if let Some(path) = &arguments.more.metadata_file {
         build_flags::write_metadata(path, &built)?;
     }
     if let Some(path) = &arguments.iidfile {
-        std::fs::write(path, built.image.id.to_string()).map_err(|error| {
-            Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
-                .cause(error.to_string())
-        })?;
+        build_flags::write_file(path, &built.image.id.to_string())?;
     }
     if outputs.takes_standard_output() {
         return Ok(exit::DONE);
@@ -224,7 +226,7 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
-    let mut wanted = Vec::new();
+    let (mut wanted, mut indexes) = (Vec::new(), Vec::new());
     let named = loaded.project.services.keys();
     let named = named.filter(|name| options.services.is_empty() || options.services.contains(name)).cloned();
     let mut fetched = Fetched::default();
@@ -233,10 +235,34 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
             let mut request = service::request(&engine, &loaded, service, how, Some(&mut fetched))?;
             request.no_cache |= options.no_cache;
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
-            wanted.push(Wanted { service: &service.name, how, request });
+            let platforms = service::platforms(&loaded, how)?;
+            let own = request.platform.clone();
+            let others = platforms.iter().filter(|platform| Some(*platform) != own.as_ref());
+            let others = others.map(|platform| {
+                let one = platforms::one(&request, platform);
+                Wanted { name: format!("{} {platform}", service.name), place: Some((&loaded, how)), ..one }
+            });
+            let others: Vec<Wanted<'_>> = others.collect();
+            if !platforms.is_empty() {
+                let first = wanted.len();
+                indexes.push((first..=first + others.len(), request.tags.clone()));
+            }
+            wanted.push(Wanted {
+                name: service.name.clone(),
+                place: Some((&loaded, how)),
+                request,
+                contexts: Vec::new(),
+            });
+            wanted.extend(others);
         }
     }
-    let built: Vec<_> = several::all(session, &engine, &loaded, &wanted, options.quiet)?.iter().map(result).collect();
+    let built = several::all(session, &engine, &wanted, options.quiet)?;
+    for (range, tags) in indexes {
+        let platform = |index: usize| wanted[index].request.platform.clone().unwrap_or_else(Platform::host);
+        let images: Vec<_> = range.map(|index| (platform(index), built[index].image.clone())).collect();
+        engine.join_platforms(&images, &tags, &[])?;
+    }
+    let built: Vec<_> = built.iter().map(result).collect();
     session.output.result("build", &built, |_| String::new());
     Ok(exit::DONE)
 }
@@ -283,12 +309,17 @@ pub(crate) fn project_images(
                 if !done.insert(format!("{request:?}")) {
                     continue;
                 }
-                wanted.push(Wanted { service: &service.name, how, request });
+                wanted.push(Wanted {
+                    name: service.name.clone(),
+                    place: Some((loaded, how)),
+                    request,
+                    contexts: Vec::new(),
+                });
             }
             Some(_) => {}
         }
     }
-    several::all(session, engine, loaded, &wanted, false).map(|_| ())
+    several::all(session, engine, &wanted, false).map(|_| ())
 }
 
 /// The image of a service that is not built, from its registry as `pull_policy` says.

@@ -68,6 +68,8 @@ impl Lowering<'_> {
                 Some(ast::Network::Host) => Network::Host,
             },
             insecure: security.is_some(),
+            foreign: Some(stage.image.platform())
+                .filter(|own| !own.architecture.is_empty() && !own.matches(&self.options.build_platform)),
             settings: ExecSettings::default(),
         };
         let name = format!("{}{}", stage.prefix(), instruction.text);

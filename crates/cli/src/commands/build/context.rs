@@ -10,7 +10,7 @@ use carrack_engine::build::{Arrival, ArrivedContext, BuildRequest, DockerfileSou
 use carrack_engine::{Engine, interrupt};
 use carrack_oci::{Platform, Reference};
 
-use super::current_folder;
+use super::{current_folder, platforms};
 use crate::arguments::BuildArguments;
 use crate::output::Failure;
 use crate::{codes, flags};
@@ -81,7 +81,7 @@ pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -
             }
         }
     };
-    request.platform = arguments.platform.as_deref().map(str::parse).transpose()?;
+    request.platform = platforms::wanted(arguments)?.into_iter().next();
     let mut fetched = Fetched::default();
     for text in &arguments.build_context {
         let (name, value) = named(text)?;

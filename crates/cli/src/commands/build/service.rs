@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use carrack_compose::project::{Build, Content, Grant, Service};
-use carrack_diag::{Diagnostic, Span};
+use carrack_diag::{Diagnostic, Span, Spanned};
 use carrack_engine::Engine;
 use carrack_engine::build::{BuildRequest, DockerfileSource, NamedContext};
+
+use carrack_oci::Platform;
 
 use super::context::{self, Fetched};
 use crate::output::Failure;
@@ -71,6 +73,7 @@ pub(super) fn request(
     for tag in &how.tags {
         request.tags.push(tag.value.parse()?);
     }
+    request.platform = own_platform(service, how).map_err(|failure| at(how.span, "asked for here", failure))?;
     steps(&mut request, loaded, how)?;
     for (name, place) in &how.additional_contexts {
         let name = context::context_name(name);
@@ -104,6 +107,26 @@ fn local(engine: &Engine, loaded: &Loaded, service: &Service, how: &Build) -> Re
         request.dockerfile = DockerfileSource::Path(folder.join(&file.value));
     }
     Ok(request)
+}
+
+/// The platforms that an image is wanted for, where they are several.
+pub(super) fn platforms(loaded: &Loaded, how: &Build) -> Result<Vec<Platform>, Failure> {
+    let parse = |text: &Spanned<String>| {
+        text.value.parse().map_err(|error: Box<Diagnostic>| placed(loaded, text.span, "asked for here", error.into()))
+    };
+    let platforms = how.platforms.iter().map(parse).collect::<Result<Vec<Platform>, Failure>>()?;
+    Ok(if platforms.len() > 1 { platforms } else { Vec::new() })
+}
+
+/// What the containers are to run on: what the service says, else this machine's among those that are built, else the first.
+fn own_platform(service: &Service, how: &Build) -> Result<Option<Platform>, Failure> {
+    if let Some(platform) = &service.platform {
+        return Ok(Some(platform.value.parse()?));
+    }
+    let platforms = how.platforms.iter().map(|text| text.value.parse()).collect::<Result<Vec<Platform>, _>>()?;
+    let host = Platform::host();
+    let own = platforms.iter().find(|platform| platform.matches(&host)).or(platforms.first());
+    Ok(own.cloned())
 }
 
 /// What the programs of RUN get.
