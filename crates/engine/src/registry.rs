@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_ids, media_type};
+use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type};
 use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer};
 use carrack_runtime::event::{self, Event as Happened};
-use carrack_store::{Compression, Image, Layer, Lease, NewImage, Snapshotter as _};
+use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Snapshotter as _};
 use serde::Serialize;
 
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
@@ -86,6 +86,19 @@ impl Engine {
         platform: Option<&Platform>,
         watch: &dyn Watch,
     ) -> Result<Pulled> {
+        self.pull_as(client, reference, platform, watch, true)
+    }
+
+    /// As [`Engine::pull`]. Whether the name moves: else it stays with the image that it stands for on this machine, and
+    /// stands for this one on its platform too.
+    fn pull_as(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        watch: &dyn Watch,
+        moves: bool,
+    ) -> Result<Pulled> {
         let host = Platform::host();
         let wanted = platform.unwrap_or(&host);
         if let Some(known) = self.is_up_to_date(client, reference, wanted)? {
@@ -105,11 +118,14 @@ impl Engine {
             NewImage {
                 layers,
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
-                names: if is_tag { vec![reference.clone()] } else { Vec::new() },
+                names: if is_tag && moves { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
                 ..NewImage::default()
             },
         )?;
+        if is_tag && !moves {
+            self.store.tag_platform(&image, reference)?;
+        }
         self.emit_image("pull", &reference.familiar(), &image.id);
         Ok(Pulled {
             name: reference.familiar(),
@@ -121,7 +137,7 @@ impl Engine {
 
     /// By the digest that the registry tells of the tag, where the image came from there under that digest.
     fn is_up_to_date(&self, client: &Client, reference: &Reference, wanted: &Platform) -> Result<Option<Pulled>> {
-        let Some(image) = self.store.find_image(&reference.to_string())? else { return Ok(None) };
+        let Some(image) = self.store.find_image_for(&reference.to_string(), wanted)? else { return Ok(None) };
         if !image.config.platform().matches(wanted) {
             return Ok(None);
         }
@@ -174,6 +190,17 @@ impl Engine {
         }
     }
 
+    /// Brings an image here that a build begins with, for the platform that it is to be for.
+    pub fn pull_base(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platform: &Platform,
+        watch: &dyn Watch,
+    ) -> Result<Pulled> {
+        self.pull_as(client, reference, Some(platform), watch, false)
+    }
+
     /// Sees to it that an image is here, as the policy says. What a pull did; none where there was nothing to do.
     ///
     /// Where the registry can't be reached, the error is that the image is not here, with the reason.
@@ -219,7 +246,29 @@ impl Engine {
         if reference.digest().is_some() {
             return Err(not_a_tag(reference));
         }
-        let image = self.store.image(&reference.to_string())?;
+        let tag = reference.tag().unwrap_or("latest");
+        let pushed = match self.store.index_of(reference)?.filter(|index| index.descriptor.is_some()) {
+            Some(index) => self.push_platforms(client, reference, &index, compression, watch)?,
+            None => {
+                let image = self.store.image(&reference.to_string())?;
+                self.push_manifest(client, reference, (&image, Some(tag)), compression, watch)?.manifest
+            }
+        };
+        if let Some(image) = self.store.find_image(&reference.to_string())? {
+            self.emit_image("push", &reference.familiar(), &image.id);
+        }
+        Ok(Pushed { name: reference.familiar(), digest: pushed.digest, size_bytes: pushed.size })
+    }
+
+    /// Sends one image's blobs and manifest, under a tag or else its digest, and keeps it as it was sent.
+    fn push_manifest(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        (image, tag): (&Image, Option<&str>),
+        compression: Compression,
+        watch: &dyn Watch,
+    ) -> Result<Image> {
         let lease = self.store.lease()?;
         lease.add(&[image.id, image.manifest.digest])?;
         let cancel = AtomicBool::new(false);
@@ -230,14 +279,14 @@ impl Engine {
             .map_err(|error| host_error(format!("can't read the manifest of {}", reference.familiar()), error))?;
         let sources = self.mounts(reference)?;
         let destination = client.destination(reference, sources.values().flatten().cloned().collect(), transfer);
-        let layers = self.send_blobs(&image, compression, &parsed.config, &sources, &destination, transfer)?;
+        let layers = self.send_blobs(image, compression, &parsed.config, &sources, &destination, transfer)?;
         let (manifest, kind) = if layers == image.layers {
             (manifest, image.manifest.media_type.clone())
         } else {
             (with_layers(&parsed, &layers)?, media_type::MANIFEST.to_owned())
         };
-        let digest = destination.put_manifest(reference.tag().unwrap_or("latest"), &kind, &manifest)?;
-        let size_bytes = manifest.len() as u64;
+        let own = Digest::of(&manifest).to_string();
+        let digest = destination.put_manifest(tag.unwrap_or(&own), &kind, &manifest)?;
         let new = NewImage {
             layers,
             manifest: Some((manifest, kind)),
@@ -245,9 +294,52 @@ impl Engine {
             replaced: Some(image.manifest.digest),
             ..NewImage::default()
         };
-        self.store.put_image(&lease, &config, new)?;
-        self.emit_image("push", &reference.familiar(), &image.id);
-        Ok(Pushed { name: reference.familiar(), digest, size_bytes })
+        self.store.put_image(&lease, &config, new)
+    }
+
+    /// Sends the images of an index, then the index, which lists them as they were sent. Names of the index name that one
+    /// from then on.
+    fn push_platforms(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        index: &ImageIndex,
+        compression: Compression,
+        watch: &dyn Watch,
+    ) -> Result<Descriptor> {
+        let Some(descriptor) = &index.descriptor else { return Err(not_a_tag(reference)) };
+        let bytes = self.store.read_blob(&descriptor.digest, JSON_LIMIT)?;
+        let mut listed: Index = serde_json::from_slice(&bytes)
+            .map_err(|error| host_error(format!("can't read the index {}", reference.familiar()), error))?;
+        let before = listed.clone();
+        let mut images = Vec::new();
+        for image in &index.images {
+            let sent = self.push_manifest(client, reference, (image, None), compression, watch)?;
+            for entry in listed.manifests.iter_mut().filter(|entry| entry.digest == image.manifest.digest) {
+                (entry.digest, entry.size) = (sent.manifest.digest, sent.manifest.size);
+                entry.media_type.clone_from(&sent.manifest.media_type);
+            }
+            images.push(sent);
+        }
+        let bytes = if listed == before { bytes } else { to_json(&listed)? };
+        let lease = self.store.lease()?;
+        let cancel = AtomicBool::new(false);
+        let transfer = Transfer { store: &self.store, lease: &lease, watch, cancel: &cancel };
+        let destination = client.destination(reference, Vec::new(), transfer);
+        let tag = reference.tag().unwrap_or("latest");
+        let digest = destination.put_manifest(tag, &descriptor.media_type, &bytes)?;
+        self.store.ingest_bytes(&lease, &bytes)?;
+        let pushed = Descriptor::new(&descriptor.media_type, digest, bytes.len() as u64);
+        let index = ImageIndex { descriptor: Some(pushed.clone()), images };
+        for name in self.store.names_of_index(&descriptor.digest)? {
+            self.store.tag_index(&index, &name)?;
+        }
+        Ok(pushed)
+    }
+
+    /// What a name stands for on several platforms; none where it stands for one image.
+    pub fn index_of(&self, name: &Reference) -> Result<Option<ImageIndex>> {
+        self.store.index_of(name)
     }
 
     /// The tags of a repository that are here, sorted.

@@ -93,12 +93,18 @@ impl ImageRecord {
 
 /// The file's name is the digest of the reference, which may be longer than a file name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct NameRecord {
-    name: String,
-    image: Digest,
+pub(crate) struct NameRecord {
+    pub(crate) name: String,
+    pub(crate) image: Digest,
     /// Which of its manifests.
     #[serde(default)]
-    manifest: Option<Digest>,
+    pub(crate) manifest: Option<Digest>,
+    /// All that it stands for, that image too, where it is more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) platforms: Vec<Digest>,
+    /// What says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<Descriptor>,
 }
 
 /// What [`Store::put_image`] needs besides the configuration.
@@ -155,20 +161,20 @@ impl Store {
             }
         };
         let manifest = record.manifest.manifest.digest;
-        let mut names = new.names;
         {
             let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
             self.image_records().put(&id.hex(), &record, Durability::Synced)?;
-        }
-        if let Some(replaced) = new.replaced.filter(|replaced| *replaced != manifest) {
-            for name in self.name_records().list()?.into_values() {
-                if name.image == id && name.manifest == Some(replaced) {
-                    names.push(name.name.parse()?);
+            if let Some(replaced) = new.replaced.filter(|replaced| *replaced != manifest) {
+                for (key, mut name) in self.name_records().list()? {
+                    if name.image == id && name.manifest == Some(replaced) {
+                        name.manifest = Some(manifest);
+                        self.name_records().put(&key, &name, Durability::Synced)?;
+                    }
                 }
             }
         }
         let image = self.image_by_id(&id, Some(&manifest))?;
-        for name in &names {
+        for name in &new.names {
             self.tag(&image, name)?;
         }
         self.image_by_id(&id, Some(&manifest))
@@ -373,7 +379,7 @@ impl Store {
         Ok(names)
     }
 
-    fn image_by_id(&self, id: &Digest, manifest: Option<&Digest>) -> Result<Image> {
+    pub(crate) fn image_by_id(&self, id: &Digest, manifest: Option<&Digest>) -> Result<Image> {
         let Some(record) = self.image_records().get(&id.hex())? else {
             return Err(self.image_not_found(&id.to_string())?);
         };
@@ -408,8 +414,13 @@ impl Store {
         if self.image_records().get(&image.id.hex())?.is_none() {
             return Err(self.image_not_found(&image.id.to_string())?);
         }
-        let manifest = Some(image.manifest.digest);
-        let record = NameRecord { name: name.to_string(), image: image.id, manifest };
+        let record = NameRecord {
+            name: name.to_string(),
+            image: image.id,
+            manifest: Some(image.manifest.digest),
+            platforms: Vec::new(),
+            index: None,
+        };
         self.name_records().put(&name_key(name), &record, Durability::Synced)
     }
 
@@ -418,7 +429,10 @@ impl Store {
     /// # Errors
     /// Where the record can't be removed.
     pub fn untag(&self, name: &Reference) -> Result<bool> {
-        self.name_records().remove(&name_key(name))
+        let platforms = self.name_records().get(&name_key(name))?.map(|record| record.platforms).unwrap_or_default();
+        let is_gone = self.name_records().remove(&name_key(name))?;
+        self.drop_platforms(&platforms)?;
+        Ok(is_gone)
     }
 
     /// Who keeps an image: containers, releases, builds. The words are for people: `container 3f2a…`.
@@ -487,12 +501,12 @@ impl Store {
         self.records("images/records", "image", Layout::Flat)
     }
 
-    fn name_records(&self) -> Records<NameRecord> {
+    pub(crate) fn name_records(&self) -> Records<NameRecord> {
         self.records("images/names", "image name", Layout::Flat)
     }
 }
 
-fn name_key(name: &Reference) -> String {
+pub(crate) fn name_key(name: &Reference) -> String {
     Digest::of(name.to_string()).hex()
 }
 

@@ -6,11 +6,13 @@
 mod build;
 mod builder;
 mod containers;
+mod contexts;
 mod debugging;
 mod interruption;
 mod machine;
 mod networks;
 mod outputs;
+mod platforms;
 mod registries;
 mod replacing;
 mod shims;

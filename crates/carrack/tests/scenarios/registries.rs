@@ -251,6 +251,36 @@ fn builds_and_services_go_out_under_all_their_names_and_come_back() {
     machine.finish();
 }
 
+#[test]
+fn an_image_for_several_platforms_goes_out_as_one() {
+    let Some(machine) = Machine::new() else { return };
+    let (registry, other) = (Registry::start(), Registry::start());
+    let name = |tag: &str| format!("{}/multi:{tag}", registry.host());
+    let project = machine.project("multi");
+    project.write("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /\n");
+    project.write("amd64/which", "amd64").write("arm64/which", "arm64");
+    let platforms = "linux/amd64,linux/arm64";
+    project.ok(&["build", "-q", "--push", "--platform", platforms, "-t", &name("1"), "-t", &name("2"), "."]);
+    let index = parsed(registry.manifest("multi", "1"));
+    assert_eq!(registry.manifest("multi", "1"), registry.manifest("multi", "2"));
+    let children = index["manifests"].as_array().unwrap();
+    assert_eq!(children.len(), 2, "{index}");
+    for child in children {
+        let manifest = parsed(registry.manifest("multi", child["digest"].as_str().unwrap()));
+        let layer = &manifest["layers"][0];
+        assert!(layer["mediaType"].as_str().unwrap().ends_with("+gzip"), "{manifest}");
+        assert!(registry.blob("multi", &layer["digest"].as_str().unwrap().parse().unwrap()).is_some());
+    }
+    // Elsewhere, under the same digest.
+    let elsewhere = format!("{}/copy:1", other.host());
+    machine.ok(&["tag", &name("2"), &elsewhere]);
+    machine.ok(&["push", "-q", &elsewhere]);
+    assert_eq!(other.manifest("copy", "1"), registry.manifest("multi", "1"));
+    let arm = machine.json(&["pull", "--platform", "linux/arm64", &elsewhere]);
+    assert_eq!(arm["digest"], sha256(&machine, &other.manifest("copy", "1").unwrap()));
+    machine.finish();
+}
+
 /// Layers are unpacked before the registry's word on them is proved: what it lied about leaves nothing behind, and the lie is
 /// what is told.
 #[test]
