@@ -87,8 +87,9 @@ fn a_build_goes_to_archives_tars_and_folders() {
     assert_eq!(std::fs::read_to_string(project.dir.join("archive.tar")).unwrap(), "before");
     assert!(!project.dir.join("archive.tar.part").exists());
     for (wrong, code) in [
-        ("type=image,push=true", "cli/not-yet"),
-        ("type=registry", "cli/not-yet"),
+        ("type=image,push=true", "cli/invalid-value"),
+        ("type=registry", "cli/invalid-value"),
+        ("type=tar,push=true,dest=x", "cli/invalid-value"),
         ("type=oci,compression=estargz,dest=x", "cli/not-yet"),
         ("type=local", "cli/invalid-value"),
         ("type=cake,dest=x", "cli/invalid-value"),
