@@ -3,6 +3,7 @@
 mod build;
 mod builder;
 mod container;
+mod contents;
 mod exec;
 mod host;
 mod image;
@@ -157,6 +158,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::History(arguments) => registry::history(session, &arguments),
             ImageCommand::Tag(arguments) => image::tag(session, &arguments),
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
+            ImageCommand::Tree(arguments) => contents::tree(session, &arguments),
+            ImageCommand::Diff(arguments) => contents::diff(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
             ImageCommand::Bootstrap(arguments) => image::bootstrap(session, &arguments),
         },

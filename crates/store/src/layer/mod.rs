@@ -3,6 +3,7 @@
 
 mod diff;
 mod extract;
+mod list;
 pub(crate) mod node;
 mod view;
 
@@ -10,6 +11,7 @@ pub use diff::write_tree;
 pub(crate) use diff::{ROOT_MODE, diff};
 pub use extract::extract;
 pub(crate) use extract::{apply, make_implicit};
+pub use list::{EntryKind, LayerEntry};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
 pub use view::View;
