@@ -17,11 +17,13 @@ use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::codes;
+use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
 use crate::export::{BuildOutput, export};
 use crate::progress::{Event, Progress, Silent};
+use crate::report::{BuildReport, report};
 use crate::schedule;
 use crate::tree::Tree;
 use crate::vertex::{Outcome, Solver};
@@ -100,9 +102,11 @@ pub struct BuildRequest {
     pub allows_insecure: bool,
     /// Whether it is told of each step why it was not cached.
     pub explain: bool,
+    /// Whether the result comes with a report.
+    pub report: bool,
     /// Whether somebody gets a shell where a step fails, before the build ends.
     pub debug: bool,
-    /// How many steps run at once (D3); 0 is one a processor.
+    /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
     pub parallelism: usize,
 }
 
@@ -133,6 +137,7 @@ impl BuildRequest {
             contexts: BTreeMap::new(),
             allows_insecure: false,
             explain: false,
+            report: false,
             debug: false,
             parallelism: 0,
         }
@@ -196,6 +201,8 @@ pub struct BuildResult {
     pub explanation: Vec<StepExplanation>,
     /// How much of the context was used.
     pub context: ContextReport,
+    /// Where its time and its bytes went, where that was asked for.
+    pub report: Option<BuildReport>,
     /// What stood in the way of nothing.
     pub warnings: Vec<Diagnostic>,
 }
@@ -220,7 +227,9 @@ pub fn build(
     if request.explain {
         solver.explainer = Some(explainer(request, &plan)?);
     }
-    let outcomes = match solve(&solver, request.parallelism) {
+    let outcomes = solve(&solver, request.parallelism);
+    solver.save_contents();
+    let outcomes = match outcomes {
         Ok(outcomes) => outcomes,
         Err(errors) => {
             let failed = *solver.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,6 +246,8 @@ pub fn build(
         }
     };
     let explanation = explanation(&solver, |index| outcomes[index].is_cached);
+    let report = request.report.then(|| report(&solver, &request.store, &outcomes)).transpose();
+    let report = report.map_err(|diagnostic| vec![*diagnostic])?;
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
@@ -245,7 +256,7 @@ pub fn build(
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
-    Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, warnings })
+    Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, report, warnings })
 }
 
 /// Builds up to a step and opens a shell before or after it ([`carrack_llb::Breakpoint::find`] reads `at`), with what an
@@ -267,7 +278,9 @@ pub fn debug(
     let contexts = std::mem::take(&mut plan.contexts);
     let mut solver = Solver::new(request, services, Some(&lease), &plan, contexts);
     solver.stops_at = Some(plan.graph.output);
-    solve(&solver, request.parallelism)?;
+    let ended = solve(&solver, request.parallelism);
+    solver.save_contents();
+    ended?;
     Ok(solver.shell_status.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_default())
 }
 
@@ -488,13 +501,18 @@ fn open_contexts(
     warnings: &mut Vec<Diagnostic>,
 ) -> carrack_diag::Result<Contexts> {
     let mut contexts = Contexts::default();
+    let contents = |path: &Path| Contents::open(&request.store, &request.place(), path);
     if let Some(path) = &request.context {
-        contexts.main = Some(Arc::new(Folder::open(None, path, &request.dockerfile, sources, warnings)?));
+        contexts.main =
+            Some(Arc::new(Folder::open(None, path, &request.dockerfile, contents(path), sources, warnings)?));
     }
     let none = DockerfileSource::Text { name: String::new(), text: String::new() };
     for (name, context) in &request.contexts {
         if let NamedContext::Folder(path) = context {
-            contexts.named.insert(name.clone(), Arc::new(Folder::open(Some(name), path, &none, sources, warnings)?));
+            contexts.named.insert(
+                name.clone(),
+                Arc::new(Folder::open(Some(name), path, &none, contents(path), sources, warnings)?),
+            );
         }
     }
     Ok(contexts)
@@ -682,8 +700,7 @@ fn resolve(
 }
 
 fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let parallelism = if parallelism == 0 { processors } else { parallelism };
+    let parallelism = if parallelism == 0 { schedule::default_parallelism() } else { parallelism };
     let outcomes = schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
         let begin = Instant::now();
         solver.progress.event(Event::Started { vertex: id.0 });
@@ -693,6 +710,7 @@ fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, V
             Ok(outcome) => Event::Done { vertex: id.0, is_cached: outcome.is_cached, duration },
             Err(_) => Event::Failed { vertex: id.0, duration },
         });
+        solver.durations.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, duration);
         if result.is_err() {
             solver.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(id);
         }

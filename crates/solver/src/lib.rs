@@ -11,6 +11,7 @@ mod build;
 mod cache;
 pub mod codes;
 mod container;
+mod contents;
 mod context;
 mod copy;
 mod exec;
@@ -23,6 +24,7 @@ mod mounts;
 mod owner;
 mod private;
 mod progress;
+mod report;
 mod schedule;
 mod select;
 mod tree;
@@ -42,6 +44,7 @@ pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::BuildOutput;
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
+pub use report::{BuildReport, StepReport};
 pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};
 
 #[cfg(test)]

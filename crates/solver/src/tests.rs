@@ -1,5 +1,6 @@
 mod builds;
 mod containers;
+mod contents;
 mod copies;
 mod fetched;
 mod scheduling;

@@ -4,6 +4,7 @@ mod context;
 mod debug;
 mod outputs;
 mod progress;
+mod report;
 mod several;
 
 use std::collections::BTreeSet;
@@ -71,6 +72,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     }
     let outputs = Outputs::new(&arguments.more.output)?;
     request.explain = arguments.more.explain;
+    request.report = arguments.more.report;
     if arguments.more.dry_run {
         return foretell(session, &engine, request);
     }
@@ -94,11 +96,12 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         })?;
     }
     if outputs.takes_standard_output() {
+        note(&report::text(&built));
         return Ok(exit::DONE);
     }
-    session.output.result("build", &result(&built), |_| match display.is_quiet() {
-        true => format!("{}\n", built.image.id),
-        false => String::new(),
+    session.output.result("build", &result(&built), |_| {
+        let id = if display.is_quiet() { format!("{}\n", built.image.id) } else { String::new() };
+        id + &report::text(&built)
     });
     Ok(exit::DONE)
 }
@@ -224,6 +227,7 @@ fn result(built: &BuildResult) -> serde_json::Value {
         "cached_steps": built.cached_steps,
         "context_bytes": built.context.size_bytes,
         "explanation": explanation(&built.explanation),
+        "report": report::json(built),
     })
 }
 
@@ -262,6 +266,7 @@ fn services_with(
         if let Some(how) = &service.build {
             let mut request = request(&engine, &loaded, service, how)?;
             request.no_cache |= options.no_cache;
+            request.report = flags.is_some_and(|flags| flags.more.report);
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
             wanted.push(Wanted { service: &service.name, how, request });
         }
@@ -281,8 +286,8 @@ fn services_with(
             Some(flags) => debug::offer(failure, flags, Some(service)),
             None => failure,
         })?;
-    let built: Vec<_> = built.iter().map(result).collect();
-    session.output.result("build", &built, |_| String::new());
+    let results: Vec<_> = built.iter().map(result).collect();
+    session.output.result("build", &results, |_| built.iter().map(report::text).collect());
     Ok(exit::DONE)
 }
 

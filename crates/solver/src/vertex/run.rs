@@ -69,10 +69,11 @@ impl Solver<'_> {
         if let Some(outcome) = self.cached(id, &keys, base)? {
             return Ok(outcome);
         }
-        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+        let work = match self.begin(id, &keys, inputs, &taken)? {
             Begun::Done(outcome) => return Ok(*outcome),
-            Begun::Work(scratch, flight) => (scratch, flight),
+            Begun::Work(work) => work,
         };
+        let scratch = &work.scratch;
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
         let lower = self.store.lower_dirs(base.chain())?;
@@ -100,7 +101,7 @@ impl Solver<'_> {
         let ended = ended.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         if ended.status != 0 {
             if self.debug && !self.cancel.load(Ordering::SeqCst) {
-                self.look_around(id, exec, &scratch, lower, &prepared)?;
+                self.look_around(id, exec, scratch, lower, &prepared)?;
             }
             let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
             return Err(run_failed(vertex, exec, ended, &tail));
@@ -108,7 +109,7 @@ impl Solver<'_> {
         drop(prepared);
         remove_stubs(&scratch.upper().upper, &stubs)
             .map_err(|error| failed(vertex, "tidy up after the step").cause(error.to_string()).boxed())?;
-        self.commit(vertex, &keys, inputs, &taken, &scratch)
+        self.commit(vertex, &keys, inputs, &taken, &work)
     }
 
     pub(super) fn prepare(
@@ -349,7 +350,7 @@ fn folder_files(
     let copy = whole(vertex, input, source);
     let read = || -> io::Result<_> {
         let sources = select::sources(&folder.tree, &copy, Some(&folder.ignore))?;
-        let (digest, states) = select::digest(&folder.tree, &sources, false)?;
+        let (digest, states) = select::digest(&folder.tree, &sources, false, &folder.contents)?;
         Ok((digest, sources, states))
     };
     read().map_err(|error| failed(vertex, "read what is bound").cause(error.to_string()).boxed())

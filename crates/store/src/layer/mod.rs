@@ -3,6 +3,7 @@
 
 mod diff;
 mod extract;
+mod index;
 mod list;
 pub(crate) mod node;
 mod view;
@@ -10,7 +11,8 @@ mod view;
 pub use diff::write_tree;
 pub(crate) use diff::{ROOT_MODE, diff};
 pub use extract::extract;
-pub(crate) use extract::{apply, make_implicit};
+pub(crate) use extract::{apply, make_implicit, malformed, told};
+pub(crate) use index::{Indexer, Stop};
 pub use list::{EntryKind, LayerEntry};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
