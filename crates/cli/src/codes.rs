@@ -85,6 +85,16 @@ pub static IMAGE_TOO_WASTEFUL: Code = Code {
     fix: "Remove files in the RUN that makes them, set owners with COPY --chown, or copy the result into a last stage.",
 };
 
+/// Builder instances, which there are none of.
+pub static ONE_BUILDER: Code = Code {
+    id: "cli/one-builder",
+    title: "there are no builders to choose from",
+    cause: "Docker's buildx keeps builders: daemons that build. carrack builds in the process of the command, so the one that is \
+            there is called `default`, and none can be made, started or removed.",
+    check: "`carrack buildx ls` shows it.",
+    fix: "Leave the command or --builder out.",
+};
+
 /// `-it` without a terminal to give.
 pub static NO_TERMINAL: Code = Code {
     id: "cli/no-terminal",
@@ -122,6 +132,7 @@ pub static ALL: &[&Code] = &[
     &NO_PROJECT,
     &NO_SUCH_SERVICE,
     &NO_TERMINAL,
+    &ONE_BUILDER,
     &CONFIRM,
     &UNKNOWN_CODE,
     &UNREADABLE_FILE,

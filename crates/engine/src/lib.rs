@@ -22,6 +22,7 @@ mod network;
 pub mod registry;
 mod signal;
 mod stack;
+mod usage;
 mod volume;
 
 #[cfg(test)]
@@ -38,3 +39,4 @@ pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, Tr
 pub use leaks::Leak;
 pub use network::NetworkView;
 pub use stack::{Applied, Forecast, ServiceStatus, StackStatus, UpOptions, docker_holds};
+pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};

@@ -308,7 +308,12 @@ pub fn predict(
     changing: &BTreeSet<Reference>,
     sources: &mut SourceMap,
 ) -> Result<Prediction, Vec<Diagnostic>> {
-    let unknown = |errors: Vec<Diagnostic>| {
+    let unknown = |mut errors: Vec<Diagnostic>| {
+        for error in errors.iter_mut().filter(|error| error.code == &codes::IMAGE_NOT_FOUND) {
+            // Whether a registry has it is known when it is asked for.
+            let message = std::mem::take(&mut error.message);
+            *error = Diagnostic::error(&codes::NOT_CACHED, format!("{message} here yet"));
+        }
         let mut problems = errors.iter().filter(|error| error.is_error());
         match (problems.next(), problems.all(|error| error.code == &codes::NOT_CACHED)) {
             (Some(first), true) if first.code == &codes::NOT_CACHED => Ok(Prediction::Unknown(first.clone().boxed())),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{BuildMoreArguments, HistoryArguments, InspectArguments, PullArguments, PushArguments};
+use super::{
+    BuildMoreArguments, DockerBuildArguments, HistoryArguments, InspectArguments, PullArguments, PushArguments,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -71,7 +73,7 @@ pub(crate) struct BuildArguments {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
-    /// auto, plain, tty, quiet, rawjson; BUILDKIT_PROGRESS without
+    /// auto, plain, tty, quiet, none, rawjson; BUILDKIT_PROGRESS without
     #[arg(long, value_name = "KIND")]
     pub(crate) progress: Option<Progress>,
     /// Platform to build for
@@ -79,6 +81,8 @@ pub(crate) struct BuildArguments {
     pub(crate) platform: Option<String>,
     #[command(flatten)]
     pub(crate) more: Box<BuildMoreArguments>,
+    #[command(flatten)]
+    pub(crate) docker: Box<DockerBuildArguments>,
     /// What a name after FROM and --from means: a folder, an address, docker-image://IMAGE
     #[arg(long, value_name = "NAME=CONTEXT")]
     pub(crate) build_context: Vec<String>,
@@ -105,6 +109,7 @@ pub(crate) enum Progress {
     Quiet,
     Tty,
     Rawjson,
+    None,
 }
 
 #[derive(Debug, Args)]

@@ -21,7 +21,7 @@ use serde_json::json;
 use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
-use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
+use crate::arguments::{BuildArguments, Call, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
 use crate::{build_flags, codes, flags};
@@ -31,12 +31,13 @@ use several::Wanted;
 
 /// With a folder, Docker's `build`; without one, the project's services.
 pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
+    build_flags::refuse(&arguments.docker)?;
     let [context] = arguments.context.as_slice() else { return project(session, arguments) };
     if !is_context(context) {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
-    let mut contexts = context::open(&engine, arguments, context)?;
+    let mut contexts = context::open(&engine, arguments, context).map_err(interrupted)?;
     let request = &mut contexts.request;
     for text in &arguments.ssh {
         let (id, socket) = context::agent(text)?;
@@ -67,7 +68,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     build_flags::epoch(request)?;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
     build_flags::apply(request, arguments)?;
-    if arguments.check {
+    if arguments.check || arguments.docker.call == Call::Check {
         return check(session, &engine, request);
     }
     let outputs = Outputs::new(&arguments.more.output)?;
@@ -214,8 +215,12 @@ fn run_until(
 }
 
 fn failed(errors: Vec<Diagnostic>, sources: &SourceMap) -> Failure {
-    let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
-    let failure = Failure::new(errors, sources.clone());
+    interrupted(Failure::new(errors, sources.clone()))
+}
+
+/// What somebody has stopped ends as what a signal has ended.
+fn interrupted(failure: Failure) -> Failure {
+    let is_cancelled = failure.diagnostics.iter().any(|error| error.code.id == "build/cancelled");
     if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
 }
 

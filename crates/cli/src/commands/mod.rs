@@ -2,6 +2,7 @@
 
 mod build;
 mod builder;
+pub(crate) mod buildx;
 mod container;
 mod contents;
 mod exec;
@@ -12,6 +13,7 @@ mod logs;
 mod network;
 mod registry;
 mod stack;
+mod system;
 mod volume;
 
 use std::path::{Path, PathBuf};
@@ -21,10 +23,10 @@ use carrack_engine::{Engine, Roots};
 
 use crate::arguments::{
     BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand,
-    NetworkCommand, VolumeCommand,
+    NetworkCommand, SystemCommand, VolumeCommand,
 };
 use crate::codes;
-use crate::output::{Outcome, Output};
+use crate::output::{Failure, Outcome, Output};
 
 /// Where state lives that no flag places elsewhere.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
@@ -114,11 +116,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Du(arguments)) => builder::usage(session, &arguments),
         Command::Buildx(BuildxCommand::Prune(arguments)) => builder::prune(session, &arguments),
-        Command::Buildx(BuildxCommand::Other(words)) => {
-            let verb = words.first().map_or("", String::as_str);
-            let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
-            Err(diagnostic.hint("`carrack buildx build`, `du` and `prune` are; nothing was changed").into())
-        }
+        Command::Buildx(BuildxCommand::Instance(command)) => buildx::instance(session, &command),
+        Command::Buildx(BuildxCommand::Other(words)) => buildx::other(&words),
         Command::Images(arguments) => image::list(session, &arguments),
         Command::Load(arguments) => image::load(session, &arguments),
         Command::Save(arguments) => image::save(session, &arguments),
@@ -183,7 +182,16 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
         Command::Boot => host::boot(session),
+        Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),
     }
+}
+
+/// The refusal of a verb below another that is not there yet (I-6).
+fn not_yet(group: &str, words: &[String], instead: &str) -> Failure {
+    let verb = words.first().map_or("", String::as_str);
+    let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack {group} {verb}` is not there yet"));
+    diagnostic.hint(format!("{instead}; nothing was changed")).into()
 }

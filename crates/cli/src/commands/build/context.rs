@@ -1,7 +1,6 @@
 //! What is built from: folders, archives, repositories, addresses, and contexts with names.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use carrack_diag::Diagnostic;
 use carrack_engine::build::{Arrival, ArrivedContext, BuildRequest, DockerfileSource, NamedContext};
@@ -122,8 +121,8 @@ pub(super) fn named_context(
         let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("contexts of the kind {kind} are not there yet"));
         return Err(diagnostic.hint("take the image in with `carrack load`, and name it with docker-image://").into());
     }
-    let never = AtomicBool::new(false);
-    match engine.arrival_from(value, &never)? {
+    let interrupted = interrupt::Flag::new()?;
+    match engine.arrival_from(value, interrupted.is_set())? {
         Some(Arrival::Context(context)) => {
             let path = context.path().to_owned();
             arrived.push(context);
