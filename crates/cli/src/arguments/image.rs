@@ -11,7 +11,7 @@ use super::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Build an image from a Dockerfile
-    Build(BuildArguments),
+    Build(Box<BuildArguments>),
     /// List images
     #[command(visible_alias = "list")]
     Ls(ImagesArguments),
@@ -76,7 +76,7 @@ pub(crate) struct BuildArguments {
     /// auto, plain, tty, quiet, none, rawjson; BUILDKIT_PROGRESS without
     #[arg(long, value_name = "KIND")]
     pub(crate) progress: Option<Progress>,
-    /// Platform to build for
+    /// Platforms to build for; several give an index
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
     #[command(flatten)]

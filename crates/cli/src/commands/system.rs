@@ -37,7 +37,7 @@ const HEADINGS: [(&str, &str); 5] =
 
 fn summary(usage: &DiskUsage) -> Vec<Value> {
     let row = |kind: &str, total: usize, active: usize, size: u64, reclaimable: u64| {
-        let share = if size == 0 { String::new() } else { format!(" ({}%)", reclaimable * 100 / size) };
+        let share = (reclaimable * 100).checked_div(size).map(|percent| format!(" ({percent}%)")).unwrap_or_default();
         json!({
             "Type": kind,
             "TotalCount": total,

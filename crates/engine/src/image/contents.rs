@@ -372,11 +372,9 @@ fn changed(before: &(LayerEntry, LayerEntry), after: &(LayerEntry, LayerEntry)) 
     let (left, right) = (&before.1, &after.1);
     let mut what = Vec::new();
     match (&left.kind, &right.kind) {
-        (EntryKind::File, EntryKind::File) => {
-            // Without content they are of one layer that both have.
-            if left.size_bytes != right.size_bytes || left.content != right.content {
-                what.push("content");
-            }
+        // Without content they are of one layer that both have.
+        (EntryKind::File, EntryKind::File) if left.size_bytes != right.size_bytes || left.content != right.content => {
+            what.push("content");
         }
         (EntryKind::Symlink(left), EntryKind::Symlink(right)) if left != right => what.push("target"),
         (left, right) if std::mem::discriminant(left) != std::mem::discriminant(right) => what.push("type"),
