@@ -75,10 +75,11 @@ fn instruction(layer: &LayerTree, whole: bool) -> String {
 
 fn tree_text(arguments: &ImageTreeArguments, tree: &ImageTree) -> String {
     let mut text = format!(
-        "{}: {} in {} layers, {} wasted ({:.1} %)\n\n",
+        "{}: {} in {} layer{}, {} wasted ({:.1} %)\n\n",
         arguments.name,
         human_size(tree.size_bytes),
         tree.layers.len(),
+        if tree.layers.len() == 1 { "" } else { "s" },
         human_size(tree.wasted_bytes),
         percent(tree)
     );
