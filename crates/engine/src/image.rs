@@ -1,5 +1,7 @@
 //! Images: what the store does with them, for people.
 
+mod contents;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Write};
 
@@ -8,6 +10,8 @@ use carrack_oci::{Config, Digest, Platform, Reference};
 use carrack_store::Import;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+pub use contents::{Change, FileDiff, ImageDiff, ImageTree, LayerTree, TreeEntry, Waste};
 
 use crate::bootstrap::{self, BootstrapRequest};
 use crate::engine::{Engine, now, seconds_since};

@@ -34,7 +34,7 @@ pub use content::{Ingest, Sealed};
 pub use files::{Durability, check_name, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage};
-pub use layer::{View, copy_tree, extract, write_tree};
+pub use layer::{EntryKind, LayerEntry, View, copy_tree, extract, write_tree};
 pub use lease::{Keep, KeepKind, Lease};
 pub use ledger::{Entry, Ledger};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};

@@ -6,6 +6,7 @@
 mod build;
 mod builder;
 mod containers;
+mod contents;
 mod contexts;
 mod debugging;
 mod interruption;

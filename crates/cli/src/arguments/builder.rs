@@ -22,6 +22,9 @@ pub(crate) struct BuildMoreArguments {
     /// Say of each step why it was not cached
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Report where time and bytes went: steps, what the cache saved, sizes, the context's largest files
+    #[arg(long)]
+    pub(crate) report: bool,
     /// Say it without building
     #[arg(long)]
     pub(crate) dry_run: bool,

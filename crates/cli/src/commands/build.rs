@@ -5,6 +5,7 @@ mod debug;
 mod outputs;
 mod platforms;
 mod progress;
+mod report;
 mod service;
 mod several;
 
@@ -21,7 +22,7 @@ use serde_json::json;
 use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
-use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
+use crate::arguments::{BuildArguments, Call, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
 use crate::{build_flags, flags};
@@ -32,12 +33,13 @@ use several::Wanted;
 
 /// With a folder, Docker's `build`; without one, the project's services.
 pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
+    build_flags::refuse(&arguments.docker)?;
     let [context] = arguments.context.as_slice() else { return project(session, arguments) };
     if !is_context(context) {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
-    let mut request = context::open(&engine, arguments, context)?;
+    let mut request = context::open(&engine, arguments, context).map_err(interrupted)?;
     let request = &mut request;
     for text in &arguments.ssh {
         let (id, socket) = context::agent(text)?;
@@ -68,12 +70,13 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     build_flags::epoch(request)?;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
     build_flags::apply(request, arguments)?;
-    if arguments.check {
+    if arguments.check || arguments.docker.call == Call::Check {
         return check(session, &engine, request);
     }
     let outputs = Outputs::new(&arguments.more.output)?;
     let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
     request.explain = arguments.more.explain;
+    request.report = arguments.more.report;
     if arguments.more.dry_run {
         return foretell(session, &engine, request);
     }
@@ -111,11 +114,12 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         build_flags::write_file(path, &built.image.id.to_string())?;
     }
     if outputs.takes_standard_output() {
+        note(&report::text(&built));
         return Ok(exit::DONE);
     }
-    session.output.result("build", &result(&built), |_| match display.is_quiet() {
-        true => format!("{}\n", built.image.id),
-        false => String::new(),
+    session.output.result("build", &result(&built), |_| {
+        let id = if display.is_quiet() { format!("{}\n", built.image.id) } else { String::new() };
+        id + &report::text(&built)
     });
     Ok(exit::DONE)
 }
@@ -237,8 +241,12 @@ fn run_until(
 }
 
 fn failed(errors: Vec<Diagnostic>, sources: &SourceMap) -> Failure {
-    let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
-    let failure = Failure::new(errors, sources.clone());
+    interrupted(Failure::new(errors, sources.clone()))
+}
+
+/// What somebody has stopped ends as what a signal has ended.
+fn interrupted(failure: Failure) -> Failure {
+    let is_cancelled = failure.diagnostics.iter().any(|error| error.code.id == "build/cancelled");
     if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
 }
 
@@ -250,6 +258,7 @@ fn result(built: &BuildResult) -> serde_json::Value {
         "cached_steps": built.cached_steps,
         "context_bytes": built.context.size_bytes,
         "explanation": explanation(&built.explanation),
+        "report": report::json(built),
     })
 }
 
@@ -289,6 +298,7 @@ fn services_with(
         if let Some(how) = &service.build {
             let mut request = service::request(&engine, &loaded, service, how, Some(&mut fetched))?;
             request.no_cache |= options.no_cache;
+            request.report = flags.is_some_and(|flags| flags.more.report);
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
             let platforms = service::platforms(&loaded, how)?;
             let own = request.platform.clone();
@@ -330,8 +340,8 @@ fn services_with(
         let images: Vec<_> = range.map(|index| (platform(index), built[index].image.clone())).collect();
         engine.join_platforms(&images, &tags, &[])?;
     }
-    let built: Vec<_> = built.iter().map(result).collect();
-    session.output.result("build", &built, |_| String::new());
+    let results: Vec<_> = built.iter().map(result).collect();
+    session.output.result("build", &results, |_| built.iter().map(report::text).collect());
     Ok(exit::DONE)
 }
 

@@ -2,7 +2,9 @@
 
 mod build;
 mod builder;
+pub(crate) mod buildx;
 mod container;
+mod contents;
 mod exec;
 mod host;
 mod image;
@@ -11,6 +13,7 @@ mod logs;
 mod network;
 mod registry;
 mod stack;
+mod system;
 mod volume;
 
 use std::path::{Path, PathBuf};
@@ -20,10 +23,10 @@ use carrack_engine::{Engine, Roots};
 
 use crate::arguments::{
     BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ImagetoolsCommand,
-    NetworkCommand, VolumeCommand,
+    NetworkCommand, SystemCommand, VolumeCommand,
 };
 use crate::codes;
-use crate::output::{Outcome, Output};
+use crate::output::{Failure, Outcome, Output};
 
 /// Where state lives that no flag places elsewhere.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
@@ -121,13 +124,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Buildx(BuildxCommand::Imagetools(ImagetoolsCommand::Create(arguments))) => {
             registry::imagetools_create(session, &arguments)
         }
-        Command::Buildx(BuildxCommand::Other(words)) => {
-            let verb = words.first().map_or("", String::as_str);
-            let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
-            Err(diagnostic
-                .hint("`carrack buildx build`, `imagetools`, `du` and `prune` are; nothing was changed")
-                .into())
-        }
+        Command::Buildx(BuildxCommand::Instance(command)) => buildx::instance(session, &command),
+        Command::Buildx(BuildxCommand::Other(words)) => buildx::other(&words),
         Command::Images(arguments) => image::list(session, &arguments),
         Command::Load(arguments) => image::load(session, &arguments),
         Command::Save(arguments) => image::save(session, &arguments),
@@ -167,6 +165,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::History(arguments) => registry::history(session, &arguments),
             ImageCommand::Tag(arguments) => image::tag(session, &arguments),
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
+            ImageCommand::Tree(arguments) => contents::tree(session, &arguments),
+            ImageCommand::Diff(arguments) => contents::diff(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
             ImageCommand::Bootstrap(arguments) => image::bootstrap(session, &arguments),
         },
@@ -190,7 +190,16 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
         Command::Boot => host::boot(session),
+        Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),
     }
+}
+
+/// The refusal of a verb below another that is not there yet (I-6).
+fn not_yet(group: &str, words: &[String], instead: &str) -> Failure {
+    let verb = words.first().map_or("", String::as_str);
+    let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack {group} {verb}` is not there yet"));
+    diagnostic.hint(format!("{instead}; nothing was changed")).into()
 }

@@ -4,6 +4,7 @@
 mod diff;
 mod extract;
 mod index;
+mod list;
 pub(crate) mod node;
 mod view;
 
@@ -12,6 +13,7 @@ pub(crate) use diff::{ROOT_MODE, diff};
 pub use extract::extract;
 pub(crate) use extract::{Below, apply, make_implicit, malformed, told};
 pub(crate) use index::{Indexer, Stop};
+pub use list::{EntryKind, LayerEntry};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
 pub use view::View;

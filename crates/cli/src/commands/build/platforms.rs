@@ -9,7 +9,7 @@ use serde_json::json;
 use super::outputs::Outputs;
 use super::progress::Display;
 use super::several::{self, Wanted};
-use super::{Session, result};
+use super::{Session, report, result};
 use crate::arguments::BuildArguments;
 use crate::commands::registry;
 use crate::output::{Outcome, exit, note};
@@ -81,9 +81,9 @@ pub(super) fn build(
         note(&format!("{} {} ({} platforms)\n", descriptor.digest.short(), names.join(" "), images.len()));
     }
     let answer = json!({ "id": descriptor.digest, "names": names, "platforms": parts(&index, platforms, &built) });
-    session.output.result("build", &answer, |_| match display.is_quiet() {
-        true => format!("{}\n", descriptor.digest),
-        false => String::new(),
+    session.output.result("build", &answer, |_| {
+        let id = if display.is_quiet() { format!("{}\n", descriptor.digest) } else { String::new() };
+        built.iter().map(report::text).fold(id, |text, report| text + &report)
     });
     Ok(exit::DONE)
 }
