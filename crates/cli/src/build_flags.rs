@@ -89,9 +89,9 @@ fn not_yet(what: &str, hint: &str) -> Box<Diagnostic> {
 }
 
 /// Whether only the id is printed.
-pub(crate) fn is_quiet(arguments: &BuildArguments) -> Result<bool> {
-    match arguments.progress {
-        Progress::Auto | Progress::Plain => Ok(arguments.quiet),
+pub(crate) fn is_quiet(quiet: bool, progress: Progress) -> Result<bool> {
+    match progress {
+        Progress::Auto | Progress::Plain => Ok(quiet),
         Progress::Quiet => Ok(true),
         Progress::Tty => Err(not_yet("build --progress=tty", "--progress=plain shows the same as lines")),
         Progress::Rawjson => {
@@ -171,7 +171,7 @@ pub(crate) fn secret_file(id: &str, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// What `docker buildx build --metadata-file` writes.
-pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
+pub(crate) fn metadata(built: &BuildResult) -> serde_json::Value {
     let names: Vec<String> = built.image.names.iter().map(Reference::to_string).collect();
     let mut metadata = json!({
         "containerimage.config.digest": built.image.id,
@@ -181,7 +181,7 @@ pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
     if !names.is_empty() {
         metadata["image.name"] = names.join(",").into();
     }
-    write_file(path, &format!("{metadata:#}\n"))
+    metadata
 }
 
 /// Writes what a build is to leave in a file.

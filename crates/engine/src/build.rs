@@ -87,6 +87,11 @@ impl Engine {
         index
     }
 
+    /// Takes away those of some images that no name stands for and nothing keeps.
+    pub fn forget_unnamed(&self, ids: &[Digest]) -> Result<()> {
+        self.store.forget_unnamed(ids)
+    }
+
     /// What the build checks find. Reads only.
     pub fn check_build(
         &self,

@@ -91,7 +91,7 @@ pub(crate) struct BuildArguments {
     pub(crate) context: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Progress {
     Auto,
     Plain,

@@ -1,5 +1,6 @@
 //! `build`: an image from a Dockerfile, or the images of a project's services.
 
+mod bake;
 mod context;
 mod outputs;
 mod platforms;
@@ -24,6 +25,7 @@ use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, 
 use crate::build_flags;
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
+pub(crate) use bake::bake;
 use context::Fetched;
 use outputs::Outputs;
 use progress::Lines;
@@ -36,29 +38,9 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
-    let mut request = context::open(&engine, arguments, context)?;
+    let mut request = prepare(&engine, arguments, context)?;
     let request = &mut request;
-    for text in &arguments.ssh {
-        let (id, socket) = context::agent(text)?;
-        request.agents.insert(id, socket);
-    }
-    arguments.allow.iter().try_for_each(|entitlement| build_flags::allow(request, entitlement))?;
-    request.target.clone_from(&arguments.target);
-    request.no_cache = arguments.no_cache;
-    request.pull = arguments.pull;
-    for text in &arguments.build_arg {
-        build_argument(request, text);
-    }
-    for text in &arguments.label {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        request.labels.insert(key.to_owned(), value.to_owned());
-    }
-    for name in &arguments.tag {
-        request.tags.push(name.parse::<Reference>()?);
-    }
-    build_flags::epoch(request)?;
-    let quiet = build_flags::is_quiet(arguments)?;
-    build_flags::apply(request, arguments)?;
+    let quiet = build_flags::is_quiet(arguments.quiet, arguments.progress)?;
     if arguments.check {
         return check(session, &engine, request);
     }
@@ -75,7 +57,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let built = run(session, &engine, request, quiet)?;
     outputs.finish()?;
     if let Some(path) = &arguments.more.metadata_file {
-        build_flags::write_metadata(path, &built)?;
+        build_flags::write_file(path, &format!("{:#}\n", build_flags::metadata(&built)))?;
     }
     if let Some(path) = &arguments.iidfile {
         build_flags::write_file(path, &built.image.id.to_string())?;
@@ -87,6 +69,32 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         .output
         .result("build", &result(&built), |_| if quiet { format!("{}\n", built.image.id) } else { String::new() });
     Ok(exit::DONE)
+}
+
+/// The request of a build with one context, but for what becomes of it.
+fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result<BuildRequest, Failure> {
+    let mut request = context::open(engine, arguments, context)?;
+    for text in &arguments.ssh {
+        let (id, socket) = context::agent(text)?;
+        request.agents.insert(id, socket);
+    }
+    arguments.allow.iter().try_for_each(|entitlement| build_flags::allow(&mut request, entitlement))?;
+    request.target.clone_from(&arguments.target);
+    request.no_cache = arguments.no_cache;
+    request.pull = arguments.pull;
+    for text in &arguments.build_arg {
+        build_argument(&mut request, text);
+    }
+    for text in &arguments.label {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        request.labels.insert(key.to_owned(), value.to_owned());
+    }
+    for name in &arguments.tag {
+        request.tags.push(name.parse::<Reference>()?);
+    }
+    build_flags::epoch(&mut request)?;
+    build_flags::apply(&mut request, arguments)?;
+    Ok(request)
 }
 
 /// Says what the build checks find, and fails where they find anything, as in Docker.

@@ -111,12 +111,13 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Port(arguments) => inspect::port(session, &arguments),
         Command::Build(arguments) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
+        Command::Bake(arguments) | Command::Buildx(BuildxCommand::Bake(arguments)) => build::bake(session, &arguments),
         Command::Buildx(BuildxCommand::Du(arguments)) => builder::usage(session, &arguments),
         Command::Buildx(BuildxCommand::Prune(arguments)) => builder::prune(session, &arguments),
         Command::Buildx(BuildxCommand::Other(words)) => {
             let verb = words.first().map_or("", String::as_str);
             let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
-            Err(diagnostic.hint("`carrack buildx build`, `du` and `prune` are; nothing was changed").into())
+            Err(diagnostic.hint("`carrack buildx build`, `bake`, `du` and `prune` are; nothing was changed").into())
         }
         Command::Images(arguments) => image::list(session, &arguments),
         Command::Load(arguments) => image::load(session, &arguments),
