@@ -7,7 +7,7 @@ use carrack_engine::build::{BuildRequest, BuildResult, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
-use crate::arguments::{BuildArguments, Progress};
+use crate::arguments::BuildArguments;
 use crate::{codes, flags};
 
 /// As in BuildKit.
@@ -86,18 +86,6 @@ pub(crate) fn allow(request: &mut BuildRequest, entitlement: &str) -> Result<()>
 
 fn not_yet(what: &str, hint: &str) -> Box<Diagnostic> {
     Diagnostic::error(&codes::NOT_YET, format!("{what} is not there yet")).hint(hint).boxed()
-}
-
-/// Whether only the id is printed.
-pub(crate) fn is_quiet(quiet: bool, progress: Progress) -> Result<bool> {
-    match progress {
-        Progress::Auto | Progress::Plain => Ok(quiet),
-        Progress::Quiet => Ok(true),
-        Progress::Tty => Err(not_yet("build --progress=tty", "--progress=plain shows the same as lines")),
-        Progress::Rawjson => {
-            Err(not_yet("build --progress=rawjson", "--json answers with the result, and --metadata-file writes it"))
-        }
-    }
 }
 
 /// `[manifest:]KEY=VALUE`.

@@ -11,6 +11,7 @@ mod build;
 mod cache;
 pub mod codes;
 mod container;
+mod contents;
 mod context;
 mod copy;
 mod exec;
@@ -33,12 +34,12 @@ mod vertex;
 pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, explain, predict,
+    check, debug, explain, predict,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
-pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::{BuildOutput, export_index};
 pub use private::steps;

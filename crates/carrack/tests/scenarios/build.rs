@@ -385,5 +385,5 @@ fn the_other_name_of_build() {
     project.write("Dockerfile", "FROM busybox\nCOPY Dockerfile /\n");
     project.ok(&["buildx", "build", "-t", "made", "."]);
     assert!(shell(&project, "made", "cat /Dockerfile").starts_with("FROM busybox"));
-    assert_eq!(project.fails(&["buildx", "bake"]).code(), "cli/not-yet");
+    assert_eq!(project.fails(&["buildx", "imagetools", "create"]).code(), "cli/not-yet");
 }

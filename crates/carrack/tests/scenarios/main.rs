@@ -8,6 +8,7 @@ mod build;
 mod builder;
 mod containers;
 mod contexts;
+mod debugging;
 mod interruption;
 mod machine;
 mod networks;

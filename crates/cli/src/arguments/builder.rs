@@ -145,9 +145,9 @@ pub(crate) struct BakeArguments {
     /// Ask the registries for newer base images
     #[arg(long)]
     pub(crate) pull: bool,
-    /// auto, plain, quiet
-    #[arg(long, value_name = "KIND", default_value = "auto")]
-    pub(crate) progress: Progress,
+    /// auto, plain, tty, quiet, rawjson; BUILDKIT_PROGRESS without
+    #[arg(long, value_name = "KIND")]
+    pub(crate) progress: Option<Progress>,
     /// Write digests and names of what was built to a file, by target
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,

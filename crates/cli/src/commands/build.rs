@@ -2,6 +2,7 @@
 
 mod bake;
 mod context;
+mod debug;
 mod outputs;
 mod platforms;
 mod progress;
@@ -22,13 +23,13 @@ use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
-use crate::build_flags;
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
+use crate::{build_flags, flags};
 pub(crate) use bake::bake;
 use context::Fetched;
 use outputs::Outputs;
-use progress::Lines;
+use progress::Display;
 use several::Wanted;
 
 /// With a folder, Docker's `build`; without one, the project's services.
@@ -40,7 +41,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
     let mut request = prepare(&engine, arguments, context)?;
     let request = &mut request;
-    let quiet = build_flags::is_quiet(arguments.quiet, arguments.progress)?;
+    let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
     if arguments.check {
         return check(session, &engine, request);
     }
@@ -49,12 +50,19 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if arguments.more.dry_run {
         return foretell(session, &engine, request);
     }
+    if let Some(at) = &arguments.debug {
+        debug::check(session, arguments, &outputs)?;
+        request.debug = true;
+        if !at.is_empty() {
+            return debug::stop(session, &engine, request, at, &display);
+        }
+    }
     outputs.open(request)?;
     let wanted = platforms::wanted(arguments)?;
     if wanted.len() > 1 || platforms::is_forced(request) {
-        return platforms::build(session, &engine, (request, arguments), &wanted, &outputs, quiet);
+        return platforms::build(session, &engine, (request, arguments), &wanted, &outputs, &display);
     }
-    let built = run(session, &engine, request, quiet)?;
+    let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None))?;
     outputs.finish()?;
     if let Some(path) = &arguments.more.metadata_file {
         build_flags::write_file(path, &format!("{:#}\n", build_flags::metadata(&built)))?;
@@ -65,9 +73,10 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if outputs.takes_standard_output() {
         return Ok(exit::DONE);
     }
-    session
-        .output
-        .result("build", &result(&built), |_| if quiet { format!("{}\n", built.image.id) } else { String::new() });
+    session.output.result("build", &result(&built), |_| match display.is_quiet() {
+        true => format!("{}\n", built.image.id),
+        false => String::new(),
+    });
     Ok(exit::DONE)
 }
 
@@ -172,10 +181,10 @@ fn build_argument(request: &mut BuildRequest, text: &str) {
     }
 }
 
-fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) -> Result<BuildResult, Failure> {
+fn run(session: &Session, engine: &Engine, request: &BuildRequest, display: &Display) -> Result<BuildResult, Failure> {
     // What runs in a step has no part in the terminal's signals: it has to be ended.
     let interrupted = interrupt::Flag::new()?;
-    run_until(session, engine, request, (quiet, None), interrupted.is_set())
+    display.during(|| run_until(session, engine, request, (display, None), interrupted.is_set()))
 }
 
 /// Builds until `cancel` is set. Lines of one of several builds carry its label.
@@ -183,22 +192,18 @@ fn run_until(
     session: &Session,
     engine: &Engine,
     request: &BuildRequest,
-    (quiet, label): (bool, Option<&str>),
+    (display, label): (&Display, Option<&str>),
     cancel: &AtomicBool,
 ) -> Result<BuildResult, Failure> {
-    let progress = Lines::new(quiet || session.output.json, label);
     let mut sources = SourceMap::new();
-    let images = BaseImages { session, engine, quiet };
-    let built = engine.build(request, &progress, &images, cancel, &mut sources);
-    let built = built.map_err(|errors| {
-        let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
-        let failure = Failure::new(errors, sources.clone());
-        if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
-    })?;
-    if !quiet {
+    let images = BaseImages { session, engine, quiet: !display.is_text() };
+    let built = engine.build(request, &display.watch(label), &images, cancel, &mut sources);
+    let built = built.map_err(|errors| failed(errors, &sources))?;
+    if session.output.json || display.is_text() {
         session.output.diagnostics(&built.warnings, &sources);
     }
-    if !quiet && !session.output.json {
+    display.warn(&built.warnings);
+    if display.is_text() {
         let names: Vec<String> = built.image.names.iter().map(Reference::familiar).collect();
         let cached = format!("{} of {} steps cached", built.cached_steps, built.steps);
         let context = human_size(built.context.size_bytes);
@@ -206,6 +211,12 @@ fn run_until(
         note(&format!("{} {} ({cached}, context {context})\n", built.image.id.short(), names.join(" ")));
     }
     Ok(built)
+}
+
+fn failed(errors: Vec<Diagnostic>, sources: &SourceMap) -> Failure {
+    let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
+    let failure = Failure::new(errors, sources.clone());
+    if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
 }
 
 fn result(built: &BuildResult) -> serde_json::Value {
@@ -227,10 +238,22 @@ fn project(session: &Session, arguments: &BuildArguments) -> Outcome {
         quiet: arguments.quiet,
         services: arguments.context.clone(),
     };
-    services(session, &project, &options)
+    let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
+    services_with(session, &project, &options, &display, Some(arguments))
 }
 
 pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options: &ComposeBuildArguments) -> Outcome {
+    let display = Display::new(None, options.quiet, session.output.json)?;
+    services_with(session, arguments, options, &display, None)
+}
+
+fn services_with(
+    session: &Session,
+    arguments: &ProjectArguments,
+    options: &ComposeBuildArguments,
+    display: &Display,
+    flags: Option<&BuildArguments>,
+) -> Outcome {
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
@@ -264,7 +287,20 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
             wanted.extend(others);
         }
     }
-    let built = several::all(session, &engine, &wanted, options.quiet)?;
+    if let (Some(at), Some(flags)) = (flags.and_then(|flags| flags.debug.as_ref()), flags) {
+        let [Wanted { request, .. }] = wanted.as_mut_slice() else {
+            return Err(flags::invalid("--debug", at, "it with the name of one service that is built").into());
+        };
+        debug::check(session, flags, &Outputs::new(&[])?)?;
+        request.debug = true;
+        if !at.is_empty() {
+            return debug::stop(session, &engine, request, at, display);
+        }
+    }
+    let built = several::all(session, &engine, &wanted, display).map_err(|(failure, service)| match flags {
+        Some(flags) => debug::offer(failure, flags, Some(&service)),
+        None => failure,
+    })?;
     for (range, tags) in indexes {
         let platform = |index: usize| wanted[index].request.platform.clone().unwrap_or_else(Platform::host);
         let images: Vec<_> = range.map(|index| (platform(index), built[index].image.clone())).collect();
@@ -327,7 +363,8 @@ pub(crate) fn project_images(
             Some(_) => {}
         }
     }
-    several::all(session, engine, &wanted, false).map(|_| ())
+    let display = Display::new(None, false, session.output.json)?;
+    several::all(session, engine, &wanted, &display).map(|_| ()).map_err(|(failure, _)| failure)
 }
 
 /// The image of a service that is not built, from its registry as `pull_policy` says.

@@ -12,6 +12,7 @@ use clap::Parser as _;
 use serde_json::{Value, json};
 
 use super::outputs::Outputs;
+use super::progress::Display;
 use super::several::{self, Wanted};
 use super::{Session, check, context, current_folder, platforms, prepare, result};
 use crate::arguments::{BakeArguments, BuildLine, ProjectArguments};
@@ -37,7 +38,7 @@ pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
         session.output.result("bake", &plan.to_json(), |plan| format!("{plan:#}\n"));
         return Ok(exit::DONE);
     }
-    let quiet = build_flags::is_quiet(false, arguments.progress)?;
+    let display = Display::new(arguments.progress, false, session.output.json)?;
     let engine = session.engine()?;
     let builds = builds(&engine, &plan)?;
     if arguments.check || builds.iter().any(|build| build.target.call().is_some_and(|call| call == "check")) {
@@ -47,7 +48,7 @@ pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
         }
         return Ok(outcome);
     }
-    run(session, &engine, builds, arguments, quiet)
+    run(session, &engine, builds, arguments, &display)
 }
 
 /// The files that are named, else those that are found.
@@ -217,7 +218,7 @@ fn run(
     engine: &Engine,
     mut builds: Vec<Build<'_>>,
     arguments: &BakeArguments,
-    quiet: bool,
+    display: &Display,
 ) -> Outcome {
     for build in &mut builds {
         build.outputs.open(&mut build.request)?;
@@ -250,7 +251,7 @@ fn run(
             wanted[begin + index].contexts = contexts.collect();
         }
     }
-    let built = several::all(session, engine, &wanted, quiet)?;
+    let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
     finish(session, engine, &builds, (&begins, &built), arguments)
 }
 

@@ -7,6 +7,7 @@ use carrack_oci::{Platform, Reference};
 use serde_json::json;
 
 use super::outputs::Outputs;
+use super::progress::Display;
 use super::several::{self, Wanted};
 use super::{Session, result};
 use crate::arguments::BuildArguments;
@@ -40,7 +41,7 @@ pub(super) fn build(
     (request, arguments): (&BuildRequest, &BuildArguments),
     platforms: &[Platform],
     outputs: &Outputs,
-    quiet: bool,
+    display: &Display,
 ) -> Outcome {
     if request.outputs.iter().any(|output| matches!(output, BuildOutput::Tar(_))) {
         let diagnostic =
@@ -50,7 +51,7 @@ pub(super) fn build(
     let host = [Platform::host()];
     let platforms = if platforms.is_empty() { &host } else { platforms };
     let wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(request, platform)).collect();
-    let built = several::all(session, engine, &wanted, quiet)?;
+    let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
     let images: Vec<_> = platforms.iter().cloned().zip(built.iter().map(|built| built.image.clone())).collect();
     let index = engine.join_platforms(&images, &request.tags, &request.outputs)?;
     outputs.finish()?;
@@ -70,12 +71,15 @@ pub(super) fn build(
     if outputs.takes_standard_output() {
         return Ok(exit::DONE);
     }
-    if !quiet && !session.output.json {
+    if display.is_text() {
         let names: Vec<String> = request.tags.iter().map(Reference::familiar).collect();
         note(&format!("{} {} ({} platforms)\n", descriptor.digest.short(), names.join(" "), images.len()));
     }
     let answer = json!({ "id": descriptor.digest, "names": names, "platforms": parts(&index, platforms, &built) });
-    session.output.result("build", &answer, |_| if quiet { format!("{}\n", descriptor.digest) } else { String::new() });
+    session.output.result("build", &answer, |_| match display.is_quiet() {
+        true => format!("{}\n", descriptor.digest),
+        false => String::new(),
+    });
     Ok(exit::DONE)
 }
 

@@ -1,7 +1,7 @@
 //! Several builds: at once, but for those that begin with another's image.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use carrack_compose::project::Build;
@@ -9,6 +9,7 @@ use carrack_engine::build::{BuildRequest, BuildResult, NamedContext, built_refer
 use carrack_engine::{Engine, interrupt};
 use carrack_oci::Reference;
 
+use super::progress::Display;
 use super::{Session, placed, run_until};
 use crate::output::Failure;
 use crate::project::Loaded;
@@ -24,18 +25,29 @@ pub(super) struct Wanted<'a> {
     pub(super) contexts: Vec<(String, usize)>,
 }
 
-/// Builds them all. The first failure ends the others.
+/// Builds them all. The first failure ends the others; it comes with the name of the one whose it is.
 pub(super) fn all(
     session: &Session,
     engine: &Engine,
     wanted: &[Wanted<'_>],
-    quiet: bool,
-) -> Result<Vec<BuildResult>, Failure> {
+    display: &Display,
+) -> Result<Vec<BuildResult>, (Failure, String)> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let interrupted = interrupt::Flag::new().map_err(|error| (error.into(), String::new()))?;
+    display.during(|| all_until(session, engine, wanted, (display, interrupted.is_set())))
+}
+
+fn all_until(
+    session: &Session,
+    engine: &Engine,
+    wanted: &[Wanted<'_>],
+    (display, cancel): (&Display, &AtomicBool),
+) -> Result<Vec<BuildResult>, (Failure, String)> {
     let waits = waits(engine, wanted);
-    let interrupted = interrupt::Flag::new()?;
-    let cancel = interrupted.is_set();
     let mut results: Vec<Option<BuildResult>> = wanted.iter().map(|_| None).collect();
-    let mut failure: Option<Failure> = None;
+    let mut failure: Option<(Failure, String)> = None;
     std::thread::scope(|scope| {
         let (sender, ended) = mpsc::channel();
         let mut begun = vec![false; wanted.len()];
@@ -58,7 +70,7 @@ pub(super) fn all(
                 }
                 scope.spawn(move || {
                     let label = (wanted.len() > 1).then_some(name.as_str());
-                    let built = run_until(session, engine, &request, (quiet, label), cancel);
+                    let built = run_until(session, engine, &request, (display, label), cancel);
                     let built = built.map_err(|error| match place {
                         Some((loaded, how)) => placed(error, loaded, how),
                         None => error,
@@ -77,7 +89,7 @@ pub(super) fn all(
                 Err(error) => {
                     // What ends because of another failure has nothing to say of its own.
                     cancel.store(true, Ordering::SeqCst);
-                    failure.get_or_insert(error);
+                    failure.get_or_insert((error, wanted[index].name.clone()));
                 }
             }
         }
