@@ -12,7 +12,7 @@ use carrack_plan::Image;
 use carrack_runtime::foreground;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
-pub use carrack_llb::{GitAddress, HttpAddress};
+pub use carrack_llb::{ArgumentOutline, GitAddress, HttpAddress, MountOutline, Outline, TargetOutline};
 pub use carrack_solver::{
     Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
     DockerfileSource, Event, Images, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
@@ -118,6 +118,20 @@ impl Engine {
         sources: &mut SourceMap,
     ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         carrack_solver::check(request, sources)
+    }
+
+    /// What the target of a build can be given. Reads only.
+    pub fn outline_build(&self, request: &BuildRequest, sources: &mut SourceMap) -> Result<Outline, Vec<Diagnostic>> {
+        carrack_solver::outline(request, sources)
+    }
+
+    /// The targets of a Dockerfile. Reads only.
+    pub fn build_targets(
+        &self,
+        request: &BuildRequest,
+        sources: &mut SourceMap,
+    ) -> Result<Vec<TargetOutline>, Vec<Diagnostic>> {
+        carrack_solver::targets(request, sources)
     }
 
     /// The images that a build begins with, as far as its Dockerfile can be read.

@@ -136,6 +136,26 @@ pub fn lower(dockerfile: &Dockerfile, options: &LowerOptions) -> Result<Lowered,
     lowering.finish(target)
 }
 
+/// The target's number, and the stages that it is made of, itself included.
+pub(crate) fn needed(
+    dockerfile: &Dockerfile,
+    options: &LowerOptions,
+) -> Result<(usize, BTreeSet<usize>), Vec<Diagnostic>> {
+    let mut lowering = Lowering::new(dockerfile, options);
+    let target = lowering.target().map_err(|diagnostic| vec![*diagnostic])?;
+    let mut needed = BTreeSet::from([target]);
+    lowering.reset();
+    lowering.find_needed(&mut needed);
+    if lowering.has_errors() { Err(lowering.diagnostics) } else { Ok((target, needed)) }
+}
+
+/// What is known before the first FROM.
+pub(crate) fn globals(dockerfile: &Dockerfile, options: &LowerOptions) -> Vec<(String, Option<String>)> {
+    let mut lowering = Lowering::new(dockerfile, options);
+    lowering.reset();
+    lowering.globals.arguments
+}
+
 /// The work in progress.
 struct Lowering<'a> {
     file: &'a Dockerfile,

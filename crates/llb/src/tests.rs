@@ -718,3 +718,46 @@ fn a_build_stops_before_and_after_any_step() {
     build/no-such-step no instruction has `` in it [give a line of the Dockerfile (`9`), a step as progress shows it (`build:2`), or a part of an instruction (`RUN make`), after `before:` or `after:`]
     ");
 }
+
+const DESCRIBED: &str = "# GO_VERSION sets the version\nARG GO_VERSION=1.22\nARG UNUSED=1\n\n# base is what everything starts from\n\
+FROM --platform=$BUILDPLATFORM golang:${GO_VERSION} AS base\nARG TARGETARCH\n# not this one\n# MODE how it is built\n\
+ARG MODE=release\nRUN --mount=type=secret,id=tok --mount=type=ssh --mount=type=secret,id=tok,required x\n\
+FROM scratch AS other\nARG NOTHERE\n\nFROM scratch\nARG GO_VERSION\nCOPY --from=base /x /x\n";
+
+/// What a file offers is told without any image.
+#[test]
+fn outlines_and_targets() {
+    let mut sources = SourceMap::new();
+    let file = sources.add("Dockerfile", DESCRIBED);
+    let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
+    let names: Vec<_> = targets(&dockerfile, sources.get(file))
+        .into_iter()
+        .map(|target| (target.name, target.default, target.description))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("base".into(), false, "is what everything starts from".into()),
+            ("other".into(), false, String::new()),
+            (String::new(), true, String::new()),
+        ]
+    );
+    let outline_of = |target: Option<&str>, given: &[(&str, &str)]| {
+        let mut options = LowerOptions { target: target.map(str::to_owned), ..LowerOptions::new(platform()) };
+        options.build_args = given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        outline(&dockerfile, sources.get(file), &options)
+    };
+    let whole = outline_of(None, &[("MODE", "debug")]).unwrap();
+    let args: Vec<_> = whole.args.iter().map(|one| format!("{}={} {}", one.name, one.value, one.description)).collect();
+    assert_eq!(args, ["GO_VERSION=1.22 sets the version", "MODE=debug how it is built"]);
+    let mounts =
+        |mounts: &[MountOutline]| mounts.iter().map(|one| (one.name.clone(), one.required)).collect::<Vec<_>>();
+    assert_eq!(mounts(&whole.secrets), [("tok".into(), true)]);
+    assert_eq!(mounts(&whole.ssh), [("default".into(), false)]);
+    let other = outline_of(Some("other"), &[]).unwrap();
+    assert_eq!((other.name.as_str(), other.args.len(), other.secrets.len()), ("other", 1, 0));
+    assert_eq!(
+        line(&outline_of(Some("none"), &[]).unwrap_err()[0], &sources).split(' ').next(),
+        Some("build/unknown-stage")
+    );
+}

@@ -109,3 +109,35 @@ fn checks_and_failures_name_their_target() {
     assert_eq!(failed.place().1, "z (dockerfile-inline):2:1");
     machine.finish();
 }
+
+#[test]
+fn a_dockerfile_is_asked_instead_of_built() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("asked");
+    project.write(
+        "Dockerfile",
+        "# V the version\nARG V=1\nfrom nowhere:$V AS base\n# app runs it\nFROM base AS app\nRUN --mount=type=secret,id=tok true\n",
+    );
+    let targets: Value = serde_json::from_str(&project.ok(&["build", "--call=targets,format=json", "."])).unwrap();
+    assert_eq!(
+        targets["targets"][1],
+        serde_json::json!({"name": "app", "default": true, "description": "runs it", "base": "base"})
+    );
+    assert!(project.ok(&["build", "--call=targets", "."]).contains("app (default)"));
+    let outline = project.json(&["build", "--call=outline", "--build-arg", "V=2", "."]);
+    assert_eq!(outline["args"][0], serde_json::json!({"name": "V", "description": "the version", "value": "2"}));
+    assert_eq!(outline["secrets"][0]["name"], "tok");
+    assert_eq!(project.code(&["build", "--call=check", "."]), 1);
+    assert_eq!(project.code(&["build", "--call=check,ignorestatus", "."]), 0);
+    let found: Value = serde_json::from_str(&String::from_utf8_lossy(
+        &project.carrack(&["build", "--call=check,format=json", "."]).stdout,
+    ))
+    .unwrap();
+    assert_eq!(found["findings"][0]["ruleName"], "ConsistentInstructionCasing");
+    assert_eq!(project.fails(&["build", "--call=nothing", "."]).code(), "cli/invalid-value");
+    assert_eq!(project.fails(&["build", "--call=outline", "--target", "ap", "."]).code(), "build/unknown-stage");
+    project.write("docker-bake.hcl", "target \"default\" {\n  call = \"outline\"\n}\n");
+    assert!(project.ok(&["bake"]).contains("BUILD ARG"));
+    assert_eq!(project.code(&["bake", "--check"]), 1);
+    machine.finish();
+}

@@ -152,8 +152,11 @@ pub(crate) struct BakeArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
     /// Report what the build checks find, and build nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "call")]
     pub(crate) check: bool,
+    /// Ask instead of building: check, outline (what a target can be given), targets; each with ,format=json
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
     /// Privileges that the targets may ask for: security.insecure
     #[arg(long, value_name = "PRIVILEGE")]
     pub(crate) allow: Vec<String>,

@@ -1,6 +1,7 @@
 //! `build`: an image from a Dockerfile, or the images of a project's services.
 
 mod bake;
+mod call;
 mod context;
 mod debug;
 mod outputs;
@@ -27,6 +28,7 @@ use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
 use crate::{build_flags, flags};
 pub(crate) use bake::bake;
+use call::Call;
 use context::Fetched;
 use outputs::Outputs;
 use progress::Display;
@@ -42,8 +44,8 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let mut request = prepare(&engine, arguments, context)?;
     let request = &mut request;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
-    if arguments.check {
-        return check(session, &engine, request);
+    if let Some(call) = Call::of(arguments.check, arguments.call.as_deref())? {
+        return call.answer(session, &engine, request);
     }
     let outputs = Outputs::new(&arguments.more.output)?;
     request.explain = arguments.more.explain;
@@ -104,25 +106,6 @@ fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result
     build_flags::epoch(&mut request)?;
     build_flags::apply(&mut request, arguments)?;
     Ok(request)
-}
-
-/// Says what the build checks find, and fails where they find anything, as in Docker.
-fn check(session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
-    let mut sources = SourceMap::new();
-    let (found, has_errors) = match engine.check_build(request, &mut sources) {
-        Ok(found) => (found, false),
-        Err(found) => (found, true),
-    };
-    if has_errors {
-        return Err(Failure::new(found, sources));
-    }
-    session.output.diagnostics(&found, &sources);
-    session.output.result("check", &json!({ "warnings": found.len() }), |_| match found.len() {
-        0 => "Check complete, no warnings found.\n".to_owned(),
-        1 => "Check complete, 1 warning has been found!\n".to_owned(),
-        count => format!("Check complete, {count} warnings have been found!\n"),
-    });
-    Ok(if found.is_empty() { exit::DONE } else { exit::FAILED })
 }
 
 /// What a build would do, and why (I-5).

@@ -11,10 +11,11 @@ use carrack_oci::Platform;
 use clap::Parser as _;
 use serde_json::{Value, json};
 
+use super::call::Call;
 use super::outputs::Outputs;
 use super::progress::Display;
 use super::several::{self, Wanted};
-use super::{Session, check, context, current_folder, platforms, prepare, result};
+use super::{Session, context, current_folder, platforms, prepare, result};
 use crate::arguments::{BakeArguments, BuildLine, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, table};
 use crate::{build_flags, codes, container_flags, flags, project};
@@ -41,14 +42,28 @@ pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
     let display = Display::new(arguments.progress, false, session.output.json)?;
     let engine = session.engine()?;
     let builds = builds(&engine, &plan)?;
-    if arguments.check || builds.iter().any(|build| build.target.call().is_some_and(|call| call == "check")) {
-        let mut outcome = exit::DONE;
-        for build in builds.iter().filter(|build| build.is_asked) {
-            outcome = outcome.max(check(session, &engine, &build.request)?);
-        }
+    if let Some(outcome) = calls(session, &engine, &builds, arguments)? {
         return Ok(outcome);
     }
     run(session, &engine, builds, arguments, &display)
+}
+
+/// Answers what is asked of the targets instead of building them; none where nothing is.
+fn calls(
+    session: &Session,
+    engine: &Engine,
+    builds: &[Build<'_>],
+    arguments: &BakeArguments,
+) -> Result<Option<u8>, Failure> {
+    let mut outcome = None;
+    for build in builds.iter().filter(|build| build.is_asked) {
+        let call = arguments.call.as_deref().or(build.target.call().filter(|_| !arguments.check));
+        if let Some(call) = Call::of(arguments.check, call)? {
+            let code = call.answer(session, engine, &build.request)?;
+            outcome = Some(outcome.unwrap_or(exit::DONE).max(code));
+        }
+    }
+    Ok(outcome)
 }
 
 /// The files that are named, else those that are found.
