@@ -516,7 +516,13 @@ impl<'a> Lowering<'a> {
     fn finish(mut self, target: usize) -> Result<Lowered, Vec<Diagnostic>> {
         let stage = self.stages.remove(&target).filter(|_| !self.diagnostics.iter().any(Diagnostic::is_error));
         let Some(stage) = stage else { return Err(self.diagnostics) };
-        let history: Vec<HistoryStep> = stage.history;
+        let mut parts = vec![stage.history];
+        let mut base = stage.base;
+        while let Some(below) = base.and_then(|index| self.stages.remove(&index)) {
+            parts.push(below.history);
+            base = below.base;
+        }
+        let history: Vec<HistoryStep> = parts.into_iter().rev().flatten().collect();
         let mut config = stage.image;
         config.history.clear();
         config.rootfs.diff_ids.clear();

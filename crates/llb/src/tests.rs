@@ -761,3 +761,25 @@ fn outlines_and_targets() {
         Some("build/unknown-stage")
     );
 }
+
+/// Files of 10,000 lines, and arguments that lead to each other, end soon.
+#[test]
+fn large_files_are_lowered() {
+    let steps: String =
+        (0..3_300).map(|index| format!("ENV A{}=$A{index}\nRUN x{index}\nCOPY a b{index}\n", index + 1)).collect();
+    assert_eq!(execs(&graph(&format!("FROM a\nENV A0=x\n{steps}"))).len(), 3_300);
+    let stages: String =
+        (1..1_000).map(|index| format!("FROM s{} AS s{index}\nCOPY --from=s0 a b\nRUN x\n", index - 1)).collect();
+    assert_eq!(execs(&graph(&format!("FROM a AS s0\n{stages}"))).len(), 999);
+    let arguments: String = (1..10_000).map(|index| format!("ARG A{index}=${{A{}}}\n", index - 1)).collect();
+    let deep = graph(&format!("ARG A0=base\n{arguments}FROM $A9999\n"));
+    assert_eq!(names(&deep), ["FROM base:latest"]);
+    // A value that doubles itself is refused with its place.
+    let doubled: String = (0..64).map(|_| "ARG A=$A$A\n").collect();
+    let refused = errors(&format!("FROM a\nARG A=0123456789\n{doubled}RUN x\n"));
+    assert!(
+        refused.starts_with("build/invalid-variable Dockerfile:19:7"),
+        "{}",
+        refused.lines().next().unwrap_or_default()
+    );
+}
