@@ -280,8 +280,8 @@ fn services_with(
             return debug::stop(session, &engine, request, at, display);
         }
     }
-    let built = several::all(session, &engine, &wanted, display).map_err(|(failure, service)| match flags {
-        Some(flags) => debug::offer(failure, flags, Some(&service)),
+    let built = several::all(session, &engine, &wanted, display).map_err(|(failure, index)| match flags {
+        Some(flags) => debug::offer(failure, flags, wanted[index].name.split(' ').next()),
         None => failure,
     })?;
     for (range, tags) in indexes {

@@ -71,7 +71,7 @@ pub(super) fn build(
     if outputs.takes_standard_output() {
         return Ok(exit::DONE);
     }
-    if display.is_text() {
+    if !display.is_quiet() && !session.output.json {
         let names: Vec<String> = request.tags.iter().map(Reference::familiar).collect();
         note(&format!("{} {} ({} platforms)\n", descriptor.digest.short(), names.join(" "), images.len()));
     }

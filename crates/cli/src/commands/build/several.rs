@@ -25,17 +25,17 @@ pub(super) struct Wanted<'a> {
     pub(super) contexts: Vec<(String, usize)>,
 }
 
-/// Builds them all. The first failure ends the others; it comes with the name of the one whose it is.
+/// Builds them all. The first failure ends the others; it comes with the place of what failed.
 pub(super) fn all(
     session: &Session,
     engine: &Engine,
     wanted: &[Wanted<'_>],
     display: &Display,
-) -> Result<Vec<BuildResult>, (Failure, String)> {
+) -> Result<Vec<BuildResult>, (Failure, usize)> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let interrupted = interrupt::Flag::new().map_err(|error| (error.into(), String::new()))?;
+    let interrupted = interrupt::Flag::new().map_err(|error| (error.into(), 0))?;
     display.during(|| all_until(session, engine, wanted, (display, interrupted.is_set())))
 }
 
@@ -44,10 +44,10 @@ fn all_until(
     engine: &Engine,
     wanted: &[Wanted<'_>],
     (display, cancel): (&Display, &AtomicBool),
-) -> Result<Vec<BuildResult>, (Failure, String)> {
+) -> Result<Vec<BuildResult>, (Failure, usize)> {
     let waits = waits(engine, wanted);
     let mut results: Vec<Option<BuildResult>> = wanted.iter().map(|_| None).collect();
-    let mut failure: Option<(Failure, String)> = None;
+    let mut failure: Option<(Failure, usize)> = None;
     std::thread::scope(|scope| {
         let (sender, ended) = mpsc::channel();
         let mut begun = vec![false; wanted.len()];
@@ -89,7 +89,7 @@ fn all_until(
                 Err(error) => {
                     // What ends because of another failure has nothing to say of its own.
                     cancel.store(true, Ordering::SeqCst);
-                    failure.get_or_insert((error, wanted[index].name.clone()));
+                    failure.get_or_insert((error, index));
                 }
             }
         }
