@@ -87,6 +87,7 @@ fn files_are_found_printed_and_listed() {
     assert_eq!(place(&["bake", "-f", "wrong.hcl", "x"]), ("bake/not-yet".into(), "wrong.hcl:2:11".into()));
     assert_eq!(project.fails(&["bake", "nobody"]).code(), "bake/unknown-target");
     assert_eq!(project.fails(&["bake", "--set", "app.nothing=1"]).code(), "bake/invalid-override");
+    assert_eq!(project.fails(&["bake", "https://example.com/repository.git"]).code(), "cli/not-yet");
     let empty = machine.project("empty");
     assert_eq!(empty.fails(&["bake"]).code(), "cli/no-project");
     machine.finish();

@@ -22,6 +22,11 @@ use crate::{build_flags, codes, container_flags, flags, project};
 
 /// Builds the targets that are asked for, those that others begin with first, and what several share once (D11).
 pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
+    if let Some(address) = arguments.targets.iter().find(|name| name.contains("://") || name.starts_with("git@")) {
+        let message = format!("bake files behind an address are not there yet: {address}");
+        let diagnostic = Diagnostic::error(&codes::NOT_YET, message);
+        return Err(diagnostic.hint("clone the repository; contexts of targets may be addresses").into());
+    }
     let mut sources = SourceMap::new();
     let bake = read(arguments, &mut sources)?;
     let failed = |diagnostic: Box<Diagnostic>| Failure::new(vec![*diagnostic], sources.clone());
