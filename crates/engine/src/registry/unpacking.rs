@@ -85,6 +85,12 @@ impl<'a> Unpacking<'a> {
     fn layer(&self, place: usize, layer: &Layer) -> Result<(PathBuf, Option<Unpacked>)> {
         if self.store.snapshot(&layer.chain)?.is_some() {
             let tree = self.store.lower_dirs(Some(&layer.chain))?.swap_remove(0);
+            // The layer is here, and its blob comes all the same: the image will refer to that.
+            if !self.store.has_blob(&layer.blob.digest) {
+                let arriving = self.arriving(layer).ok_or_else(stopped)?;
+                let mut stream = arriving.reader().map_err(|_| stopped())?;
+                self.store.check_layer(&layer.diff_id, &mut stream)?;
+            }
             return Ok((tree, None));
         }
         let arriving = self.arriving(layer).ok_or_else(stopped)?;
