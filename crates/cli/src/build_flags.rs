@@ -7,7 +7,7 @@ use carrack_engine::build::{BuildRequest, BuildResult, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
-use crate::arguments::{BuildArguments, Call, DockerBuildArguments, Switch};
+use crate::arguments::{BuildArguments, DockerBuildArguments, Switch};
 use crate::commands::buildx;
 use crate::{codes, flags};
 
@@ -76,8 +76,6 @@ pub(crate) fn refuse(arguments: &DockerBuildArguments) -> Result<()> {
             !arguments.security_opt.is_empty(),
             "--allow security.insecure with RUN --security=insecure",
         ),
-        ("--call=outline", arguments.call == Call::Outline, "--call=check reports what the build checks find"),
-        ("--call=targets", arguments.call == Call::Targets, "--call=check reports what the build checks find"),
     ];
     match asked.into_iter().find(|(_, is_asked, _)| *is_asked) {
         Some((flag, _, hint)) => Err(not_yet(&format!("build {flag}"), hint)),
@@ -190,7 +188,7 @@ pub(crate) fn secret_file(id: &str, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// What `docker buildx build --metadata-file` writes.
-pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
+pub(crate) fn metadata(built: &BuildResult) -> serde_json::Value {
     let names: Vec<String> = built.image.names.iter().map(Reference::to_string).collect();
     let mut metadata = json!({
         "containerimage.config.digest": built.image.id,
@@ -200,7 +198,7 @@ pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
     if !names.is_empty() {
         metadata["image.name"] = names.join(",").into();
     }
-    write_file(path, &format!("{metadata:#}\n"))
+    metadata
 }
 
 /// Writes what a build is to leave in a file.

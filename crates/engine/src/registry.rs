@@ -190,15 +190,20 @@ impl Engine {
         }
     }
 
-    /// Brings an image here that a build begins with, for the platform that it is to be for.
+    /// Brings an image here that a build begins with, for the platform that it is to be for (none: this machine's). Where it
+    /// can't be had and is not here, that is the error, with the reason.
     pub fn pull_base(
         &self,
         client: &Client,
         reference: &Reference,
-        platform: &Platform,
+        platform: Option<&Platform>,
         watch: &dyn Watch,
     ) -> Result<Pulled> {
-        self.pull_as(client, reference, Some(platform), watch, false)
+        let pulled = self.pull_as(client, reference, platform, watch, false);
+        pulled.map_err(|error| match self.store.image(&reference.to_string()) {
+            Ok(_) => error,
+            Err(missing) => not_here(*missing, *error),
+        })
     }
 
     /// Sees to it that an image is here, as the policy says. What a pull did; none where there was nothing to do.

@@ -9,8 +9,8 @@ use std::time::Instant;
 use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
 use carrack_llb::{
-    Breakpoint, CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage,
-    check as check_file, lower,
+    Breakpoint, CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, Outline, ResolvedImage,
+    TargetOutline, check as check_file, lower,
 };
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
@@ -622,6 +622,30 @@ pub fn check(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Diag
     }
     found.extend(findings(&dockerfile, sources, &options, &contexts));
     if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok(found) }
+}
+
+/// What the target of a request can be given. Writes nothing and asks for no image.
+///
+/// # Errors
+/// What is wrong with the Dockerfile, as far as it can be told without images.
+pub fn outline(request: &BuildRequest, sources: &mut SourceMap) -> Result<Outline, Vec<Diagnostic>> {
+    let dockerfile = parsed(request, sources)?;
+    carrack_llb::outline(&dockerfile, sources.get(dockerfile.file), &lower_options(request))
+}
+
+/// The stages of a request's Dockerfile. Writes nothing.
+///
+/// # Errors
+/// What is wrong with the Dockerfile's grammar.
+pub fn targets(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<TargetOutline>, Vec<Diagnostic>> {
+    let dockerfile = parsed(request, sources)?;
+    Ok(carrack_llb::targets(&dockerfile, sources.get(dockerfile.file)))
+}
+
+fn parsed(request: &BuildRequest, sources: &mut SourceMap) -> Result<Dockerfile, Vec<Diagnostic>> {
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let (dockerfile, found) = carrack_dockerfile::parse(file, sources.get(file));
+    if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok(dockerfile) }
 }
 
 fn resolved(need: ImageNeed, image: &Image) -> ResolvedImage {

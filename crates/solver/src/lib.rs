@@ -35,7 +35,7 @@ mod vertex;
 pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, debug, explain, predict,
+    check, debug, explain, outline, predict, targets,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};

@@ -138,6 +138,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Manifest(ManifestCommand),
 
+    /// Build the targets of bake files: docker-bake.hcl, .json, Compose files
+    Bake(Box<BakeArguments>),
     /// Build commands by Docker's other name
     #[command(subcommand)]
     Buildx(BuildxCommand),
@@ -180,6 +182,9 @@ pub(crate) enum BuildxCommand {
     /// Build an image from a Dockerfile, or the images of the project
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
+    /// Build the targets of bake files
+    #[command(visible_alias = "f")]
+    Bake(Box<BakeArguments>),
     /// Show what the build cache takes on disk
     Du(BuilderUsageArguments),
     /// Free what the build cache takes on disk

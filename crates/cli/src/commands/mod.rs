@@ -116,6 +116,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Port(arguments) => inspect::port(session, &arguments),
         Command::Build(arguments) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
+        Command::Bake(arguments) | Command::Buildx(BuildxCommand::Bake(arguments)) => build::bake(session, &arguments),
         Command::Buildx(BuildxCommand::Du(arguments)) => builder::usage(session, &arguments),
         Command::Buildx(BuildxCommand::Prune(arguments)) => builder::prune(session, &arguments),
         Command::Buildx(BuildxCommand::Imagetools(ImagetoolsCommand::Inspect(arguments))) => {
