@@ -317,6 +317,20 @@ impl Store {
         Ok(Unpacked { held, snapshot: Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes } })
     }
 
+    /// Whether a layer's tar (plain, gzip or zstd) is what it should be, without unpacking it.
+    ///
+    /// # Errors
+    /// `store/digest-mismatch`, `store/invalid-tar` where it can't be decompressed.
+    pub fn check_layer(&self, diff_id: &Digest, tar: &mut dyn Read) -> Result<()> {
+        let mut hasher = Hasher::new(io::sink());
+        io::copy(&mut decompress(tar)?, &mut hasher).map_err(|error| {
+            Diagnostic::error(&codes::INVALID_TAR, format!("can't read the layer {diff_id}"))
+                .cause(error.to_string())
+                .boxed()
+        })?;
+        check_diff_id(diff_id, &hasher.finish().1)
+    }
+
     /// Gives blobs and layers their names, base layer first, all on disk with one call; kept by `lease`.
     ///
     /// # Errors
