@@ -236,7 +236,7 @@ impl<'a> Solver<'a> {
         );
     }
 
-    /// Makes a layer of what was written, and only then enters it into the cache, with the files that it was made of.
+    /// Makes a layer of what was written, and only then enters it into the cache.
     fn commit(
         &self,
         vertex: &Vertex,
@@ -245,9 +245,21 @@ impl<'a> Solver<'a> {
         taken: &[Taken<'_>],
         scratch: &Scratch,
     ) -> Result<Outcome> {
-        let base = &inputs[0];
-        let layer = self.store.commit_upper(self.lease(vertex)?, base.chain(), &scratch.upper().upper);
+        let layer = self.store.commit_upper(self.lease(vertex)?, inputs[0].chain(), &scratch.upper().upper);
         let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        self.enter(vertex, keys, inputs, taken, layer)
+    }
+
+    /// Enters a layer into the cache, with the files that it was made of.
+    fn enter(
+        &self,
+        vertex: &Vertex,
+        keys: &[Digest],
+        inputs: &[Arc<Outcome>],
+        taken: &[Taken<'_>],
+        layer: Layer,
+    ) -> Result<Outcome> {
+        let base = &inputs[0];
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
         for taken in taken {

@@ -133,7 +133,8 @@ impl Store {
     }
 }
 
-fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
+/// What an image cannot be without.
+pub(crate) fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
     let diff_ids: Vec<Digest> = record.layers.iter().map(|layer| layer.diff_id).collect();
     let blobs = record.layers.iter().map(|layer| layer.blob.digest).collect::<Vec<_>>();
     [id, record.manifest.digest].into_iter().chain(chain_ids(&diff_ids)).chain(blobs)

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
 
-use crate::codes;
 use crate::LayerForm;
+use crate::codes;
 use crate::files::{self, Durability};
 
 /// The two folders that everything lives in. Two pairs of roots never touch each other.
@@ -82,8 +82,12 @@ impl Store {
             }
         }
         let store = Self { roots, writable: true, form: LayerForm::default() };
+        let mut swept = false;
         for folder in store.work_in_progress() {
-            files::sweep(&folder)?;
+            swept |= files::sweep(&folder)?;
+        }
+        if swept {
+            store.put_layers_away()?;
         }
         store.make_empty_dir()?;
         if !version.exists() {

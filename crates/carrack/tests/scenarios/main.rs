@@ -7,6 +7,7 @@ mod build;
 mod builder;
 mod containers;
 mod interruption;
+mod layers;
 mod machine;
 mod networks;
 mod outputs;

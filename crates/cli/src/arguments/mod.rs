@@ -29,7 +29,14 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, env = "CARRACK_RUN_ROOT", hide_env = true)]
     pub(crate) run_root: Option<PathBuf>,
     /// What new layers are kept as
-    #[arg(long, global = true, env = "CARRACK_SNAPSHOTTER", value_name = "FORM", default_value = "unpacked", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "CARRACK_SNAPSHOTTER",
+        value_name = "FORM",
+        default_value = "unpacked",
+        hide_env = true
+    )]
     pub(crate) snapshotter: Snapshotter,
     /// Answer with one JSON envelope
     #[arg(long, global = true)]
@@ -45,6 +52,8 @@ pub(crate) enum Snapshotter {
     Unpacked,
     /// Tars with an index that the kernel mounts (Linux 6.12)
     OneFile,
+    /// One file where this host can mount it, else folders
+    Auto,
 }
 
 #[derive(Debug, Subcommand)]

@@ -245,7 +245,7 @@ impl Solver<'_> {
             fs::create_dir_all(folder)?;
             let sources = select::sources(tree, &copy, ignore)?;
             let Some(first) = sources.first() else { return Ok(None) };
-            copy::copy(tree, &sources, &Tree::folder(folder)?, &copy, None, from_folder)
+            copy::copy_to_disk(tree, &sources, &Tree::folder(folder)?, &copy, None, from_folder)
                 .map_err(|failure| failure.error)?;
             let is_folder = kind(&first.stat) == FileType::Directory;
             let name = first.name.file_name().unwrap_or_default();
