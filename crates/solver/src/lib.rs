@@ -35,12 +35,12 @@ mod vertex;
 pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, explain, predict,
+    check, debug, explain, predict,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
-pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::BuildOutput;
 pub use private::steps;

@@ -6,6 +6,7 @@
 mod build;
 mod builder;
 mod containers;
+mod debugging;
 mod interruption;
 mod layers;
 mod machine;

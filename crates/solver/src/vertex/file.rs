@@ -7,7 +7,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 use carrack_oci::Digest;
 
-use super::{Alone, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Begun, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
 use crate::contents::Contents;
 use crate::context::Folder;
 use crate::copy::{self, Failure};
@@ -17,7 +17,7 @@ use crate::place::{OnDisk, Place};
 use crate::select::{self, Source, State};
 use crate::tree::{Owner, Tree, kind, relative};
 use crate::{codes, owner};
-use carrack_store::Snapshotter as _;
+use carrack_store::{Scratch, Snapshotter as _};
 use rustix::fs::FileType;
 
 /// What a copy takes from its input.
@@ -82,20 +82,17 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
-        let _flight = match self.alone(id, &keys, base)? {
-            Alone::Done(outcome) => return Ok(*outcome),
-            Alone::Begin(flight) => flight,
+        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+            Begun::Done(outcome) => return Ok(*outcome),
+            Begun::Work(scratch, flight) => (scratch, flight),
         };
-        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
-        self.missed(id, &ids, &taken);
-        self.lease(vertex)?;
         let unpacks = copies(actions).zip(&selections).try_fold(false, |unpacks, (copy, selection)| {
             Ok(unpacks || copy::unpacks(selection.tree.tree(), &selection.sources, copy)?)
         });
         let unpacks =
             unpacks.map_err(|error: io::Error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
         if unpacks {
-            return self.file_on_disk(vertex, actions, &selections, (&keys, inputs, &taken));
+            return self.file_on_disk(vertex, actions, &selections, (&keys, inputs, &taken), &scratch);
         }
         let below = self.tree(vertex, base.chain())?;
         let layer = self.store.commit_written(self.lease(vertex)?, base.chain(), &mut |writer| {
@@ -120,9 +117,9 @@ impl Solver<'_> {
         actions: &[Action],
         selections: &[Selection],
         (keys, inputs, taken): (&[Digest], &[Arc<Outcome>], &[Taken<'_>]),
+        scratch: &Scratch,
     ) -> Result<Outcome> {
         let base = &inputs[0];
-        let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
@@ -133,7 +130,7 @@ impl Solver<'_> {
         selections.iter().try_for_each(|selection| unchanged(vertex, selection))?;
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
-        self.commit(vertex, keys, inputs, taken, &scratch)
+        self.commit(vertex, keys, inputs, taken, scratch)
     }
 
     /// Notes why a step is not cached, some of whose inputs are not known before others have run. What it takes of
