@@ -1,6 +1,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Digest, Hasher};
@@ -13,7 +15,66 @@ use crate::{Lease, Store, codes};
 pub struct Ingest {
     store: Store,
     held: Held,
-    hasher: Hasher<File>,
+    file: File,
+    hashing: Hashing,
+}
+
+/// Hashes beside the writing once there is much of it: both take about as long.
+enum Hashing {
+    Here(Hasher<io::Sink>),
+    Beside(SyncSender<Vec<u8>>, JoinHandle<Hasher<io::Sink>>, u64),
+}
+
+/// So much is hashed before a thread pays.
+const HASHED_HERE_BYTES: u64 = 1 << 20;
+/// Writes that may wait to be hashed.
+const WAITING_COUNT: usize = 8;
+
+impl Hashing {
+    fn update(self, bytes: &[u8]) -> io::Result<Self> {
+        match self {
+            Self::Here(mut hasher) if hasher.size_bytes() < HASHED_HERE_BYTES => {
+                hasher.write_all(bytes)?;
+                Ok(Self::Here(hasher))
+            }
+            Self::Here(mut hasher) => {
+                let size_bytes = hasher.size_bytes();
+                let (sender, receiver) = sync_channel::<Vec<u8>>(WAITING_COUNT);
+                let work = move || {
+                    for bytes in receiver {
+                        // Hashing into nothing can't fail.
+                        let _ = hasher.write_all(&bytes);
+                    }
+                    hasher
+                };
+                let thread = std::thread::Builder::new().name("hash".into()).spawn(work)?;
+                Self::Beside(sender, thread, size_bytes).update(bytes)
+            }
+            Self::Beside(sender, thread, size_bytes) => {
+                sender.send(bytes.to_vec()).map_err(|_| io::Error::other("the hashing thread ended"))?;
+                Ok(Self::Beside(sender, thread, size_bytes + bytes.len() as u64))
+            }
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Here(hasher) => hasher.size_bytes(),
+            Self::Beside(_, _, size_bytes) => *size_bytes,
+        }
+    }
+
+    fn finish(self) -> io::Result<(Digest, u64)> {
+        let hasher = match self {
+            Self::Here(hasher) => hasher,
+            Self::Beside(sender, thread, _) => {
+                drop(sender);
+                thread.join().map_err(|_| io::Error::other("the hashing thread ended"))?
+            }
+        };
+        let (_, digest, size_bytes) = hasher.finish();
+        Ok((digest, size_bytes))
+    }
 }
 
 impl Store {
@@ -25,7 +86,7 @@ impl Store {
         self.mutable()?;
         let held = Held::file(&self.ingest_dir())?;
         let file = held.file.try_clone().context("open", &held.path)?;
-        Ok(Ingest { store: self.clone(), held, hasher: Hasher::new(file) })
+        Ok(Ingest { store: self.clone(), held, file, hashing: Hashing::Here(Hasher::new(io::sink())) })
     }
 
     /// Takes in bytes that are at hand.
@@ -134,12 +195,13 @@ impl Ingest {
 
     /// How many bytes were written.
     pub fn size_bytes(&self) -> u64 {
-        self.hasher.size_bytes()
+        self.hashing.size_bytes()
     }
 
     /// Verified and, if asked for, synced, but without a name.
     pub(crate) fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
-        let (file, digest, size_bytes) = self.hasher.finish();
+        let (digest, size_bytes) = self.hashing.finish().context("hash", &self.held.path)?;
+        let file = self.file;
         if let Some(expected) = expected
             && *expected != digest
         {
@@ -173,7 +235,10 @@ fn mismatch(expected: &Digest, found: &Digest) -> Box<Diagnostic> {
 
 impl Write for Ingest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.write(bytes)
+        let count = self.file.write(bytes)?;
+        let hashing = std::mem::replace(&mut self.hashing, Hashing::Here(Hasher::new(io::sink())));
+        self.hashing = hashing.update(&bytes[..count])?;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -70,8 +70,8 @@ fn layers_of_a_killed_build_are_put_away() {
     let planted = machine.path().join("run/layers/planted");
     std::fs::create_dir_all(&planted).unwrap();
     rustix::mount::mount_bind(machine.path(), &planted).unwrap();
-    let leaks = machine.json(&["doctor", "--leaks"]);
-    assert_eq!((leaks[0]["kind"].as_str(), leaks[0]["name"].as_str()), (Some("mount"), planted.to_str()));
+    let leaks = String::from_utf8(machine.carrack(&["doctor", "--leaks"]).stdout).unwrap();
+    assert!(leaks.contains("mount") && leaks.contains(planted.to_str().unwrap()), "{leaks}");
     machine.ok(&["create", "--name", "next", "busybox", "true"]);
     machine.ok(&["rm", "next"]);
     machine.finish();

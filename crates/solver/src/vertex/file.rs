@@ -29,6 +29,13 @@ struct Selection {
 }
 
 impl Selection {
+    fn unchanged(&self, vertex: &Vertex) -> Result<()> {
+        match &self.tree {
+            Opened::Shared(folder) => unchanged(vertex, folder, &self.sources),
+            Opened::Own(_) => Ok(()),
+        }
+    }
+
     fn digest(&self) -> io::Result<(Digest, Vec<State>)> {
         match &self.tree {
             Opened::Shared(folder) => select::digest(&folder.tree, &self.sources, !self.from_folder, &folder.contents),
@@ -101,7 +108,7 @@ impl Solver<'_> {
             for action in actions {
                 self.act(vertex, action, &mut draft, (&below, false), &mut chosen)?;
             }
-            selections.iter().try_for_each(|selection| unchanged(vertex, selection))
+            selections.iter().try_for_each(|selection| selection.unchanged(vertex))
         });
         let layer = layer.map_err(|diagnostic| match diagnostic.labels.is_empty() {
             true => at_origin(*diagnostic, vertex).boxed(),
@@ -127,7 +134,7 @@ impl Solver<'_> {
         for action in actions {
             self.act(vertex, action, &mut OnDisk(&tree), (&tree, true), &mut chosen)?;
         }
-        selections.iter().try_for_each(|selection| unchanged(vertex, selection))?;
+        selections.iter().try_for_each(|selection| selection.unchanged(vertex))?;
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
         self.commit(vertex, keys, inputs, taken, scratch)
@@ -279,12 +286,11 @@ fn copies(actions: &[Action]) -> impl Iterator<Item = &CopyAction> {
 
 /// What was copied must be what the step's keys were made of: a file that was written meanwhile would be found under the
 /// content that it had before.
-fn unchanged(vertex: &Vertex, selection: &Selection) -> Result<()> {
-    match &selection.tree {
-        Opened::Shared(folder) if folder.is_shared() => {}
-        _ => return Ok(()),
+pub(super) fn unchanged(vertex: &Vertex, folder: &Folder, sources: &[Source]) -> Result<()> {
+    if !folder.is_shared() {
+        return Ok(());
     }
-    let changed = select::changed(selection.tree.tree(), &selection.sources);
+    let changed = select::changed(&folder.tree, sources);
     let changed = changed.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
     let Some(path) = changed else { return Ok(()) };
     let diagnostic =

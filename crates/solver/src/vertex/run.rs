@@ -12,6 +12,7 @@ use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, Ve
 use carrack_oci::Digest;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, RenameFlags};
 
+use super::file::unchanged;
 use super::{Begun, Outcome, Solver, at_origin, failed, keys_of};
 use crate::agent::Forward;
 use crate::context::Folder;
@@ -75,6 +76,11 @@ impl Solver<'_> {
         };
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
+        for (input, _, sources, _) in &bound {
+            if let Some(folder) = &inputs[*input].folder {
+                unchanged(vertex, folder, sources)?;
+            }
+        }
         let lower = self.store.lower_dirs(base.chain())?;
         let targets = STUBS.iter().map(|stub| (*stub).to_owned());
         let targets = targets.chain(prepared.mounts.iter().map(|mount| mount.target.clone()));

@@ -49,6 +49,7 @@ enum Content {
 const ROOT: usize = 0;
 const NAME_LENGTH_MAX: usize = 255;
 const LINK_LENGTH_MAX: usize = 4095;
+const PATH_LENGTH_MAX: usize = 4095;
 
 /// Takes the members of a layer in.
 pub(crate) struct Indexer<'a> {
@@ -326,6 +327,9 @@ impl<'a> Indexer<'a> {
                 continue;
             };
             let parent = nodes.last().copied().unwrap_or(ROOT);
+            if here.as_os_str().len() + name.len() >= PATH_LENGTH_MAX {
+                return Err(Stop::Inexpressible);
+            }
             here.push(OsStr::from_bytes(&name));
             match self.enter(&here, parent, &name)? {
                 Entered::Dir(node) => nodes.push(node),
