@@ -18,6 +18,8 @@ mod layer;
 mod lease;
 mod ledger;
 mod lock;
+mod oci_layout;
+mod platforms;
 mod recompress;
 mod record;
 mod root;
@@ -36,6 +38,8 @@ pub use layer::{LayerAttributes, LayerContent, LayerWriter, View, copy_tree, ext
 pub use lease::{Keep, KeepKind, Lease};
 pub use ledger::{Entry, Ledger};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
+pub use oci_layout::split_layout;
+pub use platforms::ImageIndex;
 pub use recompress::Compression;
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};

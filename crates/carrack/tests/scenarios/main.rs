@@ -6,12 +6,14 @@
 mod build;
 mod builder;
 mod containers;
+mod contexts;
 mod debugging;
 mod interruption;
 mod layers;
 mod machine;
 mod networks;
 mod outputs;
+mod platforms;
 mod registries;
 mod replacing;
 mod shims;
