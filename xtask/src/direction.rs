@@ -26,6 +26,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("oci", &["diag"]),
     ("dockerfile", &["diag", "oci"]),
     ("compose", &["diag", "oci"]),
+    ("bake", &["diag", "compose"]),
     ("llb", &["diag", "oci", "dockerfile"]),
     ("specgen", &["diag", "oci", "compose"]),
     ("plan", &["diag", "oci", "compose", "specgen"]),
@@ -53,7 +54,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "solver",
         ],
     ),
-    ("cli", &["diag", "oci", "dockerfile", "compose", "llb", "specgen", "plan", "engine"]),
+    ("cli", &["diag", "oci", "dockerfile", "compose", "bake", "llb", "specgen", "plan", "engine"]),
     // The re-exec switch: init and shim are the runtime's. The scenarios ask the engine for the kinds of steps.
     ("carrack", &["cli", "engine", "runtime"]),
     ("testkit", &["oci", "sys"]),
@@ -61,8 +62,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Libraries of others that do nothing but turn values into values, so that the pure crates may use them.
-const PURE_LIBRARIES: &[&str] = &["annotate-snippets", "saphyr-parser", "serde", "serde_json", "sha2"];
-const PURE: &[&str] = &["diag", "oci", "dockerfile", "compose", "llb", "specgen", "plan"];
+const PURE_LIBRARIES: &[&str] = &["annotate-snippets", "hcl-edit", "saphyr-parser", "serde", "serde_json", "sha2"];
+const PURE: &[&str] = &["diag", "oci", "dockerfile", "compose", "bake", "llb", "specgen", "plan"];
 
 /// The workspace's packages, as cargo sees them.
 pub(crate) fn packages(root: &Path) -> Result<Vec<Package>, String> {

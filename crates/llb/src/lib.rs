@@ -9,6 +9,7 @@ mod git;
 mod graph;
 mod lower;
 mod mode;
+mod outline;
 
 pub use breakpoint::{Breakpoint, Moment, Place};
 pub use check::{CheckInput, check, is_finding};
@@ -19,6 +20,7 @@ pub use graph::{
 };
 pub use lower::{ImageNeed, LowerOptions, Lowered, NamedContext, ResolvedImage, lower};
 pub use mode::{Change, FileMode};
+pub use outline::{ArgumentOutline, MountOutline, Outline, TargetOutline, outline, targets};
 
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,7 @@ mod owner;
 mod place;
 mod private;
 mod progress;
+mod report;
 mod schedule;
 mod select;
 mod tree;
@@ -36,7 +37,7 @@ mod vertex;
 pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, debug, explain, predict,
+    check, debug, explain, outline, predict, targets,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
@@ -46,6 +47,7 @@ pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::{BuildOutput, export_index};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
+pub use report::{BuildReport, StepReport};
 pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Ingest {
     held: Held,
     file: File,
     hashing: Hashing,
+    /// So much of it is on its way to the disk.
+    written_back: u64,
 }
 
 /// Hashes beside the writing once there is much of it: both take about as long.
@@ -77,6 +79,9 @@ impl Hashing {
     }
 }
 
+/// So much at a time begins its way to the disk while more is written: a sync at the end shall find little to do.
+const WRITEBACK_BYTES: u64 = 8 << 20;
+
 impl Store {
     /// Begins to take in content.
     ///
@@ -86,7 +91,8 @@ impl Store {
         self.mutable()?;
         let held = Held::file(&self.ingest_dir())?;
         let file = held.file.try_clone().context("open", &held.path)?;
-        Ok(Ingest { store: self.clone(), held, file, hashing: Hashing::Here(Hasher::new(io::sink())) })
+        let hashing = Hashing::Here(Hasher::new(io::sink()));
+        Ok(Ingest { store: self.clone(), held, file, hashing, written_back: 0 })
     }
 
     /// Takes in bytes that are at hand.
@@ -157,11 +163,23 @@ impl Store {
     }
 }
 
-/// Already on disk and verified; only the name is missing.
-pub(crate) struct Sealed {
+/// Complete and hashed; only the name is missing.
+pub struct Sealed {
     held: Held,
-    pub(crate) digest: Digest,
-    pub(crate) size_bytes: u64,
+    /// Of all of it.
+    pub digest: Digest,
+    /// All of it.
+    pub size_bytes: u64,
+}
+
+impl Sealed {
+    /// Waits until it is on disk.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn sync(&self) -> Result<()> {
+        self.held.file.sync_all().context("sync", &self.held.path)
+    }
 }
 
 impl Sealed {
@@ -198,8 +216,19 @@ impl Ingest {
         self.hashing.size_bytes()
     }
 
+    /// What is written so far, readable from its beginning while more is written; its own place in it.
+    ///
+    /// # Errors
+    /// Where it can't be opened again.
+    pub fn reader(&self) -> Result<File> {
+        File::open(&self.held.path).context("read", &self.held.path)
+    }
+
     /// Verified and, if asked for, synced, but without a name.
-    pub(crate) fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
+    ///
+    /// # Errors
+    /// `store/digest-mismatch` where `expected` is another digest.
+    pub fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
         let (digest, size_bytes) = self.hashing.finish().context("hash", &self.held.path)?;
         let file = self.file;
         if let Some(expected) = expected
@@ -216,7 +245,10 @@ impl Ingest {
 
 impl Store {
     /// Gives sealed content its name. The lease comes first, so that a prune beside us never takes it away.
-    pub(crate) fn publish(&self, sealed: Sealed, lease: &Lease, durability: Durability) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where it can't be renamed or its folder not be synced.
+    pub fn publish(&self, sealed: Sealed, lease: &Lease, durability: Durability) -> Result<()> {
         lease.add(&[sealed.digest])?;
         let path = self.blob_path(&sealed.digest);
         if !path.exists() {
@@ -238,6 +270,12 @@ impl Write for Ingest {
         let count = self.file.write(bytes)?;
         let hashing = std::mem::replace(&mut self.hashing, Hashing::Here(Hasher::new(io::sink())));
         self.hashing = hashing.update(&bytes[..count])?;
+        let behind = self.hashing.size_bytes() - self.written_back;
+        if behind >= WRITEBACK_BYTES {
+            // Sooner or later the kernel does it unasked.
+            let _ = carrack_sys::file::start_writeback(&self.held.file, self.written_back, behind);
+            self.written_back += behind;
+        }
         Ok(count)
     }
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use super::BuildArguments;
+use super::{BuildArguments, Progress};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuilderCommand {
@@ -22,10 +22,13 @@ pub(crate) struct BuildMoreArguments {
     /// Say of each step why it was not cached
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Report where time and bytes went: steps, what the cache saved, sizes, the context's largest files
+    #[arg(long)]
+    pub(crate) report: bool,
     /// Say it without building
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// What is left of the build: type=image|oci|docker|tar|local with dest=, name=, compression=, rewrite-timestamp=; or a
+    /// What is left of the build: type=image|registry|oci|docker|tar|local with dest=, name=, push=, compression=, rewrite-timestamp=; or a
     /// folder; or - for a tar on standard output
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Vec<String>,
@@ -77,6 +80,13 @@ pub(crate) struct BuildMoreArguments {
     /// Accepted: what is built is in the store
     #[arg(long)]
     pub(crate) load: bool,
+    /// Send the image to the registries of its names: --output type=registry
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Tags by convention for names without a tag, from the commit: `git` gives sha-COMMIT, the version of a tag like v1.2.3
+    /// with 1.2, 1 and latest where they move on to it, and the branch
+    #[arg(long, value_name = "SOURCE", value_parser = ["git"])]
+    pub(crate) tags_from: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -106,4 +116,60 @@ pub(crate) struct BuilderPruneArguments {
     /// Whole ids and what each entry is
     #[arg(long)]
     pub(crate) verbose: bool,
+}
+
+/// Flags of a build that no shell has written.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+pub(crate) struct BuildLine {
+    #[command(flatten)]
+    pub(crate) build: BuildArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BakeArguments {
+    /// A bake file (.hcl, .json, `-` for standard input) or Compose file (.yaml); later ones add to earlier ones
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Change targets: TARGET.KEY=VALUE, where TARGET may be a pattern; += adds to a list
+    #[arg(long, value_name = "TARGET.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Value of a variable, before the environment's
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) var: Vec<String>,
+    /// Print what would be built, as JSON, and build nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// List targets or variables, and build nothing
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "targets", require_equals = true)]
+    pub(crate) list: Option<String>,
+    /// Push every target's image
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Accepted: what is built is in the store
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Use no cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask the registries for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// auto, plain, tty, quiet, rawjson; BUILDKIT_PROGRESS without
+    #[arg(long, value_name = "KIND")]
+    pub(crate) progress: Option<Progress>,
+    /// Write digests and names of what was built to a file, by target
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Report what the build checks find, and build nothing
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
+    /// Ask instead of building: check, outline (what a target can be given), targets; each with ,format=json
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
+    /// Privileges that the targets may ask for: security.insecure
+    #[arg(long, value_name = "PRIVILEGE")]
+    pub(crate) allow: Vec<String>,
+    /// Targets and groups; without, `default`
+    pub(crate) targets: Vec<String>,
 }

@@ -4,6 +4,7 @@
 
 mod builder;
 mod container;
+mod docker_build;
 mod image;
 mod project;
 mod registry;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use builder::*;
 pub(crate) use container::*;
+pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
@@ -138,6 +140,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Manifest(ManifestCommand),
 
+    /// Build the targets of bake files: docker-bake.hcl, .json, Compose files
+    Bake(Box<BakeArguments>),
     /// Build commands by Docker's other name
     #[command(subcommand)]
     Buildx(BuildxCommand),
@@ -164,6 +168,9 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
     Boot,
+    /// What takes room on disk
+    #[command(subcommand)]
+    System(SystemCommand),
     /// Show the version
     Version,
 
@@ -177,13 +184,40 @@ pub(crate) enum BuildxCommand {
     /// Build an image from a Dockerfile, or the images of the project
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
+    /// Build the targets of bake files
+    #[command(visible_alias = "f")]
+    Bake(Box<BakeArguments>),
     /// Show what the build cache takes on disk
     Du(BuilderUsageArguments),
     /// Free what the build cache takes on disk
     Prune(BuilderPruneArguments),
+    /// Images as registries have them
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
+    #[command(flatten)]
+    Instance(BuilderInstanceCommand),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Show what images, containers, volumes and builds take on disk
+    Df(SystemUsageArguments),
+    /// Not yet
+    #[command(external_subcommand)]
+    Other(Vec<String>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SystemUsageArguments {
+    /// Show each of them
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// `table`, `json`, or a Go template of plain fields: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

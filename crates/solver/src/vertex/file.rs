@@ -7,7 +7,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 use carrack_oci::Digest;
 
-use super::{Begun, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Begun, Outcome, Solver, Work, at_origin, disk_full, failed, is_full, keys_of};
 use crate::contents::Contents;
 use crate::context::Folder;
 use crate::copy::{self, Failure};
@@ -17,7 +17,7 @@ use crate::place::{OnDisk, Place};
 use crate::select::{self, Source, State};
 use crate::tree::{Owner, Tree, kind, relative};
 use crate::{codes, owner};
-use carrack_store::{Scratch, Snapshotter as _};
+use carrack_store::Snapshotter as _;
 use rustix::fs::FileType;
 
 /// What a copy takes from its input.
@@ -89,9 +89,9 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
-        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+        let work = match self.begin(id, &keys, inputs, &taken)? {
             Begun::Done(outcome) => return Ok(*outcome),
-            Begun::Work(scratch, flight) => (scratch, flight),
+            Begun::Work(work) => work,
         };
         let unpacks = copies(actions).zip(&selections).try_fold(false, |unpacks, (copy, selection)| {
             Ok(unpacks || copy::unpacks(selection.tree.tree(), &selection.sources, copy)?)
@@ -99,7 +99,7 @@ impl Solver<'_> {
         let unpacks =
             unpacks.map_err(|error: io::Error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
         if unpacks {
-            return self.file_on_disk(vertex, actions, &selections, (&keys, inputs, &taken), &scratch);
+            return self.file_on_disk(vertex, actions, &selections, (&keys, inputs, &taken), &work);
         }
         let below = self.tree(vertex, base.chain())?;
         let layer = self.store.commit_written(self.lease(vertex)?, base.chain(), &mut |writer| {
@@ -114,7 +114,7 @@ impl Solver<'_> {
             true => at_origin(*diagnostic, vertex).boxed(),
             false => diagnostic,
         })?;
-        self.enter(vertex, &keys, inputs, &taken, layer)
+        self.enter(vertex, (&keys, inputs, &taken), layer, &work)
     }
 
     /// The same through a mounted overlay: an archive that is unpacked may mean anything.
@@ -124,9 +124,10 @@ impl Solver<'_> {
         actions: &[Action],
         selections: &[Selection],
         (keys, inputs, taken): (&[Digest], &[Arc<Outcome>], &[Taken<'_>]),
-        scratch: &Scratch,
+        work: &Work,
     ) -> Result<Outcome> {
         let base = &inputs[0];
+        let scratch = &work.scratch;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
@@ -137,7 +138,7 @@ impl Solver<'_> {
         selections.iter().try_for_each(|selection| selection.unchanged(vertex))?;
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
-        self.commit(vertex, keys, inputs, taken, scratch)
+        self.commit(vertex, keys, inputs, taken, work)
     }
 
     /// Notes why a step is not cached, some of whose inputs are not known before others have run. What it takes of

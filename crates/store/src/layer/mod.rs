@@ -5,6 +5,7 @@ mod compose;
 mod diff;
 mod extract;
 mod index;
+mod list;
 pub(crate) mod node;
 mod view;
 
@@ -12,8 +13,9 @@ pub use compose::{LayerAttributes, LayerContent, LayerWriter};
 pub use diff::write_tree;
 pub(crate) use diff::{Each, ROOT_MODE, diff};
 pub use extract::extract;
-pub(crate) use extract::{apply, make_implicit, malformed, told};
+pub(crate) use extract::{Below, apply, make_implicit, malformed, told};
 pub(crate) use index::{Indexer, Stop};
+pub use list::{EntryKind, LayerEntry};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
 pub use view::View;
