@@ -4,6 +4,7 @@
 //! hold: that is `carrack-plan`'s.
 
 pub mod apply;
+mod attestation;
 mod boot;
 pub mod bootstrap;
 pub mod build;
@@ -27,6 +28,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use attestation::Sbom;
 pub use bootstrap::BootstrapRequest;
 pub use carrack_store::Roots;
 pub use container::{

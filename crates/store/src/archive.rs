@@ -355,7 +355,7 @@ fn blob_member(digest: &Digest) -> String {
 }
 
 /// Without `.`, empty components and a leading slash; `..` goes up, never out.
-fn normal(path: &str) -> String {
+pub(crate) fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

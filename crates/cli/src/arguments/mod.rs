@@ -2,6 +2,7 @@
 //!
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
+mod attestation;
 mod builder;
 mod container;
 mod image;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use attestation::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use image::*;
@@ -113,6 +115,8 @@ pub(crate) enum Command {
     Logout(LogoutArguments),
     /// Show how an image came about
     History(HistoryArguments),
+    /// List the packages of an image, each with the instruction that brought it
+    Sbom(SbomArguments),
     /// Manifest commands
     #[command(subcommand)]
     Manifest(ManifestCommand),

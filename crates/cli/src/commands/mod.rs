@@ -1,5 +1,6 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
+mod attestation;
 mod build;
 mod builder;
 mod container;
@@ -129,6 +130,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(arguments) => registry::login(session, &arguments),
         Command::Logout(arguments) => registry::logout(session, &arguments),
         Command::History(arguments) => registry::history(session, &arguments),
+        Command::Sbom(arguments) => attestation::sbom(session, &arguments),
         Command::Manifest(ManifestCommand::Inspect(arguments)) => registry::manifest_inspect(session, &arguments),
         Command::Container(command) => match command {
             ContainerCommand::Run(arguments) => container::run(session, &arguments),

@@ -1,0 +1,26 @@
+//! What is said of images.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+pub(crate) struct SbomArguments {
+    /// table, spdx-json (SPDX 2.3) or cyclonedx-json (1.6)
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: SbomFormat,
+    /// Write to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The image
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SbomFormat {
+    Table,
+    #[value(alias = "spdx")]
+    SpdxJson,
+    #[value(alias = "cyclonedx")]
+    CyclonedxJson,
+}
