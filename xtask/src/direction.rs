@@ -63,7 +63,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Libraries of others that do nothing but turn values into values, so that the pure crates may use them.
-const PURE_LIBRARIES: &[&str] = &["annotate-snippets", "flate2", "saphyr-parser", "serde", "serde_json", "sha2"];
+const PURE_LIBRARIES: &[&str] =
+    &["annotate-snippets", "base64", "flate2", "saphyr-parser", "serde", "serde_json", "sha2"];
 const PURE: &[&str] = &["diag", "oci", "dockerfile", "compose", "attestation", "llb", "specgen", "plan"];
 
 /// The workspace's packages, as cargo sees them.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
 use carrack_oci::Digest;
 use serde_json::{Value, json};
 
@@ -44,7 +45,7 @@ pub struct Step {
     /// What it made.
     pub layer: Option<Digest>,
     /// First and last line of the Dockerfile, from 1.
-    pub lines: Option<(u32, u32)>,
+    pub lines: Option<(usize, usize)>,
 }
 
 /// How an image was built. Never holds a secret's value.
@@ -126,9 +127,10 @@ impl Provenance {
             buildkit["vcs"] = json!({ "source": vcs.source, "revision": vcs.revision });
         }
         if is_max {
+            let data = base64::engine::general_purpose::STANDARD.encode(&self.source);
             internal["buildConfig"] = json!({ "steps": self.steps.iter().enumerate().map(step).collect::<Vec<_>>() });
             buildkit["source"] =
-                json!({ "infos": [{ "filename": self.path, "language": "Dockerfile", "text": self.source }] });
+                json!({ "infos": [{ "filename": self.path, "language": "Dockerfile", "data": data }] });
         }
         if buildkit.as_object().is_some_and(|object| !object.is_empty()) {
             metadata["buildkit_metadata"] = buildkit;

@@ -11,6 +11,7 @@ mod flags;
 mod output;
 mod project;
 mod template;
+mod vcs;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -139,6 +140,7 @@ fn schema(command: &Command) -> &'static str {
         Command::Logout(_) => "logout",
         Command::History(_) => "history",
         Command::Sbom(_) => "sbom",
+        Command::Attestation(_) => "attestation",
         Command::Manifest(_) => "manifest",
         Command::Container(_) => "container",
         Command::Image(_) => "image",

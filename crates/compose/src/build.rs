@@ -53,6 +53,8 @@ impl Reading<'_> {
             extra_hosts: self.extra_hosts(node, path),
             shm_size_bytes: self.size_of(node, path, "shm_size").map(|size| size.value),
             no_cache: self.boolean_of(node, path, "no_cache").unwrap_or(false),
+            provenance: self.filled_of(node, path, "provenance"),
+            sbom: self.filled_of(node, path, "sbom"),
             pull: self.boolean_of(node, path, "pull").unwrap_or(false),
             platforms: self.list_of(node, path, "platforms", false),
         })

@@ -191,6 +191,10 @@ pub struct Build {
     pub shm_size_bytes: Option<u64>,
     /// Whether the cache stays unused.
     pub no_cache: bool,
+    /// What is said beside the image of how it was built: `true`, `false`, `mode=max` and the like.
+    pub provenance: Option<Spanned<String>>,
+    /// Whether its packages are listed beside it: `true`, `false`.
+    pub sbom: Option<Spanned<String>>,
     /// Whether base images are asked for again.
     pub pull: bool,
     /// `os/arch[/variant]`.

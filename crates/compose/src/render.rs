@@ -195,7 +195,9 @@ fn build(build: &Build) -> Value {
     object.text("network", &build.network);
     object.flag("no_cache", build.no_cache);
     object.list("platforms", &build.platforms);
+    object.text("provenance", &build.provenance);
     object.flag("pull", build.pull);
+    object.text("sbom", &build.sbom);
     object.filled("secrets", build.secrets.iter().map(grant).collect());
     object.size("shm_size", build.shm_size_bytes);
     object.list("tags", &build.tags);

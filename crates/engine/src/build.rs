@@ -11,11 +11,12 @@ use carrack_oci::{Digest, ImageConfig, Reference};
 use carrack_plan::Image;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
+pub use carrack_attestation::{Mode, Vcs};
 pub use carrack_llb::{GitAddress, HttpAddress};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
-    DockerfileSource, Event, Images, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
-    StoreOnly, Stream,
+    Arrival, ArrivedContext, Attestations, BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind,
+    ContextReport, DockerfileSource, Event, Images, NamedContext, Progress, ProvenanceRequest, PruneRequest, Pruned,
+    Reason, Silent, StepExplanation, StoreOnly, Stream,
 };
 
 pub use carrack_llb::{ExecSettings, Network as StepNetwork};

@@ -110,15 +110,6 @@ pub static NOT_A_TAG: Code = Code {
     fix: "Give it a tag with `carrack tag IMAGE HOST/NAME:TAG`, and push that.",
 };
 
-/// A file that knows packages could not be understood.
-pub static SBOM_INCOMPLETE: Code = Code {
-    id: "engine/sbom-incomplete",
-    title: "packages are missing from a bill of materials",
-    cause: "A package database in the image is damaged, larger than any real one, or of a kind that is not read.",
-    check: "The cause says which it is; the same file is in a container of the image.",
-    fix: "Repair or remove the file in the layer that brings it; RPM's packages can be listed with `rpm -qa` in a container.",
-};
-
 /// The command of a container is empty.
 pub static NO_COMMAND: Code = Code {
     id: "engine/no-command",
@@ -300,7 +291,6 @@ pub static ALL: &[&Code] = &[
     &PLAN_STALE,
     &PORT_BUSY,
     &RUNNING,
-    &SBOM_INCOMPLETE,
     &START_FAILED,
     &UNDO_INCOMPLETE,
     &VOLUME_IN_USE,

@@ -28,7 +28,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-pub use attestation::Sbom;
+pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
 pub use carrack_store::Roots;
 pub use container::{

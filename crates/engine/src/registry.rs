@@ -8,7 +8,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_ids, media_type};
 use carrack_registry::{Push, PushBlob, Resolved, Transfer};
 use carrack_runtime::event::{self, Event as Happened};
-use carrack_store::{Image, Layer, Lease, NewImage, Snapshotter as _};
+use carrack_store::{Image, Layer, Lease, NewImage, Predicate, Snapshotter as _};
 use serde::Serialize;
 
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
@@ -101,7 +101,7 @@ impl Engine {
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
                 names: if is_tag { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
-                annotations: BTreeMap::new(),
+                ..NewImage::default()
             },
         )?;
         self.emit_image("pull", &reference.familiar(), &image.id);
@@ -250,14 +250,41 @@ impl Engine {
         let size_bytes = push.manifest.len() as u64;
         let new = NewImage {
             layers,
-            manifest: Some((push.manifest, push.media_type)),
-            names: Vec::new(),
+            manifest: Some((push.manifest, push.media_type.clone())),
             repo_digests: vec![by_digest(reference, &digest)?],
-            annotations: BTreeMap::new(),
+            ..NewImage::default()
         };
         self.store.put_image(&lease, &config, new)?;
+        let sent = Descriptor::new(push.media_type, digest, size_bytes);
+        self.push_attestations(client, reference, &image, &sent)?;
         self.emit_image("push", &reference.familiar(), &image.id);
         Ok(Pushed { name: reference.familiar(), digest, size_bytes })
+    }
+
+    /// What is said of the image goes after it, and refers to the manifest that was sent. What nobody asked for goes only
+    /// where the registry keeps such lists itself: elsewhere it would show up among the tags.
+    fn push_attestations(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        image: &Image,
+        sent: &Descriptor,
+    ) -> Result<()> {
+        if image.predicates.is_empty() {
+            return Ok(());
+        }
+        let is_wanted = |predicate: &Predicate| predicate.is_asked;
+        // Who may push and not ask need not be told of what nobody asked for.
+        let all = image.predicates.iter().all(is_wanted)
+            || client.knows_referrers(reference, &sent.digest).unwrap_or_default();
+        for predicate in image.predicates.iter().filter(|predicate| all || is_wanted(predicate)) {
+            let artifact = carrack_solver::attestation(&self.store, predicate, sent, std::slice::from_ref(reference))?;
+            client.push_artifact(reference, &artifact).map_err(|error| {
+                let cause = format!("{} itself is there", reference.familiar());
+                error.cause(cause).hint("push again, or build with --provenance=false and without --sbom").boxed()
+            })?;
+        }
+        Ok(())
     }
 
     /// Of an image that no registry knows, plain layers compressed, as many at once as there are processors.

@@ -9,7 +9,7 @@ mod graph;
 mod lower;
 mod mode;
 
-pub use check::{CheckInput, check, is_finding};
+pub use check::{CheckInput, check, is_finding, is_secret_name};
 pub use git::GitAddress;
 pub use graph::{
     Action, CacheMount, CopyAction, Edge, Exec, ExecMount, ExecSettings, FileContent, Graph, HistoryStep, HttpAddress,

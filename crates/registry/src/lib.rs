@@ -16,11 +16,11 @@ mod referrers;
 mod settings;
 mod transfer;
 
+pub use carrack_oci::{Artifact, ArtifactBlob};
 pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
 pub use pull::Resolved;
 pub use push::{Push, PushBlob};
-pub use referrers::{Artifact, ArtifactBlob};
 pub use settings::{Proxies, RegistrySettings, Settings};
 pub use transfer::{Event, Ignore, Transfer, Watch};
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{GitAddress, HttpAddress};
 use carrack_store::{Scratch, Store};
@@ -18,6 +19,7 @@ const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct ArrivedContext {
     path: PathBuf,
+    origin: Option<Material>,
     _hold: Scratch,
 }
 
@@ -37,7 +39,13 @@ impl ArrivedContext {
     /// `build/fetch-failed`, `build/wrong-checksum`; where there is no git.
     pub fn git(store: &Store, address: &GitAddress, cancel: &AtomicBool) -> Result<Self> {
         let (hold, folder) = scratch(store)?;
-        Ok(Self { path: git::checkout(address, &folder, cancel)?, _hold: hold })
+        let (path, origin) = git::checkout(address, &folder, cancel)?;
+        Ok(Self { path, origin: Some(origin), _hold: hold })
+    }
+
+    /// What it is to others; none where it came from standard input.
+    pub fn origin(&self) -> Option<&Material> {
+        self.origin.as_ref()
     }
 
     /// The context's root.
@@ -61,7 +69,7 @@ impl Arrival {
         if is_tar {
             let (hold, path) = scratch(store)?;
             carrack_store::extract(whole, &path, &path, Some((0, 0)))?;
-            return Ok(Self::Context(ArrivedContext { path, _hold: hold }));
+            return Ok(Self::Context(ArrivedContext { path, origin: None, _hold: hold }));
         }
         let mut bytes = Vec::new();
         let read = whole.by_ref().take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes);
@@ -79,9 +87,13 @@ impl Arrival {
     /// `build/fetch-failed`, and as for a stream.
     pub fn of_address(store: &Store, address: &HttpAddress, cancel: &AtomicBool) -> Result<Self> {
         let (_hold, folder) = scratch(store)?;
-        fetch::fetch(store, address, &folder, cancel)?;
+        let digest = fetch::fetch(store, address, &folder, cancel)?;
         let file = fs::File::open(folder.join(&address.name)).map_err(|error| unreadable(&error.to_string()))?;
-        Self::of_stream(store, file)
+        let mut arrival = Self::of_stream(store, file)?;
+        if let Self::Context(context) = &mut arrival {
+            context.origin = Some(fetch::material(address, &digest));
+        }
+        Ok(arrival)
     }
 }
 

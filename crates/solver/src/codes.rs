@@ -18,6 +18,12 @@ codes! {
          is a program that was not found; 137 is a kill, often for want of memory.",
         "Read the last lines of its output below the message; the whole output is above it.",
         "Correct the command. To look around, build the stage before with --target and run a shell in it.";
+    /// A file that knows packages could not be understood.
+    SBOM_INCOMPLETE = "build/sbom-incomplete",
+        "packages are missing from a bill of materials",
+        "A package database in the image is damaged, larger than any real one, or of a kind that is not read.",
+        "The cause says which it is; the same file is in a container of the image.",
+        "Repair or remove the file in the layer that brings it. RPM's packages can be listed with `rpm -qa` in a container.";
     /// A source of COPY or ADD that is not there.
     NOT_FOUND = "build/source-not-found",
         "nothing to copy",

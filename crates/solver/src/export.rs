@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::CopyAction;
-use carrack_oci::{Digest, Reference};
-use carrack_store::{Compression, Image, Layer, Lease, NewImage, Snapshotter as _, Store, write_tree};
+use carrack_oci::{Artifact, Descriptor, Digest, Reference};
+use carrack_store::{Compression, Image, Layer, Lease, NewImage, Predicate, Snapshotter as _, Store, write_tree};
 use std::os::fd::AsRawFd as _;
 
 use crate::tree::{Owner, Tree};
@@ -45,6 +45,7 @@ pub(crate) fn export(
     let is_kept = outputs.is_empty() || outputs.iter().any(|output| matches!(output, BuildOutput::Image));
     let layers = new.layers.clone();
     let annotations = new.annotations.clone();
+    let said: Vec<Predicate> = new.predicates.iter().filter(|predicate| predicate.is_asked).cloned().collect();
     let image =
         if is_kept { store.put_image(lease, config, new)? } else { store.unlisted_image(lease, config, new)? };
     for output in outputs {
@@ -55,7 +56,9 @@ pub(crate) fn export(
                     layers.iter().map(|layer| store.recompress(lease, layer, *compression, *force)).collect();
                 let new = NewImage { layers: packed?, annotations: annotations.clone(), ..NewImage::default() };
                 let packed = store.unlisted_image(lease, config, new)?;
-                store.save(&[(packed, names.clone())], file.as_ref())?;
+                let artifacts: Result<Vec<Artifact>> =
+                    said.iter().map(|predicate| attestation(store, predicate, &packed.manifest, names)).collect();
+                store.save_with(&[(packed, names.clone())], &artifacts?, file.as_ref())?;
             }
             BuildOutput::Tar(file) => {
                 let tree = tree(store, image.chain())?;
@@ -65,6 +68,28 @@ pub(crate) fn export(
         }
     }
     Ok(image)
+}
+
+/// What is said of an image as an artefact that refers to this manifest of it, under these names.
+///
+/// # Errors
+/// `store/not-found` where its content is gone.
+pub fn attestation(
+    store: &Store,
+    predicate: &Predicate,
+    manifest: &Descriptor,
+    names: &[Reference],
+) -> Result<Artifact> {
+    let content = store.read_blob(&predicate.content.digest, predicate.content.size)?;
+    let names: Vec<String> = names.iter().map(purl).collect();
+    carrack_attestation::attestation(&predicate.kind, &content, manifest, &names)
+        .map_err(|error| failed("read what is said of images of", &store.roots().data, &error.into()))
+}
+
+/// As BuildKit names the subjects of statements (purl-spec, type docker).
+fn purl(name: &Reference) -> String {
+    let tag = name.tag().map(|tag| format!("@{tag}")).unwrap_or_default();
+    format!("pkg:docker/{}{tag}", name.familiar_repository().replace(':', "%3A"))
 }
 
 fn tree(store: &Store, chain: Option<&Digest>) -> Result<Tree> {

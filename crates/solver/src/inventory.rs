@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read, Seek as _};
 
 use carrack_attestation::{Bill, Form, Inventory, Kind, Subject, TEXT_LIMIT};
 use carrack_diag::Result;
-use carrack_oci::History;
+use carrack_oci::{Digest, History, ImageConfig};
 use carrack_store::{Image, Layer, LayerMember, Store};
 
 /// Larger programs are put aside on disk while they are read, in bytes.
@@ -41,12 +41,17 @@ pub fn bill(store: &Store, layers: &[Layer], history: &[History]) -> Result<Bill
     Ok(inventory.finish())
 }
 
-/// What documents about an image speak of. One that has no time is as old as time.
+/// What documents about an image speak of.
 pub fn subject(image: &Image) -> Subject {
-    let created = image.config.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    subject_of(image.display_name(), image.id, &image.config)
+}
+
+/// One that has no time is as old as time.
+pub(crate) fn subject_of(name: String, id: Digest, config: &ImageConfig) -> Subject {
+    let created = config.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let seconds = created.unwrap_or_default().as_second();
     let created = jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string();
-    Subject { name: image.display_name(), id: image.id, created }
+    Subject { name, id, created }
 }
 
 fn take(

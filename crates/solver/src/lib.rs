@@ -7,6 +7,7 @@
 mod agent;
 mod archive;
 mod arrived;
+mod attest;
 mod build;
 mod cache;
 pub mod codes;
@@ -31,6 +32,7 @@ mod usage;
 mod vertex;
 
 pub use arrived::{Arrival, ArrivedContext};
+pub use attest::{Attestations, ProvenanceRequest, incomplete};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
     check, explain, predict,
@@ -40,7 +42,7 @@ pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
-pub use export::BuildOutput;
+pub use export::{BuildOutput, attestation};
 pub use inventory::{bill, subject};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};

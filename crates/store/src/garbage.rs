@@ -136,5 +136,6 @@ impl Store {
 fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
     let diff_ids: Vec<Digest> = record.layers.iter().map(|layer| layer.diff_id).collect();
     let blobs = record.layers.iter().map(|layer| layer.blob.digest).collect::<Vec<_>>();
-    [id, record.manifest.digest].into_iter().chain(chain_ids(&diff_ids)).chain(blobs)
+    let said: Vec<Digest> = record.predicates.iter().map(|predicate| predicate.content.digest).collect();
+    [id, record.manifest.digest].into_iter().chain(chain_ids(&diff_ids)).chain(blobs).chain(said)
 }

@@ -28,6 +28,21 @@ pub struct Image {
     pub repo_digests: Vec<Reference>,
     /// RFC 3339, when it came into this store.
     pub added: String,
+    /// What is said of it beside it.
+    pub predicates: Vec<Predicate>,
+}
+
+/// Something that is said of an image, without naming it: manifests of the same image may differ in how its layers are
+/// compressed, so the subject is added where it leaves the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predicate {
+    /// A URI (in-toto's `predicateType`).
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The JSON; a blob of that digest.
+    pub content: Descriptor,
+    /// Whether somebody asked for it, so that it is worth a trace among a registry's tags.
+    pub is_asked: bool,
 }
 
 impl Image {
@@ -50,6 +65,8 @@ pub(crate) struct ImageRecord {
     #[serde(default)]
     pub(crate) repo_digests: Vec<String>,
     pub(crate) added: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) predicates: Vec<Predicate>,
 }
 
 /// The file's name is the digest of the reference, which may be longer than a file name.
@@ -72,6 +89,8 @@ pub struct NewImage {
     pub names: Vec<Reference>,
     /// Names by digest.
     pub repo_digests: Vec<Reference>,
+    /// What is said of it; their contents are in content.
+    pub predicates: Vec<Predicate>,
 }
 
 impl Store {
@@ -90,7 +109,9 @@ impl Store {
         let id = self.ingest_bytes(lease, config)?;
         let known = self.keep_known(lease, &id)?;
         let record = match known {
-            Some(known) if new.repo_digests.is_empty() && new.annotations.is_empty() => known,
+            Some(known) if new.repo_digests.is_empty() && new.annotations.is_empty() => {
+                ImageRecord { predicates: merged(known.predicates, new.predicates), ..known }
+            }
             known => {
                 let (bytes, media_type) = match new.manifest {
                     Some(manifest) => manifest,
@@ -98,10 +119,14 @@ impl Store {
                 };
                 let manifest = Descriptor::new(media_type, self.ingest_bytes(lease, &bytes)?, bytes.len() as u64);
                 let mut repo_digests: Vec<String> = new.repo_digests.iter().map(Reference::to_string).collect();
-                repo_digests.extend(known.into_iter().flat_map(|known| known.repo_digests));
+                let (known_digests, said) =
+                    known.map(|known| (known.repo_digests, known.predicates)).unwrap_or_default();
+                repo_digests.extend(known_digests);
                 repo_digests.sort();
                 repo_digests.dedup();
-                ImageRecord { manifest, layers: new.layers, repo_digests, added: jiff::Timestamp::now().to_string() }
+                let predicates = merged(said, new.predicates);
+                let added = jiff::Timestamp::now().to_string();
+                ImageRecord { manifest, layers: new.layers, repo_digests, added, predicates }
             }
         };
         {
@@ -134,6 +159,7 @@ impl Store {
             names: new.names,
             repo_digests: Vec::new(),
             added,
+            predicates: new.predicates,
         })
     }
 
@@ -142,6 +168,7 @@ impl Store {
         let Some(known) = self.image_records().get(&id.hex())? else { return Ok(None) };
         let mut blobs: Vec<Digest> = known.layers.iter().map(|layer| layer.blob.digest).collect();
         blobs.push(known.manifest.digest);
+        blobs.extend(known.predicates.iter().map(|predicate| predicate.content.digest));
         lease.add(&blobs)?;
         Ok(blobs.iter().all(|blob| self.has_blob(blob)).then_some(known))
     }
@@ -257,6 +284,14 @@ impl Store {
         .boxed())
     }
 
+    /// What is said of an image; nothing where it is not here.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn predicates(&self, id: &Digest) -> Result<Vec<Predicate>> {
+        Ok(self.image_records().get(&id.hex())?.map(|record| record.predicates).unwrap_or_default())
+    }
+
     /// All images, by id.
     ///
     /// # Errors
@@ -302,8 +337,8 @@ impl Store {
     fn assemble(&self, id: Digest, record: ImageRecord, names: Vec<Reference>) -> Result<Image> {
         let config = parse_config(&self.read_blob(&id, JSON_LIMIT)?)?;
         let repo_digests = record.repo_digests.iter().map(|name| name.parse()).collect::<Result<_>>()?;
-        let ImageRecord { manifest, layers, added, .. } = record;
-        Ok(Image { id, config, manifest, layers, names, repo_digests, added })
+        let ImageRecord { manifest, layers, added, predicates, .. } = record;
+        Ok(Image { id, config, manifest, layers, names, repo_digests, added, predicates })
     }
 
     /// Gives an image a tag, taking it from whatever had it. Synced.
@@ -401,6 +436,18 @@ impl Store {
     fn name_records(&self) -> Records<NameRecord> {
         self.records("images/names", "image name", Layout::Flat)
     }
+}
+
+/// One of each type. What nobody asked for says how the image was made when it was new: it replaces nothing.
+fn merged(mut known: Vec<Predicate>, new: Vec<Predicate>) -> Vec<Predicate> {
+    for predicate in new {
+        match known.iter_mut().find(|other| other.kind == predicate.kind) {
+            Some(other) if predicate.is_asked => *other = predicate,
+            Some(_) => {}
+            None => known.push(predicate),
+        }
+    }
+    known
 }
 
 fn name_key(name: &Reference) -> String {

@@ -31,7 +31,7 @@ pub use compression::decompress;
 pub use content::Ingest;
 pub use files::{Durability, check_name, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
-pub use image::{Image, NewImage};
+pub use image::{Image, NewImage, Predicate};
 pub use layer::{View, copy_tree, extract, write_tree};
 pub use lease::{Keep, KeepKind, Lease};
 pub use ledger::{Entry, Ledger};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Args)]
 pub(crate) struct SbomArguments {
@@ -12,6 +12,29 @@ pub(crate) struct SbomArguments {
     /// Write to a file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// The image
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AttestationCommand {
+    /// List what is said of an image beside it
+    Ls(AttestationLsArguments),
+    /// Show a statement about an image: in-toto's, as it goes to registries
+    Inspect(AttestationInspectArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttestationLsArguments {
+    /// The image
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttestationInspectArguments {
+    /// sbom, provenance, or the URI of a predicate's type
+    #[arg(long, value_name = "TYPE", default_value = "provenance")]
+    pub(crate) r#type: String,
     /// The image
     pub(crate) name: String,
 }

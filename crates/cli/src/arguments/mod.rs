@@ -117,6 +117,9 @@ pub(crate) enum Command {
     History(HistoryArguments),
     /// List the packages of an image, each with the instruction that brought it
     Sbom(SbomArguments),
+    /// What is said of images beside them
+    #[command(subcommand)]
+    Attestation(AttestationCommand),
     /// Manifest commands
     #[command(subcommand)]
     Manifest(ManifestCommand),

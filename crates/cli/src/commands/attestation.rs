@@ -1,15 +1,15 @@
-//! `sbom`.
+//! `sbom`, `attestation`.
 
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
-use carrack_engine::Sbom;
+use carrack_engine::{AttestationView, Sbom};
 use serde_json::json;
 
 use super::Session;
-use crate::arguments::{SbomArguments, SbomFormat};
+use crate::arguments::{AttestationCommand, SbomArguments, SbomFormat};
 use crate::codes;
-use crate::output::{Outcome, exit, table};
+use crate::output::{Outcome, exit, human_size, table};
 
 pub(crate) fn sbom(session: &Session, arguments: &SbomArguments) -> Outcome {
     let sbom = session.observer()?.sbom(&arguments.name)?;
@@ -32,6 +32,39 @@ pub(crate) fn sbom(session: &Session, arguments: &SbomArguments) -> Outcome {
     }
     let listed = || json!({ "image": sbom.image(), "os": sbom.bill().system, "packages": sbom.bill().packages });
     session.output.result("sbom", &document.clone().unwrap_or_else(listed), |_| text());
+    Ok(exit::DONE)
+}
+
+pub(crate) fn run(session: &Session, command: &AttestationCommand) -> Outcome {
+    let engine = session.observer()?;
+    match command {
+        AttestationCommand::Ls(arguments) => {
+            let views = engine.attestations(&arguments.name)?;
+            session.output.result("attestations", &views, |views| {
+                let row = |view: &AttestationView| {
+                    vec![
+                        view.kind.clone(),
+                        view.predicate_type.clone(),
+                        human_size(view.size_bytes),
+                        view.digest.short(),
+                    ]
+                };
+                table(&["TYPE", "PREDICATE TYPE", "SIZE", "DIGEST"], &views.iter().map(row).collect::<Vec<_>>())
+            });
+        }
+        AttestationCommand::Inspect(arguments) => {
+            let (name, kind) = (&arguments.name, &arguments.r#type);
+            let Some(statement) = engine.attestation(name, kind)? else {
+                let message = format!("nothing of the type `{kind}` is said of {name}");
+                return Err(Diagnostic::error(&codes::NO_ATTESTATION, message)
+                    .hint(format!(
+                        "`carrack attestation ls {name}` lists what is; `carrack build --attest type={kind}` makes it"
+                    ))
+                    .into());
+            };
+            session.output.result("attestation", &statement, |statement| format!("{statement:#}\n"));
+        }
+    }
     Ok(exit::DONE)
 }
 

@@ -402,5 +402,13 @@ fn request(engine: &Engine, loaded: &Loaded, service: &Service, how: &Build) -> 
         request.tags.push(tag.value.parse()?);
     }
     build_flags::epoch(&mut request)?;
+    build_flags::attest_by_default(&mut request);
+    for (kind, wanted) in [("sbom", &how.sbom), ("provenance", &how.provenance)] {
+        let Some(wanted) = wanted else { continue };
+        build_flags::short_attestation(&mut request, kind, &wanted.value).map_err(|error| {
+            let error = error.at(wanted.span, "asked for here");
+            Failure::new(vec![error], loaded.sources.clone())
+        })?;
+    }
     Ok(request)
 }

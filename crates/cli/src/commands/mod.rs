@@ -130,6 +130,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(arguments) => registry::login(session, &arguments),
         Command::Logout(arguments) => registry::logout(session, &arguments),
         Command::History(arguments) => registry::history(session, &arguments),
+        Command::Attestation(command) => attestation::run(session, &command),
         Command::Sbom(arguments) => attestation::sbom(session, &arguments),
         Command::Manifest(ManifestCommand::Inspect(arguments)) => registry::manifest_inspect(session, &arguments),
         Command::Container(command) => match command {

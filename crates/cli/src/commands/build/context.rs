@@ -69,6 +69,7 @@ fn from_arrival(
                 [] => DockerfileSource::Inside(PathBuf::from("Dockerfile")),
                 _ => dockerfile(arguments, context.path())?,
             };
+            request.attestations.context = context.origin().cloned();
             arrived.push(context);
             Ok(request)
         }
