@@ -6,13 +6,20 @@
 //! documentation other than copyright files are left out too, as in the slim images that people know.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use carrack_diag::{Code, Diagnostic, Result};
 use carrack_oci::{Config, Reference};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::interrupt::Interrupts;
 use sources::Source;
 
 mod sources;
@@ -64,8 +71,17 @@ pub static FAILED: Code = Code {
     fix: "Correct what they say; another temporary folder is taken from TMPDIR.",
 };
 
+/// Somebody wanted no image after all.
+pub static INTERRUPTED: Code = Code {
+    id: "bootstrap/interrupted",
+    title: "making a base image was interrupted",
+    cause: "Ctrl-C was pressed, or the command was sent SIGTERM or SIGHUP.",
+    check: "Nothing is left to look for: mmdebstrap was ended and its folder removed.",
+    fix: "Repeat the command.",
+};
+
 /// The codes of this module.
-pub static CODES: &[&Code] = &[&FAILED, &INVALID_REQUEST, &NO_ARCHIVE, &NO_MMDEBSTRAP, &OFFICIAL_NAME];
+pub static CODES: &[&Code] = &[&FAILED, &INTERRUPTED, &INVALID_REQUEST, &NO_ARCHIVE, &NO_MMDEBSTRAP, &OFFICIAL_NAME];
 
 /// What to make.
 #[derive(Debug, Clone)]
@@ -125,9 +141,17 @@ fn make(request: &BootstrapRequest, tools: &Tools, tar_sink: &mut dyn Write) -> 
         Some(mirror) => vec![Source::new(mirror, &request.suite)],
         None => sources::of_host(&tools.apt_folder, &request.suite).unwrap_or_else(|| sources::debian(&request.suite)),
     };
-    let epoch_seconds = archive_time(&sources, tools)?;
-    run_mmdebstrap(request, &sources, epoch_seconds, tools, tar_sink)?;
-    Ok(BootstrapOutcome { config: config(request, &sources), created: rfc3339(epoch_seconds) })
+    let interrupts = Interrupts::new()?;
+    let workplace = Workplace::create()
+        .map_err(|error| crate::engine::host_error("can't make a temporary folder for mmdebstrap", error))?;
+    let made = archive_time(&sources, tools, workplace.path()).and_then(|epoch_seconds| {
+        run_mmdebstrap(request, &sources, epoch_seconds, tools, (workplace.path(), &interrupts), tar_sink)?;
+        Ok(BootstrapOutcome { config: config(request, &sources), created: rfc3339(epoch_seconds) })
+    });
+    if made.is_err() && interrupts.take() {
+        return Err(interrupted(request));
+    }
+    made
 }
 
 const VARIANTS: [&str; 7] = ["apt", "buildd", "custom", "essential", "extract", "minbase", "required"];
@@ -190,13 +214,10 @@ fn is_word(text: &str) -> bool {
 /// Time of the newest of the archives' release files, in seconds since 1970.
 ///
 /// Only used for time stamps, so it needs no verification: mmdebstrap verifies what it unpacks.
-fn archive_time(sources: &[Source], tools: &Tools) -> Result<i64> {
-    let folder = tempfile::tempdir().map_err(|error| {
-        Diagnostic::error(&crate::codes::HOST, "can't make a temporary folder").cause(error.to_string()).boxed()
-    })?;
+fn archive_time(sources: &[Source], tools: &Tools, folder: &Path) -> Result<i64> {
     let mut newest = None;
     for (number, source) in sources.iter().enumerate() {
-        let file = folder.path().join(number.to_string());
+        let file = folder.join(number.to_string());
         let time = release_time(source, &file, tools)?;
         newest = newest.max(Some(time));
     }
@@ -212,7 +233,7 @@ fn release_time(source: &Source, file: &Path, tools: &Tools) -> Result<i64> {
         .arg(file)
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| start_error(&tools.apt_helper, &error))?;
+        .map_err(|error| start_error(&tools.apt_helper, &error.to_string()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(with_lines(failed(), said.lines()).boxed());
@@ -240,48 +261,144 @@ fn run_mmdebstrap(
     sources: &[Source],
     epoch_seconds: i64,
     tools: &Tools,
+    (folder, interrupts): (&Path, &Interrupts),
     tar_sink: &mut dyn Write,
 ) -> Result<()> {
-    let mut child = Command::new(&tools.mmdebstrap)
+    // In a mount and process namespace of its own, it can be killed at any instant and leaves a folder only: by itself it
+    // mounts on the host, and misses a signal that comes early.
+    let mut child = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .arg(&tools.mmdebstrap)
         .args(arguments(request, sources))
         .env("SOURCE_DATE_EPOCH", epoch_seconds.to_string())
         .env("LC_ALL", "C.UTF-8")
+        .env("TMPDIR", folder)
+        // The terminal's Ctrl-C is for us alone, who wait until all is put away.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| start_error(&tools.mmdebstrap, &error))?;
+        .map_err(|error| start_error(Path::new("unshare"), &error.to_string()))?;
     let stderr = child.stderr.take();
     // Both pipes must be read at once, or the child waits for ever on the one that is full.
     let (copied, last_lines) = std::thread::scope(|scope| {
         let lines = scope.spawn(move || stderr.map(last_lines).unwrap_or_default());
-        let copied = copy_tar(&mut child, tar_sink);
+        let copied = copy_tar(&mut child, tar_sink, interrupts);
         (copied, lines.join().unwrap_or_default())
     });
-    let status = copied.map_err(|error| {
+    let ended = copied.map_err(|error| {
         Diagnostic::error(&crate::codes::HOST, format!("can't store the image {}", request.name))
             .cause(error.to_string())
             .boxed()
     })?;
+    let Some(status) = ended else {
+        return Err(interrupted(request));
+    };
     if status.success() {
         return Ok(());
+    }
+    // What env(1), unshare(1) and shells say of a program that they don't find.
+    if status.code() == Some(127) {
+        return Err(start_error(
+            &tools.mmdebstrap,
+            &last_lines.iter().map(String::as_str).collect::<Vec<_>>().join("; "),
+        ));
     }
     let message = format!("can't make {} from Debian {}: mmdebstrap ended with {status}", request.name, request.suite);
     Err(with_lines(Diagnostic::error(&FAILED, message), last_lines.iter().map(String::as_str)).boxed())
 }
 
-fn copy_tar(child: &mut Child, tar_sink: &mut dyn Write) -> std::io::Result<ExitStatus> {
+fn interrupted(request: &BootstrapRequest) -> Box<Diagnostic> {
+    Diagnostic::error(&INTERRUPTED, format!("did not make {}: interrupted", request.name)).boxed()
+}
+
+/// A folder for what mmdebstrap unpacks, held by `flock` and gone when it is dropped; those of killed commands are removed
+/// when it is made.
+struct Workplace(tempfile::TempDir, #[expect(dead_code, reason = "held while it is open")] File);
+
+impl Workplace {
+    const START: &str = "carrack-bootstrap.";
+
+    fn create() -> std::io::Result<Self> {
+        // Not on the data root: apt fetches as a user of its own, who may not enter there.
+        let parent = std::env::temp_dir();
+        for entry in std::fs::read_dir(&parent)?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(Self::START.as_bytes())
+                && entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0)
+                && hold(&entry.path()).is_ok()
+            {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+        loop {
+            let mode = Permissions::from_mode(0o755);
+            let folder = tempfile::Builder::new().prefix(Self::START).permissions(mode).tempdir_in(&parent)?;
+            // Between its creation and its lock somebody may have taken it for a leftover.
+            match hold(folder.path()) {
+                Ok(held) if folder.path().is_dir() => return Ok(Self(folder, held)),
+                _ => {}
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+fn hold(folder: &Path) -> std::io::Result<File> {
+    let folder = File::open(folder)?;
+    rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(folder)
+}
+
+/// How the child ended, none where somebody interrupted.
+fn copy_tar(
+    child: &mut Child,
+    tar_sink: &mut dyn Write,
+    interrupts: &Interrupts,
+) -> std::io::Result<Option<ExitStatus>> {
+    let pid = Pid::from_child(child);
+    let mut is_interrupted = false;
     let copied = match child.stdout.take() {
-        Some(mut stdout) => std::io::copy(&mut stdout, tar_sink).map(drop),
+        Some(stdout) => copy_until_end(stdout, tar_sink, interrupts, &mut || {
+            is_interrupted = true;
+            // Its first process dies with it, and with that every other; the pipes close behind the last.
+            let _ = kill_process(pid, Signal::KILL);
+        }),
         None => Ok(()),
     };
-    if copied.is_err() {
-        // It unmounts and removes its folder when its output is gone; a kill would leave both behind. The pipe closed
-        // when `stdout` was dropped.
-        child.wait()?;
-    }
+    let status = child.wait()?;
     copied?;
-    child.wait()
+    Ok((!is_interrupted).then_some(status))
+}
+
+/// Closes `stdout` when it returns.
+fn copy_until_end(
+    mut stdout: ChildStdout,
+    tar_sink: &mut dyn Write,
+    interrupts: &Interrupts,
+    on_interrupt: &mut dyn FnMut(),
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let mut sources = [PollFd::new(&stdout, PollFlags::IN), PollFd::new(interrupts, PollFlags::IN)];
+        match poll(&mut sources, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_readable = !sources[0].revents().is_empty();
+        if interrupts.take() {
+            on_interrupt();
+        }
+        if is_readable {
+            match stdout.read(&mut buffer)? {
+                0 => return Ok(()),
+                length => tar_sink.write_all(&buffer[..length])?,
+            }
+        }
+    }
 }
 
 fn last_lines(stderr: impl Read) -> VecDeque<String> {
@@ -299,9 +416,9 @@ fn with_lines<'a>(diagnostic: Diagnostic, lines: impl Iterator<Item = &'a str>) 
     lines.filter(|line| !line.trim().is_empty()).fold(diagnostic, |diagnostic, line| diagnostic.cause(line.trim()))
 }
 
-fn start_error(program: &Path, error: &std::io::Error) -> Box<Diagnostic> {
+fn start_error(program: &Path, why: &str) -> Box<Diagnostic> {
     Diagnostic::error(&NO_MMDEBSTRAP, format!("can't run {}", program.display()))
-        .cause(error.to_string())
+        .cause(why)
         .hint("install it: apt-get install -y mmdebstrap")
         .boxed()
 }

@@ -1,6 +1,6 @@
 //! What Ctrl-C and SIGTERM do where a command has something to put away first.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -30,6 +30,40 @@ pub fn on_signal(act: impl FnOnce() + Send + 'static) -> Result<()> {
         std::process::exit(130);
     });
     Ok(())
+}
+
+/// Until it is dropped, an interrupt makes it readable and does nothing else.
+#[derive(Debug)]
+pub(crate) struct Interrupts {
+    mask: Mask,
+    signals: SignalFd,
+}
+
+impl Interrupts {
+    /// To be dropped by the thread that made it.
+    pub(crate) fn new() -> Result<Self> {
+        let failed = |errno| host_error("can't wait for interrupts", errno);
+        let mask = block(&INTERRUPTS).map_err(failed)?;
+        Ok(Self { mask, signals: SignalFd::new(&INTERRUPTS).map_err(failed)? })
+    }
+
+    /// Takes one note of an interrupt; false where there is none.
+    pub(crate) fn take(&self) -> bool {
+        matches!(self.signals.read(), Ok(Some(_)))
+    }
+}
+
+impl AsFd for Interrupts {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        // A mask that was read can be set again.
+        let _ = restore(&self.mask);
+    }
 }
 
 /// Some send a signal to a process and to its group: what comes that soon is the same interrupt.

@@ -17,7 +17,7 @@ use carrack_runtime::init::{self, Child, SpawnRequest};
 use carrack_specgen::container::{Mount, MountSource, NetworkMode, Ulimit};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, HostFacts, InitPlan, Resolved};
-use carrack_store::Store;
+use carrack_store::{Store, Upper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::codes;
@@ -136,18 +136,27 @@ impl<'a> ContainerExecutor<'a> {
             ..Resolved::default()
         };
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let root = RootSource::Overlay {
-            lower: request.lower.iter().map(text).collect(),
-            upper: Some(text(&request.upper.upper)),
-            work: Some(text(&request.upper.work)),
-            volatile: true,
+        let overlay = |lower: &[PathBuf], upper: Option<&Upper>| RootSource::Overlay {
+            lower: lower.iter().map(text).collect(),
+            upper: upper.map(|upper| text(&upper.upper)),
+            work: upper.map(|upper| text(&upper.work)),
+            volatile: upper.is_some(),
         };
+        let root = overlay(&request.lower, Some(&request.upper));
         let image = Config::default();
         let mut spec = carrack_specgen::spec(&container, &image, &self.facts, &resolved)?;
         if !container.env.contains_key("HOSTNAME") {
             spec.process.env.retain(|entry| !entry.starts_with("HOSTNAME="));
         }
-        let launch = carrack_specgen::launch(&container, &image, &resolved, root);
+        let mut launch = carrack_specgen::launch(&container, &image, &resolved, root);
+        launch.layers = (request.mounts.iter())
+            .filter_map(|mount| match &mount.source {
+                ExecMountSource::Layers { lower, upper, mountpoint, .. } => {
+                    Some((overlay(lower, upper.as_ref()), text(mountpoint)))
+                }
+                _ => None,
+            })
+            .collect();
         let plan = carrack_specgen::init_plan(&spec, &launch, &self.facts)?;
         Ok((plan, spec.linux.resources.unwrap_or_default()))
     }
@@ -240,13 +249,15 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
 }
 
 fn mount(mount: &ExecRequestMount) -> Mount {
+    let bind = |path: &Path| MountSource::Bind {
+        path: path.to_string_lossy().into_owned(),
+        create: false,
+        propagation: None,
+        non_recursive: true,
+    };
     let source = match &mount.source {
-        ExecMountSource::Host(path) => MountSource::Bind {
-            path: path.to_string_lossy().into_owned(),
-            create: false,
-            propagation: None,
-            non_recursive: true,
-        },
+        ExecMountSource::Host(path) => bind(path),
+        ExecMountSource::Layers { mountpoint, path, .. } => bind(&mountpoint.join(path)),
         ExecMountSource::Tmpfs { size_bytes } => {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: None, options: Vec::new() }
         }

@@ -26,6 +26,17 @@ pub struct ExecRequestMount {
 pub enum ExecMountSource {
     /// A file or folder of the host.
     Host(PathBuf),
+    /// What layers hold, nothing of it copied.
+    Layers {
+        /// Read-only folders, topmost first.
+        lower: Vec<PathBuf>,
+        /// What is written to; none where nothing is.
+        upper: Option<Upper>,
+        /// An empty folder of the host, to attach the layers to where nobody sees it.
+        mountpoint: PathBuf,
+        /// What is mounted of them, from their root and without links.
+        path: PathBuf,
+    },
     /// A new temporary file system.
     Tmpfs {
         /// In bytes; none is the kernel's default.

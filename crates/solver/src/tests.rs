@@ -198,10 +198,13 @@ impl Executor for Script {
                 ["exit", status] => return Ok(status.parse().unwrap()),
                 ["cat", path] => {
                     let mount = request.mounts.iter().find(|mount| mount.target == **path).unwrap();
-                    let ExecMountSource::Host(source) = &mount.source else { panic!() };
-                    let text = match source.is_dir() {
-                        true => format!("{:?}", names(source)),
-                        false => std::fs::read_to_string(source).unwrap(),
+                    let text = match &mount.source {
+                        ExecMountSource::Host(source) if source.is_dir() => format!("{:?}", names(source)),
+                        ExecMountSource::Host(source) => std::fs::read_to_string(source).unwrap(),
+                        ExecMountSource::Layers { lower, upper, path, .. } => {
+                            Tree::overlay(lower, upper.as_ref()).unwrap().text(path).unwrap()
+                        }
+                        ExecMountSource::Tmpfs { .. } => panic!(),
                     };
                     self.log.lock().unwrap().push(text);
                 }

@@ -127,6 +127,13 @@ pub enum InitStep {
         /// the cut, in the order of their mounts.
         shared: Vec<(String, bool)>,
     },
+    /// Attaches layers to a folder of the host, seen by nobody else, for mounts of what they hold.
+    Layers {
+        /// The layers.
+        source: RootSource,
+        /// A folder of the host.
+        mountpoint: String,
+    },
     /// Mounts the root file system.
     Root {
         /// What it consists of.
@@ -244,6 +251,7 @@ impl InitStep {
             Self::LoopbackUp => "loopback-up",
             Self::Hostname { .. } => "hostname",
             Self::IsolateMounts { .. } => "isolate-mounts",
+            Self::Layers { .. } => "layers",
             Self::Root { .. } => "root",
             Self::Mount(_) => "mount",
             Self::Device(_) => "device",
@@ -275,7 +283,7 @@ impl InitStep {
         match self {
             Self::JoinNamespace { from: NamespaceSource::Path(path), .. } => path,
             Self::Hostname { hostname, .. } => hostname,
-            Self::Root { mountpoint, .. } => mountpoint,
+            Self::Layers { mountpoint, .. } | Self::Root { mountpoint, .. } => mountpoint,
             Self::Mount(mount) => &mount.target,
             Self::Device(device) => &device.path,
             Self::Symlink { link, .. } => link,

@@ -21,6 +21,8 @@ pub struct Launch {
     pub user: UserRequest,
     /// What the root file system consists of.
     pub root: RootSource,
+    /// Further layers and the folders of the host that they are attached to, for binds of what they hold.
+    pub layers: Vec<(RootSource, String)>,
     /// Whether a small init of ours is the first process.
     pub reap: bool,
     /// Columns and rows of the terminal; 0 where nobody knows.
@@ -34,6 +36,7 @@ pub fn launch(container: &Container, image: &Config, resolved: &Resolved, root: 
     Launch {
         user: UserRequest { user: spec::user_of(container, image), groups: container.group_add.clone() },
         root,
+        layers: Vec::new(),
         reap: container.init,
         terminal_size: (0, 0),
         network_inherited: resolved.network_inherited,
@@ -52,6 +55,9 @@ pub fn init_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<Init
     let is_shared = |mount: &&Mount| mount.options.iter().any(|option| option == "shared" || option == "rshared");
     let source = |mount: &Mount| (mount.source.clone(), mount.options.iter().any(|option| option == "rbind"));
     steps.push(InitStep::IsolateMounts { shared: spec.mounts.iter().filter(is_shared).map(source).collect() });
+    for (source, mountpoint) in &launch.layers {
+        steps.push(InitStep::Layers { source: source.clone(), mountpoint: mountpoint.clone() });
+    }
     steps.push(InitStep::Root { source: launch.root.clone(), mountpoint: spec.root.path.clone() });
     for mount in &spec.mounts {
         mount_steps(mount, facts, &mut steps)?;

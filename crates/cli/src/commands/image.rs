@@ -162,7 +162,11 @@ pub(crate) fn bootstrap(session: &Session, arguments: &BootstrapArguments) -> Ou
     if !session.output.json {
         note(&format!("making {} from Debian {} …\n", arguments.name, arguments.suite));
     }
-    let id = session.engine()?.bootstrap(&request)?;
+    let id = session.engine()?.bootstrap(&request).map_err(|error| {
+        let is_interrupted = error.code.id == "bootstrap/interrupted";
+        let failure = Failure::from(error);
+        if is_interrupted { failure.exit(exit::INTERRUPTED) } else { failure }
+    })?;
     session.output.result("bootstrap", &json!({ "id": id, "name": arguments.name }), |_| format!("{id}\n"));
     Ok(exit::DONE)
 }

@@ -63,12 +63,16 @@ impl Engine {
         name.map_or(Ok(Signal::TERM), signal::parse)
     }
 
-    /// Sends a signal to a container's first process. SIGKILL is also a wish that it stays down.
+    /// Sends a signal to a container's first process. SIGKILL and its own stop signal are also a wish that it stays down.
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
         let record = self.find(name)?;
         let signal = signal::parse(signal)?;
         if signal != Signal::KILL {
-            let target = self.state(&record.id)?.and_then(|state| Target::of(&state));
+            let target = if signal == self.stop_signal(&record, None)? {
+                self.intend_stop(&record, b"")?
+            } else {
+                self.state(&record.id)?.and_then(|state| Target::of(&state))
+            };
             return target.ok_or_else(|| not_running(&record))?.signal(signal);
         }
         let target = self.intend_stop(&record, b"")?.ok_or_else(|| not_running(&record))?;

@@ -37,7 +37,8 @@ pub(super) fn isolate(state: &mut State, shared: &[(String, bool)]) -> Done {
     Ok(rustix::mount::mount_change("/", flags)?)
 }
 
-pub(super) fn root(state: &mut State, source: &RootSource, mountpoint: &str) -> Done {
+/// A file system that consists of other folders, attached to one of the host's.
+pub(super) fn attach_root(source: &RootSource, mountpoint: &str) -> Done<OwnedFd> {
     let detached = match source {
         RootSource::Folder { path } => {
             let tree = clone_tree(&open_host(path)?, true)?;
@@ -51,8 +52,7 @@ pub(super) fn root(state: &mut State, source: &RootSource, mountpoint: &str) -> 
     };
     let target = open_host(mountpoint).map_err(|errno| Failure::new(errno, mountpoint))?;
     attach(&detached, &target)?;
-    state.root = Some(detached);
-    Ok(())
+    Ok(detached)
 }
 
 pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {

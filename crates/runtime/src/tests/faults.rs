@@ -1,7 +1,7 @@
 //! Kill, error and delay at each step: whatever happens, nothing of the container is left and the reason is known.
 
-use carrack_specgen::Container;
-use carrack_specgen::init_plan::{DeviceKind, DeviceNode, Fault, FaultKind, InitStep, MountAttributes};
+use carrack_specgen::init_plan::{DeviceKind, DeviceNode, Fault, FaultKind, InitStep, MountAttributes, RootSource};
+use carrack_specgen::{Container, Launch, init_plan};
 
 use super::fixture::{Bundle, bind, container, start};
 
@@ -15,7 +15,9 @@ fn plan(bundle: &Bundle) -> carrack_specgen::InitPlan {
         ulimits: [("core".to_owned(), carrack_specgen::container::Ulimit { soft: 0, hard: 0 })].into(),
         ..container(&["true"])
     };
-    let mut plan = bundle.plan(&wanted);
+    let root = RootSource::Folder { path: bundle.path("lower") };
+    let launch = Launch { layers: vec![(root, bundle.spec(&wanted).root.path)], ..bundle.launch(&wanted) };
+    let mut plan = init_plan(&bundle.spec(&wanted), &launch, &bundle.facts).expect("a plan");
     let pivot = plan.steps.iter().position(|step| step.name() == "pivot").expect("a pivot");
     plan.steps.insert(pivot, bind("/etc/hostname", "/etc/made", MountAttributes::default()));
     let fifo = DeviceNode {
@@ -39,6 +41,7 @@ fn belongs_to_a_start(step: &InitStep) -> bool {
         | InitStep::LoopbackUp
         | InitStep::Hostname { .. }
         | InitStep::IsolateMounts { .. }
+        | InitStep::Layers { .. }
         | InitStep::Root { .. }
         | InitStep::Mount(_)
         | InitStep::Device(_)
@@ -91,7 +94,7 @@ fn an_error_at_any_step_is_told() {
     let Some(mut bundle) = Bundle::new() else { return };
     let plan = plan(&bundle);
     let samples = samples(&plan);
-    assert_eq!(samples.len(), 26, "every kind that belongs to a start: {samples:?}");
+    assert_eq!(samples.len(), 27, "every kind that belongs to a start: {samples:?}");
     for (index, name) in samples {
         let broken = plan.clone().with_fault(Fault { step: index, kind: FaultKind::Error(28) });
         let cgroup = bundle.cgroup(&Default::default());

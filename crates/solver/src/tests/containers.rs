@@ -157,3 +157,38 @@ fn a_cancelled_build_kills_its_programs() {
     let errors = build(&request, services, &mut sources).unwrap_err();
     assert_eq!(errors[0].code.id, "build/cancelled");
 }
+
+/// D2: what is bound of another stage is its layers themselves, whatever links lead there, and what is written to it is in
+/// no layer and in no other step.
+#[test]
+fn stages_are_bound_without_a_copy() {
+    let Some(yard) = yard() else { return };
+    yard.write("tool", "tool\n");
+    let result = contained(
+        &yard,
+        "COPY tool /opt/tool\nRUN mkdir /full && cat /opt/tool > /full/file && ln -s /opt /way && ln -s ../../../opt/tool /full/link\n\
+         FROM scratch AS last\nCOPY bin /bin\n\
+         RUN --mount=from=0,target=/stage --mount=from=0,source=way/tool,target=/one --mount=from=0,source=/full,target=/full,rw \
+         --mount=from=0,source=full/link,target=/two \
+         cat /stage/opt/tool /one /two /full/file > /said; ls /stage > /names; rm -r /stage/opt 2> /dev/null && exit 1; rm /full/file; cat /bin/sh > /full/own; ls /full > /after\n\
+         RUN --mount=from=0,source=full,target=/full ls /full > /again\n",
+    );
+    let files = yard.files(&result.unwrap_or_else(|errors| panic!("{errors}")));
+    for expected in [
+        r#"said "tool\ntool\ntool\ntool\n""#,
+        r#"names "bin\nfull\nopt\nway\n""#,
+        r#"after "link\nown\n""#,
+        r#"again "file\nlink\n""#,
+    ] {
+        assert!(files.contains(expected), "{expected} in {files}");
+    }
+    for absent in ["stage", "one", "two", "full/"] {
+        assert!(!files.contains(&format!(" {absent}")), "{absent} in {files}");
+    }
+    assert!(
+        !std::fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .contains(yard.context().parent().unwrap().to_str().unwrap()),
+        "nothing stays mounted"
+    );
+}

@@ -22,7 +22,7 @@ use crate::progress::{Event, Stream};
 use crate::select::{Source, State};
 use crate::tree::{Tree, kind, relative};
 use crate::{codes, copy, mounts, select};
-use carrack_store::Snapshotter as _;
+use carrack_store::{Snapshotter as _, Upper};
 
 /// How much of a failed program's output is repeated below the message.
 const TAIL_LINES: usize = 20;
@@ -147,8 +147,14 @@ impl Solver<'_> {
         let (source, read_only) = match &mount.kind {
             MountKind::Tmpfs { size_bytes } => (ExecMountSource::Tmpfs { size_bytes: *size_bytes }, false),
             MountKind::Bind { input, source, writable } => {
-                let path = self.materialise(vertex, *input, source, &inputs[*input], folder)?;
-                (ExecMountSource::Host(path), !writable)
+                let outcome = &inputs[*input];
+                let source = match &outcome.folder {
+                    None if !self.is_folder_source(vertex, *input) => {
+                        self.bound_layers(vertex, source, outcome, (folder, *writable))?
+                    }
+                    _ => ExecMountSource::Host(self.materialise(vertex, *input, source, outcome, folder)?),
+                };
+                (source, !writable)
             }
             MountKind::Cache(cache) => {
                 let (path, locks) = self.cache_folder(vertex, cache, inputs)?;
@@ -190,6 +196,28 @@ impl Solver<'_> {
             prepared.mounts.push(ExecRequestMount { target: target.clone(), source, read_only });
         }
         Ok(())
+    }
+
+    /// What is bound of layers, with what is written to it thrown away.
+    fn bound_layers(
+        &self,
+        vertex: &Vertex,
+        source: &str,
+        outcome: &Outcome,
+        (folder, writable): (&Path, bool),
+    ) -> Result<ExecMountSource> {
+        let io_failed = |error: io::Error| failed(vertex, "prepare a mount").cause(error.to_string()).boxed();
+        let tree = self.tree(vertex, outcome.chain())?;
+        let path = tree.resolve(relative(source)).map_err(io_failed)?;
+        let path = path.ok_or_else(|| not_bound(vertex, source))?;
+        let make = |name: &str| -> Result<PathBuf> {
+            let path = folder.join(name);
+            fs::create_dir_all(&path).map_err(io_failed)?;
+            Ok(path)
+        };
+        let upper = if writable { Some(Upper { upper: make("upper")?, work: make("work")? }) } else { None };
+        let lower = self.lower(outcome.chain())?;
+        Ok(ExecMountSource::Layers { lower, upper, mountpoint: make("root")?, path })
     }
 
     /// A copy of what is bound, so that what is ignored is not seen and what is written is thrown away.
