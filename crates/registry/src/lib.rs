@@ -21,6 +21,7 @@ pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
 pub use pull::Resolved;
 pub use push::{Push, PushBlob};
+pub use referrers::Contents;
 pub use settings::{Proxies, RegistrySettings, Settings};
 pub use transfer::{Event, Ignore, Transfer, Watch};
 

@@ -17,6 +17,9 @@ const TAG_WRITES: u32 = 5;
 /// More pages of referrers than this are a mistake.
 const PAGES_MAX: u32 = 64;
 
+/// Blobs with their descriptors, in the manifest's order.
+pub type Contents = Vec<(Descriptor, Vec<u8>)>;
+
 impl Client {
     /// Pushes an artefact to the repository of `repository`, whose tag does not matter. Gives the descriptor of its
     /// manifest, as a list of referrers has it. The subject need not be there yet.
@@ -78,7 +81,7 @@ impl Client {
         repository: &Reference,
         entry: &Descriptor,
         limit_bytes: u64,
-    ) -> Result<(Document, Vec<(Descriptor, Vec<u8>)>)> {
+    ) -> Result<(Document, Contents)> {
         let site = self.site(repository.host());
         let document = self.manifest_at(&site, repository, Some(&entry.digest))?;
         let manifest: Manifest = serde_json::from_slice(&document.bytes)

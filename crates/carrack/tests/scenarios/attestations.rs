@@ -23,7 +23,7 @@ fn each_package_of_an_image_names_the_layer_and_instruction_that_brought_it() {
     project.write("Dockerfile", DOCKERFILE).write("status", STATUS).write("app/more", MORE);
     for name in ["kept", "gone"] {
         let file = format!("app/node_modules/{name}/package.json");
-        project.write(&file, &json!({ "name": name, "version": "1.0.0" }).to_string());
+        project.write(&file, json!({ "name": name, "version": "1.0.0" }).to_string());
     }
     let id = project.json(&["build", "-t", "bill", "."])["id"].clone();
     let layers = project.json(&["image", "inspect", "bill"])[0]["RootFS"]["Layers"].clone();
@@ -187,7 +187,7 @@ fn attestations_go_with_the_image_to_archives_and_registries() {
     let (_, plain) = unpack("plain.tar");
     let (told, entries) = unpack("told.tar");
     let [image, artifact] = &entries[..] else { panic!("{entries:?}") };
-    assert_eq!(plain, [image.clone()]);
+    assert_eq!(plain, std::slice::from_ref(image));
     let blob = |it: &Value| document(&told.join("blobs").join(it["digest"].as_str().unwrap().replace(':', "/")));
     let manifest = blob(artifact);
     assert_eq!(artifact["artifactType"], "application/vnd.in-toto+json");
@@ -248,7 +248,7 @@ fn services_say_in_the_project_what_is_said_of_their_images() {
     assert_eq!(kinds("shop-silent"), [""; 0]);
     assert_eq!(kinds("shop-told").len(), 2);
     assert!(project.ok(&["config"]).contains("mode=max"));
-    project.write("compose.yaml", &text.replace("mode=max", "mode=all"));
+    project.write("compose.yaml", text.replace("mode=max", "mode=all"));
     let failure = project.fails(&["build"]);
     assert!(failure.code() == "cli/invalid-value" && failure.text().contains("mode=all"), "{}", failure.text());
     machine.finish();
