@@ -7,7 +7,7 @@ use carrack_engine::build::{BuildRequest, BuildResult, Mode, ProvenanceRequest, 
 use carrack_oci::Reference;
 use serde_json::json;
 
-use crate::arguments::{BuildArguments, BuildMoreArguments, Progress};
+use crate::arguments::{BuildArguments, BuildMoreArguments};
 use crate::{codes, flags};
 
 /// As in BuildKit.
@@ -149,18 +149,6 @@ fn attestation(request: &mut BuildRequest, text: &str) -> Result<()> {
 
 fn not_yet(what: &str, hint: &str) -> Box<Diagnostic> {
     Diagnostic::error(&codes::NOT_YET, format!("{what} is not there yet")).hint(hint).boxed()
-}
-
-/// Whether only the id is printed.
-pub(crate) fn is_quiet(arguments: &BuildArguments) -> Result<bool> {
-    match arguments.progress {
-        Progress::Auto | Progress::Plain => Ok(arguments.quiet),
-        Progress::Quiet => Ok(true),
-        Progress::Tty => Err(not_yet("build --progress=tty", "--progress=plain shows the same as lines")),
-        Progress::Rawjson => {
-            Err(not_yet("build --progress=rawjson", "--json answers with the result, and --metadata-file writes it"))
-        }
-    }
 }
 
 /// `[manifest:]KEY=VALUE`.

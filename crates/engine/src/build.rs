@@ -9,6 +9,7 @@ use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_network::{Attachment, DEFAULT_NETWORK, Namespace, Networks, host_resolvers};
 use carrack_oci::{Digest, ImageConfig, Reference};
 use carrack_plan::Image;
+use carrack_runtime::foreground;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_attestation::{Mode, Vcs};
@@ -62,7 +63,25 @@ impl Engine {
     ) -> Result<BuildResult, Vec<Diagnostic>> {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
+        let mask = request.debug.then(foreground::keep_resizes).transpose();
+        let _mask = mask.map_err(|error| vec![*host_error("can't wait for signals", error)])?;
         carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
+    }
+
+    /// Builds up to a step and opens a shell before or after it; gives the shell's exit status. Nothing of the shell stays.
+    pub fn debug_build(
+        &self,
+        request: &BuildRequest,
+        at: &str,
+        progress: &dyn Progress,
+        images: &dyn Images,
+        cancel: &AtomicBool,
+        sources: &mut SourceMap,
+    ) -> Result<i32, Vec<Diagnostic>> {
+        let network = DefaultNetwork(Networks::new(&self.store));
+        let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
+        let _mask = foreground::keep_resizes().map_err(|error| vec![*host_error("can't wait for signals", error)])?;
+        carrack_solver::debug(request, at, Services { executor: &executor, progress, images, cancel }, sources)
     }
 
     /// What the build checks find. Reads only.

@@ -12,6 +12,7 @@ mod build;
 mod cache;
 pub mod codes;
 mod container;
+mod contents;
 mod context;
 mod copy;
 mod exec;
@@ -35,12 +36,12 @@ pub use arrived::{Arrival, ArrivedContext};
 pub use attest::{Attestations, ProvenanceRequest, incomplete};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, explain, predict,
+    check, debug, explain, predict,
 };
 pub use cache::CacheRecord;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
-pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::{BuildOutput, attestation};
 pub use inventory::{bill, subject};

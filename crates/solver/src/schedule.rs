@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Vertex, VertexId};
@@ -14,6 +15,13 @@ struct State<T> {
     results: Vec<Option<Arc<T>>>,
     errors: Vec<Diagnostic>,
     running: usize,
+    threads: usize,
+}
+
+/// How many steps run at once where nobody says. More than processors: steps also wait, for servers, locks and clocks.
+pub(crate) fn default_parallelism() -> usize {
+    const LEAST: usize = 16;
+    std::thread::available_parallelism().map_or(LEAST, |count| count.get().max(LEAST))
 }
 
 /// Evaluates every vertex, at most `parallelism` at once. After an error, or once `cancel` is set, nothing new begins;
@@ -27,45 +35,48 @@ pub(crate) fn run<T: Send + Sync>(
     let missing: Vec<usize> = vertices.iter().map(|vertex| vertex.inputs.len()).collect();
     let ready = (0..vertices.len()).filter(|index| missing[*index] == 0).collect();
     let results = vertices.iter().map(|_| None).collect();
-    let state = State { ready, missing, results, errors: Vec::new(), running: 0 };
-    let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), cancel };
-    std::thread::scope(|scope| {
-        for _ in 0..parallelism.clamp(1, vertices.len().max(1)) {
-            scope.spawn(|| work(vertices, &shared, &evaluate));
-        }
-    });
+    let state = State { ready, missing, results, errors: Vec::new(), running: 0, threads: 1 };
+    let shared = Shared { vertices, evaluate, parallelism, state: Mutex::new(state), changed: Condvar::new(), cancel };
+    std::thread::scope(|scope| work(scope, &shared));
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     if state.errors.is_empty() { Ok(state.results.into_iter().collect()) } else { Err(state.errors) }
 }
 
-struct Shared<'a, T> {
+struct Shared<'a, T, F> {
+    vertices: &'a [Vertex],
+    evaluate: F,
+    parallelism: usize,
     state: Mutex<State<T>>,
     changed: Condvar,
     cancel: &'a AtomicBool,
 }
 
-impl<T> Shared<'_, T> {
+impl<T, F> Shared<'_, T, F> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Counts a vertex as running. Dropped by a panic too, so that the others do not wait for it.
-struct Running<'a, 'b, T>(&'a Shared<'b, T>);
+struct Running<'a, 'b, T, F>(&'a Shared<'b, T, F>);
 
-impl<T> Drop for Running<'_, '_, T> {
+impl<T, F> Drop for Running<'_, '_, T, F> {
     fn drop(&mut self) {
         self.0.lock().running -= 1;
         self.0.changed.notify_all();
     }
 }
 
-fn work<T>(vertices: &[Vertex], shared: &Shared<'_, T>, evaluate: &(impl Fn(VertexId, &[Arc<T>]) -> Result<T> + Sync)) {
-    while let Some((index, inputs, running)) = next(vertices, shared) {
-        let result = evaluate(VertexId(index), &inputs);
+fn work<'scope, T, F>(scope: &'scope Scope<'scope, '_>, shared: &'scope Shared<'_, T, F>)
+where
+    T: Send + Sync,
+    F: Fn(VertexId, &[Arc<T>]) -> Result<T> + Sync,
+{
+    while let Some((index, inputs, running)) = next(scope, shared) {
+        let result = (shared.evaluate)(VertexId(index), &inputs);
         let mut state = shared.lock();
         match result {
-            Ok(result) => finish(vertices, &mut state, index, result),
+            Ok(result) => finish(shared.vertices, &mut state, index, result),
             Err(diagnostic) => {
                 // What was killed because of another failure has nothing to say of its own.
                 if !shared.cancel.swap(true, Ordering::SeqCst) {
@@ -78,8 +89,16 @@ fn work<T>(vertices: &[Vertex], shared: &Shared<'_, T>, evaluate: &(impl Fn(Vert
     }
 }
 
-/// Waits for a vertex that can be evaluated; none where there will be no more.
-fn next<'a, 'b, T>(vertices: &[Vertex], shared: &'a Shared<'b, T>) -> Option<(usize, Vec<Arc<T>>, Running<'a, 'b, T>)> {
+/// Waits for a vertex that can be evaluated; none where there will be no more. Whoever takes one and leaves another sees
+/// to it that there is a thread for that.
+fn next<'scope, 'b, T, F>(
+    scope: &'scope Scope<'scope, '_>,
+    shared: &'scope Shared<'b, T, F>,
+) -> Option<(usize, Vec<Arc<T>>, Running<'scope, 'b, T, F>)>
+where
+    T: Send + Sync,
+    F: Fn(VertexId, &[Arc<T>]) -> Result<T> + Sync,
+{
     let mut state = shared.lock();
     loop {
         if shared.cancel.load(Ordering::SeqCst) {
@@ -87,7 +106,11 @@ fn next<'a, 'b, T>(vertices: &[Vertex], shared: &'a Shared<'b, T>) -> Option<(us
         }
         if let Some(index) = state.ready.pop_front() {
             state.running += 1;
-            let edges = &vertices[index].inputs;
+            if !state.ready.is_empty() && state.threads < shared.parallelism {
+                state.threads += 1;
+                scope.spawn(|| work(scope, shared));
+            }
+            let edges = &shared.vertices[index].inputs;
             let inputs = edges.iter().filter_map(|edge| state.results[edge.vertex.0].clone()).collect();
             return Some((index, inputs, Running(shared)));
         }

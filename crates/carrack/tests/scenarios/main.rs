@@ -7,6 +7,7 @@ mod attestations;
 mod build;
 mod builder;
 mod containers;
+mod debugging;
 mod interruption;
 mod machine;
 mod networks;

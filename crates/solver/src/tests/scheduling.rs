@@ -61,3 +61,25 @@ fn a_panic_does_not_hang() {
     });
     assert!(caught.is_err());
 }
+
+/// D3: what only waits does not wait for a processor, and the limit holds.
+#[test]
+fn independent_vertices_meet_up_to_the_limit() {
+    let graph = vertices(&[&[], &[], &[], &[], &[0, 1, 2, 3]]);
+    for (parallelism, expected) in [(4, 4), (2, 2), (1, 1)] {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let together = std::sync::Barrier::new(expected);
+        let cancel = AtomicBool::new(false);
+        let done = run(&graph, parallelism, &cancel, |id, _| {
+            let count = now.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(count, Ordering::SeqCst);
+            if id.0 < 4 {
+                together.wait();
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        });
+        assert_eq!(done.unwrap().unwrap().len(), 5);
+        assert_eq!(most.into_inner(), expected);
+    }
+}
