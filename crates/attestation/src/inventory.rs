@@ -148,10 +148,12 @@ impl Inventory {
     /// Notes that a file can't be read: what it knows is missing.
     pub fn unread(&mut self, path: &str, reason: impl Into<String>) {
         self.forget(path);
-        if self.unread.len() < UNREAD_MAX {
-            let path = path.chars().take(500).collect();
-            self.unread.push(Unread { path, reason: reason.into() });
-        }
+        let (path, reason) = match self.unread.len() {
+            ..UNREAD_MAX => (path.chars().take(500).collect(), reason.into()),
+            UNREAD_MAX => ("…".to_owned(), "there are more of them than are told".to_owned()),
+            _ => return,
+        };
+        self.unread.push(Unread { path, reason });
     }
 
     /// The packages that are there in the end.

@@ -353,6 +353,9 @@ fn what_is_too_large_is_said_and_not_held() {
     let many = "Package: a\nStatus: install ok installed\nVersion: 1\n\n".repeat(50_001);
     let bill = inventory(&[&[("var/lib/dpkg/status", Ok(many.as_bytes()))]]);
     assert_eq!((bill.packages.len(), bill.unread.len()), (0, 1));
+    let mut inventory = Inventory::new();
+    (0..1000).for_each(|number| inventory.unread(&number.to_string(), "damaged"));
+    assert_eq!(inventory.finish().unread.len(), 101, "the last says that there are more");
 }
 
 fn fixtures() -> Vec<(Form, Vec<u8>)> {
