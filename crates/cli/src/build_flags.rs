@@ -16,12 +16,7 @@ const SECRET_LIMIT_BYTES: u64 = 500 << 10;
 /// What of a request is said by flags and not by the Dockerfile.
 pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> Result<()> {
     let more = &arguments.more;
-    request.network = match arguments.network.as_deref() {
-        None | Some("default" | "bridge" | "") => StepNetwork::Default,
-        Some("none") => StepNetwork::None,
-        Some("host") => StepNetwork::Host,
-        Some(other) => return Err(flags::invalid("--network", other, "default, none or host")),
-    };
+    request.network = network("--network", arguments.network.as_deref().unwrap_or_default())?;
     for (flag, values) in [("--cache-from", &more.cache_from), ("--cache-to", &more.cache_to)] {
         if let Some(text) = values.first() {
             return Err(not_yet(&format!("build {flag} {text}"), "leave it out: this root's own cache is used"));
@@ -31,13 +26,7 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
         let (name, address) = flags::add_host(text)?;
-        if address == "host-gateway" {
-            return Err(not_yet(
-                "build --add-host with host-gateway",
-                "give the address, or build with --network=host",
-            ));
-        }
-        request.settings.hosts.push((name, address));
+        add_host(request, &name, &address)?;
     }
     let size =
         |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
@@ -147,6 +136,36 @@ fn attestation(request: &mut BuildRequest, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// How the steps are connected that do not say it themselves.
+pub(crate) fn network(flag: &str, text: &str) -> Result<StepNetwork> {
+    match text {
+        "default" | "bridge" | "" => Ok(StepNetwork::Default),
+        "none" => Ok(StepNetwork::None),
+        "host" => Ok(StepNetwork::Host),
+        other => Err(flags::invalid(flag, other, "default, none or host")),
+    }
+}
+
+/// A further name in the /etc/hosts of steps.
+pub(crate) fn add_host(request: &mut BuildRequest, name: &str, address: &str) -> Result<()> {
+    if address == "host-gateway" {
+        return Err(not_yet("a build with host-gateway", "give the address, or build with --network=host"));
+    }
+    request.settings.hosts.push((name.to_owned(), address.to_owned()));
+    Ok(())
+}
+
+/// A right that the Dockerfile may ask for.
+pub(crate) fn allow(request: &mut BuildRequest, entitlement: &str) -> Result<()> {
+    match entitlement {
+        "security.insecure" => request.allows_insecure = true,
+        // What `RUN --network=host` asks for is given without asking.
+        "network.host" => {}
+        other => return Err(flags::invalid("--allow", other, "security.insecure or network.host")),
+    }
+    Ok(())
+}
+
 fn not_yet(what: &str, hint: &str) -> Box<Diagnostic> {
     Diagnostic::error(&codes::NOT_YET, format!("{what} is not there yet")).hint(hint).boxed()
 }
@@ -197,7 +216,11 @@ fn secret(text: &str) -> Result<(String, Vec<u8>)> {
             .ok_or_else(|| flags::invalid("--secret", text, &format!("a variable that is set: {name} is not")))?;
         return Ok((id.to_owned(), std::os::unix::ffi::OsStringExt::into_vec(value)));
     }
-    let path = Path::new(file.unwrap_or(id));
+    Ok((id.to_owned(), secret_file(id, Path::new(file.unwrap_or(id)))?))
+}
+
+/// The content of a secret's file.
+pub(crate) fn secret_file(id: &str, path: &Path) -> Result<Vec<u8>> {
     let unreadable = |reason: String| {
         Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't read the secret `{id}` from {}", path.display()))
             .cause(reason)
@@ -214,7 +237,7 @@ fn secret(text: &str) -> Result<(String, Vec<u8>)> {
     if bytes.len() as u64 > SECRET_LIMIT_BYTES {
         return Err(unreadable(format!("it is larger than {SECRET_LIMIT_BYTES} bytes")));
     }
-    Ok((id.to_owned(), bytes))
+    Ok(bytes)
 }
 
 /// What `docker buildx build --metadata-file` writes.
@@ -228,8 +251,12 @@ pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
     if !names.is_empty() {
         metadata["image.name"] = names.join(",").into();
     }
-    let written = std::fs::write(path, format!("{metadata:#}\n"));
-    written.map_err(|error| {
+    write_file(path, &format!("{metadata:#}\n"))
+}
+
+/// Writes what a build is to leave in a file.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|error| {
         Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
             .cause(error.to_string())
             .boxed()

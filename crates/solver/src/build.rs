@@ -17,6 +17,7 @@ use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
+use crate::arrived::ArrivedContext;
 use crate::attest::{self, Attestations, Made};
 use crate::codes;
 use crate::contents::Contents;
@@ -50,8 +51,10 @@ pub enum DockerfileSource {
 pub enum NamedContext {
     /// A folder.
     Folder(PathBuf),
-    /// An image of the store.
+    /// An image of the store, or of a registry.
     Image(Reference),
+    /// An image of the store that no registry is asked for, such as what another build has made.
+    Built(Reference),
 }
 
 /// What is to be built.
@@ -99,6 +102,8 @@ pub struct BuildRequest {
     pub agents: BTreeMap<String, PathBuf>,
     /// What names after FROM and `--from` mean before they are stages or images (`--build-context`).
     pub contexts: BTreeMap<String, NamedContext>,
+    /// Where contexts lie that have been fetched: they are there as long as this is.
+    pub arrived: Vec<Arc<ArrivedContext>>,
     /// Whether a RUN may have every privilege (`--allow security.insecure`).
     pub allows_insecure: bool,
     /// Whether it is told of each step why it was not cached.
@@ -136,6 +141,7 @@ impl BuildRequest {
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
             contexts: BTreeMap::new(),
+            arrived: Vec::new(),
             allows_insecure: false,
             explain: false,
             debug: false,
@@ -520,13 +526,27 @@ fn open_contexts(
 }
 
 fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
-    let (path, bytes) = match &request.dockerfile {
-        DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
-        DockerfileSource::Path(path) => (path, std::fs::read(path)),
-        DockerfileSource::Inside(path) => {
+    let read = |path: &Path| match &request.dockerfile {
+        DockerfileSource::Inside(_) => {
             let folder = request.context.as_deref().unwrap_or(Path::new("/"));
-            (path, Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into())))
+            Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into()))
         }
+        _ => std::fs::read(path),
+    };
+    let path = match &request.dockerfile {
+        DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
+        DockerfileSource::Path(path) | DockerfileSource::Inside(path) => path,
+    };
+    let lower_case = path.with_file_name("dockerfile");
+    let (path, bytes) = match read(path) {
+        // As in BuildKit.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.ends_with("Dockerfile") => {
+            match read(&lower_case) {
+                Ok(bytes) => (&lower_case, Ok(bytes)),
+                Err(_) => (path, Err(error)),
+            }
+        }
+        other => (path, other),
     };
     let bytes = bytes.map_err(|error| {
         Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))
@@ -612,7 +632,9 @@ fn resolved(need: ImageNeed, image: &Image) -> ResolvedImage {
 fn lowered(context: &NamedContext) -> carrack_llb::NamedContext {
     match context {
         NamedContext::Folder(_) => carrack_llb::NamedContext::Folder,
-        NamedContext::Image(reference) => carrack_llb::NamedContext::Image(reference.clone()),
+        NamedContext::Image(reference) | NamedContext::Built(reference) => {
+            carrack_llb::NamedContext::Image(reference.clone())
+        }
     }
 }
 
@@ -662,9 +684,13 @@ fn resolve(
 ) -> carrack_diag::Result<Image> {
     let store = &request.store;
     let name = need.reference.familiar();
-    let found = || store.find_image(&need.reference.to_string());
+    let found = || store.find_image_for(&need.reference.to_string(), &need.platform);
     let is_here = found()?.is_some_and(|image| image.config.platform().matches(&need.platform));
-    let fetched = if is_here && !request.pull { Ok(true) } else { source.fetch(&need.reference, &need.platform) };
+    let is_built = |context: &NamedContext| matches!(context, NamedContext::Built(name) if *name == need.reference);
+    let is_built = request.contexts.values().any(is_built);
+    // What a digest names is the same at any registry.
+    let is_enough = is_built || is_here && (!request.pull || need.reference.digest().is_some());
+    let fetched = if is_enough { Ok(true) } else { source.fetch(&need.reference, &need.platform) };
     let Some(image) = found()? else {
         let known: Vec<String> = store.names()?.keys().map(Reference::familiar).collect();
         let repository = need.reference.familiar_repository();

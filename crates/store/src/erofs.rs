@@ -41,9 +41,15 @@ pub(crate) struct Inode {
 #[derive(Debug, Clone)]
 pub(crate) enum Data {
     /// Names, sorted, with the numbers of inodes; and the folder that it lies in.
-    Dir { entries: Vec<(Vec<u8>, usize)>, parent: usize },
+    Dir {
+        entries: Vec<(Vec<u8>, usize)>,
+        parent: usize,
+    },
     /// Bytes of the tar; the offset is a multiple of 512.
-    File { offset: u64, size_bytes: u64 },
+    File {
+        offset: u64,
+        size_bytes: u64,
+    },
     Symlink(Vec<u8>),
     Device(u32, u32),
     None,
@@ -69,7 +75,9 @@ pub(crate) fn image(inodes: &[Inode], tar_bytes: u64) -> Result<Vec<u8>, Inexpre
         let xattrs = xattrs(&inode.xattrs)?;
         let head = INODE_LENGTH + xattrs.len();
         let tail = match &inode.data {
-            Data::File { size_bytes, .. } => head.next_multiple_of(CHUNK_INDEX) - head + chunks(*size_bytes).1 * CHUNK_INDEX,
+            Data::File { size_bytes, .. } => {
+                head.next_multiple_of(CHUNK_INDEX) - head + chunks(*size_bytes).1 * CHUNK_INDEX
+            }
             Data::Symlink(target) if head + target.len() <= BLOCK => target.len(),
             _ => 0,
         };
@@ -132,9 +140,7 @@ fn write_inode(image: &mut [u8], number: usize, inode: &Inode, place: &Place) ->
         Data::Dir { entries, .. } => (PLAIN, folder_length(entries) as u64, data_block),
         Data::File { size_bytes: 0, .. } | Data::None => (PLAIN, 0, 0),
         Data::File { size_bytes, .. } => (CHUNKS, *size_bytes, chunks(*size_bytes).0 | CHUNKS_BY_INDEX),
-        Data::Symlink(target) => {
-            (if place.data.is_some() { PLAIN } else { INLINE }, target.len() as u64, data_block)
-        }
+        Data::Symlink(target) => (if place.data.is_some() { PLAIN } else { INLINE }, target.len() as u64, data_block),
         Data::Device(major, minor) => {
             if *major >= 1 << 12 || *minor >= 1 << 20 {
                 return Err(Inexpressible("a device's number is too large"));
@@ -267,7 +273,8 @@ fn xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>, Inexpressible> {
     }
     let mut bytes = vec![0; XATTR_HEADER];
     for (name, value) in xattrs {
-        let (index, name) = prefix(name).ok_or(Inexpressible("an extended attribute is of a kind that it cannot have"))?;
+        let (index, name) =
+            prefix(name).ok_or(Inexpressible("an extended attribute is of a kind that it cannot have"))?;
         let (Ok(name_length), Ok(value_length)) = (u8::try_from(name.len()), u16::try_from(value.len())) else {
             return Err(Inexpressible("an extended attribute is too long"));
         };

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
 
-use crate::codes;
 use crate::LayerForm;
+use crate::codes;
 use crate::files::{self, Durability};
 
 /// The two folders that everything lives in. Two pairs of roots never touch each other.

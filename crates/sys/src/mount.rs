@@ -28,7 +28,8 @@ pub fn erofs(image: &Path, device: &Path) -> std::result::Result<OwnedFd, Refusa
     context.set_file("source", image)?;
     context.set_file("device", device)?;
     let attributes = [MountAttrFlags::MOUNT_ATTR_RDONLY, MountAttrFlags::MOUNT_ATTR_NODEV];
-    let attributes = attributes.into_iter().chain([MountAttrFlags::MOUNT_ATTR_NOSUID, MountAttrFlags::MOUNT_ATTR_NOEXEC]);
+    let attributes =
+        attributes.into_iter().chain([MountAttrFlags::MOUNT_ATTR_NOSUID, MountAttrFlags::MOUNT_ATTR_NOEXEC]);
     context.mount(attributes.collect())
 }
 

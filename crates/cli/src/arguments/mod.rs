@@ -31,7 +31,14 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, env = "CARRACK_RUN_ROOT", hide_env = true)]
     pub(crate) run_root: Option<PathBuf>,
     /// What new layers are kept as
-    #[arg(long, global = true, env = "CARRACK_SNAPSHOTTER", value_name = "FORM", default_value = "unpacked", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "CARRACK_SNAPSHOTTER",
+        value_name = "FORM",
+        default_value = "unpacked",
+        hide_env = true
+    )]
     pub(crate) snapshotter: Snapshotter,
     /// Answer with one JSON envelope
     #[arg(long, global = true)]

@@ -99,7 +99,9 @@ impl<'a> Indexer<'a> {
             return self.whiteout(path, &name);
         }
         let attributes = attributes_of(member, None)?;
-        if !matches!(member.kind, Kind::Dir | Kind::File) && attributes.xattrs.iter().any(|(key, _)| key.starts_with(b"user.")) {
+        if !matches!(member.kind, Kind::Dir | Kind::File)
+            && attributes.xattrs.iter().any(|(key, _)| key.starts_with(b"user."))
+        {
             return Err(Stop::Inexpressible);
         }
         let (folder_path, folder) = self.folder(path)?;
@@ -245,9 +247,7 @@ impl<'a> Indexer<'a> {
         }
         match self.find(folder, &target_name) {
             Some(node) if self.is_dir(node) => Ok(refused("is a hard link to a folder")?),
-            Some(node) if self.is_whiteout(node) => {
-                Ok(refused("is a hard link to something that this layer removes")?)
-            }
+            Some(node) if self.is_whiteout(node) => Ok(refused("is a hard link to something that this layer removes")?),
             // It would take its own target away.
             Some(_) if folder_path.starts_with(child(parent_path, name)) => Err(Errno::NOENT.into()),
             Some(node) => {

@@ -177,9 +177,8 @@ fn layers_of_both_forms_lie_on_each_other() {
     let base = Builder::new().file("a", "below").build();
     let linked = Builder::new().hard_link("b", "a").build();
     let top = Builder::new().file("c", "above").file(".wh.a", "").build();
-    let chains: Vec<_> = (1..=3)
-        .map(|count| scene.apply(&[base.clone(), linked.clone(), top.clone()][..count]).unwrap())
-        .collect();
+    let chains: Vec<_> =
+        (1..=3).map(|count| scene.apply(&[base.clone(), linked.clone(), top.clone()][..count]).unwrap()).collect();
     let forms: Vec<bool> = chains.iter().map(|chain| scene.store.is_one_file(chain)).collect();
     assert_eq!(forms, [true, false, true]);
     let shown = scene.show(&chains[2]);
@@ -205,7 +204,8 @@ fn layers_are_attached_while_they_are_used() {
     scene.store.put_layers_away().unwrap();
     assert_eq!(attached(), 2, "the lease keeps them");
     scene.store.keep(KeepKind::Container, "c", &[base], Durability::Cached).unwrap();
-    fs::remove_file(fs::read_dir(scene.dir.path().join("run/leases")).unwrap().next().unwrap().unwrap().path()).unwrap();
+    fs::remove_file(fs::read_dir(scene.dir.path().join("run/leases")).unwrap().next().unwrap().unwrap().path())
+        .unwrap();
     assert_eq!(scene.store.idle_layers().unwrap().len(), 1);
     scene.store.put_layers_away().unwrap();
     assert_eq!(attached(), 1, "a container keeps the other");
