@@ -159,8 +159,10 @@ fn a_path_tells_what_a_file_is() {
     assert_eq!(form_of("usr/bin/any", 0o755), Some(Form::Program));
 }
 
-/// Tells of layers: a path with its content, or what else happens to it.
-fn inventory(layers: &[&[(&str, Result<&[u8], Kind<'_>>)]]) -> Bill {
+/// A path with its content, or what else happens to it.
+type Told<'a> = (&'a str, Result<&'a [u8], Kind<'a>>);
+
+fn inventory(layers: &[&[Told<'_>]]) -> Bill {
     let mut inventory = Inventory::new();
     for (number, members) in layers.iter().enumerate() {
         inventory.layer(Digest::of(number.to_string()), &format!("RUN {number}"));
@@ -186,7 +188,7 @@ fn brought(bill: &Bill) -> Vec<String> {
     bill.packages.iter().map(line).collect()
 }
 
-const fn status(text: &'static str) -> (&'static str, Result<&'static [u8], Kind<'static>>) {
+const fn status(text: &'static str) -> Told<'static> {
     ("var/lib/dpkg/status", Ok(text.as_bytes()))
 }
 
@@ -203,10 +205,8 @@ fn a_package_is_of_the_layer_that_brought_this_version() {
 
 #[test]
 fn what_later_layers_take_away_is_not_there() {
-    let one: (&str, Result<&[u8], Kind<'_>>) =
-        ("app/node_modules/a/package.json", Ok(br#"{"name":"a","version":"1"}"#));
-    let two: (&str, Result<&[u8], Kind<'_>>) =
-        ("app/node_modules/b/package.json", Ok(br#"{"name":"b","version":"1"}"#));
+    let one: Told<'_> = ("app/node_modules/a/package.json", Ok(br#"{"name":"a","version":"1"}"#));
+    let two: Told<'_> = ("app/node_modules/b/package.json", Ok(br#"{"name":"b","version":"1"}"#));
     let gone = |path, kind| brought(&inventory(&[&[one, two], &[(path, Err(kind))]]));
     assert_eq!(gone("app/node_modules/a", Kind::Gone), ["b@1 0"]);
     assert_eq!(gone("app", Kind::Gone), [""; 0]);
@@ -229,18 +229,16 @@ fn what_later_layers_take_away_is_not_there() {
 
 #[test]
 fn a_lock_file_counts_where_nothing_is_installed() {
-    let lock: (&str, Result<&[u8], Kind<'_>>) = ("app/package-lock.json", Ok(LOCK.as_bytes()));
-    let installed: (&str, Result<&[u8], Kind<'_>>) =
-        ("app/node_modules/ms/package.json", Ok(br#"{"name":"ms","version":"2.1.3"}"#));
+    let lock: Told<'_> = ("app/package-lock.json", Ok(LOCK.as_bytes()));
+    let installed: Told<'_> = ("app/node_modules/ms/package.json", Ok(br#"{"name":"ms","version":"2.1.3"}"#));
     assert_eq!(inventory(&[&[lock]]).packages.len(), 4);
     assert_eq!(brought(&inventory(&[&[lock], &[installed]])), ["ms@2.1.3 1"]);
 }
 
 fn bill() -> Bill {
-    let system: (&str, Result<&[u8], Kind<'_>>) =
+    let system: Told<'_> =
         ("usr/lib/os-release", Ok(b"PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\nVERSION_ID=\"12\"\n"));
-    let npm: (&str, Result<&[u8], Kind<'_>>) =
-        ("a/node_modules/@s/b/package.json", Ok(br#"{"name":"@s/b","version":"1.0.0"}"#));
+    let npm: Told<'_> = ("a/node_modules/@s/b/package.json", Ok(br#"{"name":"@s/b","version":"1.0.0"}"#));
     inventory(&[&[system, status(STATUS)], &[npm, ("var/lib/rpm/Packages", Ok(b""))]])
 }
 
