@@ -15,7 +15,7 @@ use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 pub use carrack_attestation::{Mode, Vcs};
 pub use carrack_llb::{GitAddress, HttpAddress};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, Attestations, BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind,
+    Arrival, ArrivedContext, Attestations, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheEntry, CacheKind,
     ContextReport, DockerfileSource, Event, Images, NamedContext, Progress, ProvenanceRequest, PruneRequest, Pruned,
     Reason, Silent, StepExplanation, StoreOnly, Stream,
 };

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{GitAddress, HttpAddress};
-use carrack_store::{Scratch, Store};
+use carrack_store::{Roots, Scratch, Store};
 
 use crate::{archive, codes, fetch, git};
 
@@ -21,6 +22,7 @@ pub struct ArrivedContext {
     path: PathBuf,
     origin: Option<Material>,
     _hold: Scratch,
+    _apart: Option<Apart>,
 }
 
 /// What a stream or an address without a folder's form turns out to be.
@@ -38,9 +40,10 @@ impl ArrivedContext {
     /// # Errors
     /// `build/fetch-failed`, `build/wrong-checksum`; where there is no git.
     pub fn git(store: &Store, address: &GitAddress, cancel: &AtomicBool) -> Result<Self> {
-        let (hold, folder) = scratch(store)?;
+        let place = Place::new(store)?;
+        let (hold, folder) = place.scratch()?;
         let (path, origin) = git::checkout(address, &folder, cancel)?;
-        Ok(Self { path, origin: Some(origin), _hold: hold })
+        Ok(Self { path, origin: Some(origin), _hold: hold, _apart: place.apart })
     }
 
     /// What it is to others; none where it came from standard input.
@@ -60,6 +63,10 @@ impl Arrival {
     /// # Errors
     /// Where it is neither, or can't be unpacked.
     pub fn of_stream(store: &Store, stream: impl Read) -> Result<Self> {
+        Self::put(|| Place::new(store), stream)
+    }
+
+    fn put(place: impl FnOnce() -> Result<Place>, stream: impl Read) -> Result<Self> {
         let mut stream = archive::decompress(stream)?;
         let mut start = Vec::new();
         let read = Read::by_ref(&mut stream).take(512).read_to_end(&mut start);
@@ -67,9 +74,10 @@ impl Arrival {
         let is_tar = archive::is_tar(&start);
         let mut whole = start.as_slice().chain(stream);
         if is_tar {
-            let (hold, path) = scratch(store)?;
+            let place = place()?;
+            let (hold, path) = place.scratch()?;
             carrack_store::extract(whole, &path, &path, Some((0, 0)))?;
-            return Ok(Self::Context(ArrivedContext { path, origin: None, _hold: hold }));
+            return Ok(Self::Context(ArrivedContext { path, origin: None, _hold: hold, _apart: place.apart }));
         }
         let mut bytes = Vec::new();
         let read = whole.by_ref().take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes);
@@ -86,10 +94,11 @@ impl Arrival {
     /// # Errors
     /// `build/fetch-failed`, and as for a stream.
     pub fn of_address(store: &Store, address: &HttpAddress, cancel: &AtomicBool) -> Result<Self> {
-        let (_hold, folder) = scratch(store)?;
-        let digest = fetch::fetch(store, address, &folder, cancel)?;
+        let place = Place::new(store)?;
+        let (_hold, folder) = place.scratch()?;
+        let digest = fetch::fetch(&place.store, address, &folder, cancel)?;
         let file = fs::File::open(folder.join(&address.name)).map_err(|error| unreadable(&error.to_string()))?;
-        let mut arrival = Self::of_stream(store, file)?;
+        let mut arrival = Self::put(|| Ok(place), file)?;
         if let Self::Context(context) = &mut arrival {
             context.origin = Some(fetch::material(address, &digest));
         }
@@ -97,11 +106,45 @@ impl Arrival {
     }
 }
 
-fn scratch(store: &Store) -> Result<(Scratch, PathBuf)> {
-    let hold = store.scratch(None)?;
-    let folder = hold.dir().join("context");
-    fs::create_dir(&folder).map_err(|error| unreadable(&error.to_string()))?;
-    Ok((hold, folder))
+/// Where what arrives is put: on the data root, or apart where that is only to be looked at (I-5).
+struct Place {
+    store: Store,
+    apart: Option<Apart>,
+}
+
+/// A folder for temporary files, gone with this value.
+#[derive(Debug)]
+struct Apart(PathBuf);
+
+impl Place {
+    fn new(store: &Store) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if store.is_writable() {
+            return Ok(Self { store: store.clone(), apart: None });
+        }
+        let name = format!("carrack-context-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        // Nobody else's: one that is there already is refused.
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| unreadable(&format!("{}: {error}", path.display())))?;
+        let apart = Some(Apart(path.clone()));
+        let store = Store::open(Roots { data: path.join("data"), run: path.join("run") })?;
+        Ok(Self { store, apart })
+    }
+
+    fn scratch(&self) -> Result<(Scratch, PathBuf)> {
+        let hold = self.store.scratch(None)?;
+        let folder = hold.dir().join("context");
+        fs::create_dir(&folder).map_err(|error| unreadable(&error.to_string()))?;
+        Ok((hold, folder))
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Temporary files are taken away by the host in the end.
+        let _ = carrack_store::remove_tree(&self.0);
+    }
 }
 
 fn unreadable(reason: &str) -> Box<Diagnostic> {
