@@ -12,11 +12,12 @@ use carrack_plan::Image;
 use carrack_runtime::foreground;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
+pub use carrack_attestation::{Mode, Vcs};
 pub use carrack_llb::{ArgumentOutline, GitAddress, HttpAddress, MountOutline, Outline, TargetOutline};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
-    DockerfileSource, Event, Images, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
-    StoreOnly, Stream,
+    Arrival, ArrivedContext, Attestations, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheEntry, CacheKind,
+    ContextReport, DockerfileSource, Event, Images, NamedContext, Progress, ProvenanceRequest, PruneRequest, Pruned,
+    Reason, Silent, StepExplanation, StoreOnly, Stream,
 };
 
 pub use carrack_llb::{ExecSettings, Network as StepNetwork};

@@ -4,6 +4,7 @@
 //! hold: that is `carrack-plan`'s.
 
 pub mod apply;
+mod attestation;
 mod boot;
 pub mod bootstrap;
 pub mod build;
@@ -29,6 +30,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
 use carrack_llb::{
@@ -17,6 +18,7 @@ use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::arrived::ArrivedContext;
+use crate::attest::{self, Attestations, Made};
 use crate::codes;
 use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
@@ -113,6 +115,8 @@ pub struct BuildRequest {
     pub debug: bool,
     /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
     pub parallelism: usize,
+    /// What is said of the image beside it.
+    pub attestations: Attestations,
 }
 
 impl BuildRequest {
@@ -146,6 +150,7 @@ impl BuildRequest {
             report: false,
             debug: false,
             parallelism: 0,
+            attestations: Attestations::default(),
         }
     }
 }
@@ -224,6 +229,7 @@ pub fn build(
     services: Services<'_>,
     sources: &mut SourceMap,
 ) -> Result<BuildResult, Vec<Diagnostic>> {
+    let began = jiff::Timestamp::now();
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
     let mut plan = plan(request, services.images, Some(&lease), (&BTreeSet::new(), None), sources)?;
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
@@ -257,7 +263,10 @@ pub fn build(
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
-    let image = write(request, &lease, &plan, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    let materials = solver.materials.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let written = write(request, &lease, &plan, (&outcomes, &materials, began), sources);
+    let (image, missing) = written.map_err(|diagnostic| vec![*diagnostic])?;
+    warnings.extend(missing);
     services.progress.event(Event::Image { id: image.id });
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
@@ -412,6 +421,7 @@ impl Executor for Nothing {
 
 /// Everything that is known before a step runs.
 pub(crate) struct BuildPlan {
+    pub(crate) dockerfile: FileId,
     pub(crate) graph: Graph,
     pub(crate) images: Vec<Image>,
     contexts: Contexts,
@@ -451,7 +461,8 @@ fn plan(
             graph.config.config.labels.extend(request.labels.clone());
             configure(&mut graph, request);
             let uncached = uncached(&graph, request, &dockerfile).map_err(|error| vec![*error])?;
-            Ok(BuildPlan { graph, images, contexts, warnings, environment: environment(&dockerfile), uncached })
+            let environment = environment(&dockerfile);
+            Ok(BuildPlan { dockerfile: file, graph, images, contexts, warnings, environment, uncached })
         }
         Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
     }
@@ -783,8 +794,9 @@ fn write(
     request: &BuildRequest,
     lease: &Lease,
     plan: &BuildPlan,
-    outcomes: &[Arc<Outcome>],
-) -> carrack_diag::Result<Image> {
+    (outcomes, materials, began): (&[Arc<Outcome>], &BTreeSet<Material>, jiff::Timestamp),
+    sources: &SourceMap,
+) -> carrack_diag::Result<(Image, Vec<Diagnostic>)> {
     let mut layers = made(&plan.graph, outcomes);
     let shows_files = |output: &BuildOutput| matches!(output, BuildOutput::Tar(_) | BuildOutput::Folder(_));
     if let Some(epoch) = request.epoch
@@ -801,10 +813,12 @@ fn write(
             parent = Some(layer.chain);
         }
     }
-    let (config, _) = configuration(&plan.graph, outcomes, &layers, request.epoch)?;
+    let (config, parsed) = configuration(&plan.graph, outcomes, &layers, request.epoch)?;
+    let made = Made { config: (&config, &parsed), layers: &layers, outcomes, materials, began };
+    let (predicates, missing) = attest::predicates(request, lease, plan, &made, sources)?;
     let (names, annotations) = (request.tags.clone(), request.annotations.clone());
-    let new = NewImage { layers, names, annotations, ..NewImage::default() };
-    export(&request.store, lease, &request.outputs, (&config, new))
+    let new = NewImage { layers, names, annotations, predicates, ..NewImage::default() };
+    Ok((export(&request.store, lease, &request.outputs, (&config, new))?, missing))
 }
 
 /// The layers of the result.

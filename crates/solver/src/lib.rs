@@ -7,6 +7,7 @@
 mod agent;
 mod archive;
 mod arrived;
+mod attest;
 mod build;
 mod cache;
 pub mod codes;
@@ -22,6 +23,7 @@ mod fetch;
 mod flight;
 mod foreign;
 mod git;
+mod inventory;
 mod mounts;
 mod owner;
 mod place;
@@ -35,6 +37,7 @@ mod usage;
 mod vertex;
 
 pub use arrived::{Arrival, ArrivedContext};
+pub use attest::{Attestations, ProvenanceRequest, incomplete};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
     check, debug, explain, outline, predict, targets,
@@ -44,7 +47,8 @@ pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
-pub use export::{BuildOutput, export_index};
+pub use export::{BuildOutput, attestation, export_index};
+pub use inventory::{bill, subject};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
 pub use report::{BuildReport, StepReport};

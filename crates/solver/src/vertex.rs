@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
 use carrack_oci::Digest;
@@ -89,6 +90,8 @@ pub(crate) struct Solver<'a> {
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+    /// What sources have brought from elsewhere.
+    pub(crate) materials: Mutex<BTreeSet<Material>>,
     /// Which Dockerfile and context this is.
     pub(crate) place: Digest,
     /// Where the misses are to be explained.
@@ -129,6 +132,7 @@ impl<'a> Solver<'a> {
             cancel: services.cancel,
             usage: Mutex::default(),
             warnings: Mutex::default(),
+            materials: Mutex::default(),
             place: request.place(),
             explainer: None,
             debug: request.debug,
@@ -181,11 +185,13 @@ impl<'a> Solver<'a> {
         let made = std::fs::create_dir(&folder);
         made.map_err(|error| failed(vertex, "make a folder").cause(error.to_string()).boxed())?;
         let fetched = match source {
-            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel).map(|()| folder),
+            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel)
+                .map(|digest| (folder, crate::fetch::material(address, &digest))),
             Source::Git(address) => crate::git::checkout(address, &folder, self.cancel),
-            _ => Ok(folder),
+            _ => return Ok(Outcome::of(None)),
         };
-        let path = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        let (path, material) = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
         let folder = Folder::fetched(&path, "what was fetched".to_owned(), hold);
         let folder =
             folder.map_err(|error| failed(vertex, "open what was fetched").cause(error.to_string()).boxed())?;

@@ -3,6 +3,7 @@
 //! `doctor --leaks` and the folders themselves confirm.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod attestations;
 mod bake;
 mod build;
 mod builder;

@@ -71,6 +71,15 @@ pub(crate) struct BuildMoreArguments {
     /// Processors that steps may use: 0-3, 0,1
     #[arg(long, value_name = "CPUS")]
     pub(crate) cpuset_cpus: Option<String>,
+    /// What is said of the image beside it: type=sbom, or type=provenance[,mode=min|max][,builder-id=URI][,reproducible=true]
+    #[arg(long, value_name = "ATTESTATION")]
+    pub(crate) attest: Vec<String>,
+    /// List the image's packages beside it: --attest type=sbom
+    #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sbom: Option<String>,
+    /// Say beside the image how it was built: mode=min (the default), mode=max or false
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) provenance: Option<String>,
     /// Not there yet: a cache from elsewhere
     #[arg(long, value_name = "CACHE", hide = true)]
     pub(crate) cache_from: Vec<String>,

@@ -1,5 +1,6 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
+mod attestation;
 mod build;
 mod builder;
 pub(crate) mod buildx;
@@ -144,6 +145,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(arguments) => registry::login(session, &arguments),
         Command::Logout(arguments) => registry::logout(session, &arguments),
         Command::History(arguments) => registry::history(session, &arguments),
+        Command::Attestation(command) => attestation::run(session, &command),
+        Command::Sbom(arguments) => attestation::sbom(session, &arguments),
         Command::Manifest(command) => registry::manifest(session, &command),
         Command::Container(command) => match command {
             ContainerCommand::Run(arguments) => container::run(session, &arguments),

@@ -89,6 +89,12 @@ pub(super) fn request(
         }
     }
     build_flags::epoch(&mut request)?;
+    build_flags::attest_by_default(&mut request);
+    for (kind, wanted) in [("sbom", &how.sbom), ("provenance", &how.provenance)] {
+        let Some(wanted) = wanted else { continue };
+        build_flags::short_attestation(&mut request, kind, &wanted.value)
+            .map_err(|error| at(wanted.span, "asked for here", error.into()))?;
+    }
     Ok(request)
 }
 
