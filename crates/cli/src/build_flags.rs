@@ -8,7 +8,8 @@ use carrack_oci::Reference;
 use serde_json::json;
 
 use crate::arguments::{BuildArguments, Progress};
-use crate::{codes, flags};
+use crate::commands::current_folder;
+use crate::{cache_flags, codes, flags};
 
 /// As in BuildKit.
 const SECRET_LIMIT_BYTES: u64 = 500 << 10;
@@ -22,11 +23,8 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
         Some("host") => StepNetwork::Host,
         Some(other) => return Err(flags::invalid("--network", other, "default, none or host")),
     };
-    for (flag, values) in [("--cache-from", &more.cache_from), ("--cache-to", &more.cache_to)] {
-        if let Some(text) = values.first() {
-            return Err(not_yet(&format!("build {flag} {text}"), "leave it out: this root's own cache is used"));
-        }
-    }
+    cache_flags::apply(request, &more.cache_from, &more.cache_to, &current_folder())?;
+    cache_flags::inline(request)?;
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
         let (name, address) = flags::add_host(text)?;

@@ -47,6 +47,8 @@ impl Reading<'_> {
             args: self.build_args(node, path),
             labels: text(labels),
             tags: self.list_of(node, path, "tags", false),
+            cache_from: self.list_of(node, path, "cache_from", false),
+            cache_to: self.list_of(node, path, "cache_to", false),
             network: self.filled_of(node, path, "network"),
             secrets,
             additional_contexts: text(contexts),

@@ -179,6 +179,10 @@ pub struct Build {
     pub labels: BTreeMap<String, Spanned<String>>,
     /// Further names of the image.
     pub tags: Vec<Spanned<String>>,
+    /// Caches that results are taken from: an image's name, or `type=…,…`.
+    pub cache_from: Vec<Spanned<String>>,
+    /// Caches that are written, in the same form.
+    pub cache_to: Vec<Spanned<String>>,
     /// Network of RUN.
     pub network: Option<Spanned<String>>,
     /// Secrets for RUN.

@@ -187,6 +187,8 @@ fn build(build: &Build) -> Value {
     let mut object = Object::new();
     object.all("additional_contexts", &build.additional_contexts, |value| json!(value.value));
     object.all("args", &build.args, |value| json!(value.value));
+    object.list("cache_from", &build.cache_from);
+    object.list("cache_to", &build.cache_to);
     object.set("context", build.context.value.clone());
     object.text("dockerfile", &build.dockerfile);
     object.text("dockerfile_inline", &build.dockerfile_inline);

@@ -13,11 +13,12 @@ use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_llb::{GitAddress, HttpAddress};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
-    DockerfileSource, Event, Images, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
-    StoreOnly, Stream,
+    Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheDestination, CacheEntry, CacheExport,
+    CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource, Event, Images, NamedContext,
+    Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation, StoreOnly, Stream,
 };
 
+pub use crate::build_cache::RegistryCaches;
 pub use carrack_llb::{ExecSettings, Network as StepNetwork};
 pub use carrack_specgen::container::Resources;
 pub use carrack_store::Compression;

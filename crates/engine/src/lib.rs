@@ -7,6 +7,7 @@ pub mod apply;
 mod boot;
 pub mod bootstrap;
 pub mod build;
+mod build_cache;
 pub mod codes;
 mod container;
 pub mod docker;

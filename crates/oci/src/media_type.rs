@@ -13,6 +13,9 @@ pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// A layer: zstd of a tar.
 pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
+/// What a build cache holds (BuildKit, `cache/remotecache/v1`).
+pub const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
+
 /// Docker's manifest list, schema 2.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Docker's manifest, schema 2.

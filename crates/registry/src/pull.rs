@@ -22,6 +22,7 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 const SLOWEST_BYTES: u64 = 1 << 10;
 
 /// An image of a registry for one platform, its blobs not fetched yet.
+#[derive(Clone)]
 pub struct Resolved {
     /// What the name named: the digest of the index, or of the manifest where there is no index.
     pub named: Digest,
@@ -54,7 +55,31 @@ impl Client {
         Ok(resolved)
     }
 
+    /// Finds a build cache: an image for a platform, or a manifest whose configuration is a cache's.
+    ///
+    /// # Errors
+    /// As [`Client::resolve`].
+    pub fn resolve_cache(&self, reference: &Reference, platform: &Platform) -> Result<Resolved> {
+        let (found, sources) = self.first(reference, |site| self.manifest_for(site, reference, platform))?;
+        let (named, manifest, parsed, _) = found;
+        Ok(Resolved { named, manifest, parsed, reference: reference.clone(), sources })
+    }
+
     fn resolve_at(
+        &self,
+        site: &Site,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<(Digest, Document, Manifest, bool)> {
+        let found = self.manifest_for(site, reference, platform)?;
+        let kind = &found.2.config.media_type;
+        if !matches!(kind.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
+            return Err(not_an_image(reference, format!("it is `{kind}`")));
+        }
+        Ok(found)
+    }
+
+    fn manifest_for(
         &self,
         site: &Site,
         reference: &Reference,
@@ -75,9 +100,6 @@ impl Client {
         }
         let manifest: Manifest =
             serde_json::from_slice(&document.bytes).map_err(|error| not_an_image(reference, error.to_string()))?;
-        if !matches!(manifest.config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
-            return Err(not_an_image(reference, format!("it is `{}`", manifest.config.media_type)));
-        }
         Ok((named, document, manifest, depth > 0))
     }
 

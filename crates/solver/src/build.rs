@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
+use carrack_diag::{Diagnostic, FileId, Severity, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
 use carrack_llb::{
     CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage, check as check_file,
@@ -16,7 +16,9 @@ use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
-use crate::codes;
+use crate::cache::Aliases;
+use crate::cache::export::{CacheExport, CacheRegistry, Exchange, Made};
+use crate::cache::import::{CacheImport, lock};
 use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
@@ -25,6 +27,7 @@ use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
 use crate::tree::Tree;
 use crate::vertex::{Outcome, Solver};
+use crate::{cache, codes};
 
 /// Where a Dockerfile comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +103,12 @@ pub struct BuildRequest {
     pub allows_insecure: bool,
     /// Whether it is told of each step why it was not cached.
     pub explain: bool,
+    /// Caches to take results from, beside this root's own.
+    pub cache_from: Vec<CacheImport>,
+    /// Caches to write.
+    pub cache_to: Vec<CacheExport>,
+    /// Whether the image carries what of the cache its layers are (`type=inline`).
+    pub inline_cache: bool,
     /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
     pub parallelism: usize,
 }
@@ -131,6 +140,9 @@ impl BuildRequest {
             contexts: BTreeMap::new(),
             allows_insecure: false,
             explain: false,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            inline_cache: false,
             parallelism: 0,
         }
     }
@@ -143,6 +155,14 @@ pub trait Images: Sync {
     /// # Errors
     /// Why it could not be had.
     fn fetch(&self, reference: &Reference, platform: &Platform) -> carrack_diag::Result<bool>;
+
+    /// The registries, for caches; none where there are none to be asked.
+    ///
+    /// # Errors
+    /// Where their settings can't be read.
+    fn registries(&self) -> carrack_diag::Result<Option<Box<dyn CacheRegistry + '_>>> {
+        Ok(None)
+    }
 }
 
 /// Only what is in the store.
@@ -217,13 +237,15 @@ pub fn build(
     if request.explain {
         solver.explainer = Some(explainer(request, &plan)?);
     }
-    let outcomes = solve(&solver, request.parallelism)?;
+    let outcomes = solve_with_caches(&solver, request.parallelism)?;
     let explanation = explanation(&solver, |index| outcomes[index].is_cached);
-    let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
-    let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let context = lock(&solver.usage).report();
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
     let image = write(request, &lease, &plan, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
     services.progress.event(Event::Image { id: image.id });
+    let mut warnings = hand_on(request, &lease, services, &solver, &outcomes)?;
+    warnings.splice(0..0, lock(&solver.imports.warnings).drain(..));
+    warnings.splice(0..0, lock(&solver.warnings).drain(..));
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
@@ -275,8 +297,10 @@ pub fn predict(
         Err(errors) => return unknown(errors),
     };
     let layers = made(&plan.graph, &outcomes);
+    let inline = || Made { outcomes: &outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = if request.inline_cache { inline() } else { None };
     let (bytes, config) =
-        configuration(&plan.graph, &outcomes, &layers, request.epoch).map_err(|error| vec![*error])?;
+        configuration(&plan.graph, &outcomes, &layers, (request.epoch, inline)).map_err(|error| vec![*error])?;
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
@@ -636,6 +660,67 @@ fn resolve(
     Ok(image)
 }
 
+/// Evaluates, and begins anew where a cache from elsewhere has promised what it does not have; what was done meanwhile is
+/// in this root's own by then. All layers of the result are here in the end.
+fn solve_with_caches(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
+    loop {
+        let lost = solver.imports.lost_count();
+        let solved = solve(solver, parallelism).and_then(|outcomes| {
+            let layers = made(solver.graph, &outcomes);
+            solver.bring(&layers).map(|()| outcomes).map_err(|error| vec![*error])
+        });
+        match solved {
+            Err(errors)
+                if errors.iter().all(|error| error.code == &codes::CACHE_LOST)
+                    && solver.imports.lost_count() > lost =>
+            {
+                // The warnings come again.
+                lock(&solver.warnings).clear();
+            }
+            Err(mut errors) => {
+                // What else went wrong is what is to be told.
+                if errors.iter().any(|error| error.code != &codes::CACHE_LOST) {
+                    errors.retain(|error| error.code != &codes::CACHE_LOST);
+                }
+                return Err(errors);
+            }
+            outcomes => return outcomes,
+        }
+    }
+}
+
+/// Writes the caches that are asked for. What may fail is a warning.
+fn hand_on(
+    request: &BuildRequest,
+    lease: &Lease,
+    services: Services<'_>,
+    solver: &Solver<'_>,
+    outcomes: &[Arc<Outcome>],
+) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let mut warnings = Vec::new();
+    if request.cache_to.is_empty() {
+        return Ok(warnings);
+    }
+    let aliases = cache::aliases(&request.store).map_err(|error| vec![*error])?;
+    let layers = made(solver.graph, outcomes);
+    let made = Made { outcomes, layers: &layers, aliases };
+    let exchange = Exchange {
+        store: &request.store,
+        lease,
+        images: services.images,
+        imports: &solver.imports,
+        cancel: services.cancel,
+    };
+    for wanted in &request.cache_to {
+        match exchange.export(wanted, &made) {
+            Err(error) if wanted.ignore_error => warnings.push(Diagnostic { severity: Severity::Warning, ..*error }),
+            Err(error) => return Err(vec![*error]),
+            Ok(()) => {}
+        }
+    }
+    Ok(warnings)
+}
+
 fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
     let parallelism = if parallelism == 0 { schedule::default_parallelism() } else { parallelism };
     let outcomes = schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
@@ -679,7 +764,9 @@ fn write(
             parent = Some(layer.chain);
         }
     }
-    let (config, _) = configuration(&plan.graph, outcomes, &layers, request.epoch)?;
+    let inline = || Made { outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = if request.inline_cache { inline() } else { None };
+    let (config, _) = configuration(&plan.graph, outcomes, &layers, (request.epoch, inline))?;
     let (names, annotations) = (request.tags.clone(), request.annotations.clone());
     let new = NewImage { layers, names, annotations, ..NewImage::default() };
     export(&request.store, lease, &request.outputs, (&config, new))
@@ -698,9 +785,10 @@ fn configuration(
     graph: &Graph,
     outcomes: &[Arc<Outcome>],
     layers: &[Layer],
-    epoch: Option<i64>,
+    (epoch, inline): (Option<i64>, Option<String>),
 ) -> carrack_diag::Result<(Vec<u8>, ImageConfig)> {
-    let mut config: ImageConfig = graph.config.clone();
+    // A base image's own would be of other layers.
+    let mut config = ImageConfig { cache: inline, ..graph.config.clone() };
     let mut created = config.created.clone();
     for step in &graph.history {
         let mut entry = step.entry.clone();

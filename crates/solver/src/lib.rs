@@ -35,6 +35,8 @@ pub use build::{
     check, explain, predict,
 };
 pub use cache::CacheRecord;
+pub use cache::export::{CacheDestination, CacheExport, CacheRegistry};
+pub use cache::import::{CacheImport, CacheReader};
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};

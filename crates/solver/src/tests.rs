@@ -1,4 +1,5 @@
 mod builds;
+mod caches;
 mod containers;
 mod copies;
 mod fetched;

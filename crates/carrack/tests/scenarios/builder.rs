@@ -275,8 +275,6 @@ fn steps_get_what_the_command_line_says() {
         (&["--secret", "id=x,env=UNSET"], "cli/invalid-value"),
         (&["--network", "somewhere"], "cli/invalid-value"),
         (&["--progress", "rawjson"], "cli/not-yet"),
-        (&["--cache-to", "type=gha"], "cli/not-yet"),
-        (&["--cache-from", "type=registry,ref=a/b"], "cli/not-yet"),
         (&["--add-host", "db:host-gateway"], "cli/not-yet"),
         (&["--annotation", "index:a=b"], "cli/not-yet"),
         (&["--annotation", "a"], "cli/invalid-value"),

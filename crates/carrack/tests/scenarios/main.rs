@@ -5,6 +5,7 @@
 
 mod build;
 mod builder;
+mod caches;
 mod containers;
 mod interruption;
 mod machine;

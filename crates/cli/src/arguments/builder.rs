@@ -68,11 +68,12 @@ pub(crate) struct BuildMoreArguments {
     /// Processors that steps may use: 0-3, 0,1
     #[arg(long, value_name = "CPUS")]
     pub(crate) cpuset_cpus: Option<String>,
-    /// Not there yet: a cache from elsewhere
-    #[arg(long, value_name = "CACHE", hide = true)]
+    /// Cache from elsewhere: NAME, type=registry,ref=NAME or type=local,src=FOLDER
+    #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
-    /// Not there yet: the cache for elsewhere
-    #[arg(long, value_name = "CACHE", hide = true)]
+    /// Write the cache for elsewhere: type=registry,ref=NAME, type=local,dest=FOLDER or type=inline; with mode=min|max,
+    /// compression=, ignore-error=
+    #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
     /// Accepted: what is built is in the store
     #[arg(long)]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
-use carrack_diag::{Diagnostic, SourceMap};
+use carrack_diag::{Diagnostic, SourceMap, Spanned};
 use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Reason, StepExplanation};
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::Reference;
@@ -22,7 +22,7 @@ use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{build_flags, codes, flags};
+use crate::{build_flags, cache_flags, codes, flags};
 use outputs::Outputs;
 use progress::Lines;
 use several::Wanted;
@@ -401,6 +401,10 @@ fn request(engine: &Engine, loaded: &Loaded, service: &Service, how: &Build) -> 
     for tag in &how.tags {
         request.tags.push(tag.value.parse()?);
     }
+    let texts = |list: &[Spanned<String>]| -> Vec<String> { list.iter().map(|text| text.value.clone()).collect() };
+    let folder = PathBuf::from(&loaded.project.directory);
+    cache_flags::apply(&mut request, &texts(&how.cache_from), &texts(&how.cache_to), &folder)?;
+    cache_flags::inline(&mut request)?;
     build_flags::epoch(&mut request)?;
     Ok(request)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_engine::Engine;
-use carrack_engine::build::Images;
+use carrack_engine::build::{CacheRegistry, Images, RegistryCaches};
 use carrack_engine::registry::{Client, CredentialFile, HistoryView, PullPolicy, Pulled, Settings};
 use carrack_oci::{Platform, Reference};
 use serde_json::json;
@@ -166,6 +166,10 @@ impl Images for BaseImages<'_> {
         let here = self.engine.image_id(&name)?.is_some();
         let platform = (here || *platform != Platform::host()).then_some(platform);
         implied(self.session, self.engine, &name, platform, PullPolicy::Always, self.quiet).map(|_| true)
+    }
+
+    fn registries(&self) -> Result<Option<Box<dyn CacheRegistry + '_>>> {
+        Ok(Some(Box::new(RegistryCaches::new(client()?))))
     }
 }
 

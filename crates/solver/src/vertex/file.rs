@@ -48,7 +48,7 @@ impl Solver<'_> {
         // changed and what is copied has not.
         if !uses_folders {
             keys.push(keys_of(&vertex.op, inputs.iter().map(|input| input.identity()).collect()));
-            if let Some(outcome) = self.cached(id, &keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, inputs, &[])? {
                 return Ok(outcome);
             }
         }
@@ -64,17 +64,18 @@ impl Solver<'_> {
                 taken.push(Taken { input: selection.input, digest, sources: &selection.sources, states });
             }
             keys.push(keys_of(&vertex.op, digests));
-            if let Some(outcome) = self.cached(id, &keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, inputs, &taken)? {
                 return Ok(outcome);
             }
         }
-        let _flight = match self.alone(id, &keys, base)? {
+        let _flight = match self.alone(id, &keys, inputs, &taken)? {
             Alone::Done(outcome) => return Ok(*outcome),
             Alone::Begin(flight) => flight,
         };
         let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
         self.missed(id, &ids, &taken);
         self.lease(vertex)?;
+        self.bring(&base.layers)?;
         let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
@@ -176,7 +177,7 @@ impl Solver<'_> {
         let tree = match (&input.folder, from_folder) {
             (Some(folder), _) => Opened::Shared(folder.clone()),
             (None, true) => return Err(not_found(copy, None, "the build context")),
-            (None, false) => Opened::Own(self.tree(vertex, input.chain())?),
+            (None, false) => Opened::Own(self.tree(vertex, input)?),
         };
         let ignore = folder.map(|folder| &folder.ignore);
         let sources = select::sources(tree.tree(), copy, ignore).map_err(|error| {
@@ -219,7 +220,7 @@ impl Solver<'_> {
     }
 
     fn is_folder(&self, vertex: &Vertex, base: &Outcome, path: &str) -> Result<bool> {
-        let tree = self.tree(vertex, base.chain())?;
+        let tree = self.tree(vertex, base)?;
         let look = || -> std::io::Result<bool> {
             let Some(real) = tree.resolve(relative(path))? else { return Ok(false) };
             Ok(tree.stat(&real)?.is_some_and(|stat| kind(&stat) == FileType::Directory))

@@ -66,16 +66,17 @@ impl Solver<'_> {
             })
             .collect();
         let keys = [keys_of(&vertex.op, identities)];
-        if let Some(outcome) = self.cached(id, &keys, base)? {
+        if let Some(outcome) = self.cached(id, &keys, inputs, &taken)? {
             return Ok(outcome);
         }
-        let _flight = match self.alone(id, &keys, base)? {
+        let _flight = match self.alone(id, &keys, inputs, &taken)? {
             Alone::Done(outcome) => return Ok(*outcome),
             Alone::Begin(flight) => flight,
         };
         let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
         self.missed(id, &ids, &taken);
         self.lease(vertex)?;
+        self.bring(&base.layers)?;
         let scratch = self.store.scratch(base.chain())?;
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
@@ -207,7 +208,7 @@ impl Solver<'_> {
         (folder, writable): (&Path, bool),
     ) -> Result<ExecMountSource> {
         let io_failed = |error: io::Error| failed(vertex, "prepare a mount").cause(error.to_string()).boxed();
-        let tree = self.tree(vertex, outcome.chain())?;
+        let tree = self.tree(vertex, outcome)?;
         let path = tree.resolve(relative(source)).map_err(io_failed)?;
         let path = path.ok_or_else(|| not_bound(vertex, source))?;
         let make = |name: &str| -> Result<PathBuf> {
@@ -235,7 +236,7 @@ impl Solver<'_> {
             (Some(folder), _) => &folder.tree,
             (None, true) => return Err(not_bound(vertex, source)),
             (None, false) => {
-                own = self.tree(vertex, outcome.chain())?;
+                own = self.tree(vertex, outcome)?;
                 &own
             }
         };
@@ -321,7 +322,7 @@ impl Solver<'_> {
 
     /// The paths among `targets`, and the folders above them, that are not in the layers below.
     fn missing(&self, vertex: &Vertex, base: &Outcome, targets: impl Iterator<Item = String>) -> Result<Vec<PathBuf>> {
-        let tree = self.tree(vertex, base.chain())?;
+        let tree = self.tree(vertex, base)?;
         let mut missing = Vec::new();
         for target in targets {
             for path in relative(&target).ancestors().filter(|path| !path.as_os_str().is_empty()) {
