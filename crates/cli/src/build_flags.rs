@@ -7,7 +7,7 @@ use carrack_engine::build::{BuildRequest, BuildResult, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
-use crate::arguments::{BuildArguments, Progress};
+use crate::arguments::BuildArguments;
 use crate::commands::current_folder;
 use crate::{cache_flags, codes, flags};
 
@@ -65,18 +65,6 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
 
 fn not_yet(what: &str, hint: &str) -> Box<Diagnostic> {
     Diagnostic::error(&codes::NOT_YET, format!("{what} is not there yet")).hint(hint).boxed()
-}
-
-/// Whether only the id is printed.
-pub(crate) fn is_quiet(arguments: &BuildArguments) -> Result<bool> {
-    match arguments.progress {
-        Progress::Auto | Progress::Plain => Ok(arguments.quiet),
-        Progress::Quiet => Ok(true),
-        Progress::Tty => Err(not_yet("build --progress=tty", "--progress=plain shows the same as lines")),
-        Progress::Rawjson => {
-            Err(not_yet("build --progress=rawjson", "--json answers with the result, and --metadata-file writes it"))
-        }
-    }
 }
 
 /// `[manifest:]KEY=VALUE`.

@@ -124,10 +124,33 @@ pub(crate) fn print(text: &str) {
 
 /// Writes to standard error; nobody can be told where that fails.
 pub(crate) fn note(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    above(&mut drawn(), text);
 }
 
-fn colors_on_stderr() -> bool {
+/// Draws lines on standard error in place of those drawn before. What is written otherwise goes above them. They must fit
+/// the terminal.
+pub(crate) fn live(lines: &[String]) {
+    let mut count = drawn();
+    above(&mut count, &lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+    *count = lines.len();
+}
+
+/// Writes where the lines that are drawn again and again begin, and takes them away.
+fn above(count: &mut usize, text: &str) {
+    let erased = match std::mem::take(count) {
+        0 => String::new(),
+        count => format!("\x1b[{count}A\x1b[J"),
+    };
+    let _ = std::io::stderr().lock().write_all(format!("{erased}{text}").as_bytes());
+}
+
+/// How many lines are drawn at the bottom of the terminal.
+fn drawn() -> MutexGuard<'static, usize> {
+    static DRAWN: Mutex<usize> = Mutex::new(0);
+    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn colors_on_stderr() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

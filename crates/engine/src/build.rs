@@ -9,13 +9,15 @@ use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_network::{Attachment, DEFAULT_NETWORK, Namespace, Networks, host_resolvers};
 use carrack_oci::{Digest, ImageConfig, Reference};
 use carrack_plan::Image;
+use carrack_runtime::foreground;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_llb::{GitAddress, HttpAddress};
 pub use carrack_solver::{
     Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheDestination, CacheEntry, CacheExport,
-    CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource, Event, Images, NamedContext,
-    Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation, StoreOnly, Stream,
+    CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource, Event, Images, MountFate,
+    MountsRequest, MovedMount, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
+    StoreOnly, Stream,
 };
 
 pub use crate::build_cache::RegistryCaches;
@@ -62,7 +64,25 @@ impl Engine {
     ) -> Result<BuildResult, Vec<Diagnostic>> {
         let network = DefaultNetwork(Networks::new(&self.store));
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
+        let mask = request.debug.then(foreground::keep_resizes).transpose();
+        let _mask = mask.map_err(|error| vec![*host_error("can't wait for signals", error)])?;
         carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
+    }
+
+    /// Builds up to a step and opens a shell before or after it; gives the shell's exit status. Nothing of the shell stays.
+    pub fn debug_build(
+        &self,
+        request: &BuildRequest,
+        at: &str,
+        progress: &dyn Progress,
+        images: &dyn Images,
+        cancel: &AtomicBool,
+        sources: &mut SourceMap,
+    ) -> Result<i32, Vec<Diagnostic>> {
+        let network = DefaultNetwork(Networks::new(&self.store));
+        let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
+        let _mask = foreground::keep_resizes().map_err(|error| vec![*host_error("can't wait for signals", error)])?;
+        carrack_solver::debug(request, at, Services { executor: &executor, progress, images, cancel }, sources)
     }
 
     /// What the build checks find. Reads only.
@@ -96,6 +116,16 @@ impl Engine {
     /// Lets go of some of it, and of what nothing else needs then.
     pub fn prune_build_cache(&self, request: &PruneRequest) -> Result<Pruned> {
         carrack_solver::prune_cache(&self.store, request)
+    }
+
+    /// Writes cache mounts into a folder, for another machine.
+    pub fn export_mounts(&self, to: &Path, request: &MountsRequest) -> Result<Vec<MovedMount>> {
+        carrack_solver::export_mounts(&self.store, to, request)
+    }
+
+    /// Reads cache mounts from such a folder.
+    pub fn import_mounts(&self, from: &Path, request: &MountsRequest) -> Result<Vec<MovedMount>> {
+        carrack_solver::import_mounts(&self.store, from, request)
     }
 
     /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).

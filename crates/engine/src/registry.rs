@@ -11,7 +11,7 @@ use carrack_runtime::event::{self, Event as Happened};
 use carrack_store::{Image, Layer, Lease, NewImage, Snapshotter as _};
 use serde::Serialize;
 
-pub use carrack_registry::{Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
+pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
 
 use crate::codes;
 use crate::engine::{Engine, host_error, seconds_since};

@@ -17,6 +17,13 @@ codes! {
         "The name or number after --target or --from is none of the stages that stand before it in the Dockerfile.",
         "Compare with the names after AS in the FROM lines.",
         "Correct the name. A stage can only be copied from below the place where it is written.";
+    /// A step to stop at that the Dockerfile does not have.
+    NO_SUCH_STEP = "build/no-such-step",
+        "no such step to stop at",
+        "The value of --debug names no instruction of the Dockerfile, or more than one.",
+        "Compare with the lines of the Dockerfile, and with the steps as the build shows them.",
+        "Give a line (`--debug=9`), a step (`--debug=build:2`) or a part of an instruction (`--debug='RUN make'`), with `before:` \
+         or `after:` in front of it.";
     /// A word whose variables can't be expanded.
     INVALID_VARIABLE = "build/invalid-variable",
         "a variable cannot be expanded",

@@ -118,6 +118,9 @@ fn unescape(name: &str) -> String {
 pub struct Exec {
     /// Program and arguments.
     pub arguments: Vec<String>,
+    /// The program that somebody who looks around gets: the stage's shell.
+    #[serde(skip)]
+    pub shell: String,
     /// `NAME=VALUE`, in order.
     pub environment: Vec<String>,
     /// `NAME=VALUE` of the proxies, which are no part of the key.

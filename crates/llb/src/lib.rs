@@ -2,6 +2,7 @@
 //!
 //! This crate never reads a file or asks a registry: what it must know of base images it asks for and is handed in.
 
+mod breakpoint;
 mod check;
 pub mod codes;
 mod git;
@@ -9,6 +10,7 @@ mod graph;
 mod lower;
 mod mode;
 
+pub use breakpoint::{Breakpoint, Moment, Place};
 pub use check::{CheckInput, check, is_finding};
 pub use git::GitAddress;
 pub use graph::{

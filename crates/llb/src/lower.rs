@@ -12,6 +12,7 @@ use carrack_diag::{Diagnostic, Span, nearest};
 use carrack_dockerfile::ast::{Command, Dockerfile, Instruction};
 use carrack_oci::{Digest, ImageConfig, Platform, Reference};
 
+use crate::breakpoint::Breakpoint;
 use crate::codes;
 use crate::graph::{Edge, Graph, HistoryStep, Op, Source, Vertex, VertexId};
 use scope::Scope;
@@ -34,6 +35,8 @@ pub struct LowerOptions {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Whether a RUN may ask for every privilege (`--allow security.insecure`).
     pub allows_insecure: bool,
+    /// Where to stop: then the output is no image but a shell there, an `Exec` with what an instruction there would have.
+    pub breakpoint: Option<Breakpoint>,
 }
 
 /// What a named context is.
@@ -56,6 +59,7 @@ impl LowerOptions {
             images: Vec::new(),
             contexts: BTreeMap::new(),
             allows_insecure: false,
+            breakpoint: None,
         }
     }
 }
@@ -98,7 +102,10 @@ pub enum Lowered {
 /// Lowers the target of a file that was parsed without errors. Only what the target needs is in the graph.
 pub fn lower(dockerfile: &Dockerfile, options: &LowerOptions) -> Result<Lowered, Vec<Diagnostic>> {
     let mut lowering = Lowering::new(dockerfile, options);
-    let target = lowering.target().map_err(|diagnostic| vec![*diagnostic])?;
+    let target = match &options.breakpoint {
+        Some(breakpoint) => breakpoint.stage,
+        None => lowering.target().map_err(|diagnostic| vec![*diagnostic])?,
+    };
     let mut needed = BTreeSet::from([target]);
     // A base image's triggers may name stages that were not needed so far; then everything is done again with them.
     loop {
@@ -123,7 +130,9 @@ pub fn lower(dockerfile: &Dockerfile, options: &LowerOptions) -> Result<Lowered,
             break;
         }
     }
-    lowering.unused_arguments();
+    if options.breakpoint.is_none() {
+        lowering.unused_arguments();
+    }
     lowering.finish(target)
 }
 

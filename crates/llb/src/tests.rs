@@ -589,3 +589,91 @@ fn checks_are_skipped_or_made_errors() {
     };
     assert_snapshot!(findings_with(&format!("# check=error=true\n{text}"), given, ""), @"3:1 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals");
 }
+
+const STOPS: &str = "\
+ARG WHO=nobody
+FROM base AS build
+ENV A=1
+RUN one
+
+# a comment
+RUN --mount=type=cache,target=/c --network=none \\
+    two && \\
+    three
+SHELL [\"/bin/bash\", \"-ec\"]
+USER app
+COPY --from=base /x /y
+FROM build
+WORKDIR /srv
+RUN one more
+";
+
+/// The shell that a build stops with: what it is on, as what it runs, its mounts.
+fn stop(text: &str) -> String {
+    let mut sources = SourceMap::new();
+    let file = sources.add("Dockerfile", STOPS);
+    let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
+    let breakpoint = match Breakpoint::find(text, &dockerfile, sources.get(file)) {
+        Ok(breakpoint) => breakpoint,
+        Err(error) => return line(&error, &sources),
+    };
+    match lower_with(STOPS, |options| options.breakpoint = Some(breakpoint), &base_config()) {
+        Err(errors) => errors,
+        Ok(graph) => {
+            let vertex = graph.vertex(graph.output);
+            let Op::Exec(exec) = &vertex.op else { panic!("{vertex:?}") };
+            let on = &graph.vertex(vertex.inputs[0].vertex).name;
+            let environment = exec.environment.last().map_or("", String::as_str);
+            let Exec { arguments, user, working_directory, mounts, network, .. } = exec.as_ref();
+            let text = format!("{} on {on}: {arguments:?} {user} {working_directory} {environment}", vertex.name);
+            let words: Vec<&str> = text.split_whitespace().collect();
+            format!("{} {} {network:?}", words.join(" "), mounts.len())
+        }
+    }
+}
+
+/// X23: a step is told by line, number or text; what is there is what the instruction has or leaves.
+#[test]
+fn a_build_stops_before_and_after_any_step() {
+    let all = [
+        "2",
+        "before:4",
+        "4",
+        "after:8",
+        "before:7",
+        "[build 3/4]",
+        "before:build:4",
+        "0:4",
+        "1:2",
+        "user app",
+        "stage-1 2/3",
+        "run one more",
+    ];
+    assert_snapshot!(all.map(stop).join("\n"), @r#"
+    shell after FROM base AS build on FROM base:latest: ["/bin/sh"] / LANG=C 0 Default
+    shell before RUN one on FROM base:latest: ["/bin/sh"] / A=1 0 Default
+    shell after RUN one on [build 2/4] RUN one: ["/bin/sh"] / A=1 0 Default
+    shell after RUN --mount=type=cache,target=/c --network=none two && three on [build 3/4] RUN --mount=type=cache,target=/c --network=none two && three: ["/bin/sh"] / A=1 1 None
+    shell before RUN --mount=type=cache,target=/c --network=none two && three on [build 2/4] RUN one: ["/bin/sh"] / A=1 1 None
+    shell after RUN --mount=type=cache,target=/c --network=none two && three on [build 3/4] RUN --mount=type=cache,target=/c --network=none two && three: ["/bin/sh"] / A=1 1 None
+    shell before COPY --from=base /x /y on [build 3/4] RUN --mount=type=cache,target=/c --network=none two && three: ["/bin/bash"] app / A=1 0 Default
+    shell after COPY --from=base /x /y on [build 4/4] COPY --from=base /x /y: ["/bin/bash"] app / A=1 0 Default
+    shell after WORKDIR /srv on [stage-1 2/3] WORKDIR /srv: ["/bin/bash"] app /srv A=1 0 Default
+    shell after USER app on [build 3/4] RUN --mount=type=cache,target=/c --network=none two && three: ["/bin/bash"] app / A=1 0 Default
+    shell after WORKDIR /srv on [stage-1 2/3] WORKDIR /srv: ["/bin/bash"] app /srv A=1 0 Default
+    shell after RUN one more on [stage-1 3/3] RUN one more: ["/bin/bash"] app /srv A=1 0 Default
+    "#);
+    let wrong = ["1", "6", "99", "before:2", "build:9", "nowhere:2", "2/5", "RUN one", "RUN four", "before:"];
+    assert_snapshot!(wrong.map(stop).join("\n"), @"
+    build/no-such-step line 1 belongs to no step [the next one is `FROM base AS build` in line 2]
+    build/no-such-step line 6 belongs to no step [the next one is `RUN --mount=type=cache,target=/c --network=none     two &&     three` in line 7]
+    build/no-such-step line 99 belongs to no step [count lines from 1, in the Dockerfile]
+    build/no-such-step nothing is there before the FROM of `2` [look at what it begins with: say `after:`]
+    build/no-such-step the stage has no step 9 [its steps are 1 to 4, FROM being the first]
+    build/no-such-step there is no stage `nowhere` to stop in [give the stage's name or number, as in `build:2`]
+    build/no-such-step there is no stage `` to stop in [give the stage's name or number, as in `build:2`]
+    build/no-such-step 2 instructions have `RUN one` in them [give the line: one of 4, 15]
+    build/no-such-step no instruction has `RUN four` in it [give a line of the Dockerfile (`9`), a step as progress shows it (`build:2`), or a part of an instruction (`RUN make`), after `before:` or `after:`]
+    build/no-such-step no instruction has `` in it [give a line of the Dockerfile (`9`), a step as progress shows it (`build:2`), or a part of an instruction (`RUN make`), after `before:` or `after:`]
+    ");
+}

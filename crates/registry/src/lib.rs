@@ -12,6 +12,7 @@ mod http;
 mod names;
 mod pull;
 mod push;
+mod referrers;
 mod settings;
 mod transfer;
 
@@ -19,6 +20,7 @@ pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
 pub use pull::Resolved;
 pub use push::{Push, PushBlob};
+pub use referrers::{Artifact, ArtifactBlob};
 pub use settings::{Proxies, RegistrySettings, Settings};
 pub use transfer::{Event, Ignore, Transfer, Watch};
 

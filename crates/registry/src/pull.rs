@@ -115,15 +115,20 @@ impl Client {
         }
         let mut bytes = Vec::new();
         self.at_any_source(image, |site| {
-            bytes.clear();
-            self.copy_blob(site, &image.reference, wanted, &mut bytes, &mut |_, _| Ok(()), &mut |_| ())
+            bytes = self.blob_bytes(site, &image.reference, wanted)?;
+            Ok(())
         })?;
+        Ok(bytes)
+    }
+
+    /// A blob in memory; the caller has looked at its size.
+    pub(crate) fn blob_bytes(&self, site: &Site, reference: &Reference, wanted: &Descriptor) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.copy_blob(site, reference, wanted, &mut bytes, &mut |_, _| Ok(()), &mut |_| ())?;
         let found = Digest::of(&bytes);
         match found == wanted.digest {
             true => Ok(bytes),
-            false => {
-                Err(mismatch(format!("the configuration of {}", image.reference.familiar()), &wanted.digest, &found))
-            }
+            false => Err(mismatch(format!("a blob of {}", reference.familiar()), &wanted.digest, &found)),
         }
     }
 

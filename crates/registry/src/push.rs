@@ -8,7 +8,7 @@ use carrack_oci::{Descriptor, Digest, Reference};
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
-use crate::client::{Client, RENEWALS, REPETITIONS, Site, absolute, mismatch};
+use crate::client::{Client, RENEWALS, REPETITIONS, Site, absolute};
 use crate::http::{Content, Fault, Request, Response, pause, protocol};
 use crate::transfer::{Event, Transfer};
 
@@ -59,23 +59,9 @@ impl Client {
             let upload = Upload { client: self, site: &site, scope: &scope, reference, transfer };
             upload.blob(blob)
         })?;
-        let digest = Digest::of(&image.manifest);
         let tag = reference.tag().unwrap_or("latest");
-        let request = self
-            .request(&site, Method::PUT, &format!("/v2/{}/manifests/{tag}", reference.path()))?
-            .header("content-type", &image.media_type);
-        let response = self.call(&site, &scope, request, Some(&image.manifest))?;
-        if !matches!(response.status, 200..=202) {
-            return Err(self.refusal(&site, response, &format!("taking the manifest of {}", reference.familiar())));
-        }
-        match response.header("docker-content-digest").and_then(|kept| kept.parse::<Digest>().ok()) {
-            Some(kept) if kept != digest => Err(mismatch(
-                format!("the manifest that the registry kept of {}", reference.familiar()),
-                &digest,
-                &kept,
-            )),
-            _ => Ok(digest),
-        }
+        self.put_manifest(&site, &scope, reference, tag, &image.media_type, &image.manifest)?;
+        Ok(Digest::of(&image.manifest))
     }
 }
 

@@ -4,6 +4,7 @@
 mod credentials;
 mod pulls;
 mod pushes;
+mod referrers;
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use carrack_diag::{Diagnostic, FileId, Severity, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
 use carrack_llb::{
-    CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage, check as check_file,
-    lower,
+    Breakpoint, CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage,
+    check as check_file, lower,
 };
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
@@ -19,6 +19,7 @@ use carrack_store::{Image, Layer, Lease, NewImage, Store};
 use crate::cache::Aliases;
 use crate::cache::export::{CacheExport, CacheRegistry, Exchange, Made};
 use crate::cache::import::{CacheImport, lock};
+use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
@@ -109,6 +110,8 @@ pub struct BuildRequest {
     pub cache_to: Vec<CacheExport>,
     /// Whether the image carries what of the cache its layers are (`type=inline`).
     pub inline_cache: bool,
+    /// Whether somebody gets a shell where a step fails, before the build ends.
+    pub debug: bool,
     /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
     pub parallelism: usize,
 }
@@ -143,6 +146,7 @@ impl BuildRequest {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             inline_cache: false,
+            debug: false,
             parallelism: 0,
         }
     }
@@ -229,7 +233,7 @@ pub fn build(
     sources: &mut SourceMap,
 ) -> Result<BuildResult, Vec<Diagnostic>> {
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
-    let mut plan = plan(request, services.images, Some(&lease), &BTreeSet::new(), sources)?;
+    let mut plan = plan(request, services.images, Some(&lease), (&BTreeSet::new(), None), sources)?;
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
     services.progress.event(Event::Planned { names });
     let contexts = std::mem::take(&mut plan.contexts);
@@ -237,7 +241,24 @@ pub fn build(
     if request.explain {
         solver.explainer = Some(explainer(request, &plan)?);
     }
-    let outcomes = solve_with_caches(&solver, request.parallelism)?;
+    let outcomes = solve_with_caches(&solver, request.parallelism);
+    solver.save_contents();
+    let outcomes = match outcomes {
+        Ok(outcomes) => outcomes,
+        Err(errors) => {
+            let failed = *lock(&solver.failed);
+            let vertex = failed.filter(|_| request.debug).map(|id| solver.graph.vertex(id));
+            let copied = vertex.filter(|vertex| matches!(vertex.op, Op::File(_)));
+            if let Some(origin) = copied.and_then(|vertex| vertex.origin.first()) {
+                let at = format!("before:{}", sources.position(*origin).line);
+                // The failure has set it.
+                services.cancel.store(false, Ordering::SeqCst);
+                // What counts is why the step failed.
+                let _ = debug(request, &at, services, sources);
+            }
+            return Err(errors);
+        }
+    };
     let explanation = explanation(&solver, |index| outcomes[index].is_cached);
     let context = lock(&solver.usage).report();
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
@@ -250,6 +271,29 @@ pub fn build(
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
     Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, warnings })
+}
+
+/// Builds up to a step and opens a shell before or after it ([`carrack_llb::Breakpoint::find`] reads `at`), with what an
+/// instruction there has. Gives the shell's exit status. What the steps before have made is cached as in a build; what the
+/// shell does is thrown away.
+///
+/// # Errors
+/// As [`build`], for the steps before; where there is no such step, and where there is no shell.
+pub fn debug(
+    request: &BuildRequest,
+    at: &str,
+    services: Services<'_>,
+    sources: &mut SourceMap,
+) -> Result<i32, Vec<Diagnostic>> {
+    let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
+    let mut plan = plan(request, services.images, Some(&lease), (&BTreeSet::new(), Some(at)), sources)?;
+    let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
+    services.progress.event(Event::Planned { names });
+    let contexts = std::mem::take(&mut plan.contexts);
+    let mut solver = Solver::new(request, services, Some(&lease), &plan, contexts);
+    solver.stops_at = Some(plan.graph.output);
+    solve_with_caches(&solver, request.parallelism)?;
+    Ok(lock(&solver.shell_status).take().unwrap_or_default())
 }
 
 /// What [`build`] would come to.
@@ -283,7 +327,7 @@ pub fn predict(
             _ => Err(errors),
         }
     };
-    let mut plan = match plan(request, &StoreOnly, None, changing, sources) {
+    let mut plan = match plan(request, &StoreOnly, None, (changing, None), sources) {
         Ok(plan) => plan,
         Err(errors) => return unknown(errors),
     };
@@ -321,7 +365,7 @@ pub fn bases(request: &BuildRequest) -> BTreeSet<Reference> {
 /// # Errors
 /// As [`build`], but for what only a running step can meet.
 pub fn explain(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<StepExplanation>, Vec<Diagnostic>> {
-    let mut plan = plan(request, &StoreOnly, None, &BTreeSet::new(), sources)?;
+    let mut plan = plan(request, &StoreOnly, None, (&BTreeSet::new(), None), sources)?;
     let cancel = AtomicBool::new(false);
     let services = Services { executor: &Nothing, progress: &Silent, images: &StoreOnly, cancel: &cancel };
     let contexts = std::mem::take(&mut plan.contexts);
@@ -364,7 +408,7 @@ fn explanation(solver: &Solver<'_>, is_cached: impl Fn(usize) -> bool) -> Vec<St
 struct Nothing;
 
 impl Executor for Nothing {
-    fn run(&self, _request: &crate::exec::ExecRequest<'_>) -> carrack_diag::Result<i32> {
+    fn run(&self, _request: &crate::exec::ExecRequest<'_>) -> carrack_diag::Result<crate::exec::Ended> {
         Err(Diagnostic::error(&codes::NOT_CACHED, "a step of the build is not cached").boxed())
     }
 }
@@ -385,7 +429,7 @@ fn plan(
     request: &BuildRequest,
     images: &dyn Images,
     lease: Option<&Lease>,
-    changing: &BTreeSet<Reference>,
+    (changing, stop): (&BTreeSet<Reference>, Option<&str>),
     sources: &mut SourceMap,
 ) -> Result<BuildPlan, Vec<Diagnostic>> {
     let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
@@ -394,7 +438,12 @@ fn plan(
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(warnings);
     }
-    match lower_with_images(request, images, lease, changing, &dockerfile) {
+    let mut options = lower_options(request);
+    if let Some(text) = stop {
+        let found = Breakpoint::find(text, &dockerfile, sources.get(file));
+        options.breakpoint = Some(found.map_err(|diagnostic| vec![*diagnostic])?);
+    }
+    match lower_with_images(request, images, lease, changing, (&dockerfile, options)) {
         Ok((mut graph, images, options)) => {
             warnings.append(&mut graph.warnings);
             warnings.extend(findings(&dockerfile, sources, &options, &contexts));
@@ -466,13 +515,18 @@ fn open_contexts(
     warnings: &mut Vec<Diagnostic>,
 ) -> carrack_diag::Result<Contexts> {
     let mut contexts = Contexts::default();
+    let contents = |path: &Path| Contents::open(&request.store, &request.place(), path);
     if let Some(path) = &request.context {
-        contexts.main = Some(Arc::new(Folder::open(None, path, &request.dockerfile, sources, warnings)?));
+        contexts.main =
+            Some(Arc::new(Folder::open(None, path, &request.dockerfile, contents(path), sources, warnings)?));
     }
     let none = DockerfileSource::Text { name: String::new(), text: String::new() };
     for (name, context) in &request.contexts {
         if let NamedContext::Folder(path) = context {
-            contexts.named.insert(name.clone(), Arc::new(Folder::open(Some(name), path, &none, sources, warnings)?));
+            contexts.named.insert(
+                name.clone(),
+                Arc::new(Folder::open(Some(name), path, &none, contents(path), sources, warnings)?),
+            );
         }
     }
     Ok(contexts)
@@ -581,9 +635,8 @@ fn lower_with_images(
     source: &dyn Images,
     lease: Option<&Lease>,
     changing: &BTreeSet<Reference>,
-    dockerfile: &Dockerfile,
+    (dockerfile, mut options): (&Dockerfile, LowerOptions),
 ) -> Result<(Graph, Vec<Image>, LowerOptions), Vec<Diagnostic>> {
-    let mut options = lower_options(request);
     let mut images = Vec::new();
     loop {
         let needs = match lower(dockerfile, &options)? {
@@ -727,11 +780,18 @@ fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, V
         let begin = Instant::now();
         solver.progress.event(Event::Started { vertex: id.0 });
         let result = solver.evaluate(id, inputs);
+        if result.as_ref().is_err_and(|error| error.code == &codes::CACHE_LOST) {
+            // It is begun anew.
+            return result;
+        }
         let duration = begin.elapsed();
         solver.progress.event(match &result {
             Ok(outcome) => Event::Done { vertex: id.0, is_cached: outcome.is_cached, duration },
             Err(_) => Event::Failed { vertex: id.0, duration },
         });
+        if result.is_err() {
+            lock(&solver.failed).get_or_insert(id);
+        }
         result
     })?;
     outcomes.ok_or_else(|| {

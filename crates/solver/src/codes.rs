@@ -17,7 +17,13 @@ codes! {
         "The program of the step ended with a status other than 0, was killed by a signal, or could not be started. Status 127 \
          is a program that was not found; 137 is a kill, often for want of memory.",
         "Read the last lines of its output below the message; the whole output is above it.",
-        "Correct the command. To look around, build the stage before with --target and run a shell in it.";
+        "Correct the command. To look around where it failed, build with --debug.";
+    /// A stop in an image without a shell.
+    NO_SHELL = "build/no-shell",
+        "no shell to look around with",
+        "The image at this step has no shell (`SHELL`, else /bin/sh), and the host has no static busybox that could be lent.",
+        "Run `ls -l /bin/busybox /usr/bin/busybox` on the host.",
+        "Install a static busybox on the host (Debian: busybox-static), or stop in an earlier stage.";
     /// A source of COPY or ADD that is not there.
     NOT_FOUND = "build/source-not-found",
         "nothing to copy",

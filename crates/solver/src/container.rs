@@ -12,6 +12,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::Network;
 use carrack_oci::Config;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::foreground::{self, Streams};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, SpawnRequest};
 use carrack_specgen::container::{Mount, MountSource, NetworkMode, Ulimit};
@@ -21,7 +22,7 @@ use carrack_store::{Store, Upper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::codes;
-use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+use crate::exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 use crate::private;
 use crate::progress::Stream;
 
@@ -116,6 +117,7 @@ impl<'a> ContainerExecutor<'a> {
         connection: &Connection,
     ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
         let mut container = container(request, connection);
+        container.tty = is_in_terminal(request);
         let mut hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n");
         for (name, address) in &request.exec.settings.hosts {
             hosts.push_str(&format!("{address}\t{name}\n"));
@@ -149,6 +151,7 @@ impl<'a> ContainerExecutor<'a> {
             spec.process.env.retain(|entry| !entry.starts_with("HOSTNAME="));
         }
         let mut launch = carrack_specgen::launch(&container, &image, &resolved, root);
+        launch.terminal_size = foreground::terminal_size();
         launch.layers = (request.mounts.iter())
             .filter_map(|mount| match &mount.source {
                 ExecMountSource::Layers { lower, upper, mountpoint, .. } => {
@@ -172,6 +175,9 @@ impl<'a> ContainerExecutor<'a> {
         plan: &InitPlan,
         cgroup: &Cgroup,
     ) -> Result<i32> {
+        if request.attached {
+            return self.attach(request, connection, plan, cgroup);
+        }
         let pipe = || -> Result<(OwnedFd, OwnedFd)> {
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
                 .map_err(|errno| failed("make a pipe", &errno.into()))
@@ -205,17 +211,45 @@ impl<'a> ContainerExecutor<'a> {
             status
         })
     }
+
+    /// With the streams of this process.
+    fn attach(
+        &self,
+        request: &ExecRequest<'_>,
+        connection: &Connection,
+        plan: &InitPlan,
+        cgroup: &Cgroup,
+    ) -> Result<i32> {
+        let streams = if is_in_terminal(request) { Streams::none() } else { Streams::pipes(true) };
+        let streams = streams.map_err(|error| failed("make pipes", &error))?;
+        let child = init::spawn(&SpawnRequest {
+            plan,
+            stdio: streams.theirs(),
+            network_namespace: connection.namespace.as_ref().map(OwnedFd::as_fd),
+            container: None,
+            cgroup: Some(cgroup),
+        });
+        let child = child.map_err(|failure| not_started(request, &failure))?;
+        let status = streams.stay(&child, true, request.cancel);
+        cgroup.kill()?;
+        status.map_err(|error| failed("stay with the shell", &error))
+    }
+}
+
+fn is_in_terminal(request: &ExecRequest<'_>) -> bool {
+    request.attached && rustix::termios::isatty(io::stdin())
 }
 
 impl Executor for ContainerExecutor<'_> {
-    fn run(&self, request: &ExecRequest<'_>) -> Result<i32> {
+    fn run(&self, request: &ExecRequest<'_>) -> Result<Ended> {
         let connection = self.connect(request)?;
         let (plan, resources) = self.plan(request, &connection)?;
         let cgroup = Cgroup::create(&self.hierarchies, &self.cgroup_parent(), request.id, &resources)?;
         let status = self.start_and_wait(request, &connection, &plan, &cgroup);
+        let out_of_memory = cgroup.oom_kills().is_some_and(|kills| kills > 0);
         let removed = cgroup.remove();
         let status = status?;
-        removed.map(|()| status)
+        removed.map(|()| Ended { status, out_of_memory })
     }
 }
 

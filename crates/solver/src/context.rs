@@ -1,6 +1,6 @@
 //! Contexts: folders, as their ignore files leave them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::build::DockerfileSource;
 use crate::codes;
+use crate::contents::Contents;
 use crate::select::Source;
 use crate::tree::{Tree, kind};
 
@@ -31,11 +32,12 @@ const LARGEST_COUNT: usize = 10;
 /// What has been used of the context so far: sizes in bytes by path, none for what is no file.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    used: BTreeMap<PathBuf, Option<u64>>,
+    used: HashMap<PathBuf, Option<u64>>,
 }
 
 impl Usage {
     pub(crate) fn add(&mut self, source: &Source) {
+        self.used.reserve(source.entries.len() + 1);
         self.count(source.real.clone(), &source.stat);
         for entry in &source.entries {
             self.count(source.real.join(&entry.path), &entry.stat);
@@ -48,12 +50,16 @@ impl Usage {
     }
 
     pub(crate) fn report(&self) -> ContextReport {
-        let files =
-            self.used.iter().filter_map(|(path, size_bytes)| Some((path.display().to_string(), (*size_bytes)?)));
-        let mut largest: Vec<(String, u64)> = files.collect();
+        let mut largest: Vec<(&Path, u64)> =
+            self.used.iter().filter_map(|(path, size_bytes)| Some((path.as_path(), (*size_bytes)?))).collect();
         let size_bytes = largest.iter().map(|(_, size_bytes)| size_bytes).sum();
-        largest.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
-        largest.truncate(LARGEST_COUNT);
+        let order = |left: &(&Path, u64), right: &(&Path, u64)| right.1.cmp(&left.1).then_with(|| left.0.cmp(right.0));
+        if largest.len() > LARGEST_COUNT {
+            largest.select_nth_unstable_by(LARGEST_COUNT, order);
+            largest.truncate(LARGEST_COUNT);
+        }
+        largest.sort_by(order);
+        let largest = largest.into_iter().map(|(path, size_bytes)| (path.display().to_string(), size_bytes)).collect();
         ContextReport { entries: self.used.len() as u64, size_bytes, largest }
     }
 }
@@ -68,6 +74,8 @@ pub(crate) struct Folder {
     pub(crate) name: String,
     /// Whether it counts as the context in reports.
     pub(crate) is_context: bool,
+    /// What its files held when they were last read.
+    pub(crate) contents: Contents,
     /// What holds it while it is used.
     hold: Option<Scratch>,
 }
@@ -76,7 +84,8 @@ impl Folder {
     /// A folder that was fetched into `hold`.
     pub(crate) fn fetched(path: &Path, name: String, hold: Scratch) -> io::Result<Self> {
         let ignore = IgnoreFile::default();
-        Ok(Self { tree: Tree::folder(path)?, ignore, name, is_context: false, hold: Some(hold) })
+        let contents = Contents::default();
+        Ok(Self { tree: Tree::folder(path)?, ignore, name, is_context: false, contents, hold: Some(hold) })
     }
 
     /// Whether somebody else may write to it.
@@ -98,6 +107,7 @@ impl Folder {
         name: Option<&str>,
         folder: &Path,
         dockerfile: &DockerfileSource,
+        contents: Contents,
         sources: &mut SourceMap,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<Self> {
@@ -143,6 +153,6 @@ impl Folder {
                 }
             }
         }
-        Ok(Self { tree, ignore, name: called, is_context: name.is_none(), hold: None })
+        Ok(Self { tree, ignore, name: called, is_context: name.is_none(), contents, hold: None })
     }
 }

@@ -213,9 +213,12 @@ impl Copier<'_> {
             let mode = Mode::from_raw_mode(mode & 0o7777);
             rustix::fs::chmodat(&parent, name, mode, AtFlags::empty())?;
         }
-        for (key, value) in xattrs(self.from, real, kind(stat))? {
-            let file = self.to.open(target, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
-            rustix::fs::fsetxattr(&file, &key, &value, XattrFlags::empty())?;
+        // Nothing else can be opened for them.
+        if matches!(kind(stat), FileType::RegularFile | FileType::Directory) {
+            for (key, value) in xattrs(self.from.open(real, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?)? {
+                let file = self.to.open(target, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
+                rustix::fs::fsetxattr(&file, &key, &value, XattrFlags::empty())?;
+            }
         }
         let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
         let times = Timestamps { last_access: time, last_modification: time };

@@ -60,7 +60,9 @@ pub struct ExecRequest<'a> {
     pub secret_environment: Vec<String>,
     /// A folder of this step alone on the run root, gone after it.
     pub folder: &'a Path,
-    /// Receives the output as it comes, from any thread.
+    /// Whether it gets the streams of this process, its terminal where it has one: a shell.
+    pub attached: bool,
+    /// Receives the output as it comes, from any thread, where it is not attached.
     pub output: &'a (dyn Fn(Stream, &[u8]) + Sync),
     /// Set when the build has failed elsewhere: the program is to be killed.
     pub cancel: &'a AtomicBool,
@@ -68,12 +70,20 @@ pub struct ExecRequest<'a> {
     pub resources: &'a Resources,
 }
 
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Docker's exit status: the program's, or 128 and the signal's number.
+    pub status: i32,
+    /// Whether the kernel killed something of it for want of memory.
+    pub out_of_memory: bool,
+}
+
 /// Runs programs.
 pub trait Executor: Sync {
-    /// Runs until the program has ended and nothing of it is left: no process, no mount of `upper`. Gives Docker's exit
-    /// status: the program's, or 128 and the signal's number.
+    /// Runs until the program has ended and nothing of it is left: no process, no mount of `upper`.
     ///
     /// # Errors
     /// Where the program could not be started.
-    fn run(&self, request: &ExecRequest<'_>) -> Result<i32>;
+    fn run(&self, request: &ExecRequest<'_>) -> Result<Ended>;
 }

@@ -11,6 +11,7 @@ mod build;
 mod cache;
 pub mod codes;
 mod container;
+mod contents;
 mod context;
 mod copy;
 mod exec;
@@ -32,16 +33,17 @@ mod vertex;
 pub use arrived::{Arrival, ArrivedContext};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, explain, predict,
+    check, debug, explain, predict,
 };
 pub use cache::CacheRecord;
 pub use cache::export::{CacheDestination, CacheExport, CacheRegistry};
 pub use cache::import::{CacheImport, CacheReader};
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
-pub use exec::{ExecMountSource, ExecRequest, ExecRequestMount, Executor};
+pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::BuildOutput;
+pub use mounts::exchange::{MountFate, MountsRequest, MovedMount, export_mounts, import_mounts};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
 pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};

@@ -44,6 +44,17 @@ pub enum Event<'a> {
         /// How long it took.
         duration: Duration,
     },
+    /// Somebody gets a shell: nothing else is to be written to the terminal until it is closed.
+    ShellOpened {
+        /// Where.
+        vertex: usize,
+        /// The program, and its arguments.
+        program: &'a [String],
+        /// Whether it shows what a failed step has left.
+        has_failed: bool,
+    },
+    /// The shell has ended.
+    ShellClosed,
     /// A vertex failed; the build's diagnostics say why.
     Failed {
         /// Its index.

@@ -1,16 +1,22 @@
 //! What a copy's source stands for: paths and patterns become entries of a tree, and these a digest.
 
-use std::io::{self, Write as _};
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carrack_dockerfile::{IgnoreFile, has_wildcard, path_matches};
 use carrack_llb::CopyAction;
 use carrack_oci::{Digest, Hasher};
-use rustix::fs::{FileType, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::tree::{Tree, kind, relative};
+use crate::contents::{Content, Contents};
+use crate::tree::{Tree, kind, names, relative};
 
 /// A file or folder that is copied.
 #[derive(Debug)]
@@ -135,15 +141,13 @@ fn matching(
 
 /// Everything in a folder, parents before what is in them.
 fn collect(tree: &Tree, root: &Path, below: &Path, filter: &Filter<'_>, entries: &mut Vec<Entry>) -> io::Result<()> {
-    for name in tree.names(&root.join(below))? {
+    for (name, stat) in stats(tree, &root.join(below))? {
         let path = below.join(&name);
         let real = root.join(&path);
-        if filter.skips(&real) || filter.excludes(&path) {
+        let is_ignored = filter.ignores(&real);
+        if is_ignored && filter.skips(&real) || filter.excludes(&path) {
             continue;
         }
-        // Gone meanwhile: as if it had never been there.
-        let Some(stat) = tree.stat(&real)? else { continue };
-        let is_ignored = filter.ignores(&real);
         match kind(&stat) {
             FileType::Directory => {
                 let position = entries.len();
@@ -161,6 +165,20 @@ fn collect(tree: &Tree, root: &Path, below: &Path, filter: &Filter<'_>, entries:
         }
     }
     Ok(())
+}
+
+/// What is in one folder. Its descriptor is closed before anything below it is opened: trees may be deep.
+fn stats(tree: &Tree, path: &Path) -> io::Result<Vec<(OsString, Stat)>> {
+    let folder = tree.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut stats = Vec::new();
+    for name in names(&folder)? {
+        match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            // Gone meanwhile: as if it had never been there.
+            Err(Errno::NOENT) => {}
+            other => stats.push((name, other?)),
+        }
+    }
+    Ok(stats)
 }
 
 impl Source {
@@ -224,37 +242,114 @@ pub(crate) fn changed(tree: &Tree, sources: &[Source]) -> io::Result<Option<Path
 }
 
 /// The digest of what is copied: names, kinds, modes, owners where they are kept, links' targets, contents. Times are no
-/// part of it.
-pub(crate) fn digest(tree: &Tree, sources: &[Source], owners: bool) -> io::Result<(Digest, Vec<State>)> {
+/// part of it. What `known` has of them is not read.
+pub(crate) fn digest(
+    tree: &Tree,
+    sources: &[Source],
+    owners: bool,
+    known: &Contents,
+) -> io::Result<(Digest, Vec<State>)> {
+    let mut contents = contents(tree, sources, known)?.into_iter();
     let mut hasher = Hasher::new(io::sink());
     let mut states = Vec::new();
+    // The hash likes more at a time than a few words.
+    let mut lines = BufWriter::with_capacity(1 << 16, &mut hasher);
+    let mut describe = |real: (&Path, &Path), shown: &Path, stat: &Stat, out: &mut BufWriter<_>| -> io::Result<()> {
+        let content = contents.next().unwrap_or(Content { digest: None, attributes: String::new() });
+        states.push(describe(tree, real, shown, (stat, content), owners, out)?);
+        Ok(())
+    };
     for source in sources {
         // A folder's own name, mode and owner are nowhere in the result: its content goes into the destination.
         if kind(&source.stat) == FileType::Directory {
-            write!(hasher, "folder {} {}:", source.entries.len(), source.kept.as_os_str().len())?;
-            hasher.write_all(source.kept.as_os_str().as_bytes())?;
+            write!(lines, "folder {} {}:", source.entries.len(), source.kept.as_os_str().len())?;
+            lines.write_all(source.kept.as_os_str().as_bytes())?;
             for entry in &source.entries {
-                let real = source.real.join(&entry.path);
-                states.push(describe(tree, &real, &entry.path, &entry.stat, owners, &mut hasher)?);
+                describe((&source.real, &entry.path), &entry.path, &entry.stat, &mut lines)?;
             }
         } else {
             let shown = source.kept.join(source.name.file_name().unwrap_or_default());
-            states.push(describe(tree, &source.real, &shown, &source.stat, owners, &mut hasher)?);
+            describe((&source.real, Path::new("")), &shown, &source.stat, &mut lines)?;
         }
     }
+    lines.flush()?;
+    drop(lines);
     Ok((hasher.finish().1, states))
+}
+
+/// What is in each file and folder, in the order in which a digest goes through them: read by as many threads as there are
+/// processors.
+fn contents(tree: &Tree, sources: &[Source], known: &Contents) -> io::Result<Vec<Content>> {
+    let found = sources.iter().flat_map(|source| {
+        let own = (!source.is_folder()).then_some((source, None, &source.stat));
+        own.into_iter().chain(source.entries.iter().map(move |entry| (source, Some(&entry.path), &entry.stat)))
+    });
+    let (mut contents, mut unknown) = (Vec::new(), Vec::new());
+    for (index, (source, below, stat)) in found.enumerate() {
+        let content = known.get(stat);
+        if content.is_none() && matches!(kind(stat), FileType::RegularFile | FileType::Directory) {
+            let path = below.map_or_else(|| source.real.clone(), |below| source.real.join(below));
+            unknown.push((index, path, stat));
+        }
+        contents.push(content.unwrap_or(Content { digest: None, attributes: String::new() }));
+    }
+    let next = AtomicUsize::new(0);
+    let work = || -> io::Result<Vec<(usize, Content)>> {
+        let mut read = Vec::new();
+        while let Some((index, path, stat)) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+            read.push((*index, known.learn(stat, || content(tree, path))?));
+        }
+        Ok(read)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(unknown.len());
+    let read = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut read = work()?;
+        for other in others {
+            read.extend(other.join().map_err(|_| io::Error::other("a thread that read files ended"))??);
+        }
+        io::Result::Ok(read)
+    })?;
+    for (index, content) in read {
+        contents[index] = content;
+    }
+    Ok(contents)
+}
+
+/// Reads a file or folder, and looks at it afterwards.
+fn content(tree: &Tree, path: &Path) -> io::Result<(Content, Option<Stat>)> {
+    let mut file = File::from(tree.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?);
+    let mut attributes = String::new();
+    for (name, value) in xattrs(&file)? {
+        attributes.push_str(&format!(" {}={}", name.to_string_lossy(), Digest::of(&value)));
+    }
+    let digest = match file.metadata()? {
+        metadata if metadata.is_file() => {
+            let mut hasher = Hasher::new(io::sink());
+            let mut buffer = [0; 1 << 16];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => break Some(hasher.finish().1),
+                    count => hasher.write_all(&buffer[..count])?,
+                }
+            }
+        }
+        metadata if metadata.is_dir() => None,
+        _ => return Err(Errno::INVAL.into()),
+    };
+    Ok((Content { digest, attributes }, Some(rustix::fs::fstat(&file)?)))
 }
 
 fn describe(
     tree: &Tree,
-    real: &Path,
+    (folder, below): (&Path, &Path),
     shown: &Path,
-    stat: &Stat,
+    (stat, found): (&Stat, Content),
     owners: bool,
     out: &mut impl io::Write,
 ) -> io::Result<State> {
     let owner = owners.then_some((stat.st_uid, stat.st_gid));
-    let mut state = State { mode: stat.st_mode, owner, content: None, attributes: None };
+    let mut state = State { mode: stat.st_mode, owner, content: found.digest, attributes: None };
     let kind = kind(stat);
     let shown = shown.as_os_str().as_bytes();
     write!(out, "{}:", shown.len())?;
@@ -264,15 +359,8 @@ fn describe(
         write!(out, " {}:{}", stat.st_uid, stat.st_gid)?;
     }
     match kind {
-        FileType::RegularFile => {
-            let mut content = Hasher::new(io::sink());
-            io::copy(&mut tree.file(real)?, &mut content)?;
-            let content = content.finish().1;
-            write!(out, " {content}")?;
-            state.content = Some(content);
-        }
         FileType::Symlink => {
-            let target = tree.link_target(real)?;
+            let target = tree.link_target(&folder.join(below))?;
             write!(out, " {}:", target.as_os_str().len())?;
             out.write_all(target.as_os_str().as_bytes())?;
             state.content = Some(Digest::of(target.as_os_str().as_bytes()));
@@ -281,38 +369,38 @@ fn describe(
             write!(out, " {}", stat.st_rdev)?;
             state.content = Some(Digest::of(stat.st_rdev.to_string()));
         }
-        _ => {}
+        _ => {
+            if let Some(content) = &found.digest {
+                write!(out, " {content}")?;
+            }
+        }
     }
-    let mut attributes = String::new();
-    for (name, value) in xattrs(tree, real, kind)? {
-        attributes.push_str(&format!(" {}={}", name.to_string_lossy(), Digest::of(&value)));
-    }
-    write!(out, "{attributes}")?;
-    state.attributes = (!attributes.is_empty()).then(|| Digest::of(&attributes));
+    write!(out, "{}", found.attributes)?;
+    state.attributes = (!found.attributes.is_empty()).then(|| Digest::of(&found.attributes));
     writeln!(out)?;
     Ok(state)
 }
 
-/// Extended attributes that travel with a file; of files and folders only, since nothing else can be opened for them.
-pub(crate) fn xattrs(tree: &Tree, path: &Path, kind: FileType) -> io::Result<Vec<(std::ffi::CString, Vec<u8>)>> {
-    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
-        return Ok(Vec::new());
-    }
-    let file = tree.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
-    let mut names = vec![0; 1 << 16];
-    let length = match rustix::fs::flistxattr(&file, &mut names) {
+/// Extended attributes that travel with a file or folder.
+pub(crate) fn xattrs(file: impl AsFd) -> io::Result<Vec<(CString, Vec<u8>)>> {
+    let length = match rustix::fs::flistxattr(&file, &mut [0_u8; 0]) {
         Ok(length) => length,
-        Err(rustix::io::Errno::NOTSUP) => return Ok(Vec::new()),
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
         Err(errno) => return Err(errno.into()),
     };
     let mut found = Vec::new();
+    if length == 0 {
+        return Ok(found);
+    }
+    let mut names = vec![0; 1 << 16];
+    let length = rustix::fs::flistxattr(&file, &mut names)?;
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         // Labels and access rules are the host's; what programs need are capabilities and user attributes.
         if !(name == b"security.capability" || name.starts_with(b"user.")) {
             continue;
         }
         let mut value = vec![0; 1 << 16];
-        let name = std::ffi::CString::new(name)?;
+        let name = CString::new(name)?;
         let length = rustix::fs::fgetxattr(&file, &name, &mut value)?;
         value.truncate(length);
         found.push((name, value));

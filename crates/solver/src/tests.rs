@@ -1,6 +1,7 @@
 mod builds;
 mod caches;
 mod containers;
+mod contents;
 mod copies;
 mod fetched;
 mod scheduling;
@@ -16,7 +17,8 @@ use carrack_store::{Roots, Snapshotter as _, Store};
 
 use crate::tree::Tree;
 use crate::{
-    BuildRequest, BuildResult, ExecMountSource, ExecRequest, Executor, Services, Silent, StoreOnly, Stream, build,
+    BuildRequest, BuildResult, Ended, ExecMountSource, ExecRequest, Executor, Services, Silent, StoreOnly, Stream,
+    build,
 };
 
 /// Builds mount overlays and change owners. Whether this process may.
@@ -169,7 +171,7 @@ struct Script {
 }
 
 impl Executor for Script {
-    fn run(&self, request: &ExecRequest<'_>) -> Result<i32> {
+    fn run(&self, request: &ExecRequest<'_>) -> Result<Ended> {
         let tree = Tree::overlay(&request.lower, Some(&request.upper)).unwrap();
         let line = request.exec.arguments.last().unwrap();
         self.log.lock().unwrap().push(line.clone());
@@ -196,7 +198,7 @@ impl Executor for Script {
                     rustix::fs::unlinkat(parent, path.file_name().unwrap(), flags).unwrap();
                 }
                 ["print", text] => (request.output)(Stream::Out, format!("{text}\n").as_bytes()),
-                ["exit", status] => return Ok(status.parse().unwrap()),
+                ["exit", status] => return Ok(Ended { status: status.parse().unwrap(), out_of_memory: false }),
                 ["cat", path] => {
                     let mount = request.mounts.iter().find(|mount| mount.target == **path).unwrap();
                     let text = match &mount.source {
@@ -236,7 +238,7 @@ impl Executor for Script {
                 other => panic!("{other:?}"),
             }
         }
-        Ok(0)
+        Ok(Ended { status: 0, out_of_memory: false })
     }
 }
 

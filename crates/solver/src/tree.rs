@@ -96,15 +96,7 @@ impl Tree {
 
     /// Names in a folder, sorted.
     pub(crate) fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?)? {
-            let name = entry?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(OsString::from_vec(name));
-            }
-        }
-        names.sort();
-        Ok(names)
+        names(&self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?)
     }
 
     pub(crate) fn link_target(&self, path: &Path) -> io::Result<PathBuf> {
@@ -183,6 +175,19 @@ impl Tree {
         self.file(&real)?.take(LIMIT_BYTES).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
+}
+
+/// Names in an open folder, sorted.
+pub(crate) fn names(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 pub(crate) fn own(parent: &OwnedFd, name: &OsStr, owner: Owner) -> io::Result<()> {

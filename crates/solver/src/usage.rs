@@ -13,9 +13,10 @@ use rustix::fs::FlockOperation;
 
 use crate::cache;
 use crate::codes;
+use crate::contents;
 use crate::explain;
 use crate::fetch;
-use crate::mounts::{self, folder};
+use crate::mounts::{self, folder, ignore_missing};
 
 /// What an entry of the cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +204,7 @@ pub fn prune_cache(store: &Store, request: &PruneRequest) -> Result<Pruned> {
     if request.is_unconditional() {
         let fetched = store.roots().data.join("build/fetched");
         pruned.freed_bytes += fetch::prune(store).map_err(|error| unreadable(&fetched, &error))?;
+        pruned.freed_bytes += contents::prune(store).map_err(|error| unreadable(&store.roots().data, &error))?;
     }
     explain::sweep(store, &records.list()?).map_err(|error| unreadable(&store.roots().data, &error))?;
     pruned.freed_bytes += store.prune(Scope::Unreferenced)?.size_bytes;
@@ -246,10 +248,6 @@ fn remove_mounts(store: &Store, names: &[String]) -> Result<bool> {
         drop::<File>(held);
     }
     Ok(true)
-}
-
-fn ignore_missing(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Box<Diagnostic> {

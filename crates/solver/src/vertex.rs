@@ -2,11 +2,12 @@
 
 mod file;
 mod run;
+mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
@@ -55,11 +56,11 @@ impl Outcome {
 }
 
 /// What is to be done with a step that the cache does not have.
-pub(crate) enum Alone {
+enum Begun {
     /// Nothing any more.
     Done(Box<Outcome>),
-    /// It, held against other builds.
-    Begin(Option<Flight>),
+    /// It, in folders of its own, held against other builds.
+    Work(Scratch, Option<Flight>),
 }
 
 /// What all vertices of one build share.
@@ -86,6 +87,13 @@ pub(crate) struct Solver<'a> {
     pub(crate) place: Digest,
     /// Where the misses are to be explained.
     pub(crate) explainer: Option<Explainer>,
+    /// Whether somebody looks around where a step fails.
+    pub(crate) debug: bool,
+    /// The vertex that is a shell, and how it ended.
+    pub(crate) stops_at: Option<VertexId>,
+    pub(crate) shell_status: Mutex<Option<i32>>,
+    /// The first that failed.
+    pub(crate) failed: Mutex<Option<VertexId>>,
 }
 
 impl<'a> Solver<'a> {
@@ -116,6 +124,21 @@ impl<'a> Solver<'a> {
             warnings: Mutex::default(),
             place: request.place(),
             explainer: None,
+            debug: request.debug,
+            stops_at: None,
+            shell_status: Mutex::default(),
+            failed: Mutex::default(),
+        }
+    }
+
+    /// Keeps what has been read of the contexts for the next build, which without it reads them again.
+    pub(crate) fn save_contents(&self) {
+        for folder in self.contexts.main.iter().chain(self.contexts.named.values()) {
+            if let Err(error) = folder.contents.save() {
+                let warning =
+                    Diagnostic::warning(&codes::STEP_FAILED, format!("cannot note what {} held", folder.name));
+                self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning.cause(error.to_string()));
+            }
         }
     }
 
@@ -137,6 +160,7 @@ impl<'a> Solver<'a> {
             Op::Source(source @ (Source::Http(_) | Source::Git(_))) => self.fetched(vertex, source),
             Op::Merge => self.merge(vertex, inputs),
             Op::File(actions) => self.file(id, actions, inputs),
+            Op::Exec(exec) if self.stops_at == Some(id) => self.stop(id, exec, inputs),
             Op::Exec(exec) => self.exec(id, exec, inputs),
         }
     }
@@ -241,13 +265,20 @@ impl<'a> Solver<'a> {
     }
 
     /// Has a step to itself, or its result where another build of this process was just doing it.
-    fn alone(&self, id: VertexId, keys: &[Digest], inputs: &[Arc<Outcome>], taken: &[Taken<'_>]) -> Result<Alone> {
-        let Some(key) = keys.last().filter(|_| self.lease.is_some()) else { return Ok(Alone::Begin(None)) };
-        let flight = Flight::take(*key, self.cancel);
-        Ok(match self.cached(id, keys, inputs, taken)? {
-            Some(outcome) => Alone::Done(Box::new(outcome)),
-            None => Alone::Begin(flight),
-        })
+    fn begin(&self, id: VertexId, keys: &[Digest], inputs: &[Arc<Outcome>], taken: &[Taken<'_>]) -> Result<Begun> {
+        let base = &inputs[0];
+        let mut flight = None;
+        if let Some(key) = keys.last().filter(|_| self.lease.is_some()) {
+            flight = Flight::take(*key, self.cancel);
+            if let Some(outcome) = self.cached(id, keys, inputs, taken)? {
+                return Ok(Begun::Done(Box::new(outcome)));
+            }
+        }
+        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
+        self.missed(id, &ids, taken);
+        self.lease(self.graph.vertex(id))?;
+        self.bring(&base.layers)?;
+        Ok(Begun::Work(self.store.scratch(base.chain())?, flight))
     }
 
     fn is_uncached(&self, id: VertexId) -> bool {

@@ -67,6 +67,17 @@ pub static CORRUPT_RECORD: Code = Code {
     fix: "Restore the file from a backup, or remove it and make the object again.",
 };
 
+/// Layers are to be kept in a form that this host can't mount.
+pub static LAYER_FORM: Code = Code {
+    id: "store/layer-form",
+    title: "layers can't be kept as one file here",
+    cause: "CARRACK_SNAPSHOTTER or --snapshotter asks for layers as one file. They need an EROFS mount of files (Linux 6.12), \
+            an overlay over it, and the right to mount in the host's own user namespace; a trial of them failed.",
+    check: "`grep erofs /proc/filesystems`, `uname -r`, and the reason in the message. A root that lies on an overlay itself \
+            can't have another one above a layer.",
+    fix: "Leave CARRACK_SNAPSHOTTER and --snapshotter out, or say `unpacked`; or move the root with --root.",
+};
+
 /// An object that is not there.
 pub static NOT_FOUND: Code = Code {
     id: "store/not-found",
@@ -192,6 +203,7 @@ pub static ALL: &[&Code] = &[
     &INVALID_NAME,
     &INVALID_TAR,
     &IO,
+    &LAYER_FORM,
     &LOCKED,
     &LOCK_ORDER,
     &NOT_FOUND,

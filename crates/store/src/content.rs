@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Digest, Hasher};
@@ -101,6 +101,12 @@ pub(crate) struct Sealed {
     held: Held,
     pub(crate) digest: Digest,
     pub(crate) size_bytes: u64,
+}
+
+impl Sealed {
+    pub(crate) fn path(&self) -> &Path {
+        &self.held.path
+    }
 }
 
 impl Ingest {

@@ -49,6 +49,14 @@ impl Lease {
     }
 }
 
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // It keeps nothing from now on. What can't be put away is by the next who tries.
+        let _ = std::fs::remove_file(&self.held.path);
+        let _ = self.store.put_layers_away();
+    }
+}
+
 /// Who keeps something beyond the life of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -2,13 +2,14 @@
 //! configs, the ledger of releases; and what keeps several processes from spoiling it for each other:
 //! locks, leases, commits by rename.
 //!
-//! This crate never starts a process, opens a connection or mounts a file system: it only reads and writes files below
-//! its two roots.
+//! This crate never starts a process or opens a connection: it reads and writes files below its two roots, and mounts
+//! nothing but layers that are kept as one file.
 
 mod archive;
 pub mod codes;
 mod compression;
 mod content;
+mod erofs;
 mod fault;
 mod files;
 mod garbage;
@@ -38,7 +39,7 @@ pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
 pub use recompress::Compression;
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
-pub use snapshot::{Layer, Scratch, Snapshot, Snapshotter, Upper, chain_of};
+pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Upper, chain_of};
 
 pub use vault::VersionId;
 pub use volume::{Volume, anonymous_volume_name};

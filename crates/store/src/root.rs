@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
 
+use crate::LayerForm;
 use crate::codes;
 use crate::files::{self, Durability};
 
@@ -61,6 +62,7 @@ const RUN_FOLDERS: &[&str] = &["containers", "ingest", "locks", "leases"];
 pub struct Store {
     roots: Roots,
     writable: bool,
+    pub(crate) form: LayerForm,
 }
 
 impl Store {
@@ -79,7 +81,7 @@ impl Store {
                 }
             }
         }
-        let store = Self { roots, writable: true };
+        let store = Self { roots, writable: true, form: LayerForm::default() };
         for folder in store.work_in_progress() {
             files::sweep(&folder)?;
         }
@@ -96,7 +98,7 @@ impl Store {
     /// Where the root has another layout.
     pub fn open_read_only(roots: Roots) -> Result<Self> {
         check_version(&roots.data.join("version"))?;
-        Ok(Self { roots, writable: false })
+        Ok(Self { roots, writable: false, form: LayerForm::default() })
     }
 
     /// What processes that are gone have left half-made, and the next mutating command will sweep.

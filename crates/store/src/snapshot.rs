@@ -14,13 +14,15 @@
 //! - *Gone*: first renamed away, then deleted, so a half-deleted layer is never seen under its chain id. A parent goes
 //!   after its children (see [`crate::Store::prune`]).
 //!
+//! A committed layer is an unpacked folder or one file (see [`LayerForm`]); which, is seen by what is there.
+//!
 //! What a container or a build step writes to is no snapshot but an *upper directory*: made by [`Store::prepare_upper`] or
 //! [`Store::scratch`], never synced, owned by one overlay mount at a time, and either thrown away or adopted by
 //! [`Snapshotter::commit_upper`] once nothing has it mounted.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
@@ -30,9 +32,14 @@ use serde::{Deserialize, Serialize};
 use crate::compression::decompress;
 use crate::fault::{Context as _, fault};
 use crate::files::{self, Durability, Held};
-use crate::layer::{self, View};
+use crate::layer::{self, Indexer, View};
 use crate::record::{parse, to_json};
 use crate::{Lease, Store, codes};
+
+mod one_file;
+
+pub use one_file::LayerForm;
+use one_file::{INDEX, TAR};
 
 /// A committed layer on the layers below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,18 +170,20 @@ impl Snapshotter for Store {
         }
         let below = parent.map(|parent| View::open(&self.lower_dirs(Some(parent))?)).transpose()?;
         let held = Held::dir(&self.new_snapshots_dir())?;
-        let tree = held.path.join(TREE);
-        files::make_dir(&tree)?;
-        let mut tee = Tee { inner: decompress(tar)?, hasher: Hasher::new(io::sink()) };
-        layer::apply(&mut tee, &tree, below.as_ref())
-            .map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
-        let (_, found, _) = tee.hasher.finish();
+        let found = match self.keeps_one_file()? {
+            true => self.apply_one_file(&held, below.as_ref(), tar),
+            false => unpack(&held.path.join(TREE), below.as_ref(), tar),
+        };
+        let found = found.map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
         if found != *diff_id {
             return Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {diff_id} unpacks to {found}"))
                 .hint("fetch or make the image again; nothing of the layer was kept")
                 .boxed());
         }
-        let size_bytes = files::disk_usage(&tree);
+        if held.path.join(INDEX).exists() && self.has_blob(diff_id) {
+            self.share_blob(&held, &self.blob_path(diff_id))?;
+        }
+        let size_bytes = own_size_bytes(&held.path);
         let snapshot = Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes };
         self.commit(&held, &snapshot, || Ok(()))?;
         Ok(snapshot)
@@ -182,8 +191,20 @@ impl Snapshotter for Store {
 
     fn commit_upper(&self, lease: &Lease, parent: Option<&Digest>, upper: &Path) -> Result<Layer> {
         let below = self.lower_dirs(parent)?;
+        let view = parent.map(|_| View::open(&below)).transpose()?;
+        let mut indexer = match self.keeps_one_file()? {
+            true => Some(Indexer::new(view.as_ref()).context("look at the layers below", upper)?),
+            false => None,
+        };
         let mut ingest = self.ingest()?;
-        layer::diff(upper, &below[0], &mut ingest)?;
+        layer::diff(upper, &below[0], &mut ingest, &mut |member, offset| {
+            match indexer.as_mut().map(|indexer| indexer.member(member, offset)) {
+                None | Some(Ok(())) => {}
+                // What a folder holds can always be unpacked: it is.
+                Some(Err(_)) => indexer = None,
+            }
+            Ok(())
+        })?;
         let sealed = ingest.seal(None, Durability::Cached)?;
         let (diff_id, size_bytes) = (sealed.digest, sealed.size_bytes);
         let chain = chain_of(parent, &diff_id);
@@ -196,10 +217,22 @@ impl Snapshotter for Store {
             return Ok(layer);
         }
         let held = Held::dir(&self.new_snapshots_dir())?;
-        let tree = held.path.join(TREE);
-        fs::rename(upper, &tree).context("adopt", upper)?;
-        set_root_time(&below[0], &tree)?;
-        let snapshot = Snapshot { chain, parent: parent.copied(), diff_id, size_bytes: files::disk_usage(&tree) };
+        match indexer.and_then(|indexer| indexer.image(size_bytes).ok()) {
+            Some(index) => {
+                let path = held.path.join(INDEX);
+                fs::write(&path, index).context("write", &path)?;
+                let blob = self.blob_path(&diff_id);
+                self.share_blob(&held, if blob.exists() { &blob } else { sealed.path() })?;
+                files::remove_tree(upper)?;
+            }
+            None => {
+                let tree = held.path.join(TREE);
+                fs::rename(upper, &tree).context("adopt", upper)?;
+                set_root_time(&below[0], &tree)?;
+            }
+        }
+        let size_bytes = own_size_bytes(&held.path);
+        let snapshot = Snapshot { chain, parent: parent.copied(), diff_id, size_bytes };
         // The tar was written back with the tree.
         self.commit(&held, &snapshot, || self.publish(sealed, lease, Durability::Synced))?;
         Ok(layer)
@@ -214,7 +247,8 @@ impl Snapshotter for Store {
                     Diagnostic::error(&codes::NOT_FOUND, format!("the layer chain {chain} is not unpacked")).boxed()
                 );
             };
-            dirs.push(self.snapshot_dir(&chain).join(TREE));
+            let dir = self.snapshot_dir(&chain);
+            dirs.push(if dir.join(INDEX).exists() { self.attached(&chain)? } else { dir.join(TREE) });
             next = snapshot.parent;
         }
         if dirs.is_empty() {
@@ -225,6 +259,7 @@ impl Snapshotter for Store {
 
     fn remove(&self, chain: &Digest) -> Result<()> {
         self.mutable()?;
+        self.detach(chain)?;
         let held = Held::dir(&self.new_snapshots_dir())?;
         let path = self.snapshot_dir(chain);
         match fs::rename(&path, held.path.join("removed")) {
@@ -300,11 +335,45 @@ impl Store {
         Ok(parent)
     }
 
+    /// Keeps the tar with its index; where there can be none, unpacks it. Gives the digest of the plain tar.
+    fn apply_one_file(&self, held: &Held, below: Option<&View>, tar: &mut dyn Read) -> Result<Digest> {
+        let path = held.path.join(TAR);
+        let taken = one_file::take(tar, &path, below)?;
+        match taken.index {
+            Some(index) => {
+                let path = held.path.join(INDEX);
+                fs::write(&path, index).context("write", &path)?;
+            }
+            None => {
+                let mut tar = File::open(&path).context("read", &path)?;
+                unpack(&held.path.join(TREE), below, &mut tar)?;
+                files::remove_file(&path)?;
+            }
+        }
+        Ok(taken.diff_id)
+    }
+
+    /// Makes a plain tar that is there the layer's own: one file with two names.
+    fn share_blob(&self, held: &Held, blob: &Path) -> Result<()> {
+        let path = held.path.join(TAR);
+        files::remove_file(&path)?;
+        fs::hard_link(blob, &path).context("keep the tar as", &path)
+    }
+
     /// Gives the work its name once it is on disk; `before` comes between. Somebody who was faster made the same.
     fn commit(&self, held: &Held, snapshot: &Snapshot, before: impl FnOnce() -> Result<()>) -> Result<()> {
         let record = held.path.join(RECORD);
         fs::write(&record, to_json(&record, snapshot)?).context("write", &record)?;
-        files::sync_tree(&held.path)?;
+        if held.path.join(INDEX).exists() {
+            // What others are writing is not waited for.
+            for name in files::names(&held.path)? {
+                let path = held.path.join(name);
+                File::open(&path).and_then(|file| file.sync_all()).context("sync", &path)?;
+            }
+            files::sync_dir(&held.path)?;
+        } else {
+            files::sync_tree(&held.path)?;
+        }
         before()?;
         let path = self.snapshot_dir(&snapshot.chain);
         match fs::rename(&held.path, &path) {
@@ -350,6 +419,20 @@ fn set_root_time(below: &Path, tree: &Path) -> Result<()> {
         File::open(tree)?.set_times(fs::FileTimes::new().set_modified(modified))
     };
     set().context("set the time of", tree)
+}
+
+/// Unpacks a tar into a new folder; gives the digest of the plain tar.
+fn unpack(tree: &Path, below: Option<&View>, tar: &mut dyn Read) -> Result<Digest> {
+    files::make_dir(tree)?;
+    let mut tee = Tee { inner: decompress(tar)?, hasher: Hasher::new(io::sink()) };
+    layer::apply(&mut tee, tree, below)?;
+    Ok(tee.hasher.finish().1)
+}
+
+/// What a layer takes on disk beside content, which is counted by itself.
+fn own_size_bytes(dir: &Path) -> u64 {
+    let shared = fs::metadata(dir.join(TAR)).ok().filter(|metadata| metadata.nlink() > 1);
+    files::disk_usage(dir).saturating_sub(shared.map_or(0, |metadata| metadata.blocks() * 512))
 }
 
 /// Hashes what is read through it.

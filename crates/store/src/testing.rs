@@ -13,10 +13,12 @@ use rustix::mount::MountAttrFlags;
 
 use crate::files::entries;
 use crate::layer::node;
-use crate::{Lease, Roots, Snapshotter as _, Store, chain_of};
+use crate::{LayerForm, Lease, Roots, Snapshotter as _, Store, chain_of};
 
 /// A store on roots of its own, gone with the value.
 pub(crate) struct Scene {
+    /// Ends before the folder does.
+    _attached: Attached,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
     pub(crate) lease: Lease,
@@ -33,9 +35,26 @@ impl Scene {
     }
 
     pub(crate) fn at(dir: tempfile::TempDir) -> Self {
-        let store = Store::open(roots(dir.path())).unwrap();
+        Self::of(dir, LayerForm::Unpacked)
+    }
+
+    /// On a file system with files that can be mounted. None where this host can't.
+    pub(crate) fn one_file() -> Option<Self> {
+        let dir = tempfile::Builder::new().prefix("carrack-store-").tempdir().unwrap();
+        let scene = Self::of(dir, LayerForm::OneFile);
+        match scene.store.keeps_one_file() {
+            Ok(_) => Some(scene),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    }
+
+    fn of(dir: tempfile::TempDir, form: LayerForm) -> Self {
+        let store = Store::open(roots(dir.path())).unwrap().with_form(form);
         let lease = store.lease().unwrap();
-        Self { dir, store, lease }
+        Self { _attached: Attached(store.clone()), dir, store, lease }
     }
 
     /// Applies tars one on the other; the topmost chain.
@@ -53,7 +72,12 @@ impl Scene {
     pub(crate) fn tree(&self, layers: &[Builder]) -> String {
         let layers: Vec<Vec<u8>> = layers.iter().cloned().map(Builder::build).collect();
         let chain = self.apply(&layers).unwrap_or_else(|error| panic!("{error}"));
-        self.show(&chain)
+        let shown = self.show(&chain);
+        if let Some(scene) = Self::one_file() {
+            let chain = scene.apply(&layers).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(scene.show(&chain), shown, "as one file and unpacked");
+        }
+        shown
     }
 
     pub(crate) fn show(&self, chain: &Digest) -> String {
@@ -102,6 +126,15 @@ impl Scene {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Some(rustix::fs::openat(mount, ".", flags, Mode::empty()).unwrap())
+    }
+}
+
+/// Folders with something attached in them can't be removed.
+pub(crate) struct Attached(Store);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.detach_all();
     }
 }
 

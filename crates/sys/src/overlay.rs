@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -126,13 +127,15 @@ impl<P: AsRef<Path> + Sync> Overlay<'_, P> {
 pub struct Context {
     descriptor: OwnedFd,
     kind: String,
+    /// That options name, open until they have been looked up.
+    files: RefCell<Vec<OwnedFd>>,
 }
 
 impl Context {
     /// Of a kind of file system.
     pub fn open(kind: &str) -> std::result::Result<Self, Refusal> {
         match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
-            Ok(descriptor) => Ok(Self { descriptor, kind: kind.to_owned() }),
+            Ok(descriptor) => Ok(Self { descriptor, kind: kind.to_owned(), files: RefCell::default() }),
             Err(errno) => Err(Refusal { errno, detail: kind.to_owned() }),
         }
     }
@@ -151,6 +154,16 @@ impl Context {
         }
         let folder = folder(path).map_err(refused)?;
         self.set(key, &format!("{DESCRIPTORS}/{}", folder.as_raw_fd()))
+    }
+
+    /// An option that names a file.
+    pub fn set_file(&self, key: &str, path: &Path) -> std::result::Result<(), Refusal> {
+        let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| self.refusal(errno, &format!(" {key}={}", path.display())))?;
+        // By descriptor: paths may be longer than a value. The kernel looks it up when the mount is made.
+        self.set(key, &format!("{DESCRIPTORS}/{}", file.as_raw_fd()))?;
+        self.files.borrow_mut().push(file);
+        Ok(())
     }
 
     /// An option without a value.

@@ -104,6 +104,7 @@ struct State {
     lie: Option<Lie>,
     next: usize,
     cut_upload_after: Option<usize>,
+    knows_referrers: bool,
 }
 
 /// A registry on 127.0.0.1, until the test ends.
@@ -146,6 +147,11 @@ impl Registry {
     /// The next upload's connection ends when so many bytes of its body have come; those are kept.
     pub fn cut_upload_after(&self, bytes: usize) {
         self.lock().cut_upload_after = Some(bytes);
+    }
+
+    /// From now on it lists what refers to a manifest, as distribution 1.1 does.
+    pub fn know_referrers(&self) {
+        self.lock().knows_referrers = true;
     }
 
     /// All requests so far; from now on they are counted anew.
@@ -215,14 +221,17 @@ impl Registry {
             let (name, value) = line.split_once(':')?;
             seen.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
-        let length: usize = seen.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        let limit = match (seen.method.as_str(), self.lock().cut_upload_after) {
-            ("PATCH" | "PUT", Some(limit)) if limit < length => limit,
-            _ => length,
+        let cut = self.lock().cut_upload_after.filter(|_| matches!(seen.method.as_str(), "PATCH" | "PUT"));
+        let is_cut = if seen.header("transfer-encoding") == Some("chunked") {
+            read_chunks(reader, &mut seen.body, cut)?
+        } else {
+            let length: usize = seen.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let limit = cut.map_or(length, |limit| limit.min(length));
+            seen.body = vec![0; limit];
+            reader.read_exact(&mut seen.body).ok()?;
+            limit < length
         };
-        seen.body = vec![0; limit];
-        reader.read_exact(&mut seen.body).ok()?;
-        if limit < length {
+        if is_cut {
             let mut state = self.lock();
             state.cut_upload_after = None;
             let id = id_of(&seen.path);
@@ -312,6 +321,9 @@ impl State {
             let tags: Vec<String> = tags.iter().map(|tag| format!("\"{tag}\"")).collect();
             return Reply::body(200, format!("{{\"tags\":[{}]}}", tags.join(",")));
         }
+        if let Some((repository, subject)) = path.split_once("/referrers/").filter(|_| self.knows_referrers) {
+            return self.referrers(repository, subject, query);
+        }
         if let Some((repository, name)) = path.split_once("/manifests/") {
             return self.manifests(seen, repository, name);
         }
@@ -340,13 +352,53 @@ impl State {
             let content = (seen.header("content-type").unwrap_or_default().to_owned(), seen.body.clone());
             self.manifests.insert(key, content.clone());
             self.manifests.insert((repository.to_owned(), digest.clone()), content);
-            return Reply::status(201).header("Docker-Content-Digest", digest);
+            let reply = Reply::status(201).header("Docker-Content-Digest", digest);
+            return match subject_of(&seen.body).filter(|_| self.knows_referrers) {
+                Some(subject) => reply.header("OCI-Subject", subject),
+                None => reply,
+            };
         }
         match self.manifests.get(&key) {
             Some((kind, bytes)) => Reply::body(200, bytes.clone())
                 .header("Content-Type", kind)
                 .header("Docker-Content-Digest", Digest::of(bytes).to_string()),
             None => Reply::body(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#),
+        }
+    }
+
+    /// One a page.
+    fn referrers(&self, repository: &str, subject: &str, query: &HashMap<String, String>) -> Reply {
+        let mut found: Vec<(&String, &Vec<u8>)> = self
+            .manifests
+            .iter()
+            .filter(|((known, name), _)| known == repository && name.starts_with("sha256:"))
+            .filter(|(_, (_, bytes))| subject_of(bytes).as_deref() == Some(subject))
+            .map(|((_, name), (_, bytes))| (name, bytes))
+            .collect();
+        found.sort();
+        let page: usize = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(0);
+        let entries: Vec<serde_json::Value> = found
+            .iter()
+            .skip(page)
+            .take(1)
+            .map(|(name, bytes)| {
+                let manifest: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+                serde_json::json!({
+                    "mediaType": manifest["mediaType"], "digest": name, "size": bytes.len(),
+                    "artifactType": manifest["artifactType"],
+                })
+            })
+            .collect();
+        let index = serde_json::json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries,
+        });
+        let reply = Reply::body(200, index.to_string());
+        let reply = reply.header("Content-Type", "application/vnd.oci.image.index.v1+json");
+        match page + 1 < found.len() {
+            true => {
+                reply.header("Link", format!("</v2/{repository}/referrers/{subject}?page={}>; rel=\"next\"", page + 1))
+            }
+            false => reply,
         }
     }
 
@@ -421,6 +473,32 @@ fn send(mut stream: &TcpStream, reply: &Reply, is_head: bool) -> std::io::Result
         }
     }
     stream.flush()
+}
+
+/// Whether it was cut, so many bytes having come.
+fn read_chunks(reader: &mut BufReader<&TcpStream>, body: &mut Vec<u8>, cut: Option<usize>) -> Option<bool> {
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+        let size = usize::from_str_radix(line.trim_end(), 16).ok()?;
+        let start = body.len();
+        body.resize(start + size, 0);
+        reader.read_exact(&mut body[start..]).ok()?;
+        reader.read_line(&mut line).ok()?;
+        if cut.is_some_and(|cut| body.len() > cut) {
+            body.truncate(cut.unwrap_or_default());
+            return Some(true);
+        }
+        if size == 0 {
+            return Some(false);
+        }
+    }
+}
+
+/// Of a manifest that refers to another.
+fn subject_of(manifest: &[u8]) -> Option<String> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).ok()?;
+    Some(manifest["subject"]["digest"].as_str()?.to_owned())
 }
 
 fn id_of(path: &str) -> String {

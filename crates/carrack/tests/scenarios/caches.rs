@@ -130,3 +130,55 @@ fn a_project_keeps_its_cache_in_a_folder() {
         machine.finish();
     }
 }
+
+/// A package manager's cache goes with the job: by its id, within a size (D4).
+#[test]
+fn cache_mounts_go_to_another_machine() {
+    let dockerfile = |line: &str| {
+        format!(
+            "FROM busybox\nRUN --mount=type=cache,target=/w,id=wheels,uid=7,mode=0750 --mount=type=cache,target=/a,id=apt {line}\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept").display().to_string();
+    let fates = |result: &Value| -> Vec<String> {
+        let mounts = result["mounts"].as_array().unwrap().iter();
+        let mut fates: Vec<_> =
+            mounts.map(|mount| format!("{} {}", mount["id"], mount["fate"]).replace('"', "")).collect();
+        fates.sort();
+        fates
+    };
+    let Some(machine) = Machine::new() else { return };
+    let one =
+        project(&machine, &dockerfile("head -c 300000 /dev/zero > /w/big; echo one > /a/file; ln -s file /a/link"));
+    one.ok(&["build", "."]);
+    let small = one.json(&["builder", "mounts", "export", &kept, "--max-size", "100k"]);
+    assert_eq!(fates(&small), ["apt done", "wheels too-large"]);
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 2, "nothing is left of what was too large");
+    assert_eq!(fates(&one.json(&["builder", "mounts", "export", &kept])), ["apt done", "wheels done"]);
+    assert_eq!(one.fails(&["builder", "mounts", "export", &kept, "--id", "npm"]).code(), "cli/invalid-value");
+    machine.finish();
+
+    let Some(machine) = Machine::new() else { return };
+    let two = project(&machine, &dockerfile("stat -c '%u %a %s' /w /w/big; cat /a/link; echo two > /a/file"));
+    assert_eq!(fates(&two.json(&["builder", "mounts", "import", &kept, "--id", "apt"])), ["apt done"]);
+    assert_eq!(fates(&two.json(&["builder", "mounts", "import", &kept])), ["apt kept", "wheels done"]);
+    let built = two.carrack(&["build", "--progress", "plain", "."]);
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(said.contains("7 750 ") && said.contains("0 644 300000") && said.contains(" one\n"), "{said}");
+    assert_eq!(fates(&two.json(&["builder", "mounts", "import", &kept, "--replace", "--id", "apt"])), ["apt done"]);
+    two.write("Dockerfile", dockerfile("cat /a/file; false"));
+    assert!(two.fails(&["build", "."]).text().contains("one"));
+
+    // What is not what it claims to be is refused, and changes nothing.
+    let tar = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path());
+    for path in tar.filter(|path| path.extension().is_some_and(|kind| kind == "tar")) {
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, vec![1; bytes.len()]).unwrap();
+    }
+    assert_eq!(two.fails(&["builder", "mounts", "import", &kept, "--replace"]).code(), "store/invalid-tar");
+    assert!(two.fails(&["build", "."]).text().contains("one"));
+    let names = std::fs::read_dir(machine.data().join("build/mounts")).unwrap();
+    assert!(names.map(|entry| entry.unwrap().file_name()).all(|name| !name.to_string_lossy().starts_with('.')));
+    machine.finish();
+}

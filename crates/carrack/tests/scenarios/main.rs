@@ -7,6 +7,7 @@ mod build;
 mod builder;
 mod caches;
 mod containers;
+mod debugging;
 mod interruption;
 mod machine;
 mod networks;

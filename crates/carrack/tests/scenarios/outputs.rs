@@ -146,3 +146,61 @@ fn the_same_inputs_give_the_same_image() {
     assert_eq!(kept, first, "an image of the store too");
     machine.finish();
 }
+
+/// What is told of a build as it goes, in each form.
+#[test]
+fn progress_for_people_and_programs() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("told");
+    project.write("Dockerfile", "FROM busybox\nRUN echo said; printf 'half\\rwhole\\n' >&2\nCMD x\n");
+    let told = |arguments: &[&str], progress: &str| {
+        let mut command = project.command(&[&["build", "--no-cache"], arguments, &["."]].concat());
+        let output = command.env("BUILDKIT_PROGRESS", progress).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (_, out, plain) = told(&[], "");
+    assert!(out.is_empty(), "{out}");
+    for line in ["#2 [2/2] RUN echo said", " said", " whole", "#2 DONE 0.", "check/JSONArgsRecommended"] {
+        assert!(plain.contains(line), "{line}: {plain}");
+    }
+    let written: Vec<&str> = plain.lines().filter(|line| line.starts_with("#2 0.")).collect();
+    assert_eq!(written.len(), 2, "a line that was written again counts once: {plain}");
+    // The flag stands above the variable.
+    assert!(told(&["--progress=plain"], "quiet").2.contains("#2 DONE"));
+    let (_, id, nothing) = told(&[], "quiet");
+    assert!(id.starts_with("sha256:") && nothing.is_empty(), "{nothing}");
+    let (_, _, raw) = told(&["--progress", "rawjson"], "");
+    let lines: Vec<Value> = raw.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let vertex = lines[0]["vertexes"][1].clone();
+    assert!(vertex["name"].as_str().unwrap().starts_with("[2/2] RUN"), "{vertex}");
+    let of = |key: &str| lines.iter().filter(|line| line[key][0]["vertex"] == vertex["digest"]).count();
+    assert_eq!(of("logs"), 2, "standard output and error: {raw}");
+    let ended = lines.iter().flat_map(|line| line["vertexes"].as_array().into_iter().flatten());
+    assert!(ended.filter(|one| one["digest"] == vertex["digest"]).any(|one| one["completed"].is_string()));
+    assert!(lines.iter().any(|line| line["warnings"].is_array()));
+    assert_eq!((told(&["--progress=tty"], "").0, told(&[], "nonsense").0, told(&[], "tty").0), (1, 1, 0));
+
+    // On a terminal, where there is a program that makes one.
+    let line = format!("stty cols 60; {} build --no-cache .", env!("CARGO_BIN_EXE_carrack"));
+    let mut script = project.command(&[]);
+    let script = std::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(&project.dir)
+        .envs(script.stdin(std::process::Stdio::null()).get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(std::process::Stdio::null())
+        .output();
+    match script {
+        Err(error) => eprintln!("skipped: script(1): {error}"),
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains(" => [2/2] RUN echo said") && text.contains("(2/2) FINISHED"), "{text}");
+            assert!(
+                text.lines().filter(|line| line.starts_with(" =>")).all(|line| line.trim_end().len() <= 60),
+                "{text}"
+            );
+            assert!(!text.contains("\x1b[1m"), "NO_COLOR: {text}");
+        }
+    }
+    machine.finish();
+}

@@ -14,6 +14,38 @@ pub(crate) enum BuilderCommand {
     Du(BuilderUsageArguments),
     /// Free what the build cache takes on disk
     Prune(BuilderPruneArguments),
+    /// Take cache mounts (RUN --mount=type=cache) to another machine
+    #[command(subcommand)]
+    Mounts(MountsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MountsCommand {
+    /// Write cache mounts into a folder
+    Export(MountsArguments),
+    /// Read cache mounts that were written
+    Import(MountsImportArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MountsArguments {
+    /// The folder: of each mount a tar and what it is
+    pub(crate) folder: PathBuf,
+    /// Only the mount of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Vec<String>,
+    /// How much may go, used last first
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_size: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MountsImportArguments {
+    #[command(flatten)]
+    pub(crate) mounts: MountsArguments,
+    /// Replace those that are here
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// What a build is done with, and what becomes of it.

@@ -67,9 +67,9 @@ pub(crate) struct BuildArguments {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
-    /// auto, plain, quiet
-    #[arg(long, value_name = "KIND", default_value = "auto")]
-    pub(crate) progress: Progress,
+    /// auto, plain, tty, quiet, rawjson; BUILDKIT_PROGRESS without
+    #[arg(long, value_name = "KIND")]
+    pub(crate) progress: Option<Progress>,
     /// Platform to build for
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
@@ -84,6 +84,9 @@ pub(crate) struct BuildArguments {
     /// Privileges that the Dockerfile may ask for: security.insecure
     #[arg(long, value_name = "PRIVILEGE")]
     pub(crate) allow: Vec<String>,
+    /// Open a shell where a step fails, or before or after a step: [before:|after:]LINE, STAGE:NUMBER or a part of its text
+    #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) debug: Option<String>,
     /// Report what the build checks find, and build nothing
     #[arg(long)]
     pub(crate) check: bool,

@@ -10,7 +10,7 @@ mod registry;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use builder::*;
 pub(crate) use container::*;
@@ -28,11 +28,30 @@ pub(crate) struct Arguments {
     /// Where everything lives that a reboot voids
     #[arg(long, global = true, env = "CARRACK_RUN_ROOT", hide_env = true)]
     pub(crate) run_root: Option<PathBuf>,
+    /// What new layers are kept as
+    #[arg(
+        long,
+        global = true,
+        env = "CARRACK_SNAPSHOTTER",
+        value_name = "FORM",
+        default_value = "unpacked",
+        hide_env = true
+    )]
+    pub(crate) snapshotter: Snapshotter,
     /// Answer with one JSON envelope
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What new layers are kept as. Those that are there stay what they are.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Snapshotter {
+    /// Folders of files
+    Unpacked,
+    /// Tars with an index that the kernel mounts (Linux 6.12)
+    OneFile,
 }
 
 #[derive(Debug, Subcommand)]

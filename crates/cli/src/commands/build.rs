@@ -1,6 +1,7 @@
 //! `build`: an image from a Dockerfile, or the images of a project's services.
 
 mod context;
+mod debug;
 mod outputs;
 mod progress;
 mod several;
@@ -24,7 +25,7 @@ use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
 use crate::{build_flags, cache_flags, codes, flags};
 use outputs::Outputs;
-use progress::Lines;
+use progress::Display;
 use several::Wanted;
 
 /// With a folder, Docker's `build`; without one, the project's services.
@@ -63,7 +64,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         request.tags.push(name.parse::<Reference>()?);
     }
     build_flags::epoch(request)?;
-    let quiet = build_flags::is_quiet(arguments)?;
+    let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
     build_flags::apply(request, arguments)?;
     if arguments.check {
         return check(session, &engine, request);
@@ -73,8 +74,15 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if arguments.more.dry_run {
         return foretell(session, &engine, request);
     }
+    if let Some(at) = &arguments.debug {
+        debug::check(session, arguments, &outputs)?;
+        request.debug = true;
+        if !at.is_empty() {
+            return debug::stop(session, &engine, request, at, &display);
+        }
+    }
     outputs.open(request)?;
-    let built = run(session, &engine, request, quiet)?;
+    let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None))?;
     outputs.finish()?;
     if let Some(path) = &arguments.more.metadata_file {
         build_flags::write_metadata(path, &built)?;
@@ -88,9 +96,10 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if outputs.takes_standard_output() {
         return Ok(exit::DONE);
     }
-    session
-        .output
-        .result("build", &result(&built), |_| if quiet { format!("{}\n", built.image.id) } else { String::new() });
+    session.output.result("build", &result(&built), |_| match display.is_quiet() {
+        true => format!("{}\n", built.image.id),
+        false => String::new(),
+    });
     Ok(exit::DONE)
 }
 
@@ -169,10 +178,10 @@ fn build_argument(request: &mut BuildRequest, text: &str) {
     }
 }
 
-fn run(session: &Session, engine: &Engine, request: &BuildRequest, quiet: bool) -> Result<BuildResult, Failure> {
+fn run(session: &Session, engine: &Engine, request: &BuildRequest, display: &Display) -> Result<BuildResult, Failure> {
     // What runs in a step has no part in the terminal's signals: it has to be ended.
     let interrupted = interrupt::Flag::new()?;
-    run_until(session, engine, request, (quiet, None), interrupted.is_set())
+    display.during(|| run_until(session, engine, request, (display, None), interrupted.is_set()))
 }
 
 /// Builds until `cancel` is set. Lines of one of several builds carry its label.
@@ -180,22 +189,18 @@ fn run_until(
     session: &Session,
     engine: &Engine,
     request: &BuildRequest,
-    (quiet, label): (bool, Option<&str>),
+    (display, label): (&Display, Option<&str>),
     cancel: &AtomicBool,
 ) -> Result<BuildResult, Failure> {
-    let progress = Lines::new(quiet || session.output.json, label);
     let mut sources = SourceMap::new();
-    let images = BaseImages { session, engine, quiet };
-    let built = engine.build(request, &progress, &images, cancel, &mut sources);
-    let built = built.map_err(|errors| {
-        let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
-        let failure = Failure::new(errors, sources.clone());
-        if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
-    })?;
-    if !quiet {
+    let images = BaseImages { session, engine, quiet: !display.is_text() };
+    let built = engine.build(request, &display.watch(label), &images, cancel, &mut sources);
+    let built = built.map_err(|errors| failed(errors, &sources))?;
+    if session.output.json || display.is_text() {
         session.output.diagnostics(&built.warnings, &sources);
     }
-    if !quiet && !session.output.json {
+    display.warn(&built.warnings);
+    if display.is_text() {
         let names: Vec<String> = built.image.names.iter().map(Reference::familiar).collect();
         let cached = format!("{} of {} steps cached", built.cached_steps, built.steps);
         let context = human_size(built.context.size_bytes);
@@ -203,6 +208,12 @@ fn run_until(
         note(&format!("{} {} ({cached}, context {context})\n", built.image.id.short(), names.join(" ")));
     }
     Ok(built)
+}
+
+fn failed(errors: Vec<Diagnostic>, sources: &SourceMap) -> Failure {
+    let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
+    let failure = Failure::new(errors, sources.clone());
+    if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
 }
 
 fn result(built: &BuildResult) -> serde_json::Value {
@@ -224,10 +235,22 @@ fn project(session: &Session, arguments: &BuildArguments) -> Outcome {
         quiet: arguments.quiet,
         services: arguments.context.clone(),
     };
-    services(session, &project, &options)
+    let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
+    services_with(session, &project, &options, &display, Some(arguments))
 }
 
 pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options: &ComposeBuildArguments) -> Outcome {
+    let display = Display::new(None, options.quiet, session.output.json)?;
+    services_with(session, arguments, options, &display, None)
+}
+
+fn services_with(
+    session: &Session,
+    arguments: &ProjectArguments,
+    options: &ComposeBuildArguments,
+    display: &Display,
+    flags: Option<&BuildArguments>,
+) -> Outcome {
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
@@ -243,7 +266,22 @@ pub(crate) fn services(session: &Session, arguments: &ProjectArguments, options:
             wanted.push(Wanted { service: &service.name, how, request });
         }
     }
-    let built: Vec<_> = several::all(session, &engine, &loaded, &wanted, options.quiet)?.iter().map(result).collect();
+    if let (Some(at), Some(flags)) = (flags.and_then(|flags| flags.debug.as_ref()), flags) {
+        let [Wanted { request, .. }] = wanted.as_mut_slice() else {
+            return Err(flags::invalid("--debug", at, "it with the name of one service that is built").into());
+        };
+        debug::check(session, flags, &Outputs::new(&[])?)?;
+        request.debug = true;
+        if !at.is_empty() {
+            return debug::stop(session, &engine, request, at, display);
+        }
+    }
+    let built =
+        several::all(session, &engine, &loaded, &wanted, display).map_err(|(failure, service)| match flags {
+            Some(flags) => debug::offer(failure, flags, Some(service)),
+            None => failure,
+        })?;
+    let built: Vec<_> = built.iter().map(result).collect();
     session.output.result("build", &built, |_| String::new());
     Ok(exit::DONE)
 }
@@ -282,7 +320,8 @@ pub(crate) fn project_images(
             Some(_) => {}
         }
     }
-    several::all(session, engine, loaded, &wanted, false).map(|_| ())
+    let display = Display::new(None, false, session.output.json)?;
+    several::all(session, engine, loaded, &wanted, &display).map(|_| ()).map_err(|(failure, _)| failure)
 }
 
 /// The image of a service that is not built, from its registry as `pull_policy` says.

@@ -1,14 +1,14 @@
-//! `builder du`, `builder prune`.
+//! `builder du`, `builder prune`, `builder mounts`.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::build::{CacheEntry, CacheKind, PruneRequest};
+use carrack_engine::build::{CacheEntry, CacheKind, MountFate, MountsRequest, PruneRequest};
 use serde_json::{Value, json};
 
-use super::Session;
-use crate::arguments::{BuilderPruneArguments, BuilderUsageArguments};
+use super::{Session, current_folder};
+use crate::arguments::{BuilderPruneArguments, BuilderUsageArguments, MountsCommand};
 use crate::output::{Failure, Outcome, exit, human_duration, human_size, note, table};
 use crate::{codes, flags};
 
@@ -61,6 +61,41 @@ pub(crate) fn prune(session: &Session, arguments: &BuilderPruneArguments) -> Out
         let table =
             if pruned.entries.is_empty() { String::new() } else { entries_table(&pruned.entries, arguments.verbose) };
         format!("{table}Total:\t{}\n", human_size(pruned.freed_bytes))
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn mounts(session: &Session, command: &MountsCommand) -> Outcome {
+    let (arguments, replace) = match command {
+        MountsCommand::Export(arguments) => (arguments, false),
+        MountsCommand::Import(arguments) => (&arguments.mounts, arguments.replace),
+    };
+    let size_bytes = arguments.max_size.as_deref().map(|text| flags::size_bytes("--max-size", text)).transpose()?;
+    let request = MountsRequest { ids: arguments.id.clone(), size_bytes, replace };
+    let folder = current_folder().join(&arguments.folder);
+    let engine = session.engine()?;
+    let moved = match command {
+        MountsCommand::Export(_) => engine.export_mounts(&folder, &request)?,
+        MountsCommand::Import(_) => engine.import_mounts(&folder, &request)?,
+    };
+    if let Some(id) = arguments.id.iter().find(|id| moved.iter().all(|mount| mount.id != **id)) {
+        let known = "the id of a cache mount; `carrack builder du --verbose` shows those that are here";
+        return Err(flags::invalid("--id", id, known).into());
+    }
+    session.output.result("builder-mounts", &json!({ "mounts": moved }), |_| {
+        let rows: Vec<Vec<String>> = moved
+            .iter()
+            .map(|mount| {
+                let fate = match mount.fate {
+                    MountFate::Done => "done",
+                    MountFate::InUse => "left out: a step works with it",
+                    MountFate::TooLarge => "left out: larger than what --max-size leaves",
+                    MountFate::Kept => "kept: there is one here (--replace)",
+                };
+                vec![mount.id.clone(), human_size(mount.size_bytes), fate.to_owned()]
+            })
+            .collect();
+        table(&["MOUNT", "SIZE", "RESULT"], &rows)
     });
     Ok(exit::DONE)
 }

@@ -54,6 +54,7 @@ impl Lowering<'_> {
         let is_undeclared = |name: &str| stage.scope.get(name).is_none();
         let exec = Exec {
             arguments: arguments.clone(),
+            shell: stage.shell().into_iter().next().unwrap_or_default(),
             environment,
             proxy_environment: proxies
                 .filter(|(name, _)| scope::is_proxy(name) && is_undeclared(name))

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use carrack_diag::{Diagnostic, Span};
-use carrack_dockerfile::ast::{Argument, Command, Instruction};
+use carrack_diag::{Diagnostic, Span, Spanned};
+use carrack_dockerfile::ast::{Argument, Command, CommandLine, Instruction, Run};
 use carrack_dockerfile::parse_trigger;
 use carrack_oci::{History, ImageConfig};
 
 use super::scope::Scope;
 use super::{Base, Lowering};
+use crate::breakpoint::{Breakpoint, Moment, Place, no_such_step};
 use crate::codes;
 use crate::graph::{Action, CopyAction, Edge, HistoryStep, Op, Source, Vertex, VertexId};
 
@@ -96,10 +97,55 @@ impl Lowering<'_> {
             matches!(instruction.command, Command::Add(_) | Command::Copy(_) | Command::Run(_) | Command::Workdir(_))
         };
         stage.steps += triggers.iter().chain(&ast.instructions).filter(is_layer).count();
+        let stop = self.options.breakpoint.as_ref().filter(|stop| stop.stage == index);
+        if stop.is_some_and(|stop| stop.is_from(&ast.from)) {
+            self.shell(&mut stage, (&ast.from.text, ast.from.span), None, Moment::After);
+            return stage;
+        }
         for instruction in triggers.iter().chain(&ast.instructions) {
-            self.instruction(&mut stage, instruction);
+            let stop = stop.filter(|stop| match stop.place {
+                Place::Instruction(span) => span == instruction.span,
+                Place::Step(number) => is_layer(&instruction) && number == stage.step + 1,
+            });
+            if stop.is_none_or(|stop| stop.moment == Moment::After) {
+                self.instruction(&mut stage, instruction);
+            }
+            if let Some(stop) = stop {
+                self.shell(&mut stage, (&instruction.text, instruction.span), Some(instruction), stop.moment);
+                return stage;
+            }
+        }
+        if let Some(Breakpoint { place: Place::Step(number), .. }) = stop {
+            let hint = format!("its steps are 1 to {}, FROM being the first", stage.steps);
+            self.diagnostics.push(no_such_step(format!("the stage has no step {number}")).hint(hint));
         }
         stage
+    }
+
+    /// A shell with what an instruction has: its files, its environment, and where it is a RUN its mounts and network.
+    fn shell(&mut self, stage: &mut Stage, (text, span): (&str, Span), like: Option<&Instruction>, moment: Moment) {
+        let program = stage.shell().into_iter().take(1).map(|program| Spanned::new(program, span));
+        let like = like.and_then(|instruction| match &instruction.command {
+            Command::Run(run) => Some(run),
+            _ => None,
+        });
+        let run = Run {
+            command: CommandLine::Exec(program.collect()),
+            heredocs: Vec::new(),
+            mounts: like.map(|run| run.mounts.clone()).unwrap_or_default(),
+            network: like.and_then(|run| run.network.clone()),
+            security: like.and_then(|run| run.security.clone()),
+            devices: like.map(|run| run.devices.clone()).unwrap_or_default(),
+        };
+        let keyword = Spanned::new("RUN".to_owned(), span);
+        let text = format!("shell {} {text}", moment.word());
+        let instruction = Instruction { span, keyword, text, command: Command::Run(run.clone()) };
+        let known = self.vertices.len();
+        self.run(stage, &instruction, &run);
+        // It is none of the counted steps.
+        if let Some(vertex) = self.vertices.get_mut(known..).and_then(<[Vertex]>::last_mut) {
+            vertex.name = instruction.text;
+        }
     }
 
     fn begin(&mut self, index: usize) -> Stage {

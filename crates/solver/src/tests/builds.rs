@@ -84,7 +84,10 @@ fn a_failed_step_is_not_cached() {
     yard.fail("FROM scratch\nRUN write /a 1\nRUN print one; \\\n    print two; exit 3\n");
     assert_eq!(yard.programs().len(), 1, "the failing step ran again, the one above did not");
     let killed = yard.fail("FROM scratch\nRUN exit 137\n");
-    assert!(killed.contains("killed by signal 9") && killed.contains("want of memory"), "{killed}");
+    assert!(
+        killed.contains("killed by signal 9, SIGKILL (exit status 137)") && killed.contains("want of memory"),
+        "{killed}"
+    );
 }
 
 /// D2, D4: stages, and a copy whose content is the same though its stage was built anew.

@@ -4,12 +4,14 @@ use std::sync::{Arc, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
+use carrack_oci::Digest;
 
-use super::{Alone, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Begun, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use crate::contents::Contents;
 use crate::context::Folder;
 use crate::copy::{self, Failure};
 use crate::explain::Taken;
-use crate::select::{self, Source};
+use crate::select::{self, Source, State};
 use crate::tree::{Owner, Tree, kind, relative};
 use crate::{codes, owner};
 use carrack_store::Snapshotter as _;
@@ -21,6 +23,15 @@ struct Selection {
     sources: Vec<Source>,
     from_folder: bool,
     input: usize,
+}
+
+impl Selection {
+    fn digest(&self) -> std::io::Result<(Digest, Vec<State>)> {
+        match &self.tree {
+            Opened::Shared(folder) => select::digest(&folder.tree, &self.sources, !self.from_folder, &folder.contents),
+            Opened::Own(tree) => select::digest(tree, &self.sources, !self.from_folder, &Contents::default()),
+        }
+    }
 }
 
 /// Folders are open for the whole build, layers for the step.
@@ -57,7 +68,7 @@ impl Solver<'_> {
         if !selections.is_empty() {
             let mut digests = vec![base.identity()];
             for selection in &selections {
-                let digest = select::digest(selection.tree.tree(), &selection.sources, !selection.from_folder);
+                let digest = selection.digest();
                 let (digest, states) =
                     digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
                 digests.push(digest);
@@ -68,15 +79,10 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
-        let _flight = match self.alone(id, &keys, inputs, &taken)? {
-            Alone::Done(outcome) => return Ok(*outcome),
-            Alone::Begin(flight) => flight,
+        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+            Begun::Done(outcome) => return Ok(*outcome),
+            Begun::Work(scratch, flight) => (scratch, flight),
         };
-        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
-        self.missed(id, &ids, &taken);
-        self.lease(vertex)?;
-        self.bring(&base.layers)?;
-        let scratch = self.store.scratch(base.chain())?;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
@@ -109,8 +115,9 @@ impl Solver<'_> {
                 let input = inputs[copy.input].as_ref().as_ref();
                 if let Some(folder) = input.and_then(|outcome| outcome.folder.as_deref()) {
                     let sources = select::sources(&folder.tree, copy, Some(&folder.ignore));
-                    let read =
-                        sources.and_then(|sources| Ok((select::digest(&folder.tree, &sources, false)?, sources)));
+                    let read = sources.and_then(|sources| {
+                        Ok((select::digest(&folder.tree, &sources, false, &folder.contents)?, sources))
+                    });
                     let ((digest, states), sources) =
                         read.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
                     found.push((copy.input, digest, sources, states));

@@ -12,10 +12,10 @@ use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, Ve
 use carrack_oci::Digest;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, RenameFlags};
 
-use super::{Alone, Outcome, Solver, at_origin, failed, keys_of};
+use super::{Begun, Outcome, Solver, at_origin, failed, keys_of};
 use crate::agent::Forward;
 use crate::context::Folder;
-use crate::exec::{ExecMountSource, ExecRequest, ExecRequestMount};
+use crate::exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount};
 use crate::explain::Taken;
 use crate::private::Private;
 use crate::progress::{Event, Stream};
@@ -31,10 +31,10 @@ const TAIL_LINES: usize = 20;
 const STUBS: [&str; 5] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/resolv.conf"];
 
 /// What a step needs beside its layers.
-struct Prepared {
-    mounts: Vec<ExecRequestMount>,
-    secret_environment: Vec<String>,
-    private: Private,
+pub(super) struct Prepared {
+    pub(super) mounts: Vec<ExecRequestMount>,
+    pub(super) secret_environment: Vec<String>,
+    pub(super) private: Private,
     /// Held while the step runs.
     _locks: Vec<File>,
     /// Serve the step while it runs.
@@ -69,15 +69,10 @@ impl Solver<'_> {
         if let Some(outcome) = self.cached(id, &keys, inputs, &taken)? {
             return Ok(outcome);
         }
-        let _flight = match self.alone(id, &keys, inputs, &taken)? {
-            Alone::Done(outcome) => return Ok(*outcome),
-            Alone::Begin(flight) => flight,
+        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+            Begun::Done(outcome) => return Ok(*outcome),
+            Begun::Work(scratch, flight) => (scratch, flight),
         };
-        let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
-        self.missed(id, &ids, &taken);
-        self.lease(vertex)?;
-        self.bring(&base.layers)?;
-        let scratch = self.store.scratch(base.chain())?;
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
         let lower = self.store.lower_dirs(base.chain())?;
@@ -89,30 +84,34 @@ impl Solver<'_> {
             self.progress.event(Event::Output { vertex: id.0, stream, bytes });
             remember(&mut tail.lock().unwrap_or_else(PoisonError::into_inner), bytes);
         };
-        let status = self.executor.run(&ExecRequest {
+        let ended = self.executor.run(&ExecRequest {
             id: &container,
             exec,
-            lower,
+            lower: lower.clone(),
             upper: scratch.upper(),
             mounts: prepared.mounts.clone(),
             secret_environment: prepared.secret_environment.clone(),
             folder: prepared.private.path(),
+            attached: false,
             output: &output,
             cancel: self.cancel,
             resources: self.resources,
         });
-        let status = status.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
-        drop(prepared);
-        if status != 0 {
+        let ended = ended.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        if ended.status != 0 {
+            if self.debug && !self.cancel.load(Ordering::SeqCst) {
+                self.look_around(id, exec, &scratch, lower, &prepared)?;
+            }
             let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
-            return Err(run_failed(vertex, exec, status, &tail));
+            return Err(run_failed(vertex, exec, ended, &tail));
         }
+        drop(prepared);
         remove_stubs(&scratch.upper().upper, &stubs)
             .map_err(|error| failed(vertex, "tidy up after the step").cause(error.to_string()).boxed())?;
         self.commit(vertex, &keys, inputs, &taken, &scratch)
     }
 
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         vertex: &Vertex,
         exec: &Exec,
@@ -340,7 +339,6 @@ impl Solver<'_> {
     }
 }
 
-/// What is bound of a folder.
 /// What a mount binds of a folder.
 fn folder_files(
     vertex: &Vertex,
@@ -351,7 +349,7 @@ fn folder_files(
     let copy = whole(vertex, input, source);
     let read = || -> io::Result<_> {
         let sources = select::sources(&folder.tree, &copy, Some(&folder.ignore))?;
-        let (digest, states) = select::digest(&folder.tree, &sources, false)?;
+        let (digest, states) = select::digest(&folder.tree, &sources, false, &folder.contents)?;
         Ok((digest, sources, states))
     };
     read().map_err(|error| failed(vertex, "read what is bound").cause(error.to_string()).boxed())
@@ -384,7 +382,7 @@ fn whole(vertex: &Vertex, input: usize, source: &str) -> CopyAction {
 }
 
 /// 64 digits that no other running step of the host has: the scratch folder's name is one of its kind.
-fn container_id(scratch: &Path) -> String {
+pub(super) fn container_id(scratch: &Path) -> String {
     Digest::of(format!("{} {}", scratch.display(), std::process::id())).hex()
 }
 
@@ -406,11 +404,11 @@ fn remember(tail: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-fn run_failed(vertex: &Vertex, exec: &Exec, status: i32, tail: &[u8]) -> Box<Diagnostic> {
+fn run_failed(vertex: &Vertex, exec: &Exec, Ended { status, out_of_memory }: Ended, tail: &[u8]) -> Box<Diagnostic> {
     let ended = match status {
         126 => "could not be executed (status 126)".to_owned(),
         127 => "was not found (status 127)".to_owned(),
-        129..=192 => format!("was killed by signal {}", status - 128),
+        129..=192 => format!("was killed by signal {} (exit status {status})", signal(status - 128)),
         status => format!("ended with exit status {status}"),
     };
     // Of a shell's command line the shell goes without saying.
@@ -421,6 +419,9 @@ fn run_failed(vertex: &Vertex, exec: &Exec, status: i32, tail: &[u8]) -> Box<Dia
     let mut diagnostic =
         at_origin(Diagnostic::error(&codes::RUN_FAILED, format!("the RUN step `{}` failed", shorten(&shown))), vertex)
             .cause(format!("its program {ended}"));
+    if out_of_memory {
+        diagnostic = diagnostic.cause("out of memory: the kernel killed a process of the step at the step's limit");
+    }
     let text = String::from_utf8_lossy(tail);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     if !lines.is_empty() {
@@ -431,11 +432,29 @@ fn run_failed(vertex: &Vertex, exec: &Exec, status: i32, tail: &[u8]) -> Box<Dia
     let is_full = text.contains("No space left on device");
     let hint = match status {
         _ if is_full => super::DISK_FULL_HINT,
+        _ if out_of_memory => "raise --memory, or do less at once",
         137 => "a kill without a reason is often a want of memory: raise the limit, or do less at once",
         127 => "install the program in a step above, or look for a typing error in its name",
         _ => "correct the command; the steps above are cached, so the next try starts here",
     };
     diagnostic.hint(hint).boxed()
+}
+
+/// A signal's number, with its name where programs of builds commonly end by it (signal(7)).
+fn signal(number: i32) -> String {
+    let name = match number {
+        2 => "SIGINT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return number.to_string(),
+    };
+    format!("{number}, {name}")
 }
 
 fn shorten(text: &str) -> String {

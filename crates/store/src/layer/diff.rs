@@ -25,13 +25,14 @@ pub(crate) const ROOT_MODE: u32 = 0o755;
 /// Names are sorted; hard links within the directory stay links; sockets are left out, as every differ does. The root
 /// folder is a member only where it differs from `root_below`; its mode, which no upper directory has from there, from
 /// [`ROOT_MODE`].
-pub(crate) fn diff(upper: &Path, root_below: &Path, out: impl Write) -> Result<()> {
-    walk(upper, out, |walk, root| {
+/// `each` is told of every member and of where in the tar its content begins.
+pub(crate) fn diff(upper: &Path, root_below: &Path, out: impl Write, each: Each<'_>) -> Result<()> {
+    walk(upper, out, each, |walk, root| {
         let (above, below) = (Attributes::of(root, b".")?, Attributes::of(File::open(root_below)?.as_fd(), b".")?);
         if (above.mode, above.uid, above.gid, &above.xattrs) != (ROOT_MODE, below.uid, below.gid, &below.xattrs) {
             let mut member = member(b"./".to_vec(), Kind::Dir, above);
             member.mtime = below.mtime;
-            walk.tar.append(&member, &mut io::empty())?;
+            walk.append(&member, &mut io::empty())?;
         }
         walk.is_layer = true;
         walk.children(root, b"")
@@ -44,16 +45,17 @@ pub(crate) fn diff(upper: &Path, root_below: &Path, out: impl Write) -> Result<(
 /// # Errors
 /// Where something can't be read or written, or changes meanwhile.
 pub fn write_tree(dir: &Path, prefix: &str, out: impl Write) -> Result<()> {
-    walk(dir, out, |walk, root| walk.children(root, prefix.as_bytes()))
+    walk(dir, out, &mut |_, _| Ok(()), |walk, root| walk.children(root, prefix.as_bytes()))
 }
 
 fn walk<W: Write>(
     dir: &Path,
     out: W,
-    run: impl FnOnce(&mut Walk<BufWriter<W>>, BorrowedFd<'_>) -> io::Result<()>,
+    each: Each<'_>,
+    run: impl FnOnce(&mut Walk<'_, BufWriter<W>>, BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<()> {
     let tar = Writer::new(BufWriter::with_capacity(1 << 16, out));
-    let mut walk = Walk { tar, is_layer: false, links: HashMap::new() };
+    let mut walk = Walk { tar, each, is_layer: false, links: HashMap::new() };
     let all = || -> io::Result<()> {
         let root = File::open(dir)?;
         run(&mut walk, root.as_fd())?;
@@ -69,14 +71,23 @@ fn walk<W: Write>(
     })
 }
 
-struct Walk<W> {
+/// Who is told of members as they are written.
+pub(crate) type Each<'a> = &'a mut dyn FnMut(&Member, u64) -> io::Result<()>;
+
+struct Walk<'a, W> {
     tar: Writer<W>,
+    each: Each<'a>,
     is_layer: bool,
     /// The name of the first link to an inode.
     links: HashMap<(u64, u64), Vec<u8>>,
 }
 
-impl<W: Write> Walk<W> {
+impl<W: Write> Walk<'_, W> {
+    fn append(&mut self, member: &Member, content: &mut dyn io::Read) -> io::Result<()> {
+        let offset = self.tar.append(member, content)?;
+        (self.each)(member, offset)
+    }
+
     fn children(&mut self, dir: BorrowedFd<'_>, prefix: &[u8]) -> io::Result<()> {
         // Deeper trees can't be named, and their folders would use up descriptors and stack.
         if prefix.len() > 4096 {
@@ -110,7 +121,7 @@ impl<W: Write> Walk<W> {
         path.push(b'/');
         let folder = node::open_dir(dir, name)?;
         let attributes = Attributes::of(folder.as_fd(), b".")?;
-        self.tar.append(&member(path.clone(), Kind::Dir, attributes), &mut io::empty())?;
+        self.append(&member(path.clone(), Kind::Dir, attributes), &mut io::empty())?;
         if self.is_layer && is_opaque(folder.as_fd(), b".")? {
             self.mark([path.as_slice(), OPAQUE].concat())?;
         }
@@ -120,7 +131,7 @@ impl<W: Write> Walk<W> {
     fn mark(&mut self, path: Vec<u8>) -> io::Result<()> {
         let mut member = Member::new(path, Kind::File);
         member.mode = 0;
-        self.tar.append(&member, &mut io::empty())
+        self.append(&member, &mut io::empty())
     }
 
     fn leaf(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: Vec<u8>, kind: FileType, stat: &Stat) -> io::Result<()> {
@@ -128,7 +139,7 @@ impl<W: Write> Walk<W> {
         if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
             let mut member = member(path, Kind::HardLink, attributes);
             member.link.clone_from(first);
-            return self.tar.append(&member, &mut io::empty());
+            return self.append(&member, &mut io::empty());
         }
         if stat.st_nlink > 1 {
             self.links.insert((stat.st_dev, stat.st_ino), path.clone());
@@ -138,12 +149,12 @@ impl<W: Write> Walk<W> {
                 let mut file = node::open_file(dir, name)?;
                 let mut member = member(path, Kind::File, attributes);
                 member.size_bytes = file.metadata()?.len();
-                self.tar.append(&member, &mut file)
+                self.append(&member, &mut file)
             }
             FileType::Symlink => {
                 let mut member = member(path, Kind::Symlink, attributes);
                 member.link = rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes();
-                self.tar.append(&member, &mut io::empty())
+                self.append(&member, &mut io::empty())
             }
             other => {
                 let kind = match other {
@@ -155,7 +166,7 @@ impl<W: Write> Walk<W> {
                 if kind != Kind::Fifo {
                     member.device = (major(stat.st_rdev), minor(stat.st_rdev));
                 }
-                self.tar.append(&member, &mut io::empty())
+                self.append(&member, &mut io::empty())
             }
         }
     }

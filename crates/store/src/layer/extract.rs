@@ -55,7 +55,7 @@ fn run(tar: impl Read, (to, shown): (&Path, &Path), lower: &Lower<'_>, owner: Op
 }
 
 /// Why a member can't be unpacked.
-enum Trouble {
+pub(crate) enum Trouble {
     Io(io::Error),
     /// Completes "… was refused: it".
     Refused(String),
@@ -67,7 +67,7 @@ impl<E: Into<io::Error>> From<E> for Trouble {
     }
 }
 
-fn refused<T>(reason: impl Into<String>) -> Result<T, Trouble> {
+pub(crate) fn refused<T>(reason: impl Into<String>) -> Result<T, Trouble> {
     Err(Trouble::Refused(reason.into()))
 }
 
@@ -166,19 +166,7 @@ impl Extractor<'_> {
     }
 
     fn attributes(&self, member: &Member) -> Result<Attributes, Trouble> {
-        for (name, _) in &member.xattrs {
-            if OVERLAY_XATTRS.iter().any(|prefix| name.starts_with(prefix)) {
-                return refused(format!("sets {}, which only the kernel's overlay may", name.escape_ascii()));
-            }
-            if name.is_empty() || name.contains(&0) {
-                return refused("has an extended attribute without a usable name");
-            }
-        }
-        let (uid, gid) = self.owner.unwrap_or((member.uid, member.gid));
-        if uid == u32::MAX || gid == u32::MAX {
-            return refused("belongs to user or group 4294967295, which means nobody at all to the kernel");
-        }
-        Ok(Attributes { mode: member.mode, uid, gid, mtime: member.mtime, xattrs: member.xattrs.clone() })
+        attributes_of(member, self.owner)
     }
 
     /// What a member says of a folder, whether it is new or was made for something in it.
@@ -393,8 +381,25 @@ impl Extractor<'_> {
     }
 }
 
+/// What a member says of its inode; `owner` replaces its own.
+pub(crate) fn attributes_of(member: &Member, owner: Option<(u32, u32)>) -> Result<Attributes, Trouble> {
+    for (name, _) in &member.xattrs {
+        if OVERLAY_XATTRS.iter().any(|prefix| name.starts_with(prefix)) {
+            return refused(format!("sets {}, which only the kernel's overlay may", name.escape_ascii()));
+        }
+        if name.is_empty() || name.contains(&0) {
+            return refused("has an extended attribute without a usable name");
+        }
+    }
+    let (uid, gid) = owner.unwrap_or((member.uid, member.gid));
+    if uid == u32::MAX || gid == u32::MAX {
+        return refused("belongs to user or group 4294967295, which means nobody at all to the kernel");
+    }
+    Ok(Attributes { mode: member.mode, uid, gid, mtime: member.mtime, xattrs: member.xattrs.clone() })
+}
+
 /// Of a folder that nothing describes.
-fn implicit() -> Attributes {
+pub(crate) fn implicit() -> Attributes {
     Attributes { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), xattrs: Vec::new() }
 }
 
@@ -408,7 +413,7 @@ pub(crate) fn make_implicit(path: &Path) -> Result<()> {
     set().map_err(|error| fault("set the owner and mode of", path, error))
 }
 
-fn type_of(kind: Kind) -> FileType {
+pub(crate) fn type_of(kind: Kind) -> FileType {
     match kind {
         Kind::File | Kind::HardLink => FileType::RegularFile,
         Kind::Symlink => FileType::Symlink,
@@ -448,7 +453,7 @@ fn clear_dir(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 }
 
 /// Absolute names count from the root of the layer; `..` has no place in a name.
-fn split(path: &[u8]) -> Result<Vec<Vec<u8>>, Trouble> {
+pub(crate) fn split(path: &[u8]) -> Result<Vec<Vec<u8>>, Trouble> {
     let mut parts = Vec::new();
     for step in components(&path_of(path)) {
         match step {
@@ -459,7 +464,7 @@ fn split(path: &[u8]) -> Result<Vec<Vec<u8>>, Trouble> {
     Ok(parts)
 }
 
-fn told(to: &Path, member: &[u8], trouble: Trouble) -> Box<Diagnostic> {
+pub(crate) fn told(to: &Path, member: &[u8], trouble: Trouble) -> Box<Diagnostic> {
     let member = crate::tar::shown(member);
     match trouble {
         Trouble::Refused(reason) => {
@@ -473,7 +478,7 @@ fn told(to: &Path, member: &[u8], trouble: Trouble) -> Box<Diagnostic> {
     }
 }
 
-fn malformed(to: &Path, error: TarError) -> Box<Diagnostic> {
+pub(crate) fn malformed(to: &Path, error: TarError) -> Box<Diagnostic> {
     let message = format!("can't unpack a tar into {}", to.display());
     match error {
         TarError::Io(error) if error.raw_os_error().is_some() => fault("unpack a tar into", to, error),

@@ -3,13 +3,15 @@
 
 mod diff;
 mod extract;
+mod index;
 pub(crate) mod node;
 mod view;
 
 pub use diff::write_tree;
 pub(crate) use diff::{ROOT_MODE, diff};
 pub use extract::extract;
-pub(crate) use extract::{apply, make_implicit};
+pub(crate) use extract::{apply, make_implicit, malformed, told};
+pub(crate) use index::{Indexer, Stop};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
 pub use view::View;

@@ -152,7 +152,7 @@ proptest! {
         for (dir, tar) in dirs.iter().rev().zip(&tars) {
             let below = scene.store.lower_dirs(parents.0.as_ref()).unwrap();
             let mut again = Vec::new();
-            super::diff(dir, &below[0], &mut again).unwrap();
+            super::diff(dir, &below[0], &mut again, &mut |_, _| Ok(())).unwrap();
             let (diff_id, original) = (carrack_oci::Digest::of(&again), carrack_oci::Digest::of(tar));
             anew.store.apply(&anew.lease, parents.1.as_ref(), &diff_id, &mut again.as_slice()).unwrap();
             parents = (
@@ -161,5 +161,23 @@ proptest! {
             );
         }
         prop_assert_eq!(anew.show(&parents.1.unwrap()), shown);
+    }
+}
+
+proptest! {
+    // Each is synced to a disk: memory has no files that can be mounted.
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// As one file and unpacked, all layers show the same, or are refused alike.
+    #[test]
+    fn layers_are_the_same_in_every_form(layers in any_layers(true)) {
+        let (true, Some(one_file)) = (is_root(), Scene::one_file()) else { return Ok(()) };
+        let unpacked = Scene::new();
+        let tars: Vec<_> = layers.iter().map(|layer| tar(layer).build()).collect();
+        match (unpacked.apply(&tars), one_file.apply(&tars)) {
+            (Ok(chain), Ok(_)) => prop_assert_eq!(one_file.show(&chain), unpacked.show(&chain)),
+            (Err(left), Err(right)) => prop_assert_eq!(left.code.id, right.code.id),
+            (left, right) => prop_assert!(false, "{:?} but {:?}", left.map(|chain| unpacked.show(&chain)), right),
+        }
     }
 }

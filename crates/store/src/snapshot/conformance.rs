@@ -16,8 +16,9 @@ fn every(test: impl Fn(&Scene, &dyn Snapshotter)) {
     if !is_root() {
         return;
     }
-    let scene = Scene::on_disk();
-    test(&scene, &scene.store);
+    for scene in std::iter::once(Scene::on_disk()).chain(Scene::one_file()) {
+        test(&scene, &scene.store);
+    }
 }
 
 fn layer(text: &str) -> Vec<u8> {

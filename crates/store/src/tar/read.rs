@@ -77,6 +77,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// What is read from.
+    pub(crate) fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
     /// The rest of the stream behind the end of the archive.
     pub(crate) fn into_inner(self) -> R {
         self.inner

@@ -5,35 +5,44 @@ use super::{BLOCK, Kind, Member, Time, USTAR_SIZE_MAX};
 /// Writes members as ustar headers, with a pax header before those that do not fit.
 pub(crate) struct Writer<W> {
     inner: W,
+    written: u64,
 }
 
 const ID_MAX: u32 = 0o777_7777;
 
 impl<W: Write> Writer<W> {
     pub(crate) fn new(inner: W) -> Self {
-        Self { inner }
+        Self { inner, written: 0 }
     }
 
-    /// Adds a member with exactly `size_bytes` of content.
+    /// Adds a member with exactly `size_bytes` of content; gives how many bytes into the archive its content begins.
     ///
     /// # Errors
     /// Where the content is shorter or longer than that, or writing fails.
-    pub(crate) fn append(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<()> {
+    pub(crate) fn append(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<u64> {
         let pax = pax(member);
         if !pax.is_empty() {
             let mut header = Member::new(*b"PaxHeaders.0", Kind::File);
             header.size_bytes = pax.len() as u64;
-            self.inner.write_all(&header_block(&header, b'x'))?;
-            self.inner.write_all(&pax)?;
+            self.write(&header_block(&header, b'x'))?;
+            self.write(&pax)?;
             self.pad(header.size_bytes)?;
         }
-        self.inner.write_all(&header_block(member, flag(member.kind)))?;
+        self.write(&header_block(member, flag(member.kind)))?;
+        let begin = self.written;
         let copied = io::copy(&mut content.take(member.size_bytes), &mut self.inner)?;
         if copied != member.size_bytes {
             let message = format!("`{}` became shorter while it was read", super::shown(&member.path));
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
-        self.pad(copied)
+        self.written += copied;
+        self.pad(copied)?;
+        Ok(begin)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written += bytes.len() as u64;
+        self.inner.write_all(bytes)
     }
 
     /// Ends the archive with two zero blocks.
@@ -44,7 +53,7 @@ impl<W: Write> Writer<W> {
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
         let rest = (size % BLOCK as u64) as usize;
-        if rest == 0 { Ok(()) } else { self.inner.write_all(&[0; BLOCK][rest..]) }
+        if rest == 0 { Ok(()) } else { self.write(&[0; BLOCK][rest..]) }
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -
         match engine.arrival_from(context, interrupted.is_set())? {
             Some(arrival) => from_arrival(engine, arguments, arrival, &mut arrived)?,
             None => {
-                let folder = current_folder().join(context);
+                // Without `.`, for messages.
+                let folder: PathBuf = current_folder().join(context).components().collect();
                 let mut request = engine.build_request(&folder);
                 request.dockerfile = dockerfile(arguments, &folder)?;
                 request

@@ -1,7 +1,7 @@
 //! The builds of a project: at once, but for those that begin with another's image.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use carrack_compose::project::Build;
@@ -9,6 +9,7 @@ use carrack_engine::build::{BuildRequest, BuildResult};
 use carrack_engine::{Engine, interrupt};
 use carrack_oci::Reference;
 
+use super::progress::Display;
 use super::{Session, placed, run_until};
 use crate::output::Failure;
 use crate::project::Loaded;
@@ -20,19 +21,31 @@ pub(super) struct Wanted<'a> {
     pub(super) request: BuildRequest,
 }
 
-/// Builds them all. The first failure ends the others.
-pub(super) fn all(
+/// Builds them all. The first failure ends the others; it comes with the service whose it is.
+pub(super) fn all<'a>(
     session: &Session,
     engine: &Engine,
     loaded: &Loaded,
-    wanted: &[Wanted<'_>],
-    quiet: bool,
-) -> Result<Vec<BuildResult>, Failure> {
+    wanted: &[Wanted<'a>],
+    display: &Display,
+) -> Result<Vec<BuildResult>, (Failure, &'a str)> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let interrupted = interrupt::Flag::new().map_err(|error| (error.into(), ""))?;
+    display.during(|| all_until(session, engine, loaded, wanted, (display, interrupted.is_set())))
+}
+
+fn all_until<'a>(
+    session: &Session,
+    engine: &Engine,
+    loaded: &Loaded,
+    wanted: &[Wanted<'a>],
+    (display, cancel): (&Display, &AtomicBool),
+) -> Result<Vec<BuildResult>, (Failure, &'a str)> {
     let waits = waits(engine, wanted);
-    let interrupted = interrupt::Flag::new()?;
-    let cancel = interrupted.is_set();
     let mut results: Vec<Option<BuildResult>> = wanted.iter().map(|_| None).collect();
-    let mut failure: Option<Failure> = None;
+    let mut failure: Option<(Failure, &str)> = None;
     std::thread::scope(|scope| {
         let (sender, ended) = mpsc::channel();
         let mut begun = vec![false; wanted.len()];
@@ -49,7 +62,7 @@ pub(super) fn all(
                 scope.spawn(move || {
                     let Wanted { service, how, request } = &wanted[index];
                     let label = (wanted.len() > 1).then_some(*service);
-                    let built = run_until(session, engine, request, (quiet, label), cancel);
+                    let built = run_until(session, engine, request, (display, label), cancel);
                     // Whoever waits for it is there until all have ended.
                     let _ = sender.send((index, built.map_err(|error| placed(error, loaded, how))));
                 });
@@ -64,7 +77,7 @@ pub(super) fn all(
                 Err(error) => {
                     // What ends because of another failure has nothing to say of its own.
                     cancel.store(true, Ordering::SeqCst);
-                    failure.get_or_insert(error);
+                    failure.get_or_insert((error, wanted[index].service));
                 }
             }
         }

@@ -1,0 +1,95 @@
+//! `build --debug`: a shell in the middle of a build, and the command for it where a step failed.
+
+use carrack_diag::SourceMap;
+use carrack_engine::build::BuildRequest;
+use carrack_engine::{Engine, interrupt};
+
+use super::outputs::Outputs;
+use super::progress::Display;
+use super::{Session, failed};
+use crate::arguments::BuildArguments;
+use crate::commands::container::status;
+use crate::commands::registry::BaseImages;
+use crate::flags;
+use crate::output::{Failure, Outcome};
+
+/// A shell needs the streams for itself.
+pub(super) fn check(session: &Session, arguments: &BuildArguments, outputs: &Outputs) -> Result<(), Failure> {
+    let reason = if session.output.json {
+        "it without --json: the shell writes to standard output"
+    } else if outputs.takes_standard_output() {
+        "it with an --output to a file: the shell writes to standard output"
+    } else if reads_standard_input(arguments) {
+        "it with a folder and a Dockerfile that are not on standard input: the shell reads from there"
+    } else {
+        return Ok(());
+    };
+    Err(flags::invalid("--debug", arguments.debug.as_deref().unwrap_or_default(), reason).into())
+}
+
+fn reads_standard_input(arguments: &BuildArguments) -> bool {
+    arguments.context.iter().any(|context| context == "-") || arguments.file.iter().any(|file| file.as_os_str() == "-")
+}
+
+/// Builds up to a step, and ends as the shell there does.
+pub(super) fn stop(session: &Session, engine: &Engine, request: &BuildRequest, at: &str, display: &Display) -> Outcome {
+    let interrupted = interrupt::Flag::new()?;
+    let mut sources = SourceMap::new();
+    let images = BaseImages { session, engine, quiet: !display.is_text() };
+    let ended = display
+        .during(|| engine.debug_build(request, at, &display.watch(None), &images, interrupted.is_set(), &mut sources));
+    ended.map(status).map_err(|errors| failed(errors, &sources))
+}
+
+/// Adds to a failed RUN the command that opens a shell in what it has left.
+pub(super) fn offer(mut failure: Failure, arguments: &BuildArguments, service: Option<&str>) -> Failure {
+    let is_run = |id: &str| id == "build/run-failed";
+    if arguments.debug.is_some() || reads_standard_input(arguments) {
+        return failure;
+    }
+    for diagnostic in failure.diagnostics.iter_mut().filter(|diagnostic| is_run(diagnostic.code.id)) {
+        let Some(label) = diagnostic.labels.first() else { continue };
+        // A trigger of the base image has no line of its own.
+        let text = failure.sources.get(label.span.file).text.get(label.span.start as usize..).unwrap_or_default();
+        let is_own = text.get(..3).is_some_and(|keyword| keyword.eq_ignore_ascii_case("run"));
+        let line = failure.sources.position(label.span).line;
+        let flag = if is_own { format!("--debug=after:{line}") } else { "--debug".to_owned() };
+        let command = command(std::env::args().skip(1), &flag, service);
+        diagnostic.hints.push(format!("to look around in what it has left: {command}"));
+    }
+    failure
+}
+
+/// The command line with a further flag, as a shell reads it.
+fn command(words: impl Iterator<Item = String>, flag: &str, service: Option<&str>) -> String {
+    let mut words: Vec<String> = words.map(|word| quoted(&word)).collect();
+    let verb = words.iter().position(|word| matches!(word.as_str(), "build" | "b")).map_or(0, |index| index + 1);
+    words.insert(verb, flag.to_owned());
+    words.extend(service.filter(|service| !words[verb..].iter().any(|word| word == service)).map(quoted));
+    format!("carrack {}", words.join(" "))
+}
+
+fn quoted(word: &str) -> String {
+    let is_plain = |character: char| character.is_alphanumeric() || "_-+=:,./@%^".contains(character);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn the_command_is_the_callers_with_the_flag() {
+        let of =
+            |words: &[&str], service| command(words.iter().map(|word| (*word).to_owned()), "--debug=after:7", service);
+        assert_eq!(
+            of(&["--root", "/r", "buildx", "build", "--build-arg", "A=it's so", "-t", "x", "."], None),
+            r"carrack --root /r buildx build --debug=after:7 --build-arg 'A=it'\''s so' -t x ."
+        );
+        assert_eq!(of(&["build"], Some("web")), "carrack build --debug=after:7 web");
+        assert_eq!(of(&["build", "web"], Some("web")), "carrack build --debug=after:7 web");
+    }
+}

@@ -1,0 +1,222 @@
+//! What the kernel reads in the images that are written, and what `fsck.erofs` says of them.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+use std::process::Command;
+
+use carrack_testkit::tar::Builder;
+
+use crate::erofs::{Data, Inode, image};
+use crate::tar::Time;
+use crate::testing::{Scene, below, list};
+
+fn inode(mode: u32, data: Data) -> Inode {
+    Inode { mode, uid: 0, gid: 0, mtime: Time::default(), xattrs: Vec::new(), links: 1, data }
+}
+
+/// A folder with entries, which come after it.
+fn root(entries: Vec<(Vec<u8>, Inode)>) -> Vec<Inode> {
+    let names = entries.iter().enumerate().map(|(index, (name, _))| (name.clone(), index + 1)).collect();
+    let root = inode(0o040_755, Data::Dir { entries: names, parent: 0 });
+    std::iter::once(root).chain(entries.into_iter().map(|(_, inode)| inode)).collect()
+}
+
+/// The mount of an image over a tar; none where this host can't.
+fn mounted(dir: &Path, image: &[u8], tar: &Path) -> Option<OwnedFd> {
+    let path = dir.join("image");
+    fs::write(&path, image).unwrap();
+    check(&path, tar);
+    match carrack_sys::mount::erofs(&path, tar) {
+        Ok(mount) => Some(mount),
+        Err(refusal) => {
+            eprintln!("skipped: no mount of files here ({refusal:?})");
+            None
+        }
+    }
+}
+
+/// Before 1.6 it knows blocks of 4,096 bytes only.
+fn check(image: &Path, tar: &Path) {
+    let version = Command::new("fsck.erofs").arg("-V").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = version.split_whitespace().filter_map(|word| word.trim_start_matches('v').split_once('.'));
+    let version = version.filter_map(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?))).next();
+    if version < Some((1, 6)) {
+        eprintln!("skipped: no fsck.erofs 1.6 here");
+        return;
+    }
+    let device = format!("--device={}", tar.display());
+    let checked = Command::new("fsck.erofs").arg(device).arg(image).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn names_owners_times_and_attributes() {
+    if !crate::testing::is_root() {
+        return;
+    }
+    let scene = Scene::on_disk();
+    let tar = scene.dir.path().join("tar");
+    fs::write(&tar, [[0; 512].as_slice(), b"content", &[0; 505]].concat()).unwrap();
+    let mut file = inode(0o104_751, Data::File { offset: 512, size_bytes: 7 });
+    (file.uid, file.gid) = (3_000_000, 70_000);
+    file.mtime = Time { seconds: -2, nanoseconds: 123_456_789 };
+    file.xattrs = vec![
+        (b"user.note".to_vec(), b"one".to_vec()),
+        (b"trusted.large".to_vec(), vec![b'x'; 3000]),
+        (b"security.capability".to_vec(), vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    let mut entries = vec![
+        (b"!before-the-dots".to_vec(), inode(0o100_600, Data::None)),
+        (b"device".to_vec(), inode(0o060_640, Data::Device(259, 0x12345))),
+        (b"file".to_vec(), file),
+        (b"pipe".to_vec(), inode(0o010_600, Data::None)),
+        (b"t".to_vec(), inode(0o041_777, Data::Dir { entries: Vec::new(), parent: 0 })),
+        (b"w".to_vec(), inode(0o020_000, Data::Device(0, 0))),
+        (vec![0xff; 255], inode(0o100_600, Data::None)),
+    ];
+    for length in [1, 447, 448, 449, 511, 512, 513, 4095] {
+        let link = inode(0o120_777, Data::Symlink(vec![b'l'; length]));
+        entries.push((format!("link-{length:04}").into_bytes(), link));
+    }
+    entries.sort_by(|left, right| left.0.cmp(&right.0));
+    let image = image(&root(entries), 1024).unwrap();
+    let Some(mount) = mounted(scene.dir.path(), &image, &tar) else { return };
+    let root = rustix::fs::openat(&mount, ".", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+    let shown = list(root.as_fd()).replace(&"x".repeat(3000), "(3000 x)");
+    let shown: Vec<&str> = shown.lines().filter(|line| !line.contains("/link-")).collect();
+    assert_eq!(
+        shown,
+        [
+            "d0755 0:0 0 /",
+            "-0600 0:0 0 /!before-the-dots",
+            "b0640 0:0 0 /device 259:74565",
+            "-4751 3000000:70000 -2.123456789 /file =content security.capability=\\x01\\x00\\x00\\x02\\x00\\x04\\x00\\x00\
+             \\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00 trusted.large=(3000 x) user.note=one",
+            "p0600 0:0 0 /pipe",
+            "d1777 0:0 0 /t",
+            "c0000 0:0 0 /w 0:0",
+            &format!("-0600 0:0 0 /{}", "\\xff".repeat(255)),
+        ]
+    );
+    for length in [1, 447, 448, 449, 511, 512, 513, 4095] {
+        let target = fs::read_link(below(&root, &format!("link-{length:04}"))).unwrap();
+        assert_eq!(target.as_os_str().len(), length);
+    }
+}
+
+#[test]
+fn folders_of_any_size() {
+    if !crate::testing::is_root() {
+        return;
+    }
+    let scene = Scene::on_disk();
+    let tar = scene.dir.path().join("tar");
+    fs::write(&tar, [0; 512]).unwrap();
+    for count in [0, 1, 29, 30, 31, 12_345] {
+        let entries = (0..count).map(|number| (format!("{number:015}").into_bytes(), inode(0o100_644, Data::None)));
+        let image = image(&root(entries.collect()), 512).unwrap();
+        let Some(mount) = mounted(scene.dir.path(), &image, &tar) else { return };
+        assert_eq!(fs::read_dir(below(&mount, ".")).unwrap().count(), count);
+        for number in [0, count / 2, count.saturating_sub(1)] {
+            assert_eq!(below(&mount, &format!("{number:015}")).exists(), number < count, "{number} of {count}");
+        }
+        assert!(!below(&mount, &format!("{count:015}")).exists());
+    }
+}
+
+/// More than one chunk index would hold with smaller chunks, and more than 32 bits of bytes.
+#[test]
+fn files_beyond_four_gigabytes() {
+    if !crate::testing::is_root() {
+        return;
+    }
+    let scene = Scene::on_disk();
+    let tar = scene.dir.path().join("tar");
+    const SIZE: u64 = (5 << 30) + 3;
+    let file = File::create(&tar).unwrap();
+    file.set_len(1024 + SIZE + 509).unwrap();
+    file.write_all_at(b"begin", 1024).unwrap();
+    file.write_all_at(b"end", 1024 + SIZE - 3).unwrap();
+    let entries = vec![(b"file".to_vec(), inode(0o100_644, Data::File { offset: 1024, size_bytes: SIZE }))];
+    let image = image(&root(entries), 1024 + SIZE + 509).unwrap();
+    let Some(mount) = mounted(scene.dir.path(), &image, &tar) else { return };
+    let file = File::open(below(&mount, "file")).unwrap();
+    assert_eq!(file.metadata().unwrap().size(), SIZE);
+    let (mut begin, mut end) = ([0; 5], [0; 3]);
+    file.read_exact_at(&mut begin, 0).unwrap();
+    file.read_exact_at(&mut end, SIZE - 3).unwrap();
+    assert_eq!((&begin, &end), (b"begin", b"end"));
+}
+
+#[test]
+fn what_the_format_has_no_room_for_is_told() {
+    let tree = |inode: Inode| image(&root(vec![(b"x".to_vec(), inode)]), 512).is_ok();
+    let with = |name: &[u8], length: usize| {
+        let mut file = inode(0o100_644, Data::None);
+        file.xattrs = vec![(name.to_vec(), vec![0; length])];
+        tree(file)
+    };
+    assert!(with(b"user.a", 65_535));
+    assert!(!with(b"user.a", 65_536));
+    assert!(!with(b"system.posix_acl_access", 4));
+    assert!(!with(b"user.", 1));
+    assert!(tree(inode(0o020_600, Data::Device(4095, (1 << 20) - 1))));
+    assert!(!tree(inode(0o020_600, Data::Device(4096, 0))));
+    assert!(!tree(inode(0o020_600, Data::Device(0, 1 << 20))));
+    assert!(tree(inode(0o100_644, Data::File { offset: 512, size_bytes: (2 << 40) - 1024 })));
+    assert!(!tree(inode(0o100_644, Data::File { offset: 512, size_bytes: 3 << 40 })));
+}
+
+/// A layer that the index can't say is unpacked; those above and below it are not.
+#[test]
+fn layers_of_both_forms_lie_on_each_other() {
+    let Some(scene) = Scene::one_file() else { return };
+    let base = Builder::new().file("a", "below").build();
+    let linked = Builder::new().hard_link("b", "a").build();
+    let top = Builder::new().file("c", "above").file(".wh.a", "").build();
+    let chains: Vec<_> =
+        (1..=3).map(|count| scene.apply(&[base.clone(), linked.clone(), top.clone()][..count]).unwrap()).collect();
+    let forms: Vec<bool> = chains.iter().map(|chain| scene.store.is_one_file(chain)).collect();
+    assert_eq!(forms, [true, false, true]);
+    let shown = scene.show(&chains[2]);
+    assert_eq!(shown, "d0755 0:0 0 /\n-0644 0:0 0 /b =below\n-0644 0:0 0 /c =above\n");
+}
+
+/// One mount a layer, for as long as somebody keeps it.
+#[test]
+fn layers_are_attached_while_they_are_used() {
+    use crate::{Durability, KeepKind, Snapshotter as _};
+    let Some(scene) = Scene::one_file() else { return };
+    let base = scene.apply(&[Builder::new().file("a", "x").build()]).unwrap();
+    let top = Builder::new().file("b", "x").build();
+    let top = scene.apply(&[Builder::new().file("a", "x").build(), top]).unwrap();
+    let attached = || {
+        let names = crate::files::names(&scene.dir.path().join("run/layers")).unwrap();
+        let folder = scene.dir.path().join("run/layers");
+        names.iter().filter(|name| carrack_sys::mount::is_attached(&folder.join(name))).count()
+    };
+    let dirs = scene.store.lower_dirs(Some(&top)).unwrap();
+    assert_eq!(scene.store.lower_dirs(Some(&top)).unwrap(), dirs);
+    assert_eq!(attached(), 2);
+    scene.store.put_layers_away().unwrap();
+    assert_eq!(attached(), 2, "the lease keeps them");
+    scene.store.keep(KeepKind::Container, "c", &[base], Durability::Cached).unwrap();
+    fs::remove_file(fs::read_dir(scene.dir.path().join("run/leases")).unwrap().next().unwrap().unwrap().path())
+        .unwrap();
+    assert_eq!(scene.store.idle_layers().unwrap().len(), 1);
+    scene.store.put_layers_away().unwrap();
+    assert_eq!(attached(), 1, "a container keeps the other");
+    scene.store.unkeep(KeepKind::Container, "c").unwrap();
+    // A command that only looks attaches nothing.
+    let looking = crate::Store::open_read_only(scene.store.roots().clone()).unwrap();
+    assert!(looking.lower_dirs(Some(&top)).unwrap()[0].join("b").exists());
+    assert_eq!(attached(), 1);
+    drop(scene.store.lease().unwrap());
+    assert_eq!(attached(), 0, "whoever ends puts away what nobody has");
+    scene.store.lower_dirs(Some(&top)).unwrap();
+    scene.store.remove(&top).unwrap();
+    assert_eq!(attached(), 1);
+}
