@@ -17,7 +17,7 @@ pub use carrack_solver::{
     Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheDestination, CacheEntry, CacheExport,
     CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource, Event, Images, MountFate,
     MountsRequest, MovedMount, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
-    StoreOnly, Stream,
+    StoreOnly, Stream, Together,
 };
 
 pub use crate::build_cache::RegistryCaches;

@@ -24,6 +24,7 @@ use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
 use crate::export::{BuildOutput, export};
+use crate::flight::Together;
 use crate::progress::{Event, Progress, Silent};
 use crate::schedule;
 use crate::tree::Tree;
@@ -78,6 +79,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// Whether every step is done again. Its results are cached all the same.
     pub no_cache: bool,
+    /// The builds that this one is done with: none of them repeats what another one has done.
+    pub together: Together,
     /// Stages by name or number, of which every step is done again.
     pub no_cache_stages: Vec<String>,
     /// How steps are connected that do not say it themselves.
@@ -130,6 +133,7 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             pull: false,
             no_cache: false,
+            together: Together::default(),
             no_cache_stages: Vec::new(),
             network: Network::Default,
             settings: ExecSettings::default(),

@@ -43,6 +43,7 @@ pub use context::ContextReport;
 pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::BuildOutput;
+pub use flight::Together;
 pub use mounts::exchange::{MountFate, MountsRequest, MovedMount, export_mounts, import_mounts};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};

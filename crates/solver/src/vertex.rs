@@ -22,7 +22,7 @@ use crate::codes;
 use crate::context::{Contexts, Folder, Usage};
 use crate::exec::Executor;
 use crate::explain::{self, Explainer, Reason, Taken};
-use crate::flight::Flight;
+use crate::flight::{Flight, Together};
 use crate::progress::Progress;
 use crate::tree::Tree;
 
@@ -78,6 +78,7 @@ pub(crate) struct Solver<'a> {
     secrets: &'a BTreeMap<String, Vec<u8>>,
     agents: &'a BTreeMap<String, PathBuf>,
     no_cache: bool,
+    together: &'a Together,
     uncached: &'a BTreeSet<usize>,
     resources: &'a Resources,
     pub(crate) cancel: &'a AtomicBool,
@@ -117,6 +118,7 @@ impl<'a> Solver<'a> {
             secrets: &request.secrets,
             agents: &request.agents,
             no_cache: request.no_cache,
+            together: &request.together,
             uncached: &plan.uncached,
             resources: &request.resources,
             cancel: services.cancel,
@@ -224,7 +226,7 @@ impl<'a> Solver<'a> {
         inputs: &[Arc<Outcome>],
         taken: &[Taken<'_>],
     ) -> Result<Option<Outcome>> {
-        if self.is_uncached(id) {
+        if self.is_uncached(id) && !self.together.has_done(keys) {
             return Ok(None);
         }
         let base = &inputs[0];
@@ -319,6 +321,7 @@ impl<'a> Solver<'a> {
         for key in keys {
             self.cache.put(key, &record)?;
         }
+        self.together.add(keys);
         Ok(outcome(base, record, keys, false))
     }
 

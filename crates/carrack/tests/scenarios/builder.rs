@@ -313,7 +313,16 @@ fn a_project_is_built_at_once() {
     );
     let once = |image: &str, file: &str| project.ok(&["run", "--rm", "--network", "none", image, "cat", file]);
     let left = once("together-left", "/once");
-    assert_eq!((once("together-right", "/once"), once("together-after", "/twice")), (left.clone(), left), "made once");
+    assert_eq!(
+        (once("together-right", "/once"), once("together-after", "/twice")),
+        (left.clone(), left.clone()),
+        "made once"
+    );
+    // Without the cache it is made anew, and still once.
+    project.ok(&["compose", "build", "--no-cache"]);
+    let again = once("together-left", "/once");
+    assert_ne!(again, left);
+    assert_eq!((once("together-right", "/once"), once("together-after", "/twice")), (again.clone(), again));
 
     // The first failure ends the others, and is what is told.
     project

@@ -117,7 +117,8 @@ pub(crate) struct BuilderUsageArguments {
     /// Whole ids and what each entry is
     #[arg(long)]
     pub(crate) verbose: bool,
-    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    /// Only these: until=24h, id=, type=regular|exec.cachemount|source.http, description=, inuse, mutable, immutable,
+    /// shared, private
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
 }
@@ -127,12 +128,19 @@ pub(crate) struct BuilderPruneArguments {
     /// Also what images have too, so that nothing of the cache is left
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    /// Only these: until=24h, id=, type=regular|exec.cachemount|source.http, description=, inuse, mutable, immutable,
+    /// shared, private
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// How much may stay, used last first
-    #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
-    pub(crate) keep_storage: Option<String>,
+    /// How much may stay at most, used last first
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_used_space: Option<String>,
+    /// How much stays in any case; alone, how much may stay at most
+    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES")]
+    pub(crate) reserved_space: Option<String>,
+    /// How much is to be free on the file system
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) min_free_space: Option<String>,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,

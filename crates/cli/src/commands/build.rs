@@ -12,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap, Spanned};
-use carrack_engine::build::{BuildRequest, BuildResult, DockerfileSource, Prediction, Reason, StepExplanation};
+use carrack_engine::build::{
+    BuildRequest, BuildResult, DockerfileSource, Prediction, Reason, StepExplanation, Together,
+};
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::Reference;
 use serde_json::json;
@@ -254,6 +256,7 @@ fn services_with(
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
+    let together = Together::default();
     let mut wanted = Vec::new();
     for service in loaded.project.services.values() {
         if !options.services.is_empty() && !options.services.contains(&service.name) {
@@ -262,6 +265,7 @@ fn services_with(
         if let Some(how) = &service.build {
             let mut request = request(&engine, &loaded, service, how)?;
             request.no_cache |= options.no_cache;
+            request.together = together.clone();
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
             wanted.push(Wanted { service: &service.name, how, request });
         }
@@ -305,13 +309,14 @@ pub(crate) fn project_images(
     let needed = carrack_plan::selection(&loaded.project, only, false);
     // Services that differ in their command only ask for the same build.
     let mut done = BTreeSet::new();
+    let together = Together::default();
     let mut wanted = Vec::new();
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
         let name = carrack_plan::image_name(&loaded.project, service);
         match &service.build {
             None => service_image(session, engine, loaded, service, &name)?,
             Some(how) if which == Builds::All || which == Builds::Missing && engine.image_id(&name)?.is_none() => {
-                let request = request(engine, loaded, service, how)?;
+                let request = BuildRequest { together: together.clone(), ..request(engine, loaded, service, how)? };
                 if !done.insert(format!("{request:?}")) {
                     continue;
                 }
