@@ -17,24 +17,13 @@ const SECRET_LIMIT_BYTES: u64 = 500 << 10;
 /// What of a request is said by flags and not by the Dockerfile.
 pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> Result<()> {
     let more = &arguments.more;
-    request.network = match arguments.network.as_deref() {
-        None | Some("default" | "bridge" | "") => StepNetwork::Default,
-        Some("none") => StepNetwork::None,
-        Some("host") => StepNetwork::Host,
-        Some(other) => return Err(flags::invalid("--network", other, "default, none or host")),
-    };
+    request.network = network("--network", arguments.network.as_deref().unwrap_or_default())?;
     cache_flags::apply(request, &more.cache_from, &more.cache_to, &current_folder())?;
     cache_flags::inline(request)?;
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
         let (name, address) = flags::add_host(text)?;
-        if address == "host-gateway" {
-            return Err(not_yet(
-                "build --add-host with host-gateway",
-                "give the address, or build with --network=host",
-            ));
-        }
-        request.settings.hosts.push((name, address));
+        add_host(request, &name, &address)?;
     }
     let size =
         |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
@@ -59,6 +48,36 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     for text in &more.secret {
         let (id, value) = secret(text)?;
         request.secrets.insert(id, value);
+    }
+    Ok(())
+}
+
+/// How the steps are connected that do not say it themselves.
+pub(crate) fn network(flag: &str, text: &str) -> Result<StepNetwork> {
+    match text {
+        "default" | "bridge" | "" => Ok(StepNetwork::Default),
+        "none" => Ok(StepNetwork::None),
+        "host" => Ok(StepNetwork::Host),
+        other => Err(flags::invalid(flag, other, "default, none or host")),
+    }
+}
+
+/// A further name in the /etc/hosts of steps.
+pub(crate) fn add_host(request: &mut BuildRequest, name: &str, address: &str) -> Result<()> {
+    if address == "host-gateway" {
+        return Err(not_yet("a build with host-gateway", "give the address, or build with --network=host"));
+    }
+    request.settings.hosts.push((name.to_owned(), address.to_owned()));
+    Ok(())
+}
+
+/// A right that the Dockerfile may ask for.
+pub(crate) fn allow(request: &mut BuildRequest, entitlement: &str) -> Result<()> {
+    match entitlement {
+        "security.insecure" => request.allows_insecure = true,
+        // What `RUN --network=host` asks for is given without asking.
+        "network.host" => {}
+        other => return Err(flags::invalid("--allow", other, "security.insecure or network.host")),
     }
     Ok(())
 }
@@ -113,7 +132,11 @@ fn secret(text: &str) -> Result<(String, Vec<u8>)> {
             .ok_or_else(|| flags::invalid("--secret", text, &format!("a variable that is set: {name} is not")))?;
         return Ok((id.to_owned(), std::os::unix::ffi::OsStringExt::into_vec(value)));
     }
-    let path = Path::new(file.unwrap_or(id));
+    Ok((id.to_owned(), secret_file(id, Path::new(file.unwrap_or(id)))?))
+}
+
+/// The content of a secret's file.
+pub(crate) fn secret_file(id: &str, path: &Path) -> Result<Vec<u8>> {
     let unreadable = |reason: String| {
         Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't read the secret `{id}` from {}", path.display()))
             .cause(reason)
@@ -130,7 +153,7 @@ fn secret(text: &str) -> Result<(String, Vec<u8>)> {
     if bytes.len() as u64 > SECRET_LIMIT_BYTES {
         return Err(unreadable(format!("it is larger than {SECRET_LIMIT_BYTES} bytes")));
     }
-    Ok((id.to_owned(), bytes))
+    Ok(bytes)
 }
 
 /// What `docker buildx build --metadata-file` writes.
@@ -144,8 +167,12 @@ pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
     if !names.is_empty() {
         metadata["image.name"] = names.join(",").into();
     }
-    let written = std::fs::write(path, format!("{metadata:#}\n"));
-    written.map_err(|error| {
+    write_file(path, &format!("{metadata:#}\n"))
+}
+
+/// Writes what a build is to leave in a file.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|error| {
         Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
             .cause(error.to_string())
             .boxed()

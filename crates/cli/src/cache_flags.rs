@@ -27,6 +27,16 @@ pub(crate) fn apply<'a>(
     Ok(())
 }
 
+/// One cache cannot be written by the builds of several platforms.
+pub(crate) fn one_platform(request: &BuildRequest) -> Result<()> {
+    match request.cache_to.is_empty() {
+        true => Ok(()),
+        false => Err(Diagnostic::error(&codes::NOT_YET, "build --cache-to for several platforms is not there yet")
+            .hint("build for each platform with a cache of its own, or take type=inline")
+            .boxed()),
+    }
+}
+
 /// The build argument that asks BuildKit for an inline cache.
 pub(crate) fn inline(request: &mut BuildRequest) -> Result<()> {
     const NAME: &str = "BUILDKIT_INLINE_CACHE";

@@ -27,9 +27,11 @@ impl Reading<'_> {
         let labels = self.pairs_of(node, path, "labels");
         let mut contexts = self.pairs_of(node, path, "additional_contexts");
         for context in contexts.values_mut() {
-            let local = |text: &String| !is_remote(text) && !text.starts_with("service:");
-            let place =
-                context.value.take().map(|text| if local(&text) { self.absolute(&text, context.span) } else { text });
+            let place = context.value.take().map(|text| match text.strip_prefix(LAYOUT) {
+                Some(folder) => format!("{LAYOUT}{}", self.absolute(folder, context.span)),
+                None if is_remote(&text) || ["service:", "target:"].iter().any(|kind| text.starts_with(kind)) => text,
+                None => self.absolute(&text, context.span),
+            });
             context.value = place;
         }
         let text = |pairs: BTreeMap<String, Spanned<Option<String>>>| {
@@ -47,8 +49,6 @@ impl Reading<'_> {
             args: self.build_args(node, path),
             labels: text(labels),
             tags: self.list_of(node, path, "tags", false),
-            cache_from: self.list_of(node, path, "cache_from", false),
-            cache_to: self.list_of(node, path, "cache_to", false),
             network: self.filled_of(node, path, "network"),
             secrets,
             additional_contexts: text(contexts),
@@ -57,6 +57,14 @@ impl Reading<'_> {
             no_cache: self.boolean_of(node, path, "no_cache").unwrap_or(false),
             pull: self.boolean_of(node, path, "pull").unwrap_or(false),
             platforms: self.list_of(node, path, "platforms", false),
+            ssh: self.pairs_of(node, path, "ssh"),
+            cache_from: self.list_of(node, path, "cache_from", false),
+            cache_to: self.list_of(node, path, "cache_to", false),
+            entitlements: self.list_of(node, path, "entitlements", false),
+            privileged: self.boolean_of(node, path, "privileged").unwrap_or(false),
+            ulimits: self.ulimits(node, path),
+            provenance: self.filled_of(node, path, "provenance"),
+            sbom: self.filled_of(node, path, "sbom"),
         })
     }
 
@@ -72,8 +80,11 @@ impl Reading<'_> {
     }
 }
 
+/// A named context that is an OCI layout.
+const LAYOUT: &str = "oci-layout://";
+
 /// Whether a build context is a repository's URL rather than a folder.
-fn is_remote(context: &str) -> bool {
+pub(crate) fn is_remote(context: &str) -> bool {
     ["https://", "http://", "git://", "ssh://", "git@", "github.com/", "docker-image://"]
         .iter()
         .any(|scheme| context.starts_with(scheme))

@@ -179,10 +179,6 @@ pub struct Build {
     pub labels: BTreeMap<String, Spanned<String>>,
     /// Further names of the image.
     pub tags: Vec<Spanned<String>>,
-    /// Caches that results are taken from: an image's name, or `type=…,…`.
-    pub cache_from: Vec<Spanned<String>>,
-    /// Caches that are written, in the same form.
-    pub cache_to: Vec<Spanned<String>>,
     /// Network of RUN.
     pub network: Option<Spanned<String>>,
     /// Secrets for RUN.
@@ -199,6 +195,37 @@ pub struct Build {
     pub pull: bool,
     /// `os/arch[/variant]`.
     pub platforms: Vec<Spanned<String>>,
+    /// SSH agents for RUN: sockets by id, none is the caller's own agent.
+    pub ssh: BTreeMap<String, Spanned<Option<String>>>,
+    /// Where steps are looked up beside the cache here, as `--cache-from` takes it.
+    pub cache_from: Vec<Spanned<String>>,
+    /// Where the cache goes beside here, as `--cache-to` takes it.
+    pub cache_to: Vec<Spanned<String>>,
+    /// Rights that the Dockerfile may ask for, as `--allow` takes them.
+    pub entitlements: Vec<Spanned<String>>,
+    /// Whether RUN may ask for every privilege.
+    pub privileged: bool,
+    /// Limits of the programs of RUN: soft and hard, −1 is unlimited.
+    pub ulimits: BTreeMap<String, Spanned<(i64, i64)>>,
+    /// As `--provenance` takes it.
+    pub provenance: Option<Spanned<String>>,
+    /// As `--sbom` takes it.
+    pub sbom: Option<Spanned<String>>,
+}
+
+impl Build {
+    /// Whether the context has to be fetched.
+    pub fn is_remote(&self) -> bool {
+        crate::build::is_remote(&self.context.value)
+    }
+
+    /// The services whose images are named contexts, by the contexts' names.
+    pub fn services(&self) -> impl Iterator<Item = (&str, Spanned<&str>)> {
+        self.additional_contexts.iter().filter_map(|(name, place)| {
+            let service = place.value.strip_prefix("service:")?;
+            Some((name.as_str(), Spanned::new(service, place.span)))
+        })
+    }
 }
 
 /// One entry of `depends_on`.

@@ -166,10 +166,7 @@ fn service(service: &Service) -> Value {
     object.all("sysctls", &service.sysctls, |value| json!(value.value));
     object.filled("tmpfs", service.volumes.iter().filter_map(short_tmpfs).collect());
     object.flag("tty", service.tty);
-    object.all("ulimits", &service.ulimits, |limit| match limit.value {
-        (soft, hard) if soft == hard => json!(soft),
-        (soft, hard) => json!({"soft": soft, "hard": hard}),
-    });
+    object.all("ulimits", &service.ulimits, ulimit);
     object.text("user", &service.user);
     object.some("uts", service.uts.as_ref().map(namespace));
     object.filled("volumes", service.volumes.iter().filter_map(mount).collect());
@@ -192,17 +189,34 @@ fn build(build: &Build) -> Value {
     object.set("context", build.context.value.clone());
     object.text("dockerfile", &build.dockerfile);
     object.text("dockerfile_inline", &build.dockerfile_inline);
+    object.list("entitlements", &build.entitlements);
     object.filled("extra_hosts", hosts(&build.extra_hosts));
     object.all("labels", &build.labels, |value| json!(value.value));
     object.text("network", &build.network);
     object.flag("no_cache", build.no_cache);
     object.list("platforms", &build.platforms);
+    object.flag("privileged", build.privileged);
+    object.text("provenance", &build.provenance);
     object.flag("pull", build.pull);
+    object.text("sbom", &build.sbom);
     object.filled("secrets", build.secrets.iter().map(grant).collect());
     object.size("shm_size", build.shm_size_bytes);
+    let agents = build.ssh.iter().map(|(id, socket)| match &socket.value {
+        Some(socket) => format!("{id}={socket}"),
+        None => id.clone(),
+    });
+    object.filled("ssh", agents.collect());
     object.list("tags", &build.tags);
     object.text("target", &build.target);
+    object.all("ulimits", &build.ulimits, ulimit);
     Value::Object(object.0)
+}
+
+fn ulimit(limit: &Spanned<(i64, i64)>) -> Value {
+    match limit.value {
+        (soft, hard) if soft == hard => json!(soft),
+        (soft, hard) => json!({"soft": soft, "hard": hard}),
+    }
 }
 
 fn depends_on(service: &Service) -> Value {

@@ -450,7 +450,7 @@ impl Reading<'_> {
         sysctls
     }
 
-    fn ulimits(&mut self, node: &Node, path: &str) -> BTreeMap<String, Spanned<(i64, i64)>> {
+    pub(crate) fn ulimits(&mut self, node: &Node, path: &str) -> BTreeMap<String, Spanned<(i64, i64)>> {
         let Some(limits) = node.get("ulimits") else { return BTreeMap::new() };
         let path = format!("{path}.ulimits");
         if !limits.is_null() && limits.entries().is_empty() && limits.as_text().is_some() {

@@ -7,7 +7,7 @@ use carrack_diag::{Code, Diagnostic, Diagnostics, FileId, Span, Spanned, nearest
 
 use crate::codes;
 use crate::node::Node;
-use crate::project::{Condition, Content, MountKind, NamespaceTarget, Port, Project, Service};
+use crate::project::{Build, Condition, Content, MountKind, NamespaceTarget, Port, Project, Service};
 use crate::read::MAX_DIAGNOSTICS;
 use crate::units;
 
@@ -260,6 +260,10 @@ fn references(service: &Service, project: &Project, diagnostics: &mut Diagnostic
             let known = project.volumes.keys().collect();
             missing(&codes::UNKNOWN_VOLUME, "volume", &source.value, source.span, known);
         }
+    }
+    for (_, named) in service.build.iter().flat_map(Build::services) {
+        let known = project.services.keys().chain(project.inactive.keys()).collect();
+        missing(&codes::UNKNOWN_SERVICE, "service", named.value, named.span, known);
     }
     let built = service.build.iter().flat_map(|build| &build.secrets);
     for grant in service.secrets.iter().chain(built) {

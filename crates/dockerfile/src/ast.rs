@@ -293,11 +293,11 @@ pub enum Sharing {
     Locked,
 }
 
-/// `RUN --mount=…`. Words are expanded when the stage is lowered, and numbers read then.
+/// `RUN --mount=…`, as far as it is known before variables are. What it is with them, [`Mount::expanded`] tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// The whole flag.
-    pub span: Span,
+    /// The whole flag's value.
+    pub flag: Word,
     /// `type=`.
     pub kind: MountKind,
     /// `target=`, `dst=`, `destination=`.

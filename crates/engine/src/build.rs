@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_network::{Attachment, DEFAULT_NETWORK, Namespace, Networks, host_resolvers};
-use carrack_oci::{Digest, ImageConfig, Reference};
+use carrack_oci::{Digest, ImageConfig, Platform, Reference};
 use carrack_plan::Image;
 use carrack_runtime::foreground;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
@@ -23,7 +23,7 @@ pub use carrack_solver::{
 pub use crate::build_cache::RegistryCaches;
 pub use carrack_llb::{ExecSettings, Network as StepNetwork};
 pub use carrack_specgen::container::Resources;
-pub use carrack_store::Compression;
+pub use carrack_store::{Compression, Image as StoredImage, ImageIndex};
 
 use crate::engine::{Engine, host_error};
 
@@ -38,19 +38,28 @@ impl Engine {
         Arrival::of_stream(&self.store, stream)
     }
 
-    /// A context, or a Dockerfile, from an address. None where the text is no address. `cancel`, set, ends it.
-    pub fn arrival_from(&self, text: &str, cancel: &AtomicBool) -> Result<Option<Arrival>> {
+    /// A context, or a Dockerfile, from an address. None where the text is no address. `keeps_git` leaves a repository its
+    /// `.git`. `cancel`, set, ends it.
+    pub fn arrival_from(&self, text: &str, keeps_git: bool, cancel: &AtomicBool) -> Result<Option<Arrival>> {
         if let Some(address) = GitAddress::parse(text) {
-            let address = address.map_err(|reason| {
+            let mut address = address.map_err(|reason| {
                 Diagnostic::error(&carrack_llb::codes::INVALID_VALUE, format!("`{text}` cannot be used as a context"))
                     .cause(reason)
                     .hint("write for example https://host/repository.git#branch:folder")
                     .boxed()
             })?;
+            address.keep_git_folder |= keeps_git;
             return ArrivedContext::git(&self.store, &address, cancel).map(|context| Some(Arrival::Context(context)));
         }
         let Some(address) = HttpAddress::parse(text, None) else { return Ok(None) };
         Arrival::of_address(&self.store, &address, cancel).map(Some)
+    }
+
+    /// The image that `FOLDER[:TAG][@DIGEST]` of an OCI layout means, taken into the store.
+    pub fn layout_image(&self, text: &str, platform: &Platform) -> Result<Reference> {
+        let (folder, wanted) = carrack_store::split_layout(text);
+        let image = self.store.load_layout(folder, wanted, platform)?;
+        built_reference(&image)
     }
 
     /// Builds an image; `images` gets what it is based on and the store does not have. Diagnostics point into texts that are added to `sources`; `cancel`, set, ends the build.
@@ -83,6 +92,20 @@ impl Engine {
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         let _mask = foreground::keep_resizes().map_err(|error| vec![*host_error("can't wait for signals", error)])?;
         carrack_solver::debug(request, at, Services { executor: &executor, progress, images, cancel }, sources)
+    }
+
+    /// Puts images that were built for several platforms together under the names, and gives them out. Those that nothing
+    /// stands for then are no images of the store.
+    pub fn join_platforms(
+        &self,
+        images: &[(Platform, StoredImage)],
+        names: &[Reference],
+        outputs: &[BuildOutput],
+    ) -> Result<ImageIndex> {
+        let index = carrack_solver::export_index(&self.store, images, names, outputs);
+        let ids: Vec<Digest> = images.iter().map(|(_, image)| image.id).collect();
+        self.store.forget_unnamed(&ids)?;
+        index
     }
 
     /// What the build checks find. Reads only.
@@ -140,6 +163,11 @@ impl Engine {
             carrack_solver::Prediction::Unknown(why) => Prediction::Unknown(why.message),
         })
     }
+}
+
+/// How a build names an image of the store that may have no name: by its manifest.
+pub fn built_reference(image: &StoredImage) -> Result<Reference> {
+    format!("built.invalid/image@{}", image.manifest.digest).parse()
 }
 
 /// What a build would come to.

@@ -1,5 +1,6 @@
 //! Images: what the store does with them, for people.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
@@ -28,13 +29,23 @@ pub struct ImageView {
     pub age_seconds: Option<i64>,
     /// Unpacked.
     pub size_bytes: u64,
+    /// What it runs on: one, or as many as the name stands for.
+    pub platforms: Vec<String>,
 }
 
 impl Engine {
     /// All images, a line a name.
     pub fn images(&self) -> Result<Vec<ImageView>> {
         let mut views = Vec::new();
-        for image in self.store.images()? {
+        let images = self.store.images()?;
+        let mut indexes = BTreeMap::new();
+        for name in images.iter().flat_map(|image| &image.names) {
+            indexes.extend(self.store.index_of(name)?.map(|index| (name.clone(), index)));
+        }
+        // Those that a name stands for on other platforms are part of that name's line.
+        let elsewhere: BTreeSet<Digest> =
+            indexes.values().flat_map(|index| &index.images).map(|image| image.id).collect();
+        for image in images {
             let size_bytes = self.store.image_size_bytes(&image)?;
             let created = image.config.created.clone();
             let mut view = ImageView {
@@ -45,11 +56,16 @@ impl Engine {
                 age_seconds: created.as_deref().and_then(seconds_since),
                 created,
                 size_bytes,
+                platforms: vec![image.config.platform().to_string()],
             };
-            if image.names.is_empty() {
+            if image.names.is_empty() && !elsewhere.contains(&image.id) {
                 views.push(view.clone());
             }
             for name in &image.names {
+                view.platforms = match indexes.get(name) {
+                    Some(index) => index.images.iter().map(|image| image.config.platform().to_string()).collect(),
+                    None => vec![image.config.platform().to_string()],
+                };
                 view.repository = name.familiar_repository();
                 view.tag = name.tag().unwrap_or("<none>").to_owned();
                 views.push(view.clone());
@@ -77,14 +93,20 @@ impl Engine {
 
     /// Writes images into an archive that Docker and OCI tools read.
     pub fn save(&self, names: &[String], archive: &mut dyn Write) -> Result<()> {
-        let mut images = Vec::new();
+        let (mut images, mut indexes) = (Vec::new(), Vec::new());
         for name in names {
             let image = self.store.image(name)?;
+            let reference = name.parse::<Reference>().ok();
+            let index = reference.as_ref().map(|name| self.store.index_of(name)).transpose()?.flatten();
+            if let (Some(index), Some(name)) = (index.filter(|index| index.descriptor.is_some()), reference) {
+                indexes.push((index, vec![name]));
+                continue;
+            }
             // An image that was asked for by its id has no name in the archive, as Docker does it.
             let named = name.parse::<Reference>().ok().filter(|reference| image.names.contains(reference));
             images.push((image, named.into_iter().collect()));
         }
-        self.store.save(&images, archive)
+        self.store.save_all(&images, &indexes, archive)
     }
 
     /// Makes an image of one layer of a root file system's tar.
@@ -109,7 +131,12 @@ impl Engine {
     /// Gives an image a further name.
     pub fn tag(&self, source: &str, target: &str) -> Result<()> {
         let image = self.store.image(source)?;
-        self.store.tag(&image.id, &target.parse()?)
+        let target = target.parse()?;
+        let named = source.parse::<Reference>().ok().filter(|name| image.names.contains(name));
+        match named.map(|name| self.store.index_of(&name)).transpose()?.flatten() {
+            Some(index) => self.store.tag_index(&index, &target),
+            None => self.store.tag(&image.id, &target),
+        }
     }
 
     /// Removes a name; with its last name the image. The lines are Docker's.
@@ -137,6 +164,8 @@ impl Engine {
     pub fn inspect_image(&self, name: &str) -> Result<Value> {
         let image = self.store.image(name)?;
         let config = &image.config;
+        let reference = name.parse::<Reference>().ok().filter(|name| image.names.contains(name));
+        let index = reference.map(|name| self.store.index_of(&name)).transpose()?.flatten();
         Ok(json!({
             "Id": image.id,
             "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
@@ -150,7 +179,13 @@ impl Engine {
             "Config": config.config,
             "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
             "History": config.history,
-            "Descriptor": image.manifest,
+            "Descriptor": index.as_ref().and_then(|index| index.descriptor.as_ref()).unwrap_or(&image.manifest),
+            "Manifests": index.map(|index| index.images.iter().map(|image| json!({
+                "ID": image.manifest.digest,
+                "Descriptor": image.manifest,
+                "Kind": "image",
+                "ImageData": { "Platform": image.config.platform() },
+            })).collect::<Vec<_>>()),
         }))
     }
 

@@ -80,6 +80,19 @@ impl Engine {
         platform: Option<&Platform>,
         watch: &dyn Watch,
     ) -> Result<Pulled> {
+        self.pull_as(client, reference, platform, watch, true)
+    }
+
+    /// As [`Engine::pull`]. Whether the name moves: else it stays with the image that it stands for on this machine, and
+    /// stands for this one on its platform too.
+    fn pull_as(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        watch: &dyn Watch,
+        moves: bool,
+    ) -> Result<Pulled> {
         let host = Platform::host();
         let wanted = platform.unwrap_or(&host);
         if let Some(known) = self.is_up_to_date(client, reference, wanted)? {
@@ -99,11 +112,14 @@ impl Engine {
             NewImage {
                 layers,
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
-                names: if is_tag { vec![reference.clone()] } else { Vec::new() },
+                names: if is_tag && moves { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
                 annotations: BTreeMap::new(),
             },
         )?;
+        if is_tag && !moves {
+            self.store.tag_platform(&image, reference)?;
+        }
         self.emit_image("pull", &reference.familiar(), &image.id);
         Ok(Pulled {
             name: reference.familiar(),
@@ -115,7 +131,7 @@ impl Engine {
 
     /// By the digest that the registry tells of the tag, where the image came from there under that digest.
     fn is_up_to_date(&self, client: &Client, reference: &Reference, wanted: &Platform) -> Result<Option<Pulled>> {
-        let Some(image) = self.store.find_image(&reference.to_string())? else { return Ok(None) };
+        let Some(image) = self.store.find_image_for(&reference.to_string(), wanted)? else { return Ok(None) };
         if !image.config.platform().matches(wanted) {
             return Ok(None);
         }
@@ -181,6 +197,17 @@ impl Engine {
             parent = Some(layer.chain);
         }
         Ok(())
+    }
+
+    /// Brings an image here that a build begins with, for the platform that it is to be for.
+    pub fn pull_base(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platform: &Platform,
+        watch: &dyn Watch,
+    ) -> Result<Pulled> {
+        self.pull_as(client, reference, Some(platform), watch, false)
     }
 
     /// Sees to it that an image is here, as the policy says. What a pull did; none where there was nothing to do.

@@ -137,6 +137,9 @@ pub struct Exec {
     /// Whether it runs with every privilege (`--security=insecure`).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
+    /// Whose programs it runs, where they are not those of the machine that builds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Platform>,
     /// What the build says of all its programs.
     #[serde(skip_serializing_if = "ExecSettings::is_default")]
     pub settings: ExecSettings,

@@ -211,19 +211,25 @@ impl<'a> Lowering<'a> {
 
     /// A frontend of another language is not the Dockerfile language, however alike the file looks.
     fn foreign_syntax(&mut self) {
-        let Some(syntax) = &self.file.directives.syntax else { return };
-        let repository = syntax.value.split(['@', ' ']).next().unwrap_or_default();
+        // The argument stands for the directive. By this name BuildKit's own frontend asks for itself.
+        let given = self.options.build_args.get("BUILDKIT_SYNTAX");
+        let written = self.file.directives.syntax.as_ref();
+        let Some(syntax) = given.or(written.map(|word| &word.value)).filter(|name| *name != "dockerfile.v0") else {
+            return;
+        };
+        let repository = syntax.split(['@', ' ']).next().unwrap_or_default();
         let repository =
             repository.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(repository, |(name, _)| name);
         let is_ours = ["docker/dockerfile", "docker/dockerfile-upstream"]
             .into_iter()
             .any(|known| repository == known || repository.ends_with(&format!("/{known}")));
         if !is_ours {
-            self.diagnostics.push(
-                Diagnostic::error(&codes::FOREIGN_SYNTAX, format!("`{}` is not the Dockerfile frontend", syntax.value))
-                    .at(syntax.span, "another frontend")
-                    .hint("remove the line if the file is a plain Dockerfile"),
-            );
+            let mut diagnostic =
+                Diagnostic::error(&codes::FOREIGN_SYNTAX, format!("`{syntax}` is not the Dockerfile frontend"));
+            if let (None, Some(word)) = (given, written) {
+                diagnostic = diagnostic.at(word.span, "another frontend");
+            }
+            self.diagnostics.push(diagnostic.hint("remove the line if the file is a plain Dockerfile"));
         }
     }
 
@@ -232,12 +238,16 @@ impl<'a> Lowering<'a> {
         let mut scope = Scope::new(self.file.directives.escape);
         let target_stage = self.options.target.clone().unwrap_or_else(|| "default".into());
         for (prefix, platform) in [("BUILD", &self.options.build_platform), ("TARGET", &self.options.target_platform)] {
-            scope.define(&format!("{prefix}PLATFORM"), Some(platform.to_string()));
-            scope.define(&format!("{prefix}OS"), Some(platform.os.clone()));
-            scope.define(&format!("{prefix}ARCH"), Some(platform.architecture.clone()));
-            scope.define(&format!("{prefix}VARIANT"), Some(platform.variant.clone().unwrap_or_default()));
+            for (suffix, value) in [
+                ("PLATFORM", platform.to_string()),
+                ("OS", platform.os.clone()),
+                ("ARCH", platform.architecture.clone()),
+                ("VARIANT", platform.variant.clone().unwrap_or_default()),
+            ] {
+                self.predefine(&mut scope, format!("{prefix}{suffix}"), value);
+            }
         }
-        scope.define("TARGETSTAGE", Some(target_stage));
+        self.predefine(&mut scope, "TARGETSTAGE".into(), target_stage);
         for instruction in &self.file.global_args {
             let Command::Arg(arguments) = &instruction.command else { continue };
             for argument in arguments {
@@ -256,6 +266,13 @@ impl<'a> Lowering<'a> {
             }
         }
         scope
+    }
+
+    /// What the builder knows, unless the caller says otherwise.
+    fn predefine(&mut self, scope: &mut Scope, name: String, value: String) {
+        let given = self.options.build_args.get(&name).cloned();
+        scope.define(&name, Some(given.unwrap_or(value)));
+        self.used_arguments.insert(name);
     }
 
     /// Grows the set by what its members build on and copy from, and notes the images that are not known yet.
@@ -361,6 +378,12 @@ impl<'a> Lowering<'a> {
         }
         match name.parse::<Reference>() {
             Ok(reference) => Some(Base::Image(reference)),
+            Err(diagnostic) if numbers && name.contains('$') => {
+                let diagnostic = diagnostic.at(span, "variables are not expanded here");
+                let hint = "name the image in a FROM with AS, with an ARG before the first FROM, and take that stage";
+                self.diagnostics.push(diagnostic.hint(hint));
+                None
+            }
             Err(diagnostic) => {
                 let diagnostic = diagnostic.at(span, "neither a stage nor an image");
                 self.diagnostics.push(diagnostic);
@@ -456,7 +479,7 @@ impl<'a> Lowering<'a> {
 
     fn unused_arguments(&mut self) {
         for name in self.options.build_args.keys() {
-            if !self.used_arguments.contains(name) && !scope::is_proxy(name) {
+            if !self.used_arguments.contains(name) && !scope::is_predefined(name) {
                 let known = self.used_arguments.iter().map(String::as_str);
                 let hint = match nearest(name, known) {
                     Some(known) => format!("did you mean `{known}`?"),

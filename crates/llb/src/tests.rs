@@ -458,7 +458,7 @@ proptest! {
         Just("ENV X=${X}x\n"), Just("WORKDIR ../$X\n"), Just("USER $X\n"), Just("EXPOSE $X\n"), Just("ONBUILD COPY --from=s a b\n"),
         Just("RUN <<E\n#!x\nE\n"), Just("COPY <<E /\n$X\nE\n"), Just("CMD x\n"), Just("VOLUME $X\n"),
     ], 0..20), target in proptest::option::of("[st0-9]")) {
-        let text = parts.concat();
+        let text = format!("FROM a\n{}", parts.concat());
         let mut sources = SourceMap::new();
         let file = sources.add("Dockerfile", text);
         let (dockerfile, diagnostics) = carrack_dockerfile::parse(file, sources.get(file));
@@ -676,4 +676,45 @@ fn a_build_stops_before_and_after_any_step() {
     build/no-such-step no instruction has `RUN four` in it [give a line of the Dockerfile (`9`), a step as progress shows it (`build:2`), or a part of an instruction (`RUN make`), after `before:` or `after:`]
     build/no-such-step no instruction has `` in it [give a line of the Dockerfile (`9`), a step as progress shows it (`build:2`), or a part of an instruction (`RUN make`), after `before:` or `after:`]
     ");
+}
+
+/// D1: variables in the options of a mount, and the names that a build's caches are kept apart by.
+#[test]
+fn variables_in_mounts() {
+    let text = "FROM a\nARG S=locked\nARG SIZE=64m\nRUN --mount=type=cache,target=/c,sharing=$S --mount=type=tmpfs,target=/t,size=$SIZE x\n";
+    let graph = with_args(text, &[("BUILDKIT_CACHE_MOUNT_NS", "team"), ("BUILDKIT_SYNTAX", "dockerfile.v0")]);
+    assert!(graph.warnings.is_empty(), "{:?}", graph.warnings);
+    let mounts = &execs(&graph)[0].mounts;
+    assert!(matches!(&mounts[0].kind, MountKind::Cache(cache) if cache.sharing == "locked" && cache.id == "team//c"));
+    assert!(matches!(&mounts[1].kind, MountKind::Tmpfs { size_bytes: Some(67_108_864) }));
+    assert_snapshot!(errors("FROM a\nRUN --mount=type=cache,target=/c,mode=$M x\n"), @"build/invalid-value Dockerfile:2:34 `` is not an octal number [write for example mode=0755 or uid=1000]");
+    assert_snapshot!(errors("FROM a\nARG x=b\nCOPY --from=$x /a /b\n"), @"oci/invalid-reference Dockerfile:3:13 `$x` is not an image reference [write [HOST[:PORT]/]PATH[:TAG][@DIGEST]; name the image in a FROM with AS, with an ARG before the first FROM, and take that stage]");
+}
+
+/// A secret's file is named for its id, and a source is an id by another word.
+#[test]
+fn secrets_by_source_and_target() {
+    let graph = graph("FROM a\nRUN --mount=type=secret,source=aws/key --mount=type=secret,target=/root/.npmrc x\n");
+    let secrets = execs(&graph)[0].mounts.iter().map(|mount| match &mount.kind {
+        MountKind::Secret { id, .. } => (id.as_str(), mount.target.as_deref()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(secrets.collect::<Vec<_>>(), [("aws/key", Some("/run/secrets/key")), (".npmrc", Some("/root/.npmrc"))]);
+}
+
+/// What the builder predefines can be given, as in the reference implementation.
+#[test]
+fn given_platform_arguments() {
+    let text = "FROM a:$TARGETARCH\nARG TARGETARCH\nRUN x\n";
+    let graph = with_args(text, &[("TARGETARCH", "riscv64")]);
+    assert_eq!(names(&graph)[0], "FROM a:riscv64");
+    assert!(execs(&graph)[0].environment.contains(&"TARGETARCH=riscv64".to_owned()));
+    let foreign = |name: &'static str| {
+        let change = move |options: &mut LowerOptions| {
+            options.build_args.insert("BUILDKIT_SYNTAX".into(), name.into());
+        };
+        lower_with("# syntax=docker/dockerfile:1\nFROM a\n", change, &base_config())
+    };
+    assert!(foreign("docker/dockerfile:1.7-labs").is_ok());
+    assert!(foreign("example/other:1").is_err());
 }

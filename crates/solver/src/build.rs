@@ -16,6 +16,7 @@ use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
+use crate::arrived::ArrivedContext;
 use crate::cache::Aliases;
 use crate::cache::export::{CacheExport, CacheRegistry, Exchange, Made};
 use crate::cache::import::{CacheImport, lock};
@@ -52,8 +53,10 @@ pub enum DockerfileSource {
 pub enum NamedContext {
     /// A folder.
     Folder(PathBuf),
-    /// An image of the store.
+    /// An image of the store, or of a registry.
     Image(Reference),
+    /// An image of the store that no registry is asked for, such as what another build has made.
+    Built(Reference),
 }
 
 /// What is to be built.
@@ -103,6 +106,8 @@ pub struct BuildRequest {
     pub agents: BTreeMap<String, PathBuf>,
     /// What names after FROM and `--from` mean before they are stages or images (`--build-context`).
     pub contexts: BTreeMap<String, NamedContext>,
+    /// Where contexts lie that have been fetched: they are there as long as this is.
+    pub arrived: Vec<Arc<ArrivedContext>>,
     /// Whether a RUN may have every privilege (`--allow security.insecure`).
     pub allows_insecure: bool,
     /// Whether it is told of each step why it was not cached.
@@ -145,6 +150,7 @@ impl BuildRequest {
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
             contexts: BTreeMap::new(),
+            arrived: Vec::new(),
             allows_insecure: false,
             explain: false,
             cache_from: Vec::new(),
@@ -629,7 +635,9 @@ fn resolved(need: ImageNeed, image: &Image) -> ResolvedImage {
 fn lowered(context: &NamedContext) -> carrack_llb::NamedContext {
     match context {
         NamedContext::Folder(_) => carrack_llb::NamedContext::Folder,
-        NamedContext::Image(reference) => carrack_llb::NamedContext::Image(reference.clone()),
+        NamedContext::Image(reference) | NamedContext::Built(reference) => {
+            carrack_llb::NamedContext::Image(reference.clone())
+        }
     }
 }
 
@@ -679,9 +687,13 @@ fn resolve(
 ) -> carrack_diag::Result<Image> {
     let store = &request.store;
     let name = need.reference.familiar();
-    let found = || store.find_image(&need.reference.to_string());
+    let found = || store.find_image_for(&need.reference.to_string(), &need.platform);
     let is_here = found()?.is_some_and(|image| image.config.platform().matches(&need.platform));
-    let fetched = if is_here && !request.pull { Ok(true) } else { source.fetch(&need.reference, &need.platform) };
+    let is_built = |context: &NamedContext| matches!(context, NamedContext::Built(name) if *name == need.reference);
+    let is_built = request.contexts.values().any(is_built);
+    // What a digest names is the same at any registry.
+    let is_enough = is_built || is_here && (!request.pull || need.reference.digest().is_some());
+    let fetched = if is_enough { Ok(true) } else { source.fetch(&need.reference, &need.platform) };
     let Some(image) = found()? else {
         let known: Vec<String> = store.names()?.keys().map(Reference::familiar).collect();
         let repository = need.reference.familiar_repository();

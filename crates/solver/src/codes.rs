@@ -87,6 +87,14 @@ codes! {
         "The digest of the file, or the commit of the repository, differs from what --checksum says. Nothing of it was used.",
         "Compare with what the publisher says.",
         "If the change is meant, write the new digest or commit.";
+    /// A program for another machine.
+    FOREIGN = "build/foreign-platform",
+        "a step's programs are for another machine",
+        "The step runs programs of a platform whose programs this machine does not run: neither its processor does, nor has \
+         the kernel been given an emulator for them (binfmt_misc).",
+        "`ls /proc/sys/fs/binfmt_misc` lists the emulators that the kernel was given.",
+        "Install an emulator (Debian: qemu-user-static), build on such a machine, or let the stage run here with \
+         `FROM --platform=$BUILDPLATFORM` and compile for the other one. Stages without RUN need nothing.";
     /// A step whose result is not there, where nothing may be done about it.
     NOT_CACHED = "build/not-cached",
         "a step is not cached",

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::CopyAction;
-use carrack_oci::{Digest, Reference};
-use carrack_store::{Compression, Image, Layer, Lease, NewImage, Snapshotter as _, Store, write_tree};
+use carrack_oci::{Digest, Platform, Reference};
+use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Snapshotter as _, Store, write_tree};
 use std::os::fd::AsRawFd as _;
 
 use crate::tree::{Owner, Tree};
 use crate::{codes, copy, select};
+
+/// As much as is read of a configuration, in bytes.
+const CONFIG_LIMIT_BYTES: u64 = 4 << 20;
 
 /// Something that a build is to leave.
 #[derive(Debug, Clone)]
@@ -65,6 +68,58 @@ pub(crate) fn export(
         }
     }
     Ok(image)
+}
+
+/// Puts the images of several builds, one a platform, together and gives them out as [`export`] does one.
+///
+/// # Errors
+/// Where something can't be written, and for a tar, which has no place for several.
+pub fn export_index(
+    store: &Store,
+    images: &[(Platform, Image)],
+    names: &[Reference],
+    outputs: &[BuildOutput],
+) -> Result<ImageIndex> {
+    let lease = store.lease()?;
+    let put = |images: &[(Platform, Image)]| -> Result<ImageIndex> {
+        let descriptor = Some(store.put_index(&lease, images)?);
+        Ok(ImageIndex { descriptor, images: images.iter().map(|(_, image)| image.clone()).collect() })
+    };
+    let index = put(images)?;
+    if outputs.is_empty() || outputs.iter().any(|output| matches!(output, BuildOutput::Image)) {
+        names.iter().try_for_each(|name| store.tag_index(&index, name))?;
+    }
+    for output in outputs {
+        match output {
+            BuildOutput::Image => {}
+            BuildOutput::Archive { file, names, compression, force } => {
+                let packed: Result<Vec<(Platform, Image)>> = images
+                    .iter()
+                    .map(|(platform, image)| {
+                        let layers = image.layers.iter();
+                        let layers: Result<Vec<Layer>> =
+                            layers.map(|layer| store.recompress(&lease, layer, *compression, *force)).collect();
+                        let config = store.read_blob(&image.id, CONFIG_LIMIT_BYTES)?;
+                        let new = NewImage { layers: layers?, ..NewImage::default() };
+                        Ok((platform.clone(), store.unlisted_image(&lease, &config, new)?))
+                    })
+                    .collect();
+                store.save_all(&[], &[(put(&packed?)?, names.clone())], file.as_ref())?;
+            }
+            BuildOutput::Tar(_) => {
+                let message = "a tar has no place for the files of several platforms";
+                let diagnostic = Diagnostic::error(&codes::STEP_FAILED, message);
+                return Err(diagnostic.hint("take type=local, a folder a platform, or build for one").boxed());
+            }
+            BuildOutput::Folder(folder) => {
+                for (platform, image) in images {
+                    let name = platform.to_string().replace('/', "_");
+                    files(&tree(store, image.chain())?, &folder.join(name))?;
+                }
+            }
+        }
+    }
+    Ok(index)
 }
 
 fn tree(store: &Store, chain: Option<&Digest>) -> Result<Tree> {

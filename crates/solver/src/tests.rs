@@ -4,6 +4,7 @@ mod containers;
 mod contents;
 mod copies;
 mod fetched;
+mod keys;
 mod scheduling;
 mod selection;
 

@@ -13,7 +13,7 @@ use crate::compression::layer_media_type;
 use crate::fault::{Context as _, fault};
 use crate::image::{JSON_LIMIT, parse_config};
 use crate::tar::{Kind, Member, Reader, TarError, Writer};
-use crate::{Image, Layer, Lease, NewImage, Snapshotter as _, Store, codes, decompress};
+use crate::{Image, ImageIndex, Layer, Lease, NewImage, Snapshotter as _, Store, codes, decompress};
 
 /// Of the full name, as containerd and Docker write it into an index.
 const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Follows indexes to the manifest for a platform. What says nothing about its platform is taken as it is.
-    fn choose(
+    pub(crate) fn choose(
         &self,
         lease: &Lease,
         descriptor: Descriptor,
@@ -174,7 +174,12 @@ impl Store {
         Ok(None)
     }
 
-    fn load_manifest(&self, lease: &Lease, descriptor: &Descriptor, names: Vec<Reference>) -> Result<Loaded> {
+    pub(crate) fn load_manifest(
+        &self,
+        lease: &Lease,
+        descriptor: &Descriptor,
+        names: Vec<Reference>,
+    ) -> Result<Loaded> {
         lease.add(&[descriptor.digest])?;
         let bytes = self.read_blob(&descriptor.digest, JSON_LIMIT)?;
         let manifest: Manifest = parse_json("manifest", &bytes)?;
@@ -233,6 +238,20 @@ impl Store {
     /// # Errors
     /// Where a blob is missing or writing fails.
     pub fn save(&self, images: &[(Image, Vec<Reference>)], out: impl Write) -> Result<()> {
+        self.save_all(images, &[], out)
+    }
+
+    /// As [`Store::save`], with indexes beside. What an index names is in the archive; programs that read images only see
+    /// none of it.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub fn save_all(
+        &self,
+        images: &[(Image, Vec<Reference>)],
+        indexes: &[(ImageIndex, Vec<Reference>)],
+        out: impl Write,
+    ) -> Result<()> {
         let mut index = Index {
             schema_version: 2,
             media_type: media_type::INDEX.into(),
@@ -250,6 +269,16 @@ impl Store {
                 repo_tags: Some(names.iter().map(Reference::familiar).collect()),
                 layers: Some(image.layers.iter().map(|layer| blob_member(&layer.blob.digest)).collect()),
             });
+        }
+        for (named, names) in indexes {
+            for image in &named.images {
+                blobs.extend([image.id, image.manifest.digest]);
+                blobs.extend(image.layers.iter().map(|layer| layer.blob.digest));
+            }
+            if let Some(descriptor) = &named.descriptor {
+                blobs.insert(descriptor.digest);
+                index.manifests.extend(with_names(descriptor, names));
+            }
         }
         let texts = [
             ("index.json", serde_json::to_vec(&index)),
@@ -339,15 +368,25 @@ fn annotated_name(descriptor: &Descriptor) -> Option<Reference> {
     descriptor.annotations.get(REF_NAME).filter(|name| name.contains([':', '/'])).and_then(|name| name.parse().ok())
 }
 
+/// The tag that a layout gives an image, whichever form its tool writes.
+pub(crate) fn annotated_tag(descriptor: &Descriptor) -> Option<&str> {
+    let name = descriptor.annotations.get(REF_NAME).or_else(|| descriptor.annotations.get(IMAGE_NAME))?;
+    Some(name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name.as_str(), |(_, tag)| tag))
+}
+
 fn descriptors(image: &Image, names: &[Reference]) -> Vec<Descriptor> {
-    let plain = Descriptor { platform: Some(image.config.platform()), ..image.manifest.clone() };
+    with_names(&Descriptor { platform: Some(image.config.platform()), ..image.manifest.clone() }, names)
+}
+
+/// One a name.
+fn with_names(plain: &Descriptor, names: &[Reference]) -> Vec<Descriptor> {
     let named = |name: &Reference| {
         let mut descriptor = plain.clone();
         descriptor.annotations.insert(IMAGE_NAME.into(), name.to_string());
         descriptor.annotations.insert(REF_NAME.into(), name.tag().unwrap_or_default().into());
         descriptor
     };
-    if names.is_empty() { vec![plain] } else { names.iter().map(named).collect() }
+    if names.is_empty() { vec![plain.clone()] } else { names.iter().map(named).collect() }
 }
 
 fn blob_member(digest: &Digest) -> String {
@@ -374,12 +413,12 @@ fn beside(link: &str, target: &str) -> String {
     if target.starts_with('/') { normal(target) } else { normal(&format!("{dir}/{target}")) }
 }
 
-fn parse_json<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes)
         .map_err(|error| invalid(format!("the image's {what} can't be read")).cause(error.to_string()).boxed())
 }
 
-fn invalid(message: impl Into<String>) -> Diagnostic {
+pub(crate) fn invalid(message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(&codes::INVALID_IMAGE, message)
 }
 

@@ -38,11 +38,13 @@ impl Store {
     /// # Errors
     /// `store/corrupt-record`: what can't be read might refer to anything.
     pub fn garbage(&self, scope: Scope) -> Result<Garbage> {
-        let named: HashSet<Digest> = self.names()?.into_values().collect();
+        let mut named: HashSet<Digest> = self.names()?.into_values().collect();
+        let (elsewhere, indexes) = self.named_elsewhere()?;
+        named.extend(elsewhere);
         let mut kept = self.leased()?;
         kept.extend(self.keeps()?.into_iter().flat_map(|keep| keep.digests));
         let mut garbage = Garbage::default();
-        let mut needed = HashSet::new();
+        let mut needed: HashSet<Digest> = indexes.into_iter().collect();
         for (hex, record) in self.image_records().list()? {
             let Some(id) = Digest::from_hex(&hex) else { continue };
             let goes = match scope {

@@ -54,9 +54,15 @@ pub(crate) struct ImageRecord {
 
 /// The file's name is the digest of the reference, which may be longer than a file name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct NameRecord {
-    name: String,
-    image: Digest,
+pub(crate) struct NameRecord {
+    pub(crate) name: String,
+    pub(crate) image: Digest,
+    /// All that it stands for, that image too, where it is more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) platforms: Vec<Digest>,
+    /// What says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<Descriptor>,
 }
 
 /// What [`Store::put_image`] needs besides the configuration.
@@ -291,7 +297,7 @@ impl Store {
         Ok(names)
     }
 
-    fn image_by_id(&self, id: &Digest) -> Result<Image> {
+    pub(crate) fn image_by_id(&self, id: &Digest) -> Result<Image> {
         let Some(record) = self.image_records().get(&id.hex())? else {
             return Err(self.image_not_found(&id.to_string())?);
         };
@@ -320,7 +326,7 @@ impl Store {
         if self.image_records().get(&image.hex())?.is_none() {
             return Err(self.image_not_found(&image.to_string())?);
         }
-        let record = NameRecord { name: name.to_string(), image: *image };
+        let record = NameRecord { name: name.to_string(), image: *image, platforms: Vec::new(), index: None };
         self.name_records().put(&name_key(name), &record, Durability::Synced)
     }
 
@@ -329,7 +335,10 @@ impl Store {
     /// # Errors
     /// Where the record can't be removed.
     pub fn untag(&self, name: &Reference) -> Result<bool> {
-        self.name_records().remove(&name_key(name))
+        let platforms = self.name_records().get(&name_key(name))?.map(|record| record.platforms).unwrap_or_default();
+        let is_gone = self.name_records().remove(&name_key(name))?;
+        self.drop_platforms(&platforms)?;
+        Ok(is_gone)
     }
 
     /// Who keeps an image: containers, releases, builds. The words are for people: `container 3f2a…`.
@@ -398,12 +407,12 @@ impl Store {
         self.records("images/records", "image", Layout::Flat)
     }
 
-    fn name_records(&self) -> Records<NameRecord> {
+    pub(crate) fn name_records(&self) -> Records<NameRecord> {
         self.records("images/names", "image name", Layout::Flat)
     }
 }
 
-fn name_key(name: &Reference) -> String {
+pub(crate) fn name_key(name: &Reference) -> String {
     Digest::of(name.to_string()).hex()
 }
 

@@ -274,7 +274,6 @@ fn steps_get_what_the_command_line_says() {
         (&["--secret", "colour=red"], "cli/invalid-value"),
         (&["--secret", "id=x,env=UNSET"], "cli/invalid-value"),
         (&["--network", "somewhere"], "cli/invalid-value"),
-        (&["--progress", "rawjson"], "cli/not-yet"),
         (&["--add-host", "db:host-gateway"], "cli/not-yet"),
         (&["--annotation", "index:a=b"], "cli/not-yet"),
         (&["--annotation", "a"], "cli/invalid-value"),

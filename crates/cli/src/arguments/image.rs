@@ -70,7 +70,7 @@ pub(crate) struct BuildArguments {
     /// auto, plain, tty, quiet, rawjson; BUILDKIT_PROGRESS without
     #[arg(long, value_name = "KIND")]
     pub(crate) progress: Option<Progress>,
-    /// Platform to build for
+    /// Platforms to build for; several give an index
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
     #[command(flatten)]

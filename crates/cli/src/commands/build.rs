@@ -3,20 +3,19 @@
 mod context;
 mod debug;
 mod outputs;
+mod platforms;
 mod progress;
+mod service;
 mod several;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
-use carrack_diag::{Diagnostic, SourceMap, Spanned};
-use carrack_engine::build::{
-    BuildRequest, BuildResult, DockerfileSource, Prediction, Reason, StepExplanation, Together,
-};
+use carrack_diag::{Diagnostic, SourceMap};
+use carrack_engine::build::{BuildRequest, BuildResult, Prediction, Reason, StepExplanation, Together};
 use carrack_engine::{Engine, Forecast, interrupt};
-use carrack_oci::Reference;
+use carrack_oci::{Platform, Reference};
 use serde_json::json;
 
 use super::registry::{self, BaseImages};
@@ -25,7 +24,8 @@ use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{build_flags, cache_flags, codes, flags};
+use crate::{build_flags, cache_flags, flags};
+use context::Fetched;
 use outputs::Outputs;
 use progress::Display;
 use several::Wanted;
@@ -37,24 +37,16 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
-    let mut contexts = context::open(&engine, arguments, context)?;
-    let request = &mut contexts.request;
+    let mut request = context::open(&engine, arguments, context)?;
+    let request = &mut request;
     for text in &arguments.ssh {
         let (id, socket) = context::agent(text)?;
         request.agents.insert(id, socket);
     }
-    for entitlement in &arguments.allow {
-        match entitlement.as_str() {
-            "security.insecure" => request.allows_insecure = true,
-            // What `RUN --network=host` asks for is given without asking.
-            "network.host" => {}
-            other => return Err(flags::invalid("--allow", other, "security.insecure or network.host").into()),
-        }
-    }
+    arguments.allow.iter().try_for_each(|entitlement| build_flags::allow(request, entitlement))?;
     request.target.clone_from(&arguments.target);
     request.no_cache = arguments.no_cache;
     request.pull = arguments.pull;
-    request.platform = arguments.platform.as_deref().map(str::parse).transpose()?;
     for text in &arguments.build_arg {
         build_argument(request, text);
     }
@@ -84,16 +76,17 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         }
     }
     outputs.open(request)?;
+    let wanted = platforms::wanted(arguments)?;
+    if wanted.len() > 1 || platforms::is_forced(request) {
+        return platforms::build(session, &engine, (request, arguments), &wanted, &outputs, &display);
+    }
     let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None))?;
     outputs.finish()?;
     if let Some(path) = &arguments.more.metadata_file {
         build_flags::write_metadata(path, &built)?;
     }
     if let Some(path) = &arguments.iidfile {
-        std::fs::write(path, built.image.id.to_string()).map_err(|error| {
-            Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
-                .cause(error.to_string())
-        })?;
+        build_flags::write_file(path, &built.image.id.to_string())?;
     }
     if outputs.takes_standard_output() {
         return Ok(exit::DONE);
@@ -257,17 +250,36 @@ fn services_with(
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
     let together = Together::default();
-    let mut wanted = Vec::new();
-    for service in loaded.project.services.values() {
-        if !options.services.is_empty() && !options.services.contains(&service.name) {
-            continue;
-        }
+    let (mut wanted, mut indexes) = (Vec::new(), Vec::new());
+    let named = loaded.project.services.keys();
+    let named = named.filter(|name| options.services.is_empty() || options.services.contains(name)).cloned();
+    let mut fetched = Fetched::default();
+    for service in service::with_contexts(&loaded, named) {
         if let Some(how) = &service.build {
-            let mut request = request(&engine, &loaded, service, how)?;
+            let mut request = service::request(&engine, &loaded, service, how, Some(&mut fetched))?;
             request.no_cache |= options.no_cache;
             request.together = together.clone();
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
-            wanted.push(Wanted { service: &service.name, how, request });
+            let platforms = service::platforms(&loaded, how)?;
+            let own = request.platform.clone();
+            let others = platforms.iter().filter(|platform| Some(*platform) != own.as_ref());
+            let others = others.map(|platform| {
+                let one = platforms::one(&request, platform);
+                Wanted { name: format!("{} {platform}", service.name), place: Some((&loaded, how)), ..one }
+            });
+            let others: Vec<Wanted<'_>> = others.collect();
+            if !platforms.is_empty() {
+                cache_flags::one_platform(&request)?;
+                let first = wanted.len();
+                indexes.push((first..=first + others.len(), request.tags.clone()));
+            }
+            wanted.push(Wanted {
+                name: service.name.clone(),
+                place: Some((&loaded, how)),
+                request,
+                contexts: Vec::new(),
+            });
+            wanted.extend(others);
         }
     }
     if let (Some(at), Some(flags)) = (flags.and_then(|flags| flags.debug.as_ref()), flags) {
@@ -280,11 +292,15 @@ fn services_with(
             return debug::stop(session, &engine, request, at, display);
         }
     }
-    let built =
-        several::all(session, &engine, &loaded, &wanted, display).map_err(|(failure, service)| match flags {
-            Some(flags) => debug::offer(failure, flags, Some(service)),
-            None => failure,
-        })?;
+    let built = several::all(session, &engine, &wanted, display).map_err(|(failure, index)| match flags {
+        Some(flags) => debug::offer(failure, flags, wanted[index].name.split(' ').next()),
+        None => failure,
+    })?;
+    for (range, tags) in indexes {
+        let platform = |index: usize| wanted[index].request.platform.clone().unwrap_or_else(Platform::host);
+        let images: Vec<_> = range.map(|index| (platform(index), built[index].image.clone())).collect();
+        engine.join_platforms(&images, &tags, &[])?;
+    }
     let built: Vec<_> = built.iter().map(result).collect();
     session.output.result("build", &built, |_| String::new());
     Ok(exit::DONE)
@@ -311,22 +327,41 @@ pub(crate) fn project_images(
     let mut done = BTreeSet::new();
     let together = Together::default();
     let mut wanted = Vec::new();
+    let mut fetched = Fetched::default();
+    let is_needed = |service: &Service| -> Result<bool, Failure> {
+        let name = carrack_plan::image_name(&loaded.project, service);
+        Ok(service.build.is_none()
+            || which == Builds::All
+            || which == Builds::Missing && engine.image_id(&name)?.is_none())
+    };
+    let mut names = Vec::new();
     for service in loaded.project.services.values().filter(|service| needed.contains(&service.name)) {
+        if is_needed(service)? {
+            names.push(service.name.clone());
+        }
+    }
+    for service in service::with_contexts(loaded, names.into_iter()) {
         let name = carrack_plan::image_name(&loaded.project, service);
         match &service.build {
             None => service_image(session, engine, loaded, service, &name)?,
-            Some(how) if which == Builds::All || which == Builds::Missing && engine.image_id(&name)?.is_none() => {
-                let request = BuildRequest { together: together.clone(), ..request(engine, loaded, service, how)? };
+            Some(how) if is_needed(service)? => {
+                let mut request = service::request(engine, loaded, service, how, Some(&mut fetched))?;
+                request.together = together.clone();
                 if !done.insert(format!("{request:?}")) {
                     continue;
                 }
-                wanted.push(Wanted { service: &service.name, how, request });
+                wanted.push(Wanted {
+                    name: service.name.clone(),
+                    place: Some((loaded, how)),
+                    request,
+                    contexts: Vec::new(),
+                });
             }
             Some(_) => {}
         }
     }
     let display = Display::new(None, false, session.output.json)?;
-    several::all(session, engine, loaded, &wanted, &display).map(|_| ()).map_err(|(failure, _)| failure)
+    several::all(session, engine, &wanted, &display).map(|_| ()).map_err(|(failure, _)| failure)
 }
 
 /// The image of a service that is not built, from its registry as `pull_policy` says.
@@ -369,7 +404,13 @@ pub(crate) fn forecast(engine: &Engine, loaded: &Loaded, only: &[String], all: b
         let present = engine.image_id(&name)?;
         let is_built = all || present.is_none();
         let mut sources = SourceMap::new();
-        let predicted = request(engine, loaded, service, how).and_then(|request| {
+        if how.is_remote() {
+            if is_built {
+                forecast.unknown.insert(service.name.clone(), "its context is fetched first".into());
+            }
+            continue;
+        }
+        let predicted = service::request(engine, loaded, service, how, None).and_then(|request| {
             let predicted = engine.predict(&request, &changing, &mut sources);
             let predicted = predicted.map_err(|errors| placed(Failure::new(errors, sources), loaded, how))?;
             Ok((predicted, request.tags))
@@ -412,43 +453,4 @@ fn placed(mut failure: Failure, loaded: &Loaded, how: &Build) -> Failure {
         failure.sources = loaded.sources.clone();
     }
     failure
-}
-
-/// The build of a service, with its places kept for errors that this makes itself.
-fn request(engine: &Engine, loaded: &Loaded, service: &Service, how: &Build) -> Result<BuildRequest, Failure> {
-    let context = PathBuf::from(&how.context.value);
-    if !context.is_dir() {
-        let message = format!("the build context of the service `{}` is not a folder", service.name);
-        let diagnostic = Diagnostic::error(&codes::UNREADABLE_FILE, message)
-            .at(how.context.span, "named here")
-            .cause(format!("{} does not exist or is a file", context.display()))
-            .hint("relative paths count from the Compose file's folder");
-        return Err(Failure::new(vec![diagnostic], loaded.sources.clone()));
-    }
-    let mut request = engine.build_request(&context);
-    if let Some(text) = &how.dockerfile_inline {
-        let name = format!("{} (dockerfile_inline)", service.name);
-        request.dockerfile = DockerfileSource::Text { name, text: text.value.clone() };
-    } else if let Some(file) = &how.dockerfile {
-        request.dockerfile = DockerfileSource::Path(context.join(&file.value));
-    }
-    request.target = how.target.as_ref().map(|target| target.value.clone());
-    request.no_cache = how.no_cache;
-    request.pull = how.pull;
-    for (name, value) in &how.args {
-        if let Some(value) = value.value.clone().or_else(|| loaded.environment.get(name).cloned()) {
-            request.build_args.insert(name.clone(), value);
-        }
-    }
-    request.labels = how.labels.iter().map(|(key, value)| (key.clone(), value.value.clone())).collect();
-    request.tags.push(carrack_plan::image_name(&loaded.project, service).parse()?);
-    for tag in &how.tags {
-        request.tags.push(tag.value.parse()?);
-    }
-    let texts = |list: &[Spanned<String>]| -> Vec<String> { list.iter().map(|text| text.value.clone()).collect() };
-    let folder = PathBuf::from(&loaded.project.directory);
-    cache_flags::apply(&mut request, &texts(&how.cache_from), &texts(&how.cache_to), &folder)?;
-    cache_flags::inline(&mut request)?;
-    build_flags::epoch(&mut request)?;
-    Ok(request)
 }

@@ -163,6 +163,15 @@ pub(crate) struct BaseImages<'a> {
 impl Images for BaseImages<'_> {
     fn fetch(&self, reference: &Reference, platform: &Platform) -> Result<bool> {
         let name = reference.to_string();
+        if *platform != Platform::host() && name.parse::<Reference>().is_ok() {
+            let mut settings = Settings::of_environment()?;
+            settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
+            let client = Client::new(settings, CredentialFile::of_environment());
+            let lines = Lines::new(Verb::Pull, self.quiet || self.session.output.json, true);
+            let pulled = self.engine.pull_base(&client, reference, platform, &lines);
+            lines.end();
+            return pulled.map(|_| true);
+        }
         let here = self.engine.image_id(&name)?.is_some();
         let platform = (here || *platform != Platform::host()).then_some(platform);
         implied(self.session, self.engine, &name, platform, PullPolicy::Always, self.quiet).map(|_| true)

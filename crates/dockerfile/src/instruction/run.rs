@@ -7,7 +7,7 @@ use crate::ast::{Command, CommandLine, Mount, MountKind, Network, Run, Security,
 use crate::flags::Flags;
 use crate::{codes, parser};
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "type",
     "target",
     "dst",
@@ -26,12 +26,20 @@ const KEYS: [&str; 18] = [
     "size",
     "mode",
     "uid",
+    "gid",
 ];
 
 impl Context<'_, '_> {
     pub(super) fn run(&mut self, flags: &mut Flags) -> Option<Command> {
         let mounts = flags.values("mount", self.diagnostics);
-        let mounts = mounts.iter().filter_map(|flag| mount(flag, self.diagnostics)).collect();
+        let mounts = mounts.iter().filter_map(|flag| match read(flag, None) {
+            Ok(mount) => Some(mount),
+            Err(diagnostic) => {
+                self.diagnostics.extend(diagnostic);
+                None
+            }
+        });
+        let mounts = mounts.collect();
         let network = flags.value("network", self.diagnostics).and_then(|word| {
             self.choice(
                 "network",
@@ -78,9 +86,23 @@ fn invalid(span: Span, message: String, hint: impl Into<String>) -> Diagnostic {
     Diagnostic::error(&codes::INVALID_MOUNT, message).at(span, "malformed mount").hint(hint)
 }
 
-fn mount(flag: &Word, diagnostics: &mut Vec<Diagnostic>) -> Option<Mount> {
+/// How a value is expanded; none where that has failed and been told.
+type Expand<'a> = &'a mut dyn FnMut(&Word) -> Option<String>;
+
+impl Mount {
+    /// The mount with every variable expanded: its words are to be taken as they are.
+    ///
+    /// # Errors
+    /// What is wrong with it; none where `expand` has told already.
+    pub fn expanded(&self, expand: Expand<'_>) -> Result<Self, Option<Diagnostic>> {
+        read(&self.flag, Some(expand))
+    }
+}
+
+/// Reads the flag. Without `expand`, values that name variables are left out, and whether anything is missing is not asked.
+fn read(flag: &Word, mut expand: Option<Expand<'_>>) -> Result<Mount, Option<Diagnostic>> {
     let mut mount = Mount {
-        span: flag.span,
+        flag: flag.clone(),
         kind: MountKind::Bind,
         target: None,
         source: None,
@@ -95,18 +117,33 @@ fn mount(flag: &Word, diagnostics: &mut Vec<Diagnostic>) -> Option<Mount> {
         uid: None,
         gid: None,
     };
+    let (mut given, mut is_known) = (Vec::new(), true);
     for (start, field) in fields(&flag.value) {
+        let span = field_span(flag, start, field.len());
         let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
+            Some((key, value)) => (key.to_ascii_lowercase(), Some(Spanned::new(value.to_owned(), span))),
             None => (field.to_ascii_lowercase(), None),
         };
-        let span = field_span(flag, start, field.len());
-        if let Err(diagnostic) = set(&mut mount, &key, value, span) {
-            diagnostics.push(diagnostic);
-            return None;
+        let is_variable = value.as_ref().is_some_and(|value| value.value.contains('$'));
+        if key == "from" && is_variable {
+            let message = "`from` of --mount takes no variables".to_owned();
+            return Err(Some(invalid(span, message, "name the image in a FROM with AS, and mount from that stage")));
         }
+        let value = match (&mut expand, value) {
+            (None, _) if is_variable && KEYS.contains(&key.as_str()) => {
+                is_known = false;
+                continue;
+            }
+            (Some(expand), Some(value)) if key != "from" => Some(Spanned::new(expand(&value).ok_or(None)?, value.span)),
+            (_, value) => value,
+        };
+        set(&mut mount, &key, value, span)?;
+        given.push((key, span));
     }
-    complete(&mount, diagnostics).then_some(mount)
+    if is_known {
+        complete(&mount, &given)?;
+    }
+    Ok(mount)
 }
 
 /// Fields between commas; quotes around one field keep its commas (as CSV).
@@ -136,9 +173,8 @@ fn field_span(flag: &Word, start: usize, length: usize) -> Span {
     Span::new(flag.span.file, start, (start + length).min(flag.span.end as usize))
 }
 
-fn set(mount: &mut Mount, key: &str, value: Option<&str>, span: Span) -> Result<(), Diagnostic> {
-    let word = value.map(|value| Spanned::new(value.to_owned(), span));
-    let flag = |is_true: bool| match value.map(str::to_ascii_lowercase).as_deref() {
+fn set(mount: &mut Mount, key: &str, word: Option<Word>, span: Span) -> Result<(), Diagnostic> {
+    let flag = |is_true: bool| match word.as_ref().map(|word| word.value.to_ascii_lowercase()).as_deref() {
         None | Some("true" | "1") => Ok(is_true),
         Some("false" | "0") => Ok(!is_true),
         Some(other) => {
@@ -149,7 +185,7 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, span: Span) -> Result<
         "ro" | "readonly" => mount.read_only = Some(flag(true)?),
         "rw" | "readwrite" => mount.read_only = Some(flag(false)?),
         "required" => mount.required = flag(true)?,
-        _ if KEYS.contains(&key) || key == "gid" => {
+        _ if KEYS.contains(&key) => {
             let word = word.ok_or_else(|| {
                 invalid(span, format!("`{key}` of --mount needs a value"), format!("write {key}=VALUE"))
             })?;
@@ -207,16 +243,33 @@ fn sharing(word: &Word) -> Result<Sharing, Diagnostic> {
     })
 }
 
-/// Whether everything that the type needs is there.
-fn complete(mount: &Mount, diagnostics: &mut Vec<Diagnostic>) -> bool {
+/// Whether everything that the type needs is there, and nothing that means nothing to it.
+fn complete(mount: &Mount, given: &[(String, Span)]) -> Result<(), Diagnostic> {
+    let span = mount.flag.span;
+    let (name, is_foreign): (_, fn(&str) -> bool) = match mount.kind {
+        MountKind::Bind => {
+            ("bind", |key| matches!(key, "mode" | "uid" | "gid" | "size" | "sharing" | "required" | "env"))
+        }
+        MountKind::Cache => ("cache", |key| matches!(key, "size" | "required" | "env")),
+        MountKind::Tmpfs => ("tmpfs", |key| matches!(key, "mode" | "uid" | "gid" | "sharing" | "required" | "env")),
+        MountKind::Secret => ("secret", |key| matches!(key, "from" | "size" | "sharing")),
+        MountKind::Ssh => ("ssh", |key| matches!(key, "size" | "sharing" | "env")),
+    };
+    if let Some((key, span)) = given.iter().find(|(key, _)| is_foreign(key)) {
+        return Err(invalid(*span, format!("a mount of type {name} has no `{key}`"), "leave it out"));
+    }
     let needs_target = matches!(mount.kind, MountKind::Bind | MountKind::Cache | MountKind::Tmpfs);
     if needs_target && mount.target.is_none() {
-        diagnostics.push(invalid(mount.span, "--mount lacks its target".into(), "add target=/path"));
-        return false;
+        return Err(invalid(span, "--mount lacks its target".into(), "add target=/path"));
     }
-    if mount.kind == MountKind::Secret && mount.id.is_none() && mount.target.is_none() && mount.source.is_none() {
-        diagnostics.push(invalid(mount.span, "the secret has neither id nor target".into(), "add id=NAME"));
-        return false;
+    if mount.kind == MountKind::Secret {
+        if mount.id.is_none() && mount.target.is_none() && mount.source.is_none() {
+            return Err(invalid(span, "the secret has neither id nor target".into(), "add id=NAME"));
+        }
+        if mount.id.is_some() && mount.source.is_some() {
+            let message = "the secret has both id and source, which mean the same";
+            return Err(invalid(span, message.into(), "keep id=NAME"));
+        }
     }
-    true
+    Ok(())
 }

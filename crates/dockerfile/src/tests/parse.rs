@@ -134,6 +134,10 @@ fn errors() {
     assert_snapshot!(diagnostics("FROM a\nHEALTHCHECK --interval=5 CMD x\n"), @"dockerfile/invalid-flag Dockerfile:2:24 --interval cannot be `5` [write a number and its unit, for example 30s or 1m30s]");
     assert_snapshot!(diagnostics("FROM a\nRUN --mount=type=cash,target=/x y\n"), @"dockerfile/invalid-mount Dockerfile:2:13 there is no mount of type `cash` [write one of bind, cache, tmpfs, secret, ssh]");
     assert_snapshot!(diagnostics("FROM a\nRUN --mount=type=cache,traget=/x y\n"), @"dockerfile/invalid-mount Dockerfile:2:24 --mount has no key `traget` [did you mean `target`?]");
+    assert_snapshot!(diagnostics("FROM a\nRUN --mount=type=bind,target=/x,mode=0700 y\n"), @"dockerfile/invalid-mount Dockerfile:2:33 a mount of type bind has no `mode` [leave it out]");
+    assert_snapshot!(diagnostics("FROM a\nRUN --mount=type=cache,target=/x,env=E y\n"), @"dockerfile/invalid-mount Dockerfile:2:34 a mount of type cache has no `env` [leave it out]");
+    assert_snapshot!(diagnostics("FROM a\nRUN --mount=type=secret,id=a,source=b y\n"), @"dockerfile/invalid-mount Dockerfile:2:13 the secret has both id and source, which mean the same [keep id=NAME]");
+    assert_snapshot!(diagnostics("FROM a\nRUN --mount=from=$x,target=/x y\n"), @"dockerfile/invalid-mount Dockerfile:2:13 `from` of --mount takes no variables [name the image in a FROM with AS, and mount from that stage]");
     assert_snapshot!(diagnostics("FROM a\nCOPY a\n"), @"dockerfile/wrong-arguments Dockerfile:2:1 COPY lacks its arguments [COPY takes at least one source and a destination, for example `COPY src/ /app/`]");
     assert_snapshot!(diagnostics("FROM\n"), @"dockerfile/wrong-arguments Dockerfile:1:1 FROM takes an image, and a name after AS [write `FROM image` or `FROM image AS name`]");
     assert_snapshot!(diagnostics("FROM a b c\n"), @"dockerfile/wrong-arguments Dockerfile:1:8 FROM takes an image, and a name after AS [write `FROM image` or `FROM image AS name`]");
@@ -166,4 +170,24 @@ fn a_trigger_has_the_place_that_made_it_run() {
     assert_eq!(instruction.unwrap().span, origin);
     let (_, diagnostics) = crate::parse_trigger("ONBUILD RUN x", origin);
     assert_eq!(diagnostics[0].labels[0].span, origin);
+}
+
+/// What a variable will hold is not asked of a mount before it is known.
+#[test]
+fn variables_in_mounts() {
+    let text = "RUN --mount=type=$T,target=$X,sharing=${S:-locked},ro=$R y";
+    let Command::Run(run) = commands(text).remove(0) else { panic!() };
+    let with = |kind: &'static str| {
+        run.mounts[0].expanded(&mut move |word: &crate::ast::Word| {
+            Some(
+                word.value.replace("$T", kind).replace("$X", "/x").replace("${S:-locked}", "locked").replace("$R", "0"),
+            )
+        })
+    };
+    let mount = with("cache").unwrap();
+    assert_eq!((mount.kind, mount.sharing), (MountKind::Cache, crate::ast::Sharing::Locked));
+    assert_eq!((mount.target.unwrap().value.as_str(), mount.read_only), ("/x", Some(false)));
+    assert_eq!(with("tmpfs").unwrap_err().unwrap().message, "a mount of type tmpfs has no `sharing`");
+    assert_eq!(with("cash").unwrap_err().unwrap().message, "there is no mount of type `cash`");
+    assert_eq!(run.mounts[0].expanded(&mut |_: &crate::ast::Word| None), Err(None), "told already");
 }

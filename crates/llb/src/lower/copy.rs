@@ -241,7 +241,7 @@ impl Lowering<'_> {
             };
             address.keep_git_folder |= target.copy.keep_git_dir;
             if let Some(checksum) = checksum {
-                let is_commit = (7..=64).contains(&checksum.value.len())
+                let is_commit = (1..=64).contains(&checksum.value.len())
                     && checksum.value.bytes().all(|digit| digit.is_ascii_hexdigit());
                 if !is_commit || address.checksum.as_ref().is_some_and(|other| *other != checksum.value) {
                     let message = format!("--checksum cannot be `{}`", checksum.value);

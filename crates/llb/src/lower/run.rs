@@ -69,6 +69,8 @@ impl Lowering<'_> {
                 Some(ast::Network::Host) => Network::Host,
             },
             insecure: security.is_some(),
+            foreign: Some(stage.image.platform())
+                .filter(|own| !own.architecture.is_empty() && !own.matches(&self.options.build_platform)),
             settings: ExecSettings::default(),
         };
         let name = format!("{}{}", stage.prefix(), instruction.text);
@@ -117,27 +119,24 @@ impl Lowering<'_> {
         mount: &ast::Mount,
         inputs: &mut Vec<Edge>,
     ) -> Option<ExecMount> {
-        let target = match &mount.target {
-            None => None,
-            Some(word) => {
-                let text = stage.scope.word(word, &mut self.diagnostics)?;
-                Some(stage.absolute(&text).trim_end_matches('/').to_owned())
+        let mount = &match mount.expanded(&mut |word| stage.scope.word(word, &mut self.diagnostics)) {
+            Ok(mount) => mount,
+            Err(diagnostic) => {
+                self.diagnostics.extend(diagnostic);
+                return None;
             }
         };
+        let target = mount.target.as_ref().map(|word| stage.absolute(&word.value).trim_end_matches('/').to_owned());
         if target.as_deref().is_some_and(str::is_empty) {
             self.diagnostics.push(
                 Diagnostic::error(&codes::INVALID_VALUE, "a mount cannot cover the root")
-                    .at(mount.span, "its target is `/`")
+                    .at(mount.flag.span, "its target is `/`")
                     .hint("mount it at a folder of its own"),
             );
             return None;
         }
-        let mut text = |word: &Option<Word>| match word {
-            None => Some(None),
-            Some(word) => stage.scope.word(word, &mut self.diagnostics).map(Some),
-        };
-        let (source, id) = (text(&mount.source)?, text(&mount.id)?);
-        let source = clean(source.as_deref().unwrap_or("/"));
+        let source = clean(mount.source.as_ref().map_or("/", |word| word.value.as_str()));
+        let id = mount.id.as_ref().map(|word| word.value.clone());
         let kind = match mount.kind {
             ast::MountKind::Bind => {
                 let from = mount.from.as_ref().filter(|from| !from.value.is_empty());
@@ -154,7 +153,7 @@ impl Lowering<'_> {
                     }
                 };
                 MountKind::Cache(CacheMount {
-                    id: id.unwrap_or_else(|| target.clone().unwrap_or_default()),
+                    id: self.cache_id(id.or_else(|| target.clone()).unwrap_or_default()),
                     sharing: match mount.sharing {
                         Sharing::Shared => "shared",
                         Sharing::Private => "private",
@@ -163,56 +162,56 @@ impl Lowering<'_> {
                     .into(),
                     from,
                     read_only: mount.read_only == Some(true),
-                    mode: self.number(stage, &mount.mode, 8)?.unwrap_or(0o755),
-                    uid: self.number(stage, &mount.uid, 10)?.unwrap_or(0),
-                    gid: self.number(stage, &mount.gid, 10)?.unwrap_or(0),
+                    mode: self.number(&mount.mode, 8)?.unwrap_or(0o755),
+                    uid: self.number(&mount.uid, 10)?.unwrap_or(0),
+                    gid: self.number(&mount.gid, 10)?.unwrap_or(0),
                 })
             }
-            ast::MountKind::Tmpfs => MountKind::Tmpfs { size_bytes: self.size(stage, &mount.size)? },
-            ast::MountKind::Secret => return self.secret(stage, mount, id, target),
+            ast::MountKind::Tmpfs => MountKind::Tmpfs { size_bytes: self.size(&mount.size)? },
+            ast::MountKind::Secret => return self.secret(mount, target),
             ast::MountKind::Ssh => MountKind::Ssh {
                 id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| "default".into()),
                 required: mount.required,
-                mode: self.number(stage, &mount.mode, 8)?.unwrap_or(0o600),
-                uid: self.number(stage, &mount.uid, 10)?.unwrap_or(0),
-                gid: self.number(stage, &mount.gid, 10)?.unwrap_or(0),
+                mode: self.number(&mount.mode, 8)?.unwrap_or(0o600),
+                uid: self.number(&mount.uid, 10)?.unwrap_or(0),
+                gid: self.number(&mount.gid, 10)?.unwrap_or(0),
             },
         };
         Some(ExecMount { target, kind })
     }
 
-    fn secret(
-        &mut self,
-        stage: &Stage,
-        mount: &ast::Mount,
-        id: Option<String>,
-        target: Option<String>,
-    ) -> Option<ExecMount> {
-        let environment = match &mount.env {
-            None => None,
-            Some(word) => Some(stage.scope.word(word, &mut self.diagnostics)?),
-        };
-        let named = target.as_deref().or(mount.source.as_ref().map(|word| word.value.as_str()));
-        let from_target = || named.and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
-        let id = id.unwrap_or_else(from_target);
+    fn secret(&mut self, mount: &ast::Mount, target: Option<String>) -> Option<ExecMount> {
+        let text = |word: &Option<Word>| word.as_ref().map(|word| word.value.clone());
+        let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let environment = text(&mount.env);
+        let id = text(&mount.id).or_else(|| text(&mount.source));
+        let id = id.unwrap_or_else(|| target.as_deref().map(last).unwrap_or_default());
         // Given as a variable it is no file, unless a place for one is named too.
-        let target = target.or_else(|| environment.is_none().then(|| format!("/run/secrets/{id}")));
+        let target = target.or_else(|| environment.is_none().then(|| format!("/run/secrets/{}", last(&id))));
         let kind = MountKind::Secret {
             id,
             environment,
             required: mount.required,
-            mode: self.number(stage, &mount.mode, 8)?.unwrap_or(0o400),
-            uid: self.number(stage, &mount.uid, 10)?.unwrap_or(0),
-            gid: self.number(stage, &mount.gid, 10)?.unwrap_or(0),
+            mode: self.number(&mount.mode, 8)?.unwrap_or(0o400),
+            uid: self.number(&mount.uid, 10)?.unwrap_or(0),
+            gid: self.number(&mount.gid, 10)?.unwrap_or(0),
         };
         Some(ExecMount { target, kind })
     }
 
+    /// A cache's id within the space of names that the build was given.
+    fn cache_id(&self, id: String) -> String {
+        match self.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").filter(|space| !space.is_empty()) {
+            Some(space) => format!("{space}/{id}"),
+            None => id,
+        }
+    }
+
     /// A number of a mount; the outer none means that it was malformed.
-    fn number(&mut self, stage: &Stage, word: &Option<Word>, radix: u32) -> Option<Option<u32>> {
+    fn number(&mut self, word: &Option<Word>, radix: u32) -> Option<Option<u32>> {
         let Some(word) = word else { return Some(None) };
-        let text = stage.scope.word(word, &mut self.diagnostics)?;
-        let number = u32::from_str_radix(&text, radix).ok();
+        let text = &word.value;
+        let number = u32::from_str_radix(text, radix).ok();
         if number.is_none() {
             let form = if radix == 8 { "an octal number" } else { "a number" };
             self.diagnostics.push(
@@ -225,9 +224,9 @@ impl Lowering<'_> {
     }
 
     /// A size such as `64m`.
-    fn size(&mut self, stage: &Stage, word: &Option<Word>) -> Option<Option<u64>> {
+    fn size(&mut self, word: &Option<Word>) -> Option<Option<u64>> {
         let Some(word) = word else { return Some(None) };
-        let text = stage.scope.word(word, &mut self.diagnostics)?.to_ascii_lowercase();
+        let text = word.value.to_ascii_lowercase();
         let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
         let shift = match text[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
             "" => Some(0),

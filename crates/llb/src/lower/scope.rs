@@ -15,6 +15,11 @@ pub(super) fn is_proxy(name: &str) -> bool {
     PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_lowercase())
 }
 
+/// What a build may be given without declaring it.
+pub(super) fn is_predefined(name: &str) -> bool {
+    is_proxy(name) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+}
+
 /// Variables: the environment of the image and the arguments of the build. Of one name in both, what was set last counts.
 #[derive(Debug, Clone)]
 pub(super) struct Scope {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, VertexId};
-use carrack_oci::Digest;
+use carrack_oci::{Digest, Platform};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, RenameFlags};
 
 use super::{Begun, Outcome, Solver, at_origin, failed, keys_of};
@@ -21,7 +21,7 @@ use crate::private::Private;
 use crate::progress::{Event, Stream};
 use crate::select::{Source, State};
 use crate::tree::{Tree, kind, relative};
-use crate::{codes, copy, mounts, select};
+use crate::{codes, copy, foreign, mounts, select};
 use carrack_store::{Snapshotter as _, Upper};
 
 /// How much of a failed program's output is repeated below the message.
@@ -73,9 +73,16 @@ impl Solver<'_> {
             Begun::Done(outcome) => return Ok(*outcome),
             Begun::Work(scratch, flight) => (scratch, flight),
         };
+        let lower = self.store.lower_dirs(base.chain())?;
+        if let Some(platform) = &exec.foreign
+            && let Some(obstacle) = foreign::obstacle(platform, &Platform::host(), &lower)
+        {
+            let message = format!("the step `{}` runs programs for {platform}", vertex.name);
+            let diagnostic = Diagnostic::error(&codes::FOREIGN, message).cause(obstacle);
+            return Err(at_origin(diagnostic, vertex).hint(foreign::cure(platform)).boxed());
+        }
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
-        let lower = self.store.lower_dirs(base.chain())?;
         let targets = STUBS.iter().map(|stub| (*stub).to_owned());
         let targets = targets.chain(prepared.mounts.iter().map(|mount| mount.target.clone()));
         let stubs = self.missing(vertex, base, targets)?;

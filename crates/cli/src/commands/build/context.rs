@@ -1,38 +1,78 @@
 //! What is built from: folders, archives, repositories, addresses, and contexts with names.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use carrack_diag::Diagnostic;
 use carrack_engine::build::{Arrival, ArrivedContext, BuildRequest, DockerfileSource, NamedContext};
 use carrack_engine::{Engine, interrupt};
-use carrack_oci::Reference;
+use carrack_oci::{Platform, Reference};
 
-use super::current_folder;
+use super::{current_folder, platforms};
 use crate::arguments::BuildArguments;
 use crate::output::Failure;
 use crate::{codes, flags};
 
-/// A request with its contexts, and what has arrived for it, which must live as long as the build.
-pub(super) struct Contexts {
-    pub(super) request: BuildRequest,
-    _arrived: Vec<ArrivedContext>,
+/// What has been fetched, each address once.
+#[derive(Default)]
+pub(super) struct Fetched(BTreeMap<String, Arc<ArrivedContext>>);
+
+impl Fetched {
+    /// The context behind an address; none where the text is none.
+    fn context(
+        &mut self,
+        engine: &Engine,
+        text: &str,
+        keeps_git: bool,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Arc<ArrivedContext>>, Failure> {
+        if let Some(known) = self.0.get(text) {
+            return Ok(Some(known.clone()));
+        }
+        match engine.arrival_from(text, keeps_git, cancel)? {
+            None => Ok(None),
+            Some(Arrival::Context(context)) => {
+                Ok(Some(self.0.entry(text.to_owned()).or_insert(Arc::new(context)).clone()))
+            }
+            Some(Arrival::Dockerfile(_)) => {
+                Err(flags::invalid("context", text, "the address of an archive or a repository").into())
+            }
+        }
+    }
 }
 
-/// The context and the Dockerfile as the arguments name them.
-pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result<Contexts, Failure> {
-    let mut arrived = Vec::new();
+/// The request of a context from an address, for a Compose file or a bake file, whose Dockerfile lies in it.
+pub(super) fn remote(
+    engine: &Engine,
+    text: &str,
+    dockerfile: Option<&str>,
+    keeps_git: bool,
+    fetched: &mut Fetched,
+) -> Result<Option<BuildRequest>, Failure> {
+    let interrupted = interrupt::Flag::new()?;
+    let Some(context) = fetched.context(engine, text, keeps_git, interrupted.is_set())? else { return Ok(None) };
+    let mut request = engine.build_request(context.path());
+    request.dockerfile = DockerfileSource::Inside(PathBuf::from(dockerfile.unwrap_or("Dockerfile")));
+    request.arrived.push(context);
+    Ok(Some(request))
+}
+
+/// The request with its context and Dockerfile as the arguments name them.
+pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result<BuildRequest, Failure> {
     let is_on_input = arguments.file.iter().any(|file| file.as_os_str() == "-");
     let mut request = if context == "-" {
         if is_on_input {
             let reason = "standard input is the context, so the Dockerfile has to come from it";
             return Err(flags::invalid("--file", "-", reason).into());
         }
-        from_arrival(engine, arguments, engine.arrival(std::io::stdin().lock())?, &mut arrived)?
+        from_arrival(engine, arguments, engine.arrival(std::io::stdin().lock())?)?
     } else {
         let interrupted = interrupt::Flag::new()?;
-        match engine.arrival_from(context, interrupted.is_set())? {
-            Some(arrival) => from_arrival(engine, arguments, arrival, &mut arrived)?,
+        let keeps_git = arguments.build_arg.iter().any(|text| keeps_git(text.split_once('=')));
+        match engine.arrival_from(context, keeps_git, interrupted.is_set())? {
+            Some(arrival) => from_arrival(engine, arguments, arrival)?,
             None => {
                 // Without `.`, for messages.
                 let folder: PathBuf = current_folder().join(context).components().collect();
@@ -42,20 +82,21 @@ pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -
             }
         }
     };
+    request.platform = platforms::wanted(arguments)?.into_iter().next();
+    let mut fetched = Fetched::default();
     for text in &arguments.build_context {
         let (name, value) = named(text)?;
-        let context = named_context(engine, value, &mut arrived)?;
-        request.contexts.insert(name, context);
+        named_context(engine, &mut request, &name, value, &mut fetched)?;
     }
-    Ok(Contexts { request, _arrived: arrived })
+    Ok(request)
 }
 
-fn from_arrival(
-    engine: &Engine,
-    arguments: &BuildArguments,
-    arrival: Arrival,
-    arrived: &mut Vec<ArrivedContext>,
-) -> Result<BuildRequest, Failure> {
+/// Whether a build argument asks for the `.git` of a context.
+pub(super) fn keeps_git(pair: Option<(&str, &str)>) -> bool {
+    pair.is_some_and(|(name, value)| name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR" && matches!(value, "1" | "true"))
+}
+
+fn from_arrival(engine: &Engine, arguments: &BuildArguments, arrival: Arrival) -> Result<BuildRequest, Failure> {
     match arrival {
         Arrival::Dockerfile(text) => {
             let mut request = engine.build_request(Path::new("/"));
@@ -70,7 +111,7 @@ fn from_arrival(
                 [] => DockerfileSource::Inside(PathBuf::from("Dockerfile")),
                 _ => dockerfile(arguments, context.path())?,
             };
-            arrived.push(context);
+            request.arrived.push(Arc::new(context));
             Ok(request)
         }
     }
@@ -97,43 +138,62 @@ fn standard_input() -> Result<String, Failure> {
     Ok(text)
 }
 
-/// `NAME=VALUE` of `--build-context`. A name that is an image's is told by the form that people know.
+/// `NAME=VALUE` of `--build-context`.
 fn named(text: &str) -> Result<(String, &str), Failure> {
     let parts = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
     let Some((name, value)) = parts else {
-        return Err(flags::invalid("--build-context", text, "NAME=FOLDER, an address or docker-image://IMAGE").into());
+        let form = "NAME=FOLDER, an address, docker-image://IMAGE or oci-layout://FOLDER";
+        return Err(flags::invalid("--build-context", text, form).into());
     };
+    Ok((context_name(name), value))
+}
+
+/// A name that is an image's is told by the form that people know.
+pub(super) fn context_name(name: &str) -> String {
     let familiar = name.parse::<Reference>().map(|reference| match name.contains([':', '@', '/']) {
         true => reference.familiar(),
         false => reference.familiar_repository(),
     });
-    Ok((familiar.unwrap_or_else(|_| name.to_owned()).to_lowercase(), value))
+    familiar.unwrap_or_else(|_| name.to_owned()).to_lowercase()
 }
 
+/// Puts what a name means into a request. Other targets and services are the business of whoever knows them.
 pub(super) fn named_context(
     engine: &Engine,
+    request: &mut BuildRequest,
+    name: &str,
     value: &str,
-    arrived: &mut Vec<ArrivedContext>,
-) -> Result<NamedContext, Failure> {
-    if let Some(image) = value.strip_prefix("docker-image://") {
-        return Ok(NamedContext::Image(image.parse()?));
-    }
-    if let Some(kind) = ["oci-layout://", "target:", "service:"].iter().find(|kind| value.starts_with(**kind)) {
-        let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("contexts of the kind {kind} are not there yet"));
-        return Err(diagnostic.hint("take the image in with `carrack load`, and name it with docker-image://").into());
-    }
-    let never = AtomicBool::new(false);
-    match engine.arrival_from(value, &never)? {
-        Some(Arrival::Context(context)) => {
-            let path = context.path().to_owned();
-            arrived.push(context);
-            Ok(NamedContext::Folder(path))
+    fetched: &mut Fetched,
+) -> Result<(), Failure> {
+    let context = if let Some(image) = value.strip_prefix("docker-image://") {
+        NamedContext::Image(image.parse()?)
+    } else if let Some(layout) = value.strip_prefix("oci-layout://") {
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        let place = if layout.starts_with('/') {
+            layout.to_owned()
+        } else {
+            current_folder().join(layout).to_string_lossy().into_owned()
+        };
+        NamedContext::Built(engine.layout_image(&place, &platform)?)
+    } else if let Some(kind) = ["target:", "service:"].iter().find(|kind| value.starts_with(**kind)) {
+        let reason = match *kind {
+            "target:" => "a folder, an address or an image: targets are known to `carrack bake`",
+            _ => "a folder, an address or an image: services are known to `carrack compose build`",
+        };
+        return Err(flags::invalid("--build-context", value, reason).into());
+    } else {
+        let never = AtomicBool::new(false);
+        match fetched.context(engine, value, false, &never)? {
+            Some(context) => {
+                let path = context.path().to_owned();
+                request.arrived.push(context);
+                NamedContext::Folder(path)
+            }
+            None => NamedContext::Folder(current_folder().join(value)),
         }
-        Some(Arrival::Dockerfile(_)) => {
-            Err(flags::invalid("--build-context", value, "the address of an archive or a repository").into())
-        }
-        None => Ok(NamedContext::Folder(current_folder().join(value))),
-    }
+    };
+    request.contexts.insert(name.to_owned(), context);
+    Ok(())
 }
 
 /// `ID[=SOCKET]` of `--ssh`.

@@ -1,11 +1,11 @@
-//! The builds of a project: at once, but for those that begin with another's image.
+//! Several builds: at once, but for those that begin with another's image.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use carrack_compose::project::Build;
-use carrack_engine::build::{BuildRequest, BuildResult};
+use carrack_engine::build::{BuildRequest, BuildResult, NamedContext, built_reference};
 use carrack_engine::{Engine, interrupt};
 use carrack_oci::Reference;
 
@@ -14,38 +14,40 @@ use super::{Session, placed, run_until};
 use crate::output::Failure;
 use crate::project::Loaded;
 
-/// A service's image that is to be built.
+/// An image that is to be built.
 pub(super) struct Wanted<'a> {
-    pub(super) service: &'a str,
-    pub(super) how: &'a Build,
+    /// What it is called in what is printed.
+    pub(super) name: String,
+    /// What asks for it, in a Compose file.
+    pub(super) place: Option<(&'a Loaded, &'a Build)>,
     pub(super) request: BuildRequest,
+    /// Named contexts that are images of others of these.
+    pub(super) contexts: Vec<(String, usize)>,
 }
 
-/// Builds them all. The first failure ends the others; it comes with the service whose it is.
-pub(super) fn all<'a>(
+/// Builds them all. The first failure ends the others; it comes with the place of what failed.
+pub(super) fn all(
     session: &Session,
     engine: &Engine,
-    loaded: &Loaded,
-    wanted: &[Wanted<'a>],
+    wanted: &[Wanted<'_>],
     display: &Display,
-) -> Result<Vec<BuildResult>, (Failure, &'a str)> {
+) -> Result<Vec<BuildResult>, (Failure, usize)> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let interrupted = interrupt::Flag::new().map_err(|error| (error.into(), ""))?;
-    display.during(|| all_until(session, engine, loaded, wanted, (display, interrupted.is_set())))
+    let interrupted = interrupt::Flag::new().map_err(|error| (error.into(), 0))?;
+    display.during(|| all_until(session, engine, wanted, (display, interrupted.is_set())))
 }
 
-fn all_until<'a>(
+fn all_until(
     session: &Session,
     engine: &Engine,
-    loaded: &Loaded,
-    wanted: &[Wanted<'a>],
+    wanted: &[Wanted<'_>],
     (display, cancel): (&Display, &AtomicBool),
-) -> Result<Vec<BuildResult>, (Failure, &'a str)> {
+) -> Result<Vec<BuildResult>, (Failure, usize)> {
     let waits = waits(engine, wanted);
     let mut results: Vec<Option<BuildResult>> = wanted.iter().map(|_| None).collect();
-    let mut failure: Option<(Failure, &str)> = None;
+    let mut failure: Option<(Failure, usize)> = None;
     std::thread::scope(|scope| {
         let (sender, ended) = mpsc::channel();
         let mut begun = vec![false; wanted.len()];
@@ -59,12 +61,22 @@ fn all_until<'a>(
                 begun[index] = true;
                 running += 1;
                 let sender = sender.clone();
+                let Wanted { name, place, request, contexts } = &wanted[index];
+                let mut request = request.clone();
+                for (context, other) in contexts {
+                    if let Some(Ok(image)) = results[*other].as_ref().map(|built| built_reference(&built.image)) {
+                        request.contexts.insert(context.clone(), NamedContext::Built(image));
+                    }
+                }
                 scope.spawn(move || {
-                    let Wanted { service, how, request } = &wanted[index];
-                    let label = (wanted.len() > 1).then_some(*service);
-                    let built = run_until(session, engine, request, (display, label), cancel);
+                    let label = (wanted.len() > 1).then_some(name.as_str());
+                    let built = run_until(session, engine, &request, (display, label), cancel);
+                    let built = built.map_err(|error| match place {
+                        Some((loaded, how)) => placed(error, loaded, how),
+                        None => error,
+                    });
                     // Whoever waits for it is there until all have ended.
-                    let _ = sender.send((index, built.map_err(|error| placed(error, loaded, how))));
+                    let _ = sender.send((index, built));
                 });
             }
             if running == 0 {
@@ -77,7 +89,7 @@ fn all_until<'a>(
                 Err(error) => {
                     // What ends because of another failure has nothing to say of its own.
                     cancel.store(true, Ordering::SeqCst);
-                    failure.get_or_insert((error, wanted[index].service));
+                    failure.get_or_insert((error, index));
                 }
             }
         }
@@ -91,6 +103,9 @@ fn all_until<'a>(
 /// Of each build those whose images it begins with. A circle is broken where it closes: the image that is there is used.
 fn waits(engine: &Engine, wanted: &[Wanted<'_>]) -> Vec<BTreeSet<usize>> {
     let mut waits: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); wanted.len()];
+    for (index, own) in wanted.iter().enumerate() {
+        waits[index].extend(own.contexts.iter().map(|(_, other)| *other));
+    }
     for (index, own) in wanted.iter().enumerate() {
         let bases: BTreeSet<Reference> = engine.build_bases(&own.request);
         for (other, made) in wanted.iter().enumerate() {

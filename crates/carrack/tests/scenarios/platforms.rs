@@ -1,0 +1,140 @@
+//! Builds for other platforms than the machine's (D8).
+
+use serde_json::Value;
+
+use crate::machine::{Machine, Project};
+
+/// The machine's architecture, and another.
+fn architectures() -> (&'static str, &'static str) {
+    if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") }
+}
+
+const CROSS: &str = "FROM --platform=$BUILDPLATFORM busybox AS build\nARG TARGETARCH\nRUN echo \"for $TARGETARCH\" > /out\n\
+                     FROM scratch\nCOPY --from=build /out /out\n";
+
+fn records(project: &Project<'_>) -> usize {
+    std::fs::read_dir(project.machine.data().join("images/records")).unwrap().count()
+}
+
+#[test]
+fn several_platforms_give_an_index() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("index");
+    let (own, other) = architectures();
+    let list = format!("linux/{other},linux/{own},linux/arm/v7");
+    project.write("Dockerfile", CROSS);
+    let built = project.json(&[
+        "build",
+        "-t",
+        "app",
+        "--platform",
+        &list,
+        "--iidfile",
+        "id",
+        "-o",
+        "type=image",
+        "-o",
+        "type=oci,dest=app.tar",
+        ".",
+    ]);
+    assert_eq!(built["platforms"].as_array().unwrap().len(), 3, "{built}");
+
+    let shown = &project.json(&["image", "inspect", "app"])[0];
+    assert_eq!(shown["Architecture"], own, "the name means the machine's own");
+    assert_eq!(shown["Descriptor"]["digest"], built["id"]);
+    assert_eq!(std::fs::read_to_string(project.dir.join("id")).unwrap(), built["id"].as_str().unwrap());
+    let platforms: Vec<&Value> = shown["Manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["ImageData"]["Platform"]["architecture"])
+        .collect();
+    assert_eq!(platforms, [other, own, "arm"]);
+    let listed = project.json(&["images"]);
+    let names: Vec<&str> = listed.as_array().unwrap().iter().map(|one| one["repository"].as_str().unwrap()).collect();
+    assert_eq!(names.iter().filter(|name| **name == "<none>").count(), 0, "{listed}");
+
+    // The archive holds the index and all that it names.
+    std::fs::create_dir(project.dir.join("layout")).unwrap();
+    let tar = ["-xf", "app.tar", "-C", "layout"];
+    assert!(std::process::Command::new("tar").args(tar).current_dir(&project.dir).status().unwrap().success());
+    let read = |path: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(project.dir.join("layout").join(path)).unwrap()).unwrap()
+    };
+    let blob = |digest: &Value| format!("blobs/{}", digest.as_str().unwrap().replace(':', "/"));
+    let index = read(&blob(&read("index.json")["manifests"][0]["digest"]));
+    for manifest in index["manifests"].as_array().unwrap() {
+        let config = read(&blob(&read(&blob(&manifest["digest"]))["config"]["digest"]));
+        assert_eq!(config["architecture"], manifest["platform"]["architecture"]);
+    }
+    // Another build takes the platform that it wants of it, and the second build is the same index.
+    project.write("Second", "FROM app\nCOPY Second /\n");
+    let foreign =
+        project.json(&["build", "-f", "Second", "--platform", &format!("linux/{other}"), "-t", "foreign", "."]);
+    assert_eq!(project.json(&["image", "inspect", "foreign"])[0]["Architecture"], other, "{foreign}");
+    let again = project.json(&["build", "-t", "app", "--platform", &list, "."]);
+    assert_eq!(again["id"], built["id"]);
+
+    // With its name everything goes.
+    project.ok(&["rmi", "foreign"]);
+    project.ok(&["tag", "app", "kept"]);
+    project.ok(&["rmi", "app"]);
+    assert_eq!(project.json(&["image", "inspect", "kept"])[0]["Descriptor"]["digest"], built["id"]);
+    project.ok(&["rmi", "kept"]);
+    assert_eq!(records(&project), 1, "the base image only");
+    machine.finish();
+}
+
+#[test]
+fn what_is_not_an_image_of_the_store_leaves_none() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("folders");
+    let (own, other) = architectures();
+    project.write("Dockerfile", CROSS);
+    let list = format!("linux/{own},linux/{other}");
+    project.ok(&["build", "--platform", &list, "-o", "out", "."]);
+    for architecture in [own, other] {
+        let text = std::fs::read_to_string(project.dir.join(format!("out/linux_{architecture}/out"))).unwrap();
+        assert_eq!(text, format!("for {architecture}\n"));
+    }
+    assert_eq!(records(&project), 1, "the base image only");
+    let refused = project.fails(&["build", "--platform", &list, "-o", "type=tar,dest=x.tar", "."]);
+    assert_eq!(refused.code(), "cli/invalid-value");
+    assert!(!project.dir.join("x.tar").exists());
+    machine.finish();
+}
+
+#[test]
+fn a_foreign_program_is_told_with_its_step() {
+    let Some(machine) = Machine::new() else { return };
+    let handlers = std::fs::read_dir("/proc/sys/fs/binfmt_misc").map_or(0, Iterator::count);
+    if handlers > 2 {
+        return eprintln!("skipped: the kernel has emulators");
+    }
+    let project = machine.project("foreign");
+    let (_, other) = architectures();
+    project.write("file", "1").write("Dockerfile", "FROM scratch\nCOPY file /\nRUN [\"/file\"]\n");
+    let refused = project.fails(&["build", "--platform", &format!("linux/{other}"), "."]);
+    assert_eq!(refused.place(), ("build/foreign-platform".into(), "Dockerfile:3:1".into()));
+    assert!(refused.hints().contains("BUILDPLATFORM"), "{}", refused.hints());
+    project.write("Dockerfile", "FROM scratch\nCOPY file /\n");
+    project.ok(&["build", "--platform", &format!("linux/{other}"), "."]);
+    machine.finish();
+}
+
+#[test]
+fn a_project_builds_for_several_platforms() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("several");
+    let (own, other) = architectures();
+    project.write("Dockerfile", CROSS).write(
+        "compose.yaml",
+        format!(
+            "services:\n  app:\n    image: app\n    build: {{context: ., platforms: [linux/{other}, linux/{own}]}}\n"
+        ),
+    );
+    project.ok(&["compose", "build"]);
+    let shown = &project.json(&["image", "inspect", "app"])[0];
+    assert_eq!((&shown["Architecture"], shown["Manifests"].as_array().unwrap().len()), (&own.into(), 2));
+    machine.finish();
+}

@@ -1,0 +1,106 @@
+//! A build for several platforms: one build each, and an index of what they come to (D8).
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_engine::Engine;
+use carrack_engine::build::{BuildOutput, BuildRequest, BuildResult, ImageIndex};
+use carrack_oci::{Platform, Reference};
+use serde_json::json;
+
+use super::outputs::Outputs;
+use super::progress::Display;
+use super::several::{self, Wanted};
+use super::{Session, result};
+use crate::arguments::BuildArguments;
+use crate::output::{Outcome, exit, note};
+use crate::{build_flags, cache_flags, codes};
+
+/// The platforms of `--platform`, each once.
+pub(super) fn wanted(arguments: &BuildArguments) -> Result<Vec<Platform>> {
+    let mut wanted: Vec<Platform> = Vec::new();
+    for text in arguments.platform.iter().flat_map(|list| list.split(',')) {
+        let platform = match text.trim() {
+            "local" => Platform::host(),
+            text => text.parse()?,
+        };
+        if !wanted.iter().any(|known| known.matches(&platform)) {
+            wanted.push(platform);
+        }
+    }
+    Ok(wanted)
+}
+
+/// Whether an index is wanted of one platform too, as of several.
+pub(super) fn is_forced(request: &BuildRequest) -> bool {
+    request.build_args.get("BUILDKIT_MULTI_PLATFORM").is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+}
+
+/// Builds for all of them at once, and gives out the index.
+pub(super) fn build(
+    session: &Session,
+    engine: &Engine,
+    (request, arguments): (&BuildRequest, &BuildArguments),
+    platforms: &[Platform],
+    outputs: &Outputs,
+    display: &Display,
+) -> Outcome {
+    if request.outputs.iter().any(|output| matches!(output, BuildOutput::Tar(_))) {
+        let diagnostic =
+            Diagnostic::error(&codes::INVALID_VALUE, "a tar has no place for the files of several platforms");
+        return Err(diagnostic.hint("take type=local, a folder a platform, or build for one").into());
+    }
+    cache_flags::one_platform(request)?;
+    let host = [Platform::host()];
+    let platforms = if platforms.is_empty() { &host } else { platforms };
+    let wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(request, platform)).collect();
+    let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
+    let images: Vec<_> = platforms.iter().cloned().zip(built.iter().map(|built| built.image.clone())).collect();
+    let index = engine.join_platforms(&images, &request.tags, &request.outputs)?;
+    outputs.finish()?;
+    let names: Vec<String> = request.tags.iter().map(Reference::to_string).collect();
+    let Some(descriptor) = &index.descriptor else { return Ok(exit::DONE) };
+    if let Some(path) = &arguments.more.metadata_file {
+        let mut metadata =
+            json!({ "containerimage.descriptor": descriptor, "containerimage.digest": descriptor.digest });
+        if !names.is_empty() {
+            metadata["image.name"] = names.join(",").into();
+        }
+        build_flags::write_file(path, &format!("{metadata:#}\n"))?;
+    }
+    if let Some(path) = &arguments.iidfile {
+        build_flags::write_file(path, &descriptor.digest.to_string())?;
+    }
+    if outputs.takes_standard_output() {
+        return Ok(exit::DONE);
+    }
+    if !display.is_quiet() && !session.output.json {
+        let names: Vec<String> = request.tags.iter().map(Reference::familiar).collect();
+        note(&format!("{} {} ({} platforms)\n", descriptor.digest.short(), names.join(" "), images.len()));
+    }
+    let answer = json!({ "id": descriptor.digest, "names": names, "platforms": parts(&index, platforms, &built) });
+    session.output.result("build", &answer, |_| match display.is_quiet() {
+        true => format!("{}\n", descriptor.digest),
+        false => String::new(),
+    });
+    Ok(exit::DONE)
+}
+
+/// The build for one platform: an image of the store without a name.
+pub(super) fn one<'a>(request: &BuildRequest, platform: &Platform) -> Wanted<'a> {
+    let mut request = request.clone();
+    request.platform = Some(platform.clone());
+    request.tags.clear();
+    request.outputs.clear();
+    Wanted { name: platform.to_string(), place: None, request, contexts: Vec::new() }
+}
+
+fn parts(index: &ImageIndex, platforms: &[Platform], built: &[BuildResult]) -> Vec<serde_json::Value> {
+    let images = index.images.iter().zip(platforms).zip(built);
+    let part = |((image, platform), built): ((&_, &Platform), &BuildResult)| {
+        let image: &carrack_engine::build::StoredImage = image;
+        let mut part = result(built);
+        part["platform"] = platform.to_string().into();
+        part["manifest"] = image.manifest.digest.to_string().into();
+        part
+    };
+    images.map(part).collect()
+}

@@ -1,0 +1,152 @@
+//! Names that stand for an image on several platforms, and the indexes that say so to others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_oci::{Descriptor, Digest, Index, Platform, Reference, media_type};
+
+use crate::files::Durability;
+use crate::image::{NameRecord, name_key};
+use crate::lock::{DEFAULT_WAIT, Lock, Sharing};
+use crate::{Image, Lease, Store, codes};
+
+/// What a name stands for where it is not one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageIndex {
+    /// The index (image-spec `image-index.md`), whose bytes are the blob of that digest. None where the images have come one
+    /// by one.
+    pub descriptor: Option<Descriptor>,
+    /// One a platform, in the index's order.
+    pub images: Vec<Image>,
+}
+
+impl Store {
+    /// As [`Store::find_image`], of a name that has an image for that platform: the one for it. Else the name's own.
+    ///
+    /// # Errors
+    /// As [`Store::find_image`].
+    pub fn find_image_for(&self, text: &str, platform: &Platform) -> Result<Option<Image>> {
+        let own = self.find_image(text)?;
+        if own.as_ref().is_none_or(|image| image.config.platform().matches(platform)) {
+            return Ok(own);
+        }
+        let Ok(name) = text.parse::<Reference>() else { return Ok(own) };
+        let Some(record) = self.name_records().get(&name_key(&name))? else { return Ok(own) };
+        for id in &record.platforms {
+            let image = self.image_by_id(id)?;
+            if image.config.platform().matches(platform) {
+                return Ok(Some(image));
+            }
+        }
+        Ok(own)
+    }
+
+    /// What a name stands for on several platforms; none where it stands for one image.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`; where an image of it is gone.
+    pub fn index_of(&self, name: &Reference) -> Result<Option<ImageIndex>> {
+        let record = self.name_records().get(&name_key(name))?.filter(|record| !record.platforms.is_empty());
+        let Some(record) = record else { return Ok(None) };
+        let images = record.platforms.iter().map(|id| self.image_by_id(id)).collect::<Result<_>>()?;
+        Ok(Some(ImageIndex { descriptor: record.index, images }))
+    }
+
+    /// Lets a name stand for a further image, on that image's platform, without taking it from the one that has it.
+    ///
+    /// # Errors
+    /// As [`Store::tag`].
+    pub fn tag_platform(&self, image: &Image, name: &Reference) -> Result<()> {
+        let platform = image.config.platform();
+        let record = self.name_records().get(&name_key(name))?;
+        let Some(mut record) = record.filter(|record| record.image != image.id) else {
+            return self.tag(&image.id, name);
+        };
+        if self.image_by_id(&record.image)?.config.platform().matches(&platform) {
+            return self.tag(&image.id, name);
+        }
+        let mut platforms = vec![record.image, image.id];
+        for id in record.platforms {
+            let is_other = self.image_by_id(&id).is_ok_and(|other| !other.config.platform().matches(&platform));
+            if is_other && !platforms.contains(&id) {
+                platforms.push(id);
+            }
+        }
+        (record.platforms, record.index) = (platforms, None);
+        self.put_name(name, &record)
+    }
+
+    /// The index of images for the platforms that they are given with.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn put_index(&self, lease: &Lease, images: &[(Platform, Image)]) -> Result<Descriptor> {
+        let entry = |(platform, image): &(Platform, Image)| Descriptor {
+            platform: Some(platform.clone()),
+            ..image.manifest.clone()
+        };
+        let index = Index {
+            schema_version: 2,
+            media_type: media_type::INDEX.into(),
+            manifests: images.iter().map(entry).collect(),
+            annotations: BTreeMap::new(),
+        };
+        let bytes = serde_json::to_vec(&index).map_err(|error| {
+            Diagnostic::error(&codes::INVALID_IMAGE, "can't write the index").cause(error.to_string()).boxed()
+        })?;
+        let digest = self.ingest_bytes(lease, &bytes)?;
+        Ok(Descriptor::new(media_type::INDEX, digest, bytes.len() as u64))
+    }
+
+    /// Gives a name to an index. Here it means the image for this machine, or the first.
+    ///
+    /// # Errors
+    /// As [`Store::tag`].
+    pub fn tag_index(&self, index: &ImageIndex, name: &Reference) -> Result<()> {
+        let host = Platform::host();
+        let own = index.images.iter().find(|image| image.config.platform().matches(&host)).or(index.images.first());
+        let Some(own) = own else { return Ok(()) };
+        self.tag(&own.id, name)?;
+        let mut platforms: Vec<Digest> = index.images.iter().map(|image| image.id).collect();
+        // One file for all of them is one image.
+        platforms.dedup();
+        let record = NameRecord { name: name.to_string(), image: own.id, platforms, index: index.descriptor.clone() };
+        self.put_name(name, &record)
+    }
+
+    /// Images that a name stands for on other platforms than its own image's, and the blobs of indexes.
+    pub(crate) fn named_elsewhere(&self) -> Result<(BTreeSet<Digest>, BTreeSet<Digest>)> {
+        let (mut images, mut indexes) = (BTreeSet::new(), BTreeSet::new());
+        for record in self.name_records().list()?.into_values() {
+            images.extend(record.platforms);
+            indexes.extend(record.index.map(|index| index.digest));
+        }
+        Ok((images, indexes))
+    }
+
+    /// Takes away those images of a name that has gone which no other name stands for and nothing keeps.
+    pub(crate) fn drop_platforms(&self, gone: &[Digest]) -> Result<()> {
+        let (elsewhere, _) = self.named_elsewhere()?;
+        let named: BTreeSet<Digest> = self.names()?.into_values().collect();
+        for id in gone {
+            if !elsewhere.contains(id) && !named.contains(id) && self.image_users(id)?.is_empty() {
+                self.image_records().remove(&id.hex())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes those of some images away that no name stands for and nothing keeps.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn forget_unnamed(&self, ids: &[Digest]) -> Result<()> {
+        let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
+        self.drop_platforms(ids)
+    }
+
+    fn put_name(&self, name: &Reference, record: &NameRecord) -> Result<()> {
+        let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
+        self.name_records().put(&name_key(name), record, Durability::Synced)
+    }
+}
