@@ -148,7 +148,8 @@ impl Context<'_, '_> {
         }
     }
 
-    /// `[ -f x ] && …` is a shell's test and no failed array: quotes or commas must follow.
+    /// `[ -f x ]` and `[ "$a" = "b" ]` are a shell's tests and no failed arrays: a quote and a comma must follow, or a quote
+    /// without a blank before it.
     fn looks_like_json(&mut self, text: &Word) {
         if json::is_array(self.line, self.start) {
             self.diagnostics.push(
@@ -158,8 +159,10 @@ impl Context<'_, '_> {
             );
             return;
         }
-        let inner = text.value.strip_prefix('[').map(str::trim_start);
-        let quoted = inner.is_some_and(|inner| inner.starts_with(['"', '\'']));
+        let quoted = text.value.strip_prefix('[').is_some_and(|inner| {
+            let is_quote = |text: &str| text.starts_with(['"', '\'']);
+            is_quote(inner) || is_quote(inner.trim_start()) && (inner.contains("\",") || inner.contains("',"))
+        });
         if quoted && text.value.ends_with(']') {
             self.diagnostics.push(
                 Diagnostic::warning(&codes::NOT_JSON, "this is taken as a line for the shell, not as the exec form")

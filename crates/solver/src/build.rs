@@ -543,13 +543,27 @@ fn open_contexts(
 }
 
 fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
-    let (path, bytes) = match &request.dockerfile {
-        DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
-        DockerfileSource::Path(path) => (path, std::fs::read(path)),
-        DockerfileSource::Inside(path) => {
+    let read = |path: &Path| match &request.dockerfile {
+        DockerfileSource::Inside(_) => {
             let folder = request.context.as_deref().unwrap_or(Path::new("/"));
-            (path, Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into())))
+            Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into()))
         }
+        _ => std::fs::read(path),
+    };
+    let path = match &request.dockerfile {
+        DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
+        DockerfileSource::Path(path) | DockerfileSource::Inside(path) => path,
+    };
+    let lower_case = path.with_file_name("dockerfile");
+    let (path, bytes) = match read(path) {
+        // As in BuildKit.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.ends_with("Dockerfile") => {
+            match read(&lower_case) {
+                Ok(bytes) => (&lower_case, Ok(bytes)),
+                Err(_) => (path, Err(error)),
+            }
+        }
+        other => (path, other),
     };
     let bytes = bytes.map_err(|error| {
         Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))

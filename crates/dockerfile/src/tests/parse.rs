@@ -159,6 +159,7 @@ fn errors() {
 
 #[test]
 fn warnings() {
+    assert_snapshot!(diagnostics("FROM a\nRUN [ \"$a\" == \"b\" ]\nRUN [ \"$(cat x)\" = \"y, z\" ]\n"), @"");
     assert_snapshot!(diagnostics("FROM a\nCMD ['a', 'b']\n"), @r#"dockerfile/not-json Dockerfile:2:5 this is taken as a line for the shell, not as the exec form [write ["program", "argument"], with double quotes and commas]"#);
 }
 

@@ -32,18 +32,29 @@ struct Target<'a> {
 impl Lowering<'_> {
     pub(super) fn copy(&mut self, stage: &mut Stage, instruction: &Instruction, copy: &Copy, is_add: bool) {
         let errors = self.diagnostics.len();
-        let (Some(flags), Some(destination)) =
+        let (Some(flags), Some(mut destination)) =
             (self.flags(stage, copy), stage.scope.word(&copy.destination, &mut self.diagnostics))
         else {
             return;
         };
         if destination.is_empty() {
+            // As in BuildKit.
             self.diagnostics.push(
-                Diagnostic::error(&codes::INVALID_VALUE, "the destination is empty")
+                Diagnostic::warning(&codes::INVALID_VALUE, "the destination is empty: the working directory is taken")
                     .at(copy.destination.span, "expands to nothing")
                     .hint("give the variable a value, or write `.` for the working directory"),
             );
-            return;
+            destination.push('.');
+        }
+        let is_folder = destination.ends_with('/') || destination == "." || destination.ends_with("/.");
+        if copy.sources.len() > 1 && !is_folder {
+            // The reference wants the slash, and BuildKit takes a folder that is there without.
+            self.diagnostics.push(
+                Diagnostic::warning(&codes::INVALID_VALUE, "several sources need a folder as their destination")
+                    .at(copy.destination.span, "is taken as a folder")
+                    .hint(format!("write `{}/`", copy.destination.value)),
+            );
+            destination.push('/');
         }
         let (written, destination) = (destination.clone(), stage.absolute(&destination));
         let target = Target { copy, is_add, flags, destination: destination.clone() };
@@ -64,14 +75,6 @@ impl Lowering<'_> {
             return;
         }
         if self.diagnostics[errors..].iter().any(Diagnostic::is_error) {
-            return;
-        }
-        if actions.len() > 1 && !destination.ends_with('/') {
-            self.diagnostics.push(
-                Diagnostic::error(&codes::INVALID_VALUE, "several sources need a folder as their destination")
-                    .at(copy.destination.span, "does not end in a slash")
-                    .hint(format!("write `{}/`", copy.destination.value)),
-            );
             return;
         }
         self.commit(stage, instruction, copy, is_add, (inputs, actions, names, written));
