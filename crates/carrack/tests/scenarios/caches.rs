@@ -182,3 +182,34 @@ fn cache_mounts_go_to_another_machine() {
     assert!(names.map(|entry| entry.unwrap().file_name()).all(|name| !name.to_string_lossy().starts_with('.')));
     machine.finish();
 }
+
+/// A build needs as much memory for a large file, layer or cache as for a small one: less than any of them here.
+#[test]
+fn memory_does_not_grow_with_what_is_built() {
+    const SIZE: u64 = 150 << 20;
+    let Some(machine) = Machine::new() else { return };
+    let here = project(&machine, "FROM busybox\nCOPY . /all/\nRUN cp /all/large /copy\n");
+    std::fs::File::create(here.dir.join("large")).unwrap().set_len(SIZE).unwrap();
+    for number in 0..2000 {
+        here.write(&format!("many/{number}"), number.to_string());
+    }
+    // Everything that a process writes to in its own memory, in KiB.
+    let line = "ulimit -d 100000; exec \"$0\" \"$@\"";
+    let build = [
+        "build",
+        "--network",
+        "none",
+        "--cache-to",
+        "type=local,dest=../kept,mode=max",
+        "-o",
+        "type=oci,dest=../out.tar",
+        ".",
+    ];
+    let mut limited = std::process::Command::new("sh");
+    let command = here.command(&build);
+    limited.args(["-c", line]).arg(command.get_program()).args(command.get_args()).current_dir(&here.dir);
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = limited.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    machine.finish();
+}
