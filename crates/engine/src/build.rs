@@ -14,10 +14,10 @@ use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_llb::{GitAddress, HttpAddress};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheDestination, CacheEntry, CacheExport,
-    CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource, Event, Images, MountFate,
-    MountsRequest, MovedMount, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
-    StoreOnly, Stream, Together,
+    Arrival, ArrivedContext, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheDestination, CacheEntry,
+    CacheExport, CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource, Event, Images,
+    MountFate, MountsRequest, MovedMount, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent,
+    StepExplanation, StoreOnly, Stream, Together,
 };
 
 pub use crate::build_cache::RegistryCaches;

@@ -1,11 +1,11 @@
 //! Build caches at registries.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use carrack_diag::Result;
 use carrack_oci::{Descriptor, Manifest, Platform, Reference};
-use carrack_registry::{Client, Event, Push, PushBlob, Resolved, Transfer, Watch};
+use carrack_registry::{Arriving, Client, Event, PushBlob, Resolved, Transfer, Watch};
 use carrack_solver::{CacheReader, CacheRegistry};
 use carrack_store::{Lease, Store};
 
@@ -69,9 +69,12 @@ impl CacheRegistry for RegistryCaches {
         let bytes =
             serde_json::to_vec(manifest).map_err(|error| host_error("can't write the cache's manifest", error))?;
         let blobs = manifest.layers.iter().chain([&manifest.config]);
-        let blobs = blobs.map(|blob| PushBlob { blob: blob.clone(), mounts: Vec::new() }).collect();
-        let push = Push { blobs, manifest: bytes, media_type: manifest.media_type.clone() };
-        self.0.push(reference, &push, follow.transfer(store, lease)).map(|_| ())
+        let blobs: Vec<PushBlob> = blobs.map(|blob| PushBlob { blob: blob.clone(), mounts: Vec::new() }).collect();
+        let transfer = follow.transfer(store, lease);
+        let destination = self.0.destination(reference, Vec::new(), transfer);
+        transfer.all(&blobs, |blob| destination.send(blob))?;
+        let tag = reference.tag().unwrap_or("latest");
+        destination.put_manifest(tag, &manifest.media_type, &bytes).map(|_| ())
     }
 }
 
@@ -86,8 +89,12 @@ impl CacheReader for Found {
 
     fn fetch(&self, blobs: &[Descriptor], store: &Store, lease: &Lease, cancel: &AtomicBool) -> Result<()> {
         let follow = Follow::new(cancel);
-        let mut wanted = self.resolved.clone();
-        wanted.parsed.layers = blobs.to_vec();
-        self.client.fetch_layers(&wanted, follow.transfer(store, lease), &|_| ())
+        let arriving: Vec<Arriving> = blobs.iter().map(|_| Arriving::default()).collect();
+        let blobs: Vec<(Descriptor, &Arriving)> = blobs.iter().cloned().zip(&arriving).collect();
+        let arrived = Mutex::default();
+        let fetched = self.client.fetch_blobs(&self.resolved, &blobs, follow.transfer(store, lease), &arrived);
+        // What has arrived need not come again.
+        store.commit_all(lease, arrived.into_inner().unwrap_or_else(PoisonError::into_inner), Vec::new())?;
+        fetched
     }
 }

@@ -25,6 +25,7 @@ mod mounts;
 mod owner;
 mod private;
 mod progress;
+mod report;
 mod schedule;
 mod select;
 mod tree;
@@ -48,6 +49,7 @@ pub use flight::Together;
 pub use mounts::exchange::{MountFate, MountsRequest, MovedMount, export_mounts, import_mounts};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
+pub use report::{BuildReport, StepReport};
 pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ impl Store {
         let Ok(name) = text.parse::<Reference>() else { return Ok(own) };
         let Some(record) = self.name_records().get(&name_key(&name))? else { return Ok(own) };
         for id in &record.platforms {
-            let image = self.image_by_id(id)?;
+            let image = self.image_by_id(id, None)?;
             if image.config.platform().matches(platform) {
                 return Ok(Some(image));
             }
@@ -48,8 +48,42 @@ impl Store {
     pub fn index_of(&self, name: &Reference) -> Result<Option<ImageIndex>> {
         let record = self.name_records().get(&name_key(name))?.filter(|record| !record.platforms.is_empty());
         let Some(record) = record else { return Ok(None) };
-        let images = record.platforms.iter().map(|id| self.image_by_id(id)).collect::<Result<_>>()?;
+        let listed = match &record.index {
+            Some(index) => self.listed(index)?,
+            None => Vec::new(),
+        };
+        let images = record.platforms.iter().map(|id| self.image_among(id, &listed)).collect::<Result<_>>()?;
         Ok(Some(ImageIndex { descriptor: record.index, images }))
+    }
+
+    /// The manifests that an index lists.
+    fn listed(&self, index: &Descriptor) -> Result<Vec<Digest>> {
+        let bytes = self.read_blob(&index.digest, crate::image::JSON_LIMIT)?;
+        let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
+            Diagnostic::error(&codes::INVALID_IMAGE, "an index can't be read").cause(error.to_string()).boxed()
+        })?;
+        Ok(index.manifests.into_iter().map(|entry| entry.digest).collect())
+    }
+
+    /// An image under whichever of its manifests is one of these.
+    fn image_among(&self, id: &Digest, manifests: &[Digest]) -> Result<Image> {
+        for manifest in manifests {
+            let image = self.image_by_id(id, Some(manifest))?;
+            if image.manifest.digest == *manifest {
+                return Ok(image);
+            }
+        }
+        self.image_by_id(id, None)
+    }
+
+    /// All names that an index has.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn names_of_index(&self, index: &Digest) -> Result<Vec<Reference>> {
+        let records = self.name_records().list()?.into_values();
+        let of_index = records.filter(|record| record.index.as_ref().is_some_and(|known| known.digest == *index));
+        of_index.map(|record| record.name.parse()).collect()
     }
 
     /// Lets a name stand for a further image, on that image's platform, without taking it from the one that has it.
@@ -60,14 +94,14 @@ impl Store {
         let platform = image.config.platform();
         let record = self.name_records().get(&name_key(name))?;
         let Some(mut record) = record.filter(|record| record.image != image.id) else {
-            return self.tag(&image.id, name);
+            return self.tag(image, name);
         };
-        if self.image_by_id(&record.image)?.config.platform().matches(&platform) {
-            return self.tag(&image.id, name);
+        if self.image_by_id(&record.image, None)?.config.platform().matches(&platform) {
+            return self.tag(image, name);
         }
         let mut platforms = vec![record.image, image.id];
         for id in record.platforms {
-            let is_other = self.image_by_id(&id).is_ok_and(|other| !other.config.platform().matches(&platform));
+            let is_other = self.image_by_id(&id, None).is_ok_and(|other| !other.config.platform().matches(&platform));
             if is_other && !platforms.contains(&id) {
                 platforms.push(id);
             }
@@ -106,11 +140,17 @@ impl Store {
         let host = Platform::host();
         let own = index.images.iter().find(|image| image.config.platform().matches(&host)).or(index.images.first());
         let Some(own) = own else { return Ok(()) };
-        self.tag(&own.id, name)?;
+        self.tag(own, name)?;
         let mut platforms: Vec<Digest> = index.images.iter().map(|image| image.id).collect();
         // One file for all of them is one image.
         platforms.dedup();
-        let record = NameRecord { name: name.to_string(), image: own.id, platforms, index: index.descriptor.clone() };
+        let record = NameRecord {
+            name: name.to_string(),
+            image: own.id,
+            manifest: Some(own.manifest.digest),
+            platforms,
+            index: index.descriptor.clone(),
+        };
         self.put_name(name, &record)
     }
 

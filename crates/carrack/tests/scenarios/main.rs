@@ -7,6 +7,7 @@ mod build;
 mod builder;
 mod caches;
 mod containers;
+mod contents;
 mod contexts;
 mod debugging;
 mod interruption;

@@ -121,6 +121,9 @@ fn record(key: Digest, step: Step, index: Option<usize>) -> Record {
     Record { digest: key.to_string(), results, step: Some(step) }
 }
 
+/// Where nobody says otherwise: a cache is read as often as it is written, and most often nearby.
+const QUICK: Compression = Compression::Gzip { level: 1 };
+
 /// Where things come from and go to.
 pub(crate) struct Exchange<'a> {
     pub(crate) store: &'a Store,
@@ -259,10 +262,13 @@ impl Exchange<'_> {
         if !self.imports.bring_blob(layer, self.store, self.lease, self.cancel) {
             return Ok(None);
         }
-        let packed = match wanted.compression {
-            None => self.store.compress(self.lease, layer),
-            Some(compression) => self.store.recompress(self.lease, layer, compression, wanted.force),
-        };
+        let compression = wanted.compression.unwrap_or(QUICK);
+        if wanted.compression.is_none()
+            && let Some(known) = self.store.known_compressed(self.lease, layer, compression)?
+        {
+            return Ok(Some(known.blob));
+        }
+        let packed = self.store.recompress(self.lease, layer, compression, wanted.force);
         packed.map(|packed| Some(packed.blob))
     }
 

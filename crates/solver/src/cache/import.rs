@@ -185,7 +185,8 @@ impl<'a> Imports<'a> {
             return None;
         }
         let inputs = Some(made_of());
-        let record = CacheRecord { layer, created: found.created.clone(), name: name.to_owned(), inputs };
+        let (created, name) = (found.created.clone(), name.to_owned());
+        let record = CacheRecord { layer, created, name, duration_ms: None, inputs };
         if let Some(layer) = &record.layer {
             let mut pending = lock(&self.pending);
             let (blob, source, origin) = (found.blob.clone(), found.source, layer.chain);
