@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use carrack_diag::{Diagnostic, FileId, Severity, SourceMap, Span, Spanned, nearest};
+use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
 use carrack_llb::{
     Breakpoint, CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage,
@@ -18,8 +17,9 @@ use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::arrived::ArrivedContext;
 use crate::cache::Aliases;
-use crate::cache::export::{CacheExport, CacheRegistry, Exchange, Made};
+use crate::cache::export::{CacheExport, CacheRegistry, Made};
 use crate::cache::import::{CacheImport, lock};
+use crate::codes;
 use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
@@ -29,9 +29,9 @@ use crate::flight::Together;
 use crate::progress::{Event, Progress, Silent};
 use crate::report::{BuildReport, report};
 use crate::schedule;
+use crate::solve::{hand_on, solve, solve_with_caches};
 use crate::tree::Tree;
 use crate::vertex::{Outcome, Solver};
-use crate::{cache, codes};
 
 /// Where a Dockerfile comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -758,96 +758,6 @@ fn resolve(
     Ok(image)
 }
 
-/// Evaluates, and begins anew where a cache from elsewhere has promised what it does not have; what was done meanwhile is
-/// in this root's own by then. All layers of the result are here in the end.
-fn solve_with_caches(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
-    loop {
-        let lost = solver.imports.lost_count();
-        let solved = solve(solver, parallelism).and_then(|outcomes| {
-            let layers = made(solver.graph, &outcomes);
-            solver.bring(&layers).map(|()| outcomes).map_err(|error| vec![*error])
-        });
-        match solved {
-            Err(errors)
-                if errors.iter().all(|error| error.code == &codes::CACHE_LOST)
-                    && solver.imports.lost_count() > lost =>
-            {
-                // The warnings come again.
-                lock(&solver.warnings).clear();
-            }
-            Err(mut errors) => {
-                // What else went wrong is what is to be told.
-                if errors.iter().any(|error| error.code != &codes::CACHE_LOST) {
-                    errors.retain(|error| error.code != &codes::CACHE_LOST);
-                }
-                return Err(errors);
-            }
-            outcomes => return outcomes,
-        }
-    }
-}
-
-/// Writes the caches that are asked for. What may fail is a warning.
-fn hand_on(
-    request: &BuildRequest,
-    lease: &Lease,
-    services: Services<'_>,
-    solver: &Solver<'_>,
-    outcomes: &[Arc<Outcome>],
-) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let mut warnings = Vec::new();
-    if request.cache_to.is_empty() {
-        return Ok(warnings);
-    }
-    let aliases = cache::aliases(&request.store).map_err(|error| vec![*error])?;
-    let layers = made(solver.graph, outcomes);
-    let made = Made { outcomes, layers: &layers, aliases };
-    let exchange = Exchange {
-        store: &request.store,
-        lease,
-        images: services.images,
-        imports: &solver.imports,
-        cancel: services.cancel,
-    };
-    for wanted in &request.cache_to {
-        match exchange.export(wanted, &made) {
-            Err(error) if wanted.ignore_error => warnings.push(Diagnostic { severity: Severity::Warning, ..*error }),
-            Err(error) => return Err(vec![*error]),
-            Ok(()) => {}
-        }
-    }
-    Ok(warnings)
-}
-
-fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
-    let parallelism = if parallelism == 0 { schedule::default_parallelism() } else { parallelism };
-    let outcomes = schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
-        let begin = Instant::now();
-        solver.progress.event(Event::Started { vertex: id.0 });
-        let result = solver.evaluate(id, inputs);
-        if result.as_ref().is_err_and(|error| error.code == &codes::CACHE_LOST) {
-            // It is begun anew.
-            return result;
-        }
-        let duration = begin.elapsed();
-        solver.progress.event(match &result {
-            Ok(outcome) => Event::Done { vertex: id.0, is_cached: outcome.is_cached, duration },
-            Err(_) => Event::Failed { vertex: id.0, duration },
-        });
-        lock(&solver.durations).insert(id.0, duration);
-        if result.is_err() {
-            lock(&solver.failed).get_or_insert(id);
-        }
-        result
-    })?;
-    outcomes.ok_or_else(|| {
-        vec![
-            Diagnostic::error(&codes::CANCELLED, "the build was cancelled")
-                .hint("build again: the steps that were done are cached"),
-        ]
-    })
-}
-
 fn write(
     request: &BuildRequest,
     lease: &Lease,
@@ -879,7 +789,7 @@ fn write(
 }
 
 /// The layers of the result.
-fn made(graph: &Graph, outcomes: &[Arc<Outcome>]) -> Vec<Layer> {
+pub(crate) fn made(graph: &Graph, outcomes: &[Arc<Outcome>]) -> Vec<Layer> {
     outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default()
 }
 

@@ -28,6 +28,7 @@ mod progress;
 mod report;
 mod schedule;
 mod select;
+mod solve;
 mod tree;
 mod usage;
 mod vertex;
