@@ -8,8 +8,8 @@ use carrack_oci::Reference;
 use serde_json::json;
 
 use crate::arguments::{BuildArguments, BuildMoreArguments, DockerBuildArguments, Switch};
-use crate::commands::buildx;
-use crate::{codes, flags};
+use crate::commands::{buildx, current_folder};
+use crate::{cache_flags, codes, flags};
 
 /// As in BuildKit.
 const SECRET_LIMIT_BYTES: u64 = 500 << 10;
@@ -18,11 +18,8 @@ const SECRET_LIMIT_BYTES: u64 = 500 << 10;
 pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> Result<()> {
     let more = &arguments.more;
     request.network = network("--network", arguments.network.as_deref().unwrap_or_default())?;
-    for (flag, values) in [("--cache-from", &more.cache_from), ("--cache-to", &more.cache_to)] {
-        if let Some(text) = values.first() {
-            return Err(not_yet(&format!("build {flag} {text}"), "leave it out: this root's own cache is used"));
-        }
-    }
+    cache_flags::apply(request, &more.cache_from, &more.cache_to, &current_folder())?;
+    cache_flags::inline(request)?;
     attest(request, more)?;
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {

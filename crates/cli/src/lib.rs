@@ -4,6 +4,7 @@
 
 mod arguments;
 mod build_flags;
+mod cache_flags;
 pub mod codes;
 mod commands;
 mod container_flags;

@@ -132,8 +132,8 @@ pub(crate) const SERVICE: &[Key] = &[
 pub(crate) const BUILD: &[Key] = &[
     ("additional_contexts", Full),
     ("args", Full),
-    ("cache_from", Harmless("only the local cache is used")),
-    ("cache_to", Harmless("the cache is kept here only")),
+    ("cache_from", Full),
+    ("cache_to", Full),
     ("context", Full),
     ("dockerfile", Full),
     ("dockerfile_inline", Full),

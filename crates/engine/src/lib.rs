@@ -8,6 +8,7 @@ mod attestation;
 mod boot;
 pub mod bootstrap;
 pub mod build;
+mod build_cache;
 pub mod codes;
 mod container;
 pub mod docker;

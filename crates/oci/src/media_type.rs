@@ -15,6 +15,9 @@ pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// The configuration of an artefact that needs none: `{}` (image-spec `manifest.md`, "Guidance for an Empty Descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
+/// What a build cache holds (BuildKit, `cache/remotecache/v1`).
+pub const CACHE_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
+
 /// Docker's manifest list, schema 2.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Docker's manifest, schema 2.

@@ -32,6 +32,7 @@ mod progress;
 mod report;
 mod schedule;
 mod select;
+mod solve;
 mod tree;
 mod usage;
 mod vertex;
@@ -43,12 +44,16 @@ pub use build::{
     check, debug, explain, outline, predict, targets,
 };
 pub use cache::CacheRecord;
+pub use cache::export::{CacheDestination, CacheExport, CacheRegistry};
+pub use cache::import::{CacheImport, CacheReader};
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::{BuildOutput, attestation, export_index};
+pub use flight::Together;
 pub use inventory::{bill, subject};
+pub use mounts::exchange::{MountFate, MountsRequest, MovedMount, export_mounts, import_mounts};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
 pub use report::{BuildReport, StepReport};

@@ -7,6 +7,7 @@ mod attestations;
 mod bake;
 mod build;
 mod builder;
+mod caches;
 mod containers;
 mod contents;
 mod contexts;

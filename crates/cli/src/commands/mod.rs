@@ -184,6 +184,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             BuilderCommand::Build(arguments) => build::build(session, &arguments),
             BuilderCommand::Du(arguments) => builder::usage(session, &arguments),
             BuilderCommand::Prune(arguments) => builder::prune(session, &arguments),
+            BuilderCommand::Mounts(command) => builder::mounts(session, &command),
         },
         Command::Network(command) => match command {
             NetworkCommand::Ls(arguments) => network::list(session, &arguments),

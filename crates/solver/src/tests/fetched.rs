@@ -105,8 +105,15 @@ fn files_behind_addresses() {
     let time = std::fs::metadata(lower[0].join("to/file.txt")).unwrap().modified().unwrap();
     assert_eq!(time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 784_111_777);
     assert_eq!(server.asked(), "/file.txt 200");
+    let kept = || {
+        let entries = crate::cache_usage(&yard.store).unwrap().into_iter();
+        let fetched = entries.filter(|entry| entry.kind == crate::CacheKind::Fetched);
+        fetched.map(|entry| (entry.description, entry.size_bytes > 3)).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(), [(server.url("file.txt"), true)]);
     let everything = crate::PruneRequest { all: true, ..crate::PruneRequest::default() };
     crate::prune_cache(&yard.store, &everything).unwrap();
+    assert_eq!(kept(), []);
     assert_eq!((yard.build(&text).cached_steps, server.asked()), (0, "/file.txt 200".to_owned()));
     // Asked again, and not fetched again.
     assert_eq!(yard.build(&text).cached_steps, 1);
