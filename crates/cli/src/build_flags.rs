@@ -7,7 +7,8 @@ use carrack_engine::build::{BuildRequest, BuildResult, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
-use crate::arguments::BuildArguments;
+use crate::arguments::{BuildArguments, DockerBuildArguments, Switch};
+use crate::commands::buildx;
 use crate::{codes, flags};
 
 /// As in BuildKit.
@@ -52,6 +53,35 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
         request.secrets.insert(id, value);
     }
     Ok(())
+}
+
+/// Docker's flags that ask for something that is not so here.
+pub(crate) fn refuse(arguments: &DockerBuildArguments) -> Result<()> {
+    if let Some(name) = &arguments.builder {
+        buildx::known(name)?;
+    }
+    if arguments.rm == Switch::False {
+        let hint = "leave it out; to look at what a step leaves, build with --debug=STEP";
+        return Err(flags::invalid("--rm", "false", hint));
+    }
+    if let Some(kind) = arguments.isolation.as_ref().filter(|kind| !matches!(kind.as_str(), "" | "default")) {
+        return Err(flags::invalid("--isolation", kind, "default: the others are Windows'"));
+    }
+    let asked = [
+        ("--push", arguments.push, "build with -t NAME, then `carrack push NAME`"),
+        ("--squash", arguments.squash, "copy the result into a last stage: `COPY --from=STAGE / /`"),
+        ("--cgroup-parent", arguments.cgroup_parent.is_some(), "limit steps with --memory and --cpu-quota"),
+        ("--cpuset-mems", arguments.cpuset_mems.is_some(), "--cpuset-cpus chooses processors"),
+        (
+            "--security-opt",
+            !arguments.security_opt.is_empty(),
+            "--allow security.insecure with RUN --security=insecure",
+        ),
+    ];
+    match asked.into_iter().find(|(_, is_asked, _)| *is_asked) {
+        Some((flag, _, hint)) => Err(not_yet(&format!("build {flag}"), hint)),
+        None => Ok(()),
+    }
 }
 
 /// How the steps are connected that do not say it themselves.

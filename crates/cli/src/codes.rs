@@ -66,6 +66,35 @@ pub static CONFIRM: Code = Code {
     fix: "Repeat the command with --force.",
 };
 
+/// An image above a limit of the caller's.
+pub static IMAGE_TOO_LARGE: Code = Code {
+    id: "image/too-large",
+    title: "the image is larger than allowed",
+    cause: "The files of its layers together are above the limit that --max-size gives.",
+    check: "`carrack image tree IMAGE --depth 2` shows which layer and folder is large.",
+    fix: "Begin with a smaller base image, leave build tools in an earlier stage, or raise the limit.",
+};
+
+/// An image with more bytes that nobody sees than the caller allows.
+pub static IMAGE_TOO_WASTEFUL: Code = Code {
+    id: "image/too-wasteful",
+    title: "too much of the image is overwritten or removed by its own later layers",
+    cause: "A later layer replaces or removes files, or changes their owner or mode, which copies them; the bytes below stay in the \
+            image. The limit is that of --max-waste.",
+    check: "`carrack image tree IMAGE` lists the files that waste most and their layers.",
+    fix: "Remove files in the RUN that makes them, set owners with COPY --chown, or copy the result into a last stage.",
+};
+
+/// Builder instances, which there are none of.
+pub static ONE_BUILDER: Code = Code {
+    id: "cli/one-builder",
+    title: "there are no builders to choose from",
+    cause: "Docker's buildx keeps builders: daemons that build. carrack builds in the process of the command, so the one that is \
+            there is called `default`, and none can be made, started or removed.",
+    check: "`carrack buildx ls` shows it.",
+    fix: "Leave the command or --builder out.",
+};
+
 /// `-it` without a terminal to give.
 pub static NO_TERMINAL: Code = Code {
     id: "cli/no-terminal",
@@ -95,12 +124,15 @@ pub static NO_SUCH_SERVICE: Code = Code {
 
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
+    &IMAGE_TOO_LARGE,
+    &IMAGE_TOO_WASTEFUL,
     &INVALID_VALUE,
     &NOT_PUBLISHED,
     &NOT_YET,
     &NO_PROJECT,
     &NO_SUCH_SERVICE,
     &NO_TERMINAL,
+    &ONE_BUILDER,
     &CONFIRM,
     &UNKNOWN_CODE,
     &UNREADABLE_FILE,

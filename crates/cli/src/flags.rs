@@ -38,6 +38,19 @@ pub(crate) fn size_bytes(flag: &str, text: &str) -> Result<u64> {
     if value.is_finite() && value < 9.0e18 { Ok(value as u64) } else { Err(wrong()) }
 }
 
+/// `400MB`, `1.5GiB`, `1024`: bytes as they are printed, so that kB, MB and GB are powers of 1000 and KiB, MiB and GiB of 1024.
+pub(crate) fn printed_size_bytes(flag: &str, text: &str) -> Result<u64> {
+    let wrong = || invalid(flag, text, "a number with an optional unit kB, MB, GB, KiB, MiB or GiB, for example 400MB");
+    let lower = text.trim().to_ascii_lowercase();
+    let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(split);
+    let unit = unit.trim().strip_suffix('b').unwrap_or(unit.trim());
+    let (unit, base) = unit.strip_suffix('i').map_or((unit, 1000.0_f64), |unit| (unit, 1024.0));
+    let power = ["", "k", "m", "g", "t"].iter().position(|known| *known == unit).ok_or_else(wrong)?;
+    let value = number.parse::<f64>().map_err(|_| wrong())? * base.powi(i32::try_from(power).map_err(|_| wrong())?);
+    if value < 9.0e18 { Ok(value as u64) } else { Err(wrong()) }
+}
+
 /// `1m30s`, `500ms`, `1.5h`: nanoseconds, in Go's notation.
 pub(crate) fn duration_ns(flag: &str, text: &str) -> Result<u64> {
     let wrong = || invalid(flag, text, "a duration such as 30s, 500ms or 1m30s");

@@ -57,6 +57,8 @@ pub(crate) mod exit {
     pub(crate) const PLAN_NOT_EMPTY: u8 = 10;
     pub(crate) const CONFIRM: u8 = 11;
     pub(crate) const UNHEALTHY: u8 = 14;
+    /// What was looked at is not as it was to be.
+    pub(crate) const FINDINGS: u8 = 16;
     /// Docker's: the engine could not run the container.
     pub(crate) const ENGINE: u8 = 125;
     /// As a program that SIGINT ended.
@@ -95,9 +97,9 @@ impl Output {
     }
 
     fn envelope<T: Serialize>(self, schema: &str, result: Option<&T>, diagnostics: &[Diagnostic], sources: &SourceMap) {
-        let ok = !diagnostics.iter().any(Diagnostic::is_error);
         let mut all = std::mem::take(&mut *told());
         all.extend(diagnostics.iter().map(|diagnostic| carrack_diag::json(diagnostic, sources)));
+        let ok = !all.iter().any(|diagnostic| diagnostic["severity"] == "error");
         let envelope = serde_json::json!({
             "schema": format!("carrack/v1/{schema}"),
             "ok": ok,

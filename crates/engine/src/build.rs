@@ -14,7 +14,7 @@ use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
 pub use carrack_llb::{ArgumentOutline, GitAddress, HttpAddress, MountOutline, Outline, TargetOutline};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildOutput, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
+    Arrival, ArrivedContext, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
     DockerfileSource, Event, Images, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
     StoreOnly, Stream,
 };

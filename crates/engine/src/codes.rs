@@ -155,6 +155,34 @@ pub static HOST: Code = Code {
     fix: "Correct permissions, space or limits as the cause says.",
 };
 
+/// An index is there already.
+pub static INDEX_EXISTS: Code = Code {
+    id: "engine/index-exists",
+    title: "there is such an index already",
+    cause: "`manifest create` begins an index under a name under which one is being put together.",
+    check: "`carrack manifest inspect NAME` shows it.",
+    fix: "Add to it by --amend, or forget it first: `carrack manifest rm NAME`.",
+};
+
+/// No commit to be told.
+pub static NO_COMMIT: Code = Code {
+    id: "engine/no-commit",
+    title: "there is no commit to name the image by",
+    cause: "`--tags-from git` asks git for the commit of the folder: it is no repository, has no commit yet, belongs to \
+            somebody else, or git is not installed.",
+    check: "`git -C FOLDER log -1`.",
+    fix: "Commit first, or name the tags by -t.",
+};
+
+/// No such index, or no such image in it.
+pub static NO_SUCH_INDEX: Code = Code {
+    id: "engine/no-such-index",
+    title: "no such index, or no such image in it",
+    cause: "Indexes are put together on this root by `manifest create` before they are pushed; there is none of that name.",
+    check: "`carrack manifest inspect NAME` shows one that there is, or the registry's.",
+    fix: "Make it: `carrack manifest create NAME IMAGE …`.",
+};
+
 /// Not root.
 pub static NOT_ROOT: Code = Code {
     id: "engine/not-root",
@@ -265,6 +293,9 @@ pub static INVALID_SIGNAL: Code = Code {
 
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
+    &INDEX_EXISTS,
+    &NO_COMMIT,
+    &NO_SUCH_INDEX,
     &AMBIGUOUS,
     &APPLY_FAILED,
     &CONNECTION_LOST,

@@ -1,6 +1,8 @@
 //! Images: what the store does with them, for people.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod contents;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Write};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
@@ -8,6 +10,8 @@ use carrack_oci::{Config, Digest, Platform, Reference};
 use carrack_store::Import;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+pub use contents::{Change, FileDiff, ImageDiff, ImageTree, LayerTree, TreeEntry, Waste};
 
 use crate::bootstrap::{self, BootstrapRequest};
 use crate::engine::{Engine, now, seconds_since};
@@ -38,6 +42,8 @@ impl Engine {
     pub fn images(&self) -> Result<Vec<ImageView>> {
         let mut views = Vec::new();
         let images = self.store.images()?;
+        let mut named: HashSet<Digest> =
+            images.iter().filter(|image| !image.names.is_empty()).map(|image| image.id).collect();
         let mut indexes = BTreeMap::new();
         for name in images.iter().flat_map(|image| &image.names) {
             indexes.extend(self.store.index_of(name)?.map(|index| (name.clone(), index)));
@@ -58,7 +64,8 @@ impl Engine {
                 size_bytes,
                 platforms: vec![image.config.platform().to_string()],
             };
-            if image.names.is_empty() && !elsewhere.contains(&image.id) {
+            // Another manifest of an image that has a name is nothing that people ask for.
+            if image.names.is_empty() && !elsewhere.contains(&image.id) && named.insert(image.id) {
                 views.push(view.clone());
             }
             for name in &image.names {
@@ -135,7 +142,7 @@ impl Engine {
         let named = source.parse::<Reference>().ok().filter(|name| image.names.contains(name));
         match named.map(|name| self.store.index_of(&name)).transpose()?.flatten() {
             Some(index) => self.store.tag_index(&index, &target),
-            None => self.store.tag(&image.id, &target),
+            None => self.store.tag(&image, &target),
         }
     }
 

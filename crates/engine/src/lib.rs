@@ -14,6 +14,7 @@ pub mod doctor;
 mod engine;
 mod events;
 pub mod fault;
+pub mod git_tags;
 mod image;
 pub mod interrupt;
 pub mod journal;
@@ -22,6 +23,7 @@ mod network;
 pub mod registry;
 mod signal;
 mod stack;
+mod usage;
 mod volume;
 
 #[cfg(test)]
@@ -34,7 +36,8 @@ pub use container::{
     RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
 };
 pub use engine::Engine;
-pub use image::{ImageView, config_of};
+pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of};
 pub use leaks::Leak;
 pub use network::NetworkView;
 pub use stack::{Applied, Forecast, ServiceStatus, StackStatus, UpOptions, docker_holds};
+pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};

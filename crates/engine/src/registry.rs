@@ -1,20 +1,26 @@
 //! Images from registries and to them.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+mod indexes;
+mod unpacking;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, chain_ids, media_type};
-use carrack_registry::{Push, PushBlob, Resolved, Transfer};
+use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type};
+use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer};
 use carrack_runtime::event::{self, Event as Happened};
-use carrack_store::{Image, Layer, Lease, NewImage, Snapshotter as _};
+use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Snapshotter as _};
 use serde::Serialize;
 
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
 
+pub use indexes::{Draft, DraftEntry, PlatformChange, to_json};
+
 use crate::codes;
 use crate::engine::{Engine, host_error, seconds_since};
+use unpacking::Unpacking;
 
 /// Largest manifest or configuration that is read back from the store, in bytes.
 const JSON_LIMIT: u64 = 4 << 20;
@@ -114,7 +120,7 @@ impl Engine {
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
                 names: if is_tag && moves { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
-                annotations: BTreeMap::new(),
+                ..NewImage::default()
             },
         )?;
         if is_tag && !moves {
@@ -146,7 +152,8 @@ impl Engine {
         Ok(is_known.then(|| Pulled { name: reference.familiar(), digest, id: image.id, is_new: false }))
     }
 
-    /// Layers are unpacked in their order, each as soon as it is there, while others arrive.
+    /// Layers are unpacked while they arrive, as many at once as there are processors, and get their names together at the
+    /// end.
     fn fetch_and_unpack(
         &self,
         client: &Client,
@@ -157,46 +164,30 @@ impl Engine {
     ) -> Result<()> {
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease, watch, cancel: &cancel };
-        let (sender, receiver) = mpsc::channel();
-        std::thread::scope(|scope| {
-            let unpacking = scope.spawn(|| {
-                let unpacked = self.unpack_as_they_come(layers, lease, watch, receiver);
-                if unpacked.is_err() {
-                    cancel.store(true, Ordering::Relaxed);
-                }
-                unpacked
-            });
-            // Nobody receives any more where unpacking failed: then that is told.
-            let fetched = client.fetch_layers(image, transfer, &|digest| {
-                let _ = sender.send(*digest);
-            });
-            drop(sender);
-            let unpacked = unpacking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            unpacked.and(fetched)
-        })
-    }
-
-    fn unpack_as_they_come(
-        &self,
-        layers: &[Layer],
-        lease: &Lease,
-        watch: &dyn Watch,
-        receiver: mpsc::Receiver<Digest>,
-    ) -> Result<()> {
-        let mut here = HashSet::new();
-        let mut parent = None;
-        for layer in layers {
-            let digest = layer.blob.digest;
-            while !here.contains(&digest) {
-                // The other end is gone before the layer came: the fetch has failed and says why.
-                let Ok(arrived) = receiver.recv() else { return Ok(()) };
-                here.insert(arrived);
+        let blobs = image.blobs();
+        let arriving: Vec<Arriving> = blobs.iter().map(|_| Arriving::default()).collect();
+        let blobs: Vec<(Descriptor, &Arriving)> = blobs.into_iter().zip(&arriving).collect();
+        let unpacking = Unpacking::new((&self.store, lease), layers, &blobs, &cancel);
+        let arrived = Mutex::default();
+        let (fetched, unpacked) = std::thread::scope(|scope| {
+            let count = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());
+            let workers: Vec<_> = (0..count).map(|_| scope.spawn(|| unpacking.work(watch))).collect();
+            let fetched = client.fetch_blobs(image, &blobs, transfer, &arrived);
+            let unpacked: Vec<Result<()>> = workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect();
+            (fetched, unpacked.into_iter().collect::<Result<()>>())
+        });
+        let arrived = arrived.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (fetched, unpacked) {
+            (Ok(()), Ok(())) => self.store.commit_all(lease, arrived, unpacking.finish()),
+            (fetched, unpacked) => {
+                // What has arrived need not come again.
+                self.store.commit_all(lease, arrived, Vec::new())?;
+                unpacked.and(fetched)
             }
-            self.store.apply(lease, parent.as_ref(), &layer.diff_id, &mut self.store.blob(&digest)?)?;
-            watch.event(Event::Ready { digest });
-            parent = Some(layer.chain);
         }
-        Ok(())
     }
 
     /// Brings an image here that a build begins with, for the platform that it is to be for (none: this machine's). Where it
@@ -249,72 +240,188 @@ impl Engine {
     }
 
     /// Sends an image to its registry under a tag. A pulled one goes as it came; the plain layers of one made here are
-    /// compressed first, and the image refers to those from then on.
-    pub fn push(&self, client: &Client, reference: &Reference, watch: &dyn Watch) -> Result<Pushed> {
+    /// compressed while they are sent, and the image refers to those from then on.
+    pub fn push(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        compression: Compression,
+        watch: &dyn Watch,
+    ) -> Result<Pushed> {
         if reference.digest().is_some() {
-            let message = format!("can't push {}", reference.familiar());
-            return Err(Diagnostic::error(&codes::NOT_A_TAG, message)
-                .cause("a digest follows from the content, and can't be given")
-                .hint("push a tag: NAME:TAG")
-                .boxed());
+            return Err(not_a_tag(reference));
         }
-        let image = self.store.image(&reference.to_string())?;
+        let tag = reference.tag().unwrap_or("latest");
+        let pushed = match self.store.index_of(reference)?.filter(|index| index.descriptor.is_some()) {
+            Some(index) => self.push_platforms(client, reference, &index, compression, watch)?,
+            None => {
+                let image = self.store.image(&reference.to_string())?;
+                self.push_manifest(client, reference, (&image, Some(tag)), compression, watch)?.manifest
+            }
+        };
+        if let Some(image) = self.store.find_image(&reference.to_string())? {
+            self.emit_image("push", &reference.familiar(), &image.id);
+        }
+        Ok(Pushed { name: reference.familiar(), digest: pushed.digest, size_bytes: pushed.size })
+    }
+
+    /// Sends one image's blobs and manifest, under a tag or else its digest, and keeps it as it was sent.
+    fn push_manifest(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        (image, tag): (&Image, Option<&str>),
+        compression: Compression,
+        watch: &dyn Watch,
+    ) -> Result<Image> {
         let lease = self.store.lease()?;
         lease.add(&[image.id, image.manifest.digest])?;
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease: &lease, watch, cancel: &cancel };
         let config = self.store.read_blob(&image.id, JSON_LIMIT)?;
-        let layers = self.layers_to_send(&image, &lease, watch)?;
-        let (manifest, kind) = if layers == image.layers {
-            (self.store.read_blob(&image.manifest.digest, JSON_LIMIT)?, image.manifest.media_type.clone())
-        } else {
-            (manifest_of(&image, config.len() as u64, &layers)?, media_type::MANIFEST.to_owned())
-        };
+        let manifest = self.store.read_blob(&image.manifest.digest, JSON_LIMIT)?;
         let parsed: Manifest = serde_json::from_slice(&manifest)
             .map_err(|error| host_error(format!("can't read the manifest of {}", reference.familiar()), error))?;
         let sources = self.mounts(reference)?;
-        let blobs = parsed.layers.iter().chain([&parsed.config]).map(|blob| PushBlob {
-            blob: blob.clone(),
-            mounts: sources.get(&blob.digest).cloned().unwrap_or_default(),
-        });
-        let push = Push { blobs: blobs.collect(), manifest, media_type: kind };
-        let digest = client.push(reference, &push, transfer)?;
-        let size_bytes = push.manifest.len() as u64;
+        let destination = client.destination(reference, sources.values().flatten().cloned().collect(), transfer);
+        let layers = self.send_blobs(image, compression, &parsed.config, &sources, &destination, transfer)?;
+        let (manifest, kind) = if layers == image.layers {
+            (manifest, image.manifest.media_type.clone())
+        } else {
+            (with_layers(&parsed, &layers)?, media_type::MANIFEST.to_owned())
+        };
+        let own = Digest::of(&manifest).to_string();
+        let digest = destination.put_manifest(tag.unwrap_or(&own), &kind, &manifest)?;
         let new = NewImage {
             layers,
-            manifest: Some((push.manifest, push.media_type)),
-            names: Vec::new(),
+            manifest: Some((manifest, kind)),
             repo_digests: vec![by_digest(reference, &digest)?],
-            annotations: BTreeMap::new(),
+            replaced: Some(image.manifest.digest),
+            ..NewImage::default()
         };
-        self.store.put_image(&lease, &config, new)?;
-        self.emit_image("push", &reference.familiar(), &image.id);
-        Ok(Pushed { name: reference.familiar(), digest, size_bytes })
+        self.store.put_image(&lease, &config, new)
     }
 
-    /// Of an image that no registry knows, plain layers compressed, as many at once as there are processors.
-    fn layers_to_send(&self, image: &Image, lease: &Lease, watch: &dyn Watch) -> Result<Vec<Layer>> {
+    /// Sends the images of an index, then the index, which lists them as they were sent. Names of the index name that one
+    /// from then on.
+    fn push_platforms(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        index: &ImageIndex,
+        compression: Compression,
+        watch: &dyn Watch,
+    ) -> Result<Descriptor> {
+        let Some(descriptor) = &index.descriptor else { return Err(not_a_tag(reference)) };
+        let bytes = self.store.read_blob(&descriptor.digest, JSON_LIMIT)?;
+        let mut listed: Index = serde_json::from_slice(&bytes)
+            .map_err(|error| host_error(format!("can't read the index {}", reference.familiar()), error))?;
+        let before = listed.clone();
+        let mut images = Vec::new();
+        for image in &index.images {
+            let sent = self.push_manifest(client, reference, (image, None), compression, watch)?;
+            for entry in listed.manifests.iter_mut().filter(|entry| entry.digest == image.manifest.digest) {
+                (entry.digest, entry.size) = (sent.manifest.digest, sent.manifest.size);
+                entry.media_type.clone_from(&sent.manifest.media_type);
+            }
+            images.push(sent);
+        }
+        let bytes = if listed == before { bytes } else { to_json(&listed)? };
+        let lease = self.store.lease()?;
+        let cancel = AtomicBool::new(false);
+        let transfer = Transfer { store: &self.store, lease: &lease, watch, cancel: &cancel };
+        let destination = client.destination(reference, Vec::new(), transfer);
+        let tag = reference.tag().unwrap_or("latest");
+        let digest = destination.put_manifest(tag, &descriptor.media_type, &bytes)?;
+        self.store.ingest_bytes(&lease, &bytes)?;
+        let pushed = Descriptor::new(&descriptor.media_type, digest, bytes.len() as u64);
+        let index = ImageIndex { descriptor: Some(pushed.clone()), images };
+        for name in self.store.names_of_index(&descriptor.digest)? {
+            self.store.tag_index(&index, &name)?;
+        }
+        Ok(pushed)
+    }
+
+    /// What a name stands for on several platforms; none where it stands for one image.
+    pub fn index_of(&self, name: &Reference) -> Result<Option<ImageIndex>> {
+        self.store.index_of(name)
+    }
+
+    /// The tags of a repository that are here, sorted.
+    pub fn tags_of(&self, repository: &Reference) -> Result<Vec<Reference>> {
+        let is_of = |name: &Reference| name.host() == repository.host() && name.path() == repository.path();
+        Ok(self.store.names()?.into_keys().filter(is_of).collect())
+    }
+
+    /// The manifest of an image, as it was pushed last.
+    pub fn manifest_of(&self, name: &Reference) -> Result<Option<Descriptor>> {
+        Ok(self.store.find_image(&name.to_string())?.map(|image| image.manifest))
+    }
+
+    /// What to say where no image has a name.
+    pub fn no_image(&self, name: &str) -> Result<Box<Diagnostic>> {
+        self.store.image(name).map_or_else(Ok, |image| {
+            let message = format!("the image {} has no tag of {name}", image.display_name());
+            Ok(Diagnostic::error(&carrack_store::codes::IMAGE_NOT_FOUND, message).boxed())
+        })
+    }
+
+    /// Whether an image is for a platform.
+    pub fn check_platform(&self, name: &Reference, wanted: &Platform) -> Result<()> {
+        let found = self.store.image(&name.to_string())?.config.platform();
+        match found.matches(wanted) {
+            true => Ok(()),
+            false => {
+                let message = format!("{} is here for {found} only, not for {wanted}", name.familiar());
+                Err(Diagnostic::error(&carrack_registry::codes::NO_PLATFORM, message).boxed())
+            }
+        }
+    }
+
+    /// Sends configuration and layers, several at once. Of an image that no registry knows, plain layers are compressed;
+    /// gives the layers as they were sent.
+    fn send_blobs(
+        &self,
+        image: &Image,
+        compression: Compression,
+        config: &Descriptor,
+        sources: &BTreeMap<Digest, Vec<String>>,
+        destination: &Destination<'_>,
+        transfer: Transfer<'_>,
+    ) -> Result<Vec<Layer>> {
         let is_known = !image.repo_digests.is_empty();
-        let plain = |layer: &Layer| !is_known && layer.blob.media_type == media_type::LAYER;
-        let jobs = Mutex::new(image.layers.iter().enumerate().filter(|(_, layer)| plain(layer)));
-        let made: Mutex<Vec<(usize, Result<Layer>)>> = Mutex::new(Vec::new());
-        let work = || loop {
-            let Some((place, layer)) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
-            let compressed = self.store.compress(lease, layer);
-            if compressed.is_ok() {
-                watch.event(Event::Ready { digest: layer.blob.digest });
-            }
-            made.lock().unwrap_or_else(PoisonError::into_inner).push((place, compressed));
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..std::thread::available_parallelism().map_or(1, usize::from) {
-                scope.spawn(work);
-            }
-            work();
-        });
         let mut layers = image.layers.clone();
-        for (place, layer) in made.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            layers[place] = layer?;
+        let mut items: Vec<Item> = Vec::new();
+        for layer in &mut layers {
+            let mut is_plain = !is_known && layer.blob.media_type == media_type::LAYER;
+            if is_plain && let Some(known) = self.store.known_compressed(transfer.lease, layer, compression)? {
+                *layer = known;
+                is_plain = false;
+            }
+            if items.iter().all(|item| item.blob().digest != layer.blob.digest) {
+                transfer.watch.event(Event::Waiting { digest: layer.blob.digest, size_bytes: layer.blob.size });
+                items.push(if is_plain { Item::Plain(layer.clone()) } else { Item::Blob(layer.blob.clone()) });
+            }
+        }
+        transfer.watch.event(Event::Waiting { digest: config.digest, size_bytes: config.size });
+        items.push(Item::Blob(config.clone()));
+        let sent: Mutex<HashMap<Digest, Descriptor>> = Mutex::default();
+        transfer.all(&items, |item| match item {
+            Item::Blob(blob) => {
+                let mounts = sources.get(&blob.digest).cloned().unwrap_or_default();
+                destination.send(&PushBlob { blob: blob.clone(), mounts })
+            }
+            Item::Plain(layer) => {
+                let compressed = destination.send_compressed(layer, compression)?;
+                sent.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.blob.digest, compressed.blob);
+                Ok(())
+            }
+        })?;
+        let sent = sent.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for layer in &mut layers {
+            if let Some(blob) = sent.get(&layer.blob.digest) {
+                layer.blob = blob.clone();
+            }
         }
         Ok(layers)
     }
@@ -373,6 +480,13 @@ impl Engine {
     }
 }
 
+fn not_a_tag(reference: &Reference) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NOT_A_TAG, format!("can't push {}", reference.familiar()))
+        .cause("a digest follows from the content, and can't be given")
+        .hint("push a tag: NAME:TAG")
+        .boxed()
+}
+
 fn by_digest(reference: &Reference, digest: &Digest) -> Result<Reference> {
     format!("{}/{}@{digest}", reference.host(), reference.path()).parse()
 }
@@ -394,17 +508,25 @@ fn layers(reference: &Reference, config: &[u8], manifest: &Manifest) -> Result<V
     Ok(layers.map(|((diff_id, chain), blob)| Layer { diff_id, chain, blob: blob.clone() }).collect())
 }
 
-fn manifest_of(image: &Image, config_size_bytes: u64, layers: &[Layer]) -> Result<Vec<u8>> {
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: media_type::MANIFEST.to_owned(),
-        artifact_type: None,
-        config: Descriptor::new(media_type::CONFIG, image.id, config_size_bytes),
-        layers: layers.iter().map(|layer| layer.blob.clone()).collect(),
-        subject: None,
-        annotations: BTreeMap::new(),
-    };
+fn with_layers(manifest: &Manifest, layers: &[Layer]) -> Result<Vec<u8>> {
+    let layers = layers.iter().map(|layer| layer.blob.clone()).collect();
+    let manifest = Manifest { media_type: media_type::MANIFEST.to_owned(), layers, ..manifest.clone() };
     serde_json::to_vec(&manifest).map_err(|error| host_error("can't write the image's manifest", error))
+}
+
+/// What is sent of an image.
+enum Item {
+    Blob(Descriptor),
+    Plain(Layer),
+}
+
+impl Item {
+    fn blob(&self) -> &Descriptor {
+        match self {
+            Self::Blob(blob) => blob,
+            Self::Plain(layer) => &layer.blob,
+        }
+    }
 }
 
 /// What is told where an image is neither here nor to be had. Where the registry was asked, its word counts; else that the

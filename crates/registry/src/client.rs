@@ -13,6 +13,7 @@ use crate::auth::{Authorisations, Scope, unanswered, words};
 use crate::codes;
 use crate::credentials::{Credential, CredentialFile};
 use crate::http::{Content, Fault, Http, Request, Response, pause, protocol};
+use crate::referrers::next_page;
 use crate::settings::{Settings, is_loopback};
 
 /// How often a request gets a new token: those beside it may have used up the one that was got for it.
@@ -22,6 +23,8 @@ pub(crate) const REPETITIONS: u32 = 5;
 /// The longest that is waited because a registry asks for it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const REDIRECTIONS: u32 = 5;
+/// More pages of tags than this are a mistake.
+const PAGES_MAX: u32 = 256;
 
 /// Talks to registries. One serves any number of threads; connections and tokens are kept between requests.
 pub struct Client {
@@ -38,6 +41,8 @@ pub(crate) struct Site {
     base: OnceLock<String>,
     authorisations: Authorisations,
     credential: OnceLock<Option<Credential>>,
+    /// Why it can't be reached, where that is known.
+    silent: OnceLock<Box<Diagnostic>>,
 }
 
 /// A manifest or index, verified.
@@ -103,7 +108,7 @@ impl Client {
         found.map(|(digest, _)| digest)
     }
 
-    /// The repository's tags, as many as the registry gives in one answer.
+    /// The repository's tags.
     ///
     /// # Errors
     /// As [`Client::manifest`].
@@ -118,15 +123,24 @@ impl Client {
             #[serde(default)]
             tags: Option<Vec<String>>,
         }
-        let path = format!("/v2/{}/tags/list?n=1000", reference.path());
-        let response = self.get(site, &Scope::pull(reference.path()), &path, &[])?;
-        if response.status != 200 {
-            return Err(self.refusal(site, response, &reference.familiar_repository()));
+        let mut path = format!("/v2/{}/tags/list?n=1000", reference.path());
+        let mut found = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let response = self.get(site, &Scope::pull(reference.path()), &path, &[])?;
+            if response.status != 200 {
+                return Err(self.refusal(site, response, &reference.familiar_repository()));
+            }
+            let url = response.url.clone();
+            let next = next_page(&url, response.header("link"));
+            let bytes = response.small("the list of tags").map_err(|fault| unanswered(&url, fault))?;
+            let tags: Tags = serde_json::from_slice(&bytes).map_err(|error| protocol(&url, error.to_string()))?;
+            found.extend(tags.tags.unwrap_or_default());
+            match next.filter(|next| self.is_of(site, next) && *next != path) {
+                Some(next) => path = next,
+                None => break,
+            }
         }
-        let url = response.url.clone();
-        let bytes = response.small("the list of tags").map_err(|fault| unanswered(&url, fault))?;
-        let tags: Tags = serde_json::from_slice(&bytes).map_err(|error| protocol(&url, error.to_string()))?;
-        Ok(tags.tags.unwrap_or_default())
+        Ok(found)
     }
 
     /// Where to look for an image: its registry's mirrors, then the registry.
@@ -159,6 +173,7 @@ impl Client {
                 base: OnceLock::new(),
                 authorisations: Authorisations::default(),
                 credential: OnceLock::new(),
+                silent: OnceLock::new(),
             })
         };
         sites.entry(host.to_owned()).or_insert_with(new).clone()
@@ -227,6 +242,9 @@ impl Client {
     /// Sends a request as often as needed: with an authorisation where one is asked for, again after what passes by
     /// itself, on to where GET and HEAD are sent. The answer is the last one, whatever its status.
     pub(crate) fn call(&self, site: &Site, scope: &Scope, request: Request, bytes: Option<&[u8]>) -> Result<Response> {
+        if let Some(silent) = site.silent.get().filter(|_| self.http.settings.asks_once) {
+            return Err(silent.clone());
+        }
         let mut repetition = 0;
         let mut renewals = 0;
         loop {
@@ -248,7 +266,13 @@ impl Client {
                 }
                 Ok((response, _)) => return Ok(response),
                 Err(Fault::Cut(_)) if repetition < REPETITIONS => pause(self.http.settings.backoff, repetition),
-                Err(fault) => return Err(unanswered(&request.url, fault)),
+                Err(fault) => {
+                    let error = unanswered(&request.url, fault);
+                    if [&codes::UNREACHABLE, &codes::UNKNOWN_HOST].contains(&error.code) {
+                        let _ = site.silent.set(error.clone());
+                    }
+                    return Err(error);
+                }
             };
             crate::http::wait(wait);
             repetition += 1;

@@ -101,6 +101,12 @@ codes! {
          failed, or did not answer in time.",
         "Run `echo HOST | docker-credential-NAME get`.",
         "Install or mend the helper, or take it out of ~/.docker/config.json and log in again.";
+    /// The plain tar can't be read or compressed.
+    UNREADABLE_LAYER = "registry/unreadable-layer",
+        "a layer can't be compressed",
+        "Its plain tar can't be read from the data root, or the disk is full.",
+        "`carrack doctor`; the cause has the system's words.",
+        "Make room, or build the image again.";
     /// Interrupted.
     CANCELLED = "registry/cancelled",
         "the transfer was cancelled",

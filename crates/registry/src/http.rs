@@ -42,6 +42,8 @@ pub(crate) enum Content<'a> {
     Bytes(&'a [u8]),
     /// Exactly so many bytes.
     Stream(&'a mut dyn Read, u64),
+    /// As many bytes as come.
+    Chunked(&'a mut dyn Read),
 }
 
 pub(crate) struct Response {
@@ -124,6 +126,10 @@ impl Http {
             Content::Bytes(bytes) => agent.run(builder.body(bytes).map_err(malformed)?),
             Content::Stream(stream, size_bytes) => {
                 let builder = builder.header("content-length", size_bytes.to_string());
+                agent.run(builder.body(SendBody::from_reader(stream)).map_err(malformed)?)
+            }
+            Content::Chunked(stream) => {
+                let builder = builder.header("transfer-encoding", "chunked");
                 agent.run(builder.body(SendBody::from_reader(stream)).map_err(malformed)?)
             }
         };

@@ -3,10 +3,12 @@
 //!
 //! This crate never unpacks a layer and never reads the command line.
 
+mod arriving;
 mod auth;
 mod base64;
 mod client;
 pub mod codes;
+mod copy;
 mod credentials;
 mod http;
 mod names;
@@ -16,10 +18,11 @@ mod referrers;
 mod settings;
 mod transfer;
 
+pub use arriving::Arriving;
 pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
 pub use pull::Resolved;
-pub use push::{Push, PushBlob};
+pub use push::{Destination, PushBlob};
 pub use referrers::{Artifact, ArtifactBlob};
 pub use settings::{Proxies, RegistrySettings, Settings};
 pub use transfer::{Event, Ignore, Transfer, Watch};

@@ -1,13 +1,14 @@
 //! Images in: from a name to a manifest for one platform, then its blobs into the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type};
-use carrack_store::Ingest;
+use carrack_store::{Durability, Ingest, Sealed};
 use ureq::http::Method;
 
+use crate::arriving::Arriving;
 use crate::auth::{Scope, unanswered};
 use crate::client::{Client, DISTRUST, Document, REPETITIONS, Site, mismatch};
 use crate::codes;
@@ -31,6 +32,19 @@ pub struct Resolved {
     pub parsed: Manifest,
     reference: Reference,
     sources: Vec<Arc<Site>>,
+}
+
+impl Resolved {
+    /// The layers' blobs, each once.
+    pub fn blobs(&self) -> Vec<Descriptor> {
+        let mut blobs: Vec<Descriptor> = Vec::new();
+        for layer in &self.parsed.layers {
+            if blobs.iter().all(|known| known.digest != layer.digest) {
+                blobs.push(layer.clone());
+            }
+        }
+        blobs
+    }
 }
 
 impl Client {
@@ -110,43 +124,69 @@ impl Client {
         }
     }
 
-    /// Brings the layers into the store, several at once; `arrived` is told of each as soon as it is there.
+    /// Brings blobs into the store, several at once, the first ones first, each with somebody who may read along. They go
+    /// to `arrived` whole and verified, without a name yet; what was there already does not.
     ///
     /// # Errors
-    /// `registry/digest-mismatch`, and whatever keeps one from arriving whole. Layers that did arrive are kept by the
-    /// lease.
-    pub fn fetch_layers(
+    /// `registry/digest-mismatch`, and whatever keeps one from arriving whole. What did arrive is in `arrived`
+    /// nevertheless.
+    pub fn fetch_blobs(
         &self,
         image: &Resolved,
+        blobs: &[(Descriptor, &Arriving)],
         transfer: Transfer<'_>,
-        arrived: &(dyn Fn(&Digest) + Sync),
+        arrived: &Mutex<Vec<Sealed>>,
     ) -> Result<()> {
-        let mut layers: Vec<&Descriptor> = Vec::new();
-        for layer in &image.parsed.layers {
-            if layers.iter().all(|known| known.digest != layer.digest) {
-                transfer.watch.event(Event::Waiting { digest: layer.digest, size_bytes: layer.size });
-                layers.push(layer);
-            }
+        for (blob, _) in blobs {
+            transfer.watch.event(Event::Waiting { digest: blob.digest, size_bytes: blob.size });
         }
-        transfer.all(&layers, |layer| {
-            self.fetch_layer(image, layer, transfer)?;
-            arrived(&layer.digest);
+        let fetched = transfer.all(blobs, |(blob, arriving)| {
+            let sealed = self.fetch_blob(image, blob, arriving, transfer);
+            arriving.end(sealed.is_ok());
+            arrived.lock().unwrap_or_else(PoisonError::into_inner).extend(sealed?);
             Ok(())
-        })
+        });
+        for (_, arriving) in blobs {
+            arriving.end(false);
+        }
+        fetched
     }
 
-    fn fetch_layer(&self, image: &Resolved, layer: &Descriptor, transfer: Transfer<'_>) -> Result<()> {
-        let digest = layer.digest;
-        transfer.lease.add(&[digest])?;
-        if transfer.store.blob_size_bytes(&digest) == Some(layer.size) {
-            transfer.watch.event(Event::Present { digest });
+    /// Brings one blob into the store, kept by the transfer's lease.
+    pub(crate) fn fetch_one(&self, reference: &Reference, blob: &Descriptor, transfer: Transfer<'_>) -> Result<()> {
+        transfer.lease.add(&[blob.digest])?;
+        if transfer.store.blob_size_bytes(&blob.digest) == Some(blob.size) {
             return Ok(());
         }
         let mut ingest = transfer.store.ingest()?;
+        let site = self.site(reference.host());
+        self.copy_blob(&site, reference, blob, &mut ingest, &mut |_, _| transfer.check(), &mut |_| ())?;
+        ingest.commit(transfer.lease, Some(&blob.digest)).map(|_| ())
+    }
+
+    /// None where it is there already.
+    fn fetch_blob(
+        &self,
+        image: &Resolved,
+        blob: &Descriptor,
+        arriving: &Arriving,
+        transfer: Transfer<'_>,
+    ) -> Result<Option<Sealed>> {
+        let digest = blob.digest;
+        transfer.lease.add(&[digest])?;
+        if transfer.store.blob_size_bytes(&digest) == Some(blob.size) {
+            arriving.begin(transfer.store.blob(&digest)?);
+            arriving.advance(blob.size);
+            transfer.watch.event(Event::Present { digest });
+            return Ok(None);
+        }
+        let mut ingest = transfer.store.ingest()?;
+        arriving.begin(ingest.reader()?);
         let mut last = Instant::now();
-        let size_bytes = layer.size;
+        let size_bytes = blob.size;
         let mut moved = |done_bytes: u64, is_last: bool| {
             transfer.check()?;
+            arriving.advance(done_bytes);
             if is_last || last.elapsed() > Duration::from_millis(100) {
                 last = Instant::now();
                 transfer.watch.event(Event::Moved { digest, done_bytes, size_bytes });
@@ -155,9 +195,9 @@ impl Client {
         };
         let mut interrupted = |reason: &str| transfer.watch.event(Event::Interrupted { digest, reason });
         self.at_any_source(image, |site| {
-            self.copy_blob(site, &image.reference, layer, &mut ingest, &mut moved, &mut interrupted)
+            self.copy_blob(site, &image.reference, blob, &mut ingest, &mut moved, &mut interrupted)
         })?;
-        ingest.commit(transfer.lease, Some(&digest)).map_err(|error| match error.code.id {
+        let sealed = ingest.seal(Some(&digest), Durability::Cached).map_err(|error| match error.code.id {
             id if id == carrack_store::codes::DIGEST_MISMATCH.id => {
                 let what = format!("a layer of {} is not what was asked for", image.reference.familiar());
                 let error = Diagnostic::error(&codes::DIGEST_MISMATCH, what).cause(error.message);
@@ -166,7 +206,7 @@ impl Client {
             _ => error,
         })?;
         transfer.watch.event(Event::Done { digest });
-        Ok(())
+        Ok(Some(sealed))
     }
 
     /// From whichever source has it.

@@ -1,29 +1,21 @@
-//! Images out: blobs first, several at once, each only where the registry does not have it; the manifest last.
+//! Images out: blobs first, several at once, each only where the registry does not have it; the manifest last. A plain
+//! layer is compressed while it is sent.
 
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::time::{Duration, Instant};
 
-use carrack_diag::Result;
+use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, Reference};
+use carrack_store::{Compression, Durability, Ingest, Layer, compress};
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
 use crate::client::{Client, RENEWALS, REPETITIONS, Site, absolute};
+use crate::codes;
 use crate::http::{Content, Fault, Request, Response, pause, protocol};
 use crate::transfer::{Event, Transfer};
 
-/// An image to be pushed.
-#[derive(Debug, Clone)]
-pub struct Push {
-    /// Configuration and layers; all in the store.
-    pub blobs: Vec<PushBlob>,
-    /// The manifest's bytes.
-    pub manifest: Vec<u8>,
-    /// Its type.
-    pub media_type: String,
-}
-
-/// A blob and where else the registry may have it.
+/// A blob of the store, and where else the registry may have it.
 #[derive(Debug, Clone)]
 pub struct PushBlob {
     /// The blob.
@@ -34,44 +26,32 @@ pub struct PushBlob {
 
 /// Blobs up to this size go in one request, in bytes.
 const MONOLITHIC_MAX: u64 = 1 << 20;
+/// Plain layers are read in pieces of this size, in bytes.
+const READ_BYTES: usize = 256 << 10;
+
+/// A repository that something is pushed to.
+pub struct Destination<'a> {
+    pub(crate) client: &'a Client,
+    site: std::sync::Arc<Site>,
+    scope: Scope,
+    pub(crate) reference: &'a Reference,
+    pub(crate) transfer: Transfer<'a>,
+}
 
 impl Client {
-    /// Pushes an image under a tag, and gives its digest.
-    ///
-    /// # Errors
-    /// `registry/unauthorised`; whatever keeps a blob from being taken. Blobs that were taken stay there, and are not sent
-    /// again.
-    pub fn push(&self, reference: &Reference, image: &Push, transfer: Transfer<'_>) -> Result<Digest> {
-        let site = self.site(reference.host());
-        let mut mounts: Vec<String> = image.blobs.iter().flat_map(|blob| blob.mounts.iter().cloned()).collect();
+    /// Begins to push to the repository of a reference. `mounts` are all repositories that blobs may come from there.
+    pub fn destination<'a>(
+        &'a self,
+        reference: &'a Reference,
+        mut mounts: Vec<String>,
+        transfer: Transfer<'a>,
+    ) -> Destination<'a> {
         mounts.sort();
         mounts.dedup();
         mounts.retain(|other| other != reference.path());
         let scope = Scope::push(reference.path(), &mounts);
-        let mut blobs: Vec<&PushBlob> = Vec::new();
-        for blob in &image.blobs {
-            if blobs.iter().all(|known| known.blob.digest != blob.blob.digest) {
-                transfer.watch.event(Event::Waiting { digest: blob.blob.digest, size_bytes: blob.blob.size });
-                blobs.push(blob);
-            }
-        }
-        transfer.all(&blobs, |blob| {
-            let upload = Upload { client: self, site: &site, scope: &scope, reference, transfer };
-            upload.blob(blob)
-        })?;
-        let tag = reference.tag().unwrap_or("latest");
-        self.put_manifest(&site, &scope, reference, tag, &image.media_type, &image.manifest)?;
-        Ok(Digest::of(&image.manifest))
+        Destination { client: self, site: self.site(reference.host()), scope, reference, transfer }
     }
-}
-
-#[derive(Clone, Copy)]
-struct Upload<'a> {
-    client: &'a Client,
-    site: &'a Site,
-    scope: &'a Scope,
-    reference: &'a Reference,
-    transfer: Transfer<'a>,
 }
 
 /// Where an upload stands.
@@ -80,8 +60,26 @@ struct Session {
     offset: u64,
 }
 
-impl Upload<'_> {
-    fn blob(&self, wanted: &PushBlob) -> Result<()> {
+impl Destination<'_> {
+    /// Puts a manifest or index there under a tag or its digest, its parts being there. Gives its digest.
+    ///
+    /// # Errors
+    /// `registry/unauthorised`, `registry/protocol`.
+    pub fn put_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<Digest> {
+        self.client.put_manifest(&self.site, &self.scope, self.reference, name, media_type, bytes)?;
+        Ok(Digest::of(bytes))
+    }
+
+    /// Sends a blob of the store, where it is not there yet.
+    ///
+    /// # Errors
+    /// `registry/unauthorised`; whatever keeps it from being taken. What was taken stays there, and is not sent again.
+    pub fn send(&self, wanted: &PushBlob) -> Result<()> {
+        self.send_from(wanted, &|| Ok(()))
+    }
+
+    /// As [`Destination::send`]; `bring` sees to it that the store has it where it has to be sent.
+    pub(crate) fn send_from(&self, wanted: &PushBlob, bring: &dyn Fn() -> Result<()>) -> Result<()> {
         let blob = &wanted.blob;
         let digest = blob.digest;
         self.transfer.lease.add(&[digest])?;
@@ -106,15 +104,86 @@ impl Upload<'_> {
                 _ => {}
             }
         }
-        self.send(blob, session)?;
+        bring()?;
+        self.send_bytes(blob, session)?;
         self.transfer.watch.event(Event::Done { digest });
         Ok(())
     }
 
+    /// Sends a plain layer compressed, which is made while it is sent, and kept. Gives the layer with that blob.
+    ///
+    /// # Errors
+    /// As [`Destination::send`], and where it can't be read or kept.
+    pub fn send_compressed(&self, layer: &Layer, compression: Compression) -> Result<Layer> {
+        let store = self.transfer.store;
+        let plain = Outgoing::new(store.blob(&layer.blob.digest)?, self.transfer, &layer.blob);
+        let plain = BufReader::with_capacity(READ_BYTES, plain);
+        let compressed = compress(plain, compression).map_err(|error| self.not_compressed(layer, &error))?;
+        let mut kept = Kept { compressed, ingest: store.ingest()?, failure: None };
+        let response = self.begin("")?;
+        if response.status != 202 {
+            return Err(self.refused(response, "pushing"));
+        }
+        let opened = self.session(&response, 0)?;
+        let request = Request::new(Method::PATCH, opened.location.clone(), &self.site.host)
+            .header("content-type", "application/octet-stream");
+        let outcome = self.client.http.send(&self.authorised(&request), Content::Chunked(&mut kept));
+        // Where sending ended early, the rest is made nevertheless: it goes the way of a blob that is here.
+        io::copy(&mut kept, &mut io::sink()).map_err(|error| self.not_compressed(layer, &error))?;
+        if let Some(failure) = kept.failure {
+            return Err(failure);
+        }
+        let sealed = kept.ingest.seal(None, Durability::Cached)?;
+        let blob = Descriptor::new(compression.media_type(), sealed.digest, sealed.size_bytes);
+        let closing = match outcome {
+            Ok(response) if response.status == 202 => Some(self.session(&response, blob.size)?),
+            Err(Fault::Final(diagnostic)) => return Err(diagnostic),
+            _ => None,
+        };
+        let is_closed = match closing {
+            Some(session) => matches!(self.step(&blob, session)?, Step::Done),
+            None => false,
+        };
+        let digest = layer.blob.digest;
+        sealed.sync()?;
+        store.publish(sealed, self.transfer.lease, Durability::Synced)?;
+        if !is_closed {
+            self.transfer
+                .watch
+                .event(Event::Interrupted { digest, reason: "it did not take the layer as it was made" });
+            self.send_bytes(&blob, self.status(&opened.location)?)?;
+        }
+        self.transfer.watch.event(Event::Done { digest });
+        Ok(Layer { blob, ..layer.clone() })
+    }
+
+    fn not_compressed(&self, layer: &Layer, error: &io::Error) -> Box<Diagnostic> {
+        match self.transfer.check() {
+            Err(cancelled) => cancelled,
+            Ok(()) => {
+                Diagnostic::error(&codes::UNREADABLE_LAYER, format!("can't compress the layer {}", layer.diff_id))
+                    .cause(error.to_string())
+                    .boxed()
+            }
+        }
+    }
+
+    fn authorised(&self, request: &Request) -> Request {
+        let used = self.authorisation();
+        match used.filter(|_| self.client.is_of(&self.site, &request.url)) {
+            Some(used) => request.clone().header("authorization", used),
+            None => request.clone(),
+        }
+    }
+
     fn is_there(&self, blob: &Descriptor) -> Result<bool> {
-        let path = format!("/v2/{}/blobs/{}", self.reference.path(), blob.digest);
-        let request = self.client.request(self.site, Method::HEAD, &path)?;
-        let response = self.client.call(self.site, self.scope, request, None)?;
+        self.head(&format!("/v2/{}/blobs/{}", self.reference.path(), blob.digest))
+    }
+
+    /// Whether the registry has something.
+    pub(crate) fn head(&self, path: &str) -> Result<bool> {
+        let request = self.client.request(&self.site, Method::HEAD, path)?;
+        let response = self.client.call(&self.site, &self.scope, request, None)?;
         match response.status {
             200 => Ok(true),
             404 => Ok(false),
@@ -124,11 +193,11 @@ impl Upload<'_> {
 
     fn begin(&self, query: &str) -> Result<Response> {
         let path = format!("/v2/{}/blobs/uploads/{query}", self.reference.path());
-        let request = self.client.request(self.site, Method::POST, &path)?;
-        self.client.call(self.site, self.scope, request, None)
+        let request = self.client.request(&self.site, Method::POST, &path)?;
+        self.client.call(&self.site, &self.scope, request, None)
     }
 
-    fn send(&self, blob: &Descriptor, mut session: Option<Session>) -> Result<()> {
+    fn send_bytes(&self, blob: &Descriptor, mut session: Option<Session>) -> Result<()> {
         let mut repetition = 0;
         let mut last_offset = 0;
         loop {
@@ -187,10 +256,7 @@ impl Upload<'_> {
         let mut renewals = 0;
         loop {
             let used = self.authorisation();
-            let mut sent = request.clone();
-            if let Some(used) = used.as_ref().filter(|_| self.client.is_of(self.site, &request.url)) {
-                sent = sent.header("authorization", used);
-            }
+            let sent = self.authorised(&request);
             let outcome = if rest == 0 {
                 self.client.http.send(&sent, Content::Bytes(&[]))
             } else {
@@ -198,13 +264,8 @@ impl Upload<'_> {
                 if let Err(error) = file.seek(SeekFrom::Start(session.offset)) {
                     return Ok(Step::Cut(error.to_string()));
                 }
-                let mut outgoing = Outgoing {
-                    inner: file.take(rest),
-                    transfer: self.transfer,
-                    blob,
-                    done_bytes: session.offset,
-                    told: Instant::now(),
-                };
+                let mut outgoing = Outgoing::new(file.take(rest), self.transfer, blob);
+                outgoing.done_bytes = session.offset;
                 self.client.http.send(&sent, Content::Stream(&mut outgoing, rest))
             };
             self.transfer.check()?;
@@ -217,7 +278,7 @@ impl Upload<'_> {
                 201 | 204 if closes => Ok(Step::Done),
                 202 if !closes => self.session(&response, blob.size).map(Step::On),
                 401 if renewals < RENEWALS
-                    && self.client.renew(self.site, self.scope, &response, used.as_deref())? =>
+                    && self.client.renew(&self.site, &self.scope, &response, used.as_deref())? =>
                 {
                     renewals += 1;
                     continue;
@@ -229,13 +290,13 @@ impl Upload<'_> {
     }
 
     fn authorisation(&self) -> Option<String> {
-        self.client.authorisation(self.site, self.scope)
+        self.client.authorisation(&self.site, &self.scope)
     }
 
     /// How much the registry has after a cut; none where it has forgotten the upload.
     fn status(&self, location: &str) -> Result<Option<Session>> {
         let request = Request::new(Method::GET, location, &self.site.host);
-        let response = self.client.call(self.site, self.scope, request, None)?;
+        let response = self.client.call(&self.site, &self.scope, request, None)?;
         if !matches!(response.status, 200 | 202 | 204) {
             return Ok(None);
         }
@@ -262,8 +323,8 @@ impl Upload<'_> {
         Ok(Session { location, offset })
     }
 
-    fn refused(&self, response: Response, what: &str) -> Box<carrack_diag::Diagnostic> {
-        self.client.refusal(self.site, response, &format!("{what} {}", self.reference.familiar()))
+    fn refused(&self, response: Response, what: &str) -> Box<Diagnostic> {
+        self.client.refusal(&self.site, response, &format!("{what} {}", self.reference.familiar()))
     }
 }
 
@@ -280,6 +341,34 @@ struct Outgoing<'a, R> {
     blob: &'a Descriptor,
     done_bytes: u64,
     told: Instant,
+}
+
+impl<'a, R> Outgoing<'a, R> {
+    fn new(inner: R, transfer: Transfer<'a>, blob: &'a Descriptor) -> Self {
+        Self { inner, transfer, blob, done_bytes: 0, told: Instant::now() }
+    }
+}
+
+/// Keeps what is read through it.
+struct Kept<'a> {
+    compressed: Box<dyn Read + 'a>,
+    ingest: Ingest,
+    /// Why it could not be kept.
+    failure: Option<Box<Diagnostic>>,
+}
+
+impl Read for Kept<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.failure.is_some() {
+            return Ok(0);
+        }
+        let count = self.compressed.read(buffer)?;
+        if let Err(failure) = self.ingest.append(&buffer[..count]) {
+            self.failure = Some(failure);
+            return Err(io::Error::other("the layer can't be kept"));
+        }
+        Ok(count)
+    }
 }
 
 impl<R: Read> Read for Outgoing<'_, R> {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Before the first repetition; doubled before each further one.
     pub backoff: Duration,
+    /// Whether a host that could not be reached once is not asked again: nobody waits for it twice.
+    pub asks_once: bool,
 }
 
 /// What is said of one registry.
@@ -64,6 +66,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             backoff: Duration::from_millis(250),
+            asks_once: false,
         }
     }
 }

@@ -6,6 +6,7 @@ mod pulls;
 mod pushes;
 mod referrers;
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +17,7 @@ use carrack_oci::{Descriptor, Digest, Manifest, Platform, Reference, media_type}
 use carrack_store::{Lease, Roots, Store};
 use carrack_testkit::registry::Registry;
 
-use crate::{Client, CredentialFile, Event, Settings, Transfer, Watch};
+use crate::{Arriving, Client, CredentialFile, Event, Settings, Transfer, Watch};
 
 /// A store, a registry, and what was said.
 struct Scene {
@@ -130,7 +131,19 @@ impl Scene {
         client.config(&image)?;
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease: &self.lease, watch: &self.said, cancel: &cancel };
-        client.fetch_layers(&image, transfer, &|_| ())
+        let blobs = image.blobs();
+        let arriving: Vec<Arriving> = blobs.iter().map(|_| Arriving::default()).collect();
+        let blobs: Vec<_> = blobs.into_iter().zip(&arriving).collect();
+        let arrived = Mutex::default();
+        let fetched = client.fetch_blobs(&image, &blobs, transfer, &arrived);
+        for ((blob, arriving), is_whole) in blobs.iter().zip(arriving.iter().map(Arriving::wait)) {
+            let mut read = Vec::new();
+            let end = arriving.reader().and_then(|mut reader| reader.read_to_end(&mut read));
+            assert_eq!(end.is_ok(), is_whole);
+            assert!(!is_whole || Digest::of(&read) == blob.digest);
+        }
+        self.store.commit_all(&self.lease, arrived.into_inner().unwrap(), Vec::new()).unwrap();
+        fetched
     }
 
     fn fails(&self, name: &str) -> String {

@@ -99,7 +99,10 @@ impl Transfer<'_> {
     }
 
     /// Does something with all items, several at once. The first error ends it, and the others at their next piece.
-    pub(crate) fn all<T: Sync>(&self, items: &[T], act: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    ///
+    /// # Errors
+    /// The first.
+    pub fn all<T: Sync>(&self, items: &[T], act: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Box<Diagnostic>>> = Mutex::new(None);
         let work = || {

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{GitAddress, HttpAddress};
-use carrack_store::{Scratch, Store};
+use carrack_store::{Roots, Scratch, Store};
 
 use crate::{archive, codes, fetch, git};
 
@@ -19,6 +20,7 @@ const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 pub struct ArrivedContext {
     path: PathBuf,
     _hold: Scratch,
+    _apart: Option<Apart>,
 }
 
 /// What a stream or an address without a folder's form turns out to be.
@@ -36,8 +38,9 @@ impl ArrivedContext {
     /// # Errors
     /// `build/fetch-failed`, `build/wrong-checksum`; where there is no git.
     pub fn git(store: &Store, address: &GitAddress, cancel: &AtomicBool) -> Result<Self> {
-        let (hold, folder) = scratch(store)?;
-        Ok(Self { path: git::checkout(address, &folder, cancel)?, _hold: hold })
+        let place = Place::new(store)?;
+        let (hold, folder) = place.scratch()?;
+        Ok(Self { path: git::checkout(address, &folder, cancel)?, _hold: hold, _apart: place.apart })
     }
 
     /// The context's root.
@@ -52,6 +55,10 @@ impl Arrival {
     /// # Errors
     /// Where it is neither, or can't be unpacked.
     pub fn of_stream(store: &Store, stream: impl Read) -> Result<Self> {
+        Self::put(|| Place::new(store), stream)
+    }
+
+    fn put(place: impl FnOnce() -> Result<Place>, stream: impl Read) -> Result<Self> {
         let mut stream = archive::decompress(stream)?;
         let mut start = Vec::new();
         let read = Read::by_ref(&mut stream).take(512).read_to_end(&mut start);
@@ -59,9 +66,10 @@ impl Arrival {
         let is_tar = archive::is_tar(&start);
         let mut whole = start.as_slice().chain(stream);
         if is_tar {
-            let (hold, path) = scratch(store)?;
+            let place = place()?;
+            let (hold, path) = place.scratch()?;
             carrack_store::extract(whole, &path, &path, Some((0, 0)))?;
-            return Ok(Self::Context(ArrivedContext { path, _hold: hold }));
+            return Ok(Self::Context(ArrivedContext { path, _hold: hold, _apart: place.apart }));
         }
         let mut bytes = Vec::new();
         let read = whole.by_ref().take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes);
@@ -78,18 +86,53 @@ impl Arrival {
     /// # Errors
     /// `build/fetch-failed`, and as for a stream.
     pub fn of_address(store: &Store, address: &HttpAddress, cancel: &AtomicBool) -> Result<Self> {
-        let (_hold, folder) = scratch(store)?;
-        fetch::fetch(store, address, &folder, cancel)?;
+        let place = Place::new(store)?;
+        let (_hold, folder) = place.scratch()?;
+        fetch::fetch(&place.store, address, &folder, cancel)?;
         let file = fs::File::open(folder.join(&address.name)).map_err(|error| unreadable(&error.to_string()))?;
-        Self::of_stream(store, file)
+        Self::put(|| Ok(place), file)
     }
 }
 
-fn scratch(store: &Store) -> Result<(Scratch, PathBuf)> {
-    let hold = store.scratch(None)?;
-    let folder = hold.dir().join("context");
-    fs::create_dir(&folder).map_err(|error| unreadable(&error.to_string()))?;
-    Ok((hold, folder))
+/// Where what arrives is put: on the data root, or apart where that is only to be looked at (I-5).
+struct Place {
+    store: Store,
+    apart: Option<Apart>,
+}
+
+/// A folder for temporary files, gone with this value.
+#[derive(Debug)]
+struct Apart(PathBuf);
+
+impl Place {
+    fn new(store: &Store) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if store.is_writable() {
+            return Ok(Self { store: store.clone(), apart: None });
+        }
+        let name = format!("carrack-context-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        // Nobody else's: one that is there already is refused.
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| unreadable(&format!("{}: {error}", path.display())))?;
+        let apart = Some(Apart(path.clone()));
+        let store = Store::open(Roots { data: path.join("data"), run: path.join("run") })?;
+        Ok(Self { store, apart })
+    }
+
+    fn scratch(&self) -> Result<(Scratch, PathBuf)> {
+        let hold = self.store.scratch(None)?;
+        let folder = hold.dir().join("context");
+        fs::create_dir(&folder).map_err(|error| unreadable(&error.to_string()))?;
+        Ok((hold, folder))
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Temporary files are taken away by the host in the end.
+        let _ = carrack_store::remove_tree(&self.0);
+    }
 }
 
 fn unreadable(reason: &str) -> Box<Diagnostic> {

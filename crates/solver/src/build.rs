@@ -24,6 +24,7 @@ use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
 use crate::export::{BuildOutput, export};
 use crate::progress::{Event, Progress, Silent};
+use crate::report::{BuildReport, report};
 use crate::schedule;
 use crate::tree::Tree;
 use crate::vertex::{Outcome, Solver};
@@ -106,6 +107,8 @@ pub struct BuildRequest {
     pub allows_insecure: bool,
     /// Whether it is told of each step why it was not cached.
     pub explain: bool,
+    /// Whether the result comes with a report.
+    pub report: bool,
     /// Whether somebody gets a shell where a step fails, before the build ends.
     pub debug: bool,
     /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
@@ -140,6 +143,7 @@ impl BuildRequest {
             arrived: Vec::new(),
             allows_insecure: false,
             explain: false,
+            report: false,
             debug: false,
             parallelism: 0,
         }
@@ -203,6 +207,8 @@ pub struct BuildResult {
     pub explanation: Vec<StepExplanation>,
     /// How much of the context was used.
     pub context: ContextReport,
+    /// Where its time and its bytes went, where that was asked for.
+    pub report: Option<BuildReport>,
     /// What stood in the way of nothing.
     pub warnings: Vec<Diagnostic>,
 }
@@ -246,6 +252,8 @@ pub fn build(
         }
     };
     let explanation = explanation(&solver, |index| outcomes[index].is_cached);
+    let report = request.report.then(|| report(&solver, &request.store, &outcomes)).transpose();
+    let report = report.map_err(|diagnostic| vec![*diagnostic])?;
     let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
     let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
@@ -254,7 +262,7 @@ pub fn build(
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
-    Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, warnings })
+    Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, report, warnings })
 }
 
 /// Builds up to a step and opens a shell before or after it ([`carrack_llb::Breakpoint::find`] reads `at`), with what an
@@ -276,7 +284,9 @@ pub fn debug(
     let contexts = std::mem::take(&mut plan.contexts);
     let mut solver = Solver::new(request, services, Some(&lease), &plan, contexts);
     solver.stops_at = Some(plan.graph.output);
-    solve(&solver, request.parallelism)?;
+    let ended = solve(&solver, request.parallelism);
+    solver.save_contents();
+    ended?;
     Ok(solver.shell_status.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_default())
 }
 
@@ -304,7 +314,12 @@ pub fn predict(
     changing: &BTreeSet<Reference>,
     sources: &mut SourceMap,
 ) -> Result<Prediction, Vec<Diagnostic>> {
-    let unknown = |errors: Vec<Diagnostic>| {
+    let unknown = |mut errors: Vec<Diagnostic>| {
+        for error in errors.iter_mut().filter(|error| error.code == &codes::IMAGE_NOT_FOUND) {
+            // Whether a registry has it is known when it is asked for.
+            let message = std::mem::take(&mut error.message);
+            *error = Diagnostic::error(&codes::NOT_CACHED, format!("{message} here yet"));
+        }
         let mut problems = errors.iter().filter(|error| error.is_error());
         match (problems.next(), problems.all(|error| error.code == &codes::NOT_CACHED)) {
             (Some(first), true) if first.code == &codes::NOT_CACHED => Ok(Prediction::Unknown(first.clone().boxed())),
@@ -750,6 +765,7 @@ fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, V
             Ok(outcome) => Event::Done { vertex: id.0, is_cached: outcome.is_cached, duration },
             Err(_) => Event::Failed { vertex: id.0, duration },
         });
+        solver.durations.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, duration);
         if result.is_err() {
             solver.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(id);
         }

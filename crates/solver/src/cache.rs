@@ -16,6 +16,9 @@ pub struct CacheRecord {
     pub created: String,
     /// The step, for people.
     pub name: String,
+    /// How long it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
     /// What it was made of, for explanations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<StepInputs>,

@@ -25,6 +25,7 @@ mod mounts;
 mod owner;
 mod private;
 mod progress;
+mod report;
 mod schedule;
 mod select;
 mod tree;
@@ -44,6 +45,7 @@ pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
 pub use export::{BuildOutput, export_index};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
+pub use report::{BuildReport, StepReport};
 pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};
 
 #[cfg(test)]

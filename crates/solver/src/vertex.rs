@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
@@ -56,8 +57,17 @@ impl Outcome {
 enum Begun {
     /// Nothing any more.
     Done(Box<Outcome>),
-    /// It, in folders of its own, held against other builds.
-    Work(Scratch, Option<Flight>),
+    /// It.
+    Work(Work),
+}
+
+/// A step that is done.
+struct Work {
+    /// Its folders.
+    scratch: Scratch,
+    began: Instant,
+    /// Against other builds.
+    _flight: Option<Flight>,
 }
 
 /// What all vertices of one build share.
@@ -90,6 +100,8 @@ pub(crate) struct Solver<'a> {
     pub(crate) shell_status: Mutex<Option<i32>>,
     /// The first that failed.
     pub(crate) failed: Mutex<Option<VertexId>>,
+    /// How long each vertex has taken.
+    pub(crate) durations: Mutex<BTreeMap<usize, Duration>>,
 }
 
 impl<'a> Solver<'a> {
@@ -123,6 +135,7 @@ impl<'a> Solver<'a> {
             stops_at: None,
             shell_status: Mutex::default(),
             failed: Mutex::default(),
+            durations: Mutex::default(),
         }
     }
 
@@ -224,7 +237,7 @@ impl<'a> Solver<'a> {
 
     /// Has a step to itself, or its result where another build of this process was just doing it.
     fn begin(&self, id: VertexId, keys: &[Digest], inputs: &[Arc<Outcome>], taken: &[Taken<'_>]) -> Result<Begun> {
-        let base = &inputs[0];
+        let (base, began) = (&inputs[0], Instant::now());
         let mut flight = None;
         if let Some(key) = keys.last().filter(|_| self.lease.is_some()) {
             flight = Flight::take(*key, self.cancel);
@@ -235,7 +248,7 @@ impl<'a> Solver<'a> {
         let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
         self.missed(id, &ids, taken);
         self.lease(self.graph.vertex(id))?;
-        Ok(Begun::Work(self.store.scratch(base.chain())?, flight))
+        Ok(Begun::Work(Work { scratch: self.store.scratch(base.chain())?, began, _flight: flight }))
     }
 
     fn is_uncached(&self, id: VertexId) -> bool {
@@ -262,7 +275,7 @@ impl<'a> Solver<'a> {
         keys: &[Digest],
         inputs: &[Arc<Outcome>],
         taken: &[Taken<'_>],
-        scratch: &Scratch,
+        Work { scratch, began, .. }: &Work,
     ) -> Result<Outcome> {
         let base = &inputs[0];
         let layer = self.store.commit_upper(self.lease(vertex)?, base.chain(), &scratch.upper().upper);
@@ -277,7 +290,9 @@ impl<'a> Solver<'a> {
         }
         let ids: Vec<Option<Digest>> = inputs.iter().map(|input| Some(input.identity())).collect();
         let inputs = Some(self.made_of(vertex, &ids, taken));
-        let record = CacheRecord { layer: (!is_empty).then_some(layer), created, name: vertex.name.clone(), inputs };
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).ok();
+        let (layer, name) = ((!is_empty).then_some(layer), vertex.name.clone());
+        let record = CacheRecord { layer, created, name, duration_ms, inputs };
         for key in keys {
             self.cache.put(key, &record)?;
         }

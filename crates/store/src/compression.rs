@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::media_type;
+use carrack_oci::{Descriptor, media_type};
 
 use crate::fault::Context as _;
 use crate::{Compression, Layer, Lease, Store, codes};
@@ -51,22 +51,31 @@ pub(crate) fn layer_media_type(start: &[u8]) -> &'static str {
     }
 }
 
+impl Compression {
+    /// Of layers that are sent to a registry where nobody asks for another.
+    pub const OUTGOING: Self = Self::Gzip { level: GZIP_LEVEL };
+}
+
 impl Store {
-    /// A plain layer as a blob of its gzip, kept by `lease`. Where an image has the layer compressed already, that blob:
-    /// a registry that has the one shall not be sent another.
+    /// The compressed form of a plain layer that an image has already, kept by `lease`: a registry that has the one shall
+    /// not be sent another.
     ///
     /// # Errors
-    /// `store/not-found`; where it can't be written.
-    pub fn compress(&self, lease: &Lease, layer: &Layer) -> Result<Layer> {
+    /// `store/corrupt-record`.
+    pub fn known_compressed(&self, lease: &Lease, layer: &Layer, compression: Compression) -> Result<Option<Layer>> {
+        let wanted = compression.media_type();
+        let fits =
+            |kind: &str| kind == wanted || (kind == media_type::DOCKER_LAYER_GZIP && wanted == media_type::LAYER_GZIP);
         for image in self.images()? {
-            let same = |known: &&Layer| known.diff_id == layer.diff_id && known.blob.media_type != media_type::LAYER;
+            let same = |known: &&Layer| known.diff_id == layer.diff_id && fits(&known.blob.media_type);
             if let Some(known) = image.layers.iter().find(same) {
-                lease.add(&[known.blob.digest])?;
-                if self.has_blob(&known.blob.digest) {
-                    return Ok(Layer { blob: known.blob.clone(), ..layer.clone() });
+                let blob = &known.blob;
+                lease.add(&[blob.digest])?;
+                if self.has_blob(&blob.digest) {
+                    return Ok(Some(Layer { blob: Descriptor::new(wanted, blob.digest, blob.size), ..layer.clone() }));
                 }
             }
         }
-        self.recompress(lease, layer, Compression::Gzip { level: GZIP_LEVEL }, false)
+        Ok(None)
     }
 }

@@ -14,7 +14,12 @@ pub struct Ingest {
     store: Store,
     held: Held,
     hasher: Hasher<File>,
+    /// So much of it is on its way to the disk.
+    written_back: u64,
 }
+
+/// So much at a time begins its way to the disk while more is written: a sync at the end shall find little to do.
+const WRITEBACK_BYTES: u64 = 8 << 20;
 
 impl Store {
     /// Begins to take in content.
@@ -25,7 +30,7 @@ impl Store {
         self.mutable()?;
         let held = Held::file(&self.ingest_dir())?;
         let file = held.file.try_clone().context("open", &held.path)?;
-        Ok(Ingest { store: self.clone(), held, hasher: Hasher::new(file) })
+        Ok(Ingest { store: self.clone(), held, hasher: Hasher::new(file), written_back: 0 })
     }
 
     /// Takes in bytes that are at hand.
@@ -96,11 +101,23 @@ impl Store {
     }
 }
 
-/// Already on disk and verified; only the name is missing.
-pub(crate) struct Sealed {
+/// Complete and hashed; only the name is missing.
+pub struct Sealed {
     held: Held,
-    pub(crate) digest: Digest,
-    pub(crate) size_bytes: u64,
+    /// Of all of it.
+    pub digest: Digest,
+    /// All of it.
+    pub size_bytes: u64,
+}
+
+impl Sealed {
+    /// Waits until it is on disk.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn sync(&self) -> Result<()> {
+        self.held.file.sync_all().context("sync", &self.held.path)
+    }
 }
 
 impl Sealed {
@@ -137,8 +154,19 @@ impl Ingest {
         self.hasher.size_bytes()
     }
 
+    /// What is written so far, readable from its beginning while more is written; its own place in it.
+    ///
+    /// # Errors
+    /// Where it can't be opened again.
+    pub fn reader(&self) -> Result<File> {
+        File::open(&self.held.path).context("read", &self.held.path)
+    }
+
     /// Verified and, if asked for, synced, but without a name.
-    pub(crate) fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
+    ///
+    /// # Errors
+    /// `store/digest-mismatch` where `expected` is another digest.
+    pub fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
         let (file, digest, size_bytes) = self.hasher.finish();
         if let Some(expected) = expected
             && *expected != digest
@@ -154,7 +182,10 @@ impl Ingest {
 
 impl Store {
     /// Gives sealed content its name. The lease comes first, so that a prune beside us never takes it away.
-    pub(crate) fn publish(&self, sealed: Sealed, lease: &Lease, durability: Durability) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where it can't be renamed or its folder not be synced.
+    pub fn publish(&self, sealed: Sealed, lease: &Lease, durability: Durability) -> Result<()> {
         lease.add(&[sealed.digest])?;
         let path = self.blob_path(&sealed.digest);
         if !path.exists() {
@@ -173,7 +204,14 @@ fn mismatch(expected: &Digest, found: &Digest) -> Box<Diagnostic> {
 
 impl Write for Ingest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.write(bytes)
+        let count = self.hasher.write(bytes)?;
+        let behind = self.hasher.size_bytes() - self.written_back;
+        if behind >= WRITEBACK_BYTES {
+            // Sooner or later the kernel does it unasked.
+            let _ = carrack_sys::file::start_writeback(&self.held.file, self.written_back, behind);
+            self.written_back += behind;
+        }
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -136,7 +136,10 @@ impl Store {
 }
 
 fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
-    let diff_ids: Vec<Digest> = record.layers.iter().map(|layer| layer.diff_id).collect();
-    let blobs = record.layers.iter().map(|layer| layer.blob.digest).collect::<Vec<_>>();
-    [id, record.manifest.digest].into_iter().chain(chain_ids(&diff_ids)).chain(blobs)
+    let of_manifest = |known: &crate::image::ManifestRecord| {
+        let diff_ids: Vec<Digest> = known.layers.iter().map(|layer| layer.diff_id).collect();
+        let blobs = known.layers.iter().map(|layer| layer.blob.digest).collect::<Vec<_>>();
+        std::iter::once(known.manifest.digest).chain(chain_ids(&diff_ids)).chain(blobs)
+    };
+    std::iter::once(id).chain(record.manifests().flat_map(of_manifest).collect::<Vec<_>>())
 }

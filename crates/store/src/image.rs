@@ -18,13 +18,13 @@ pub struct Image {
     pub id: Digest,
     /// The configuration.
     pub config: ImageConfig,
-    /// Its manifest; the bytes are the blob of that digest.
+    /// Its manifest; the bytes are the blob of that digest. Of several, the one that was named.
     pub manifest: Descriptor,
     /// Base layer first.
     pub layers: Vec<Layer>,
     /// Tags, sorted.
     pub names: Vec<Reference>,
-    /// Names by digest, of where it was pulled from or pushed to.
+    /// Names by digest, of where this manifest was pulled from or pushed to.
     pub repo_digests: Vec<Reference>,
     /// RFC 3339, when it came into this store.
     pub added: String,
@@ -45,11 +45,50 @@ impl Image {
 /// What is on disk of an image. Its names are records of their own, so that a tag moves in one rename.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ImageRecord {
+    /// The one that came last.
+    #[serde(flatten)]
+    pub(crate) manifest: ManifestRecord,
+    /// Others of the same configuration: compressed otherwise, or with other annotations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) others: Vec<ManifestRecord>,
+    pub(crate) added: String,
+}
+
+/// One manifest of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ManifestRecord {
     pub(crate) manifest: Descriptor,
     pub(crate) layers: Vec<Layer>,
+    /// By which digests registries name it: its own, or that of an index.
     #[serde(default)]
     pub(crate) repo_digests: Vec<String>,
-    pub(crate) added: String,
+}
+
+impl ImageRecord {
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &ManifestRecord> {
+        std::iter::once(&self.manifest).chain(&self.others)
+    }
+
+    /// The manifest of that digest; where it is gone, the one that came last.
+    fn manifest(&self, digest: Option<&Digest>) -> &ManifestRecord {
+        self.manifests().find(|known| Some(&known.manifest.digest) == digest).unwrap_or(&self.manifest)
+    }
+
+    /// Puts a manifest first.
+    fn add(&mut self, mut new: ManifestRecord, replaced: Option<&Digest>) {
+        let before = std::mem::take(&mut self.others);
+        let before = std::iter::once(std::mem::replace(&mut self.manifest, new.clone())).chain(before);
+        for known in before {
+            if known.manifest.digest == new.manifest.digest || Some(&known.manifest.digest) == replaced {
+                new.repo_digests.extend(known.repo_digests);
+            } else {
+                self.others.push(known);
+            }
+        }
+        new.repo_digests.sort();
+        new.repo_digests.dedup();
+        self.manifest = new;
+    }
 }
 
 /// The file's name is the digest of the reference, which may be longer than a file name.
@@ -57,6 +96,9 @@ pub(crate) struct ImageRecord {
 pub(crate) struct NameRecord {
     pub(crate) name: String,
     pub(crate) image: Digest,
+    /// Which of its manifests.
+    #[serde(default)]
+    pub(crate) manifest: Option<Digest>,
     /// All that it stands for, that image too, where it is more than one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) platforms: Vec<Digest>,
@@ -78,14 +120,16 @@ pub struct NewImage {
     pub names: Vec<Reference>,
     /// Names by digest.
     pub repo_digests: Vec<Reference>,
+    /// The manifest that this one is instead of: names that meant that one mean this one then.
+    pub replaced: Option<Digest>,
 }
 
 impl Store {
     /// Makes an image of a configuration and its layers, and gives it its names, in this order: whoever finds the name
     /// finds the whole image. Synced.
     ///
-    /// An image that is there already keeps its manifest, whose digest may be known elsewhere, unless the new one comes
-    /// from a registry.
+    /// An image that is there already gets a further manifest where one is given; else it keeps the one that it has, whose
+    /// digest may be known elsewhere.
     ///
     /// # Errors
     /// `store/invalid-image` where configuration, layers and blobs do not fit together.
@@ -95,29 +139,45 @@ impl Store {
         self.check_layers(&parsed, &new.layers)?;
         let id = self.ingest_bytes(lease, config)?;
         let known = self.keep_known(lease, &id)?;
+        let is_given = new.manifest.is_some() || !new.repo_digests.is_empty() || !new.annotations.is_empty();
         let record = match known {
-            Some(known) if new.repo_digests.is_empty() && new.annotations.is_empty() => known,
+            Some(known) if !is_given => known,
             known => {
                 let (bytes, media_type) = match new.manifest {
                     Some(manifest) => manifest,
                     None => (make_manifest(id, config, &new.layers, new.annotations)?, media_type::MANIFEST.to_owned()),
                 };
                 let manifest = Descriptor::new(media_type, self.ingest_bytes(lease, &bytes)?, bytes.len() as u64);
-                let mut repo_digests: Vec<String> = new.repo_digests.iter().map(Reference::to_string).collect();
-                repo_digests.extend(known.into_iter().flat_map(|known| known.repo_digests));
-                repo_digests.sort();
-                repo_digests.dedup();
-                ImageRecord { manifest, layers: new.layers, repo_digests, added: jiff::Timestamp::now().to_string() }
+                let repo_digests = new.repo_digests.iter().map(Reference::to_string).collect();
+                let manifest = ManifestRecord { manifest, layers: new.layers, repo_digests };
+                let added = jiff::Timestamp::now().to_string();
+                let mut record = known.unwrap_or_else(|| ImageRecord {
+                    manifest: manifest.clone(),
+                    others: Vec::new(),
+                    added: added.clone(),
+                });
+                record.add(manifest, new.replaced.as_ref());
+                ImageRecord { added, ..record }
             }
         };
+        let manifest = record.manifest.manifest.digest;
         {
             let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
             self.image_records().put(&id.hex(), &record, Durability::Synced)?;
+            if let Some(replaced) = new.replaced.filter(|replaced| *replaced != manifest) {
+                for (key, mut name) in self.name_records().list()? {
+                    if name.image == id && name.manifest == Some(replaced) {
+                        name.manifest = Some(manifest);
+                        self.name_records().put(&key, &name, Durability::Synced)?;
+                    }
+                }
+            }
         }
+        let image = self.image_by_id(&id, Some(&manifest))?;
         for name in &new.names {
-            self.tag(&id, name)?;
+            self.tag(&image, name)?;
         }
-        self.image_by_id(&id)
+        self.image_by_id(&id, Some(&manifest))
     }
 
     /// Puts an image together that is no image of this store: its parts are kept by the lease alone, to be given out.
@@ -143,13 +203,24 @@ impl Store {
         })
     }
 
-    /// The record of an image that is there with all its blobs, kept by the lease from now on.
+    /// The record of an image that is there, with the manifests that have all their blobs, which the lease keeps from now
+    /// on.
     fn keep_known(&self, lease: &Lease, id: &Digest) -> Result<Option<ImageRecord>> {
         let Some(known) = self.image_records().get(&id.hex())? else { return Ok(None) };
-        let mut blobs: Vec<Digest> = known.layers.iter().map(|layer| layer.blob.digest).collect();
-        blobs.push(known.manifest.digest);
-        lease.add(&blobs)?;
-        Ok(blobs.iter().all(|blob| self.has_blob(blob)).then_some(known))
+        let mut whole = Vec::new();
+        for manifest in known.manifests() {
+            let mut blobs: Vec<Digest> = manifest.layers.iter().map(|layer| layer.blob.digest).collect();
+            blobs.push(manifest.manifest.digest);
+            lease.add(&blobs)?;
+            if blobs.iter().all(|blob| self.has_blob(blob)) {
+                whole.push(manifest.clone());
+            }
+        }
+        if whole.is_empty() {
+            return Ok(None);
+        }
+        let manifest = whole.remove(0);
+        Ok(Some(ImageRecord { manifest, others: whole, added: known.added }))
     }
 
     fn check_layers(&self, config: &ImageConfig, layers: &[Layer]) -> Result<()> {
@@ -208,13 +279,13 @@ impl Store {
 
     fn find_by_name(&self, name: &Reference) -> Result<Option<Image>> {
         let Some(record) = self.name_records().get(&name_key(name))? else { return Ok(None) };
-        self.find_by_digest(&record.image, None)
+        self.image_by_id(&record.image, record.manifest.as_ref()).map(Some)
     }
 
     /// The digest of a configuration, a manifest, or of where the image came from (of the same repository, if one is given).
     fn find_by_digest(&self, digest: &Digest, name: Option<&Reference>) -> Result<Option<Image>> {
         if self.image_records().get(&digest.hex())?.is_some() {
-            return self.image_by_id(digest).map(Some);
+            return self.image_by_id(digest, None).map(Some);
         }
         let suffix = format!("@{digest}");
         let repository = name.map(|name| format!("{}/{}@", name.host(), name.path()));
@@ -222,8 +293,11 @@ impl Store {
             let of_repository = |known: &String| {
                 known.ends_with(&suffix) && repository.as_ref().is_none_or(|repository| known.starts_with(repository))
             };
-            if record.manifest.digest == *digest || record.repo_digests.iter().any(of_repository) {
-                return Digest::from_hex(&hex).map(|id| self.image_by_id(&id)).transpose();
+            let named = record
+                .manifests()
+                .find(|known| known.manifest.digest == *digest || known.repo_digests.iter().any(of_repository));
+            if let (Some(named), Some(id)) = (named, Digest::from_hex(&hex)) {
+                return self.image_by_id(&id, Some(&named.manifest.digest)).map(Some);
             }
         }
         Ok(None)
@@ -244,7 +318,7 @@ impl Store {
             .cause(format!("{} and {}", &first[..16], &second[..16]))
             .hint("give more digits, or the name")
             .boxed()),
-            (Some(hex), None) => Digest::from_hex(hex).map(|id| self.image_by_id(&id)).transpose(),
+            (Some(hex), None) => Digest::from_hex(hex).map(|id| self.image_by_id(&id, None)).transpose(),
             _ => Ok(None),
         }
     }
@@ -263,23 +337,31 @@ impl Store {
         .boxed())
     }
 
-    /// All images, by id.
+    /// All images, by id: one for each manifest, with the names that mean it.
     ///
     /// # Errors
     /// `store/corrupt-record`.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let mut by_image: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
-        for (name, image) in self.names()? {
-            by_image.entry(image).or_default().push(name);
+        let mut by_image: BTreeMap<Digest, Vec<(Reference, Option<Digest>)>> = BTreeMap::new();
+        for record in self.name_records().list()?.into_values() {
+            by_image.entry(record.image).or_default().push((record.name.parse()?, record.manifest));
         }
         let mut images = Vec::new();
         for (hex, record) in self.image_records().list()? {
             let Some(id) = Digest::from_hex(&hex) else { continue };
-            match self.assemble(id, record, by_image.remove(&id).unwrap_or_default()) {
-                Ok(image) => images.push(image),
-                // Removed meanwhile.
-                Err(_) if self.image_records().get(&hex)?.is_none() => {}
-                Err(error) => return Err(error),
+            let names = by_image.remove(&id).unwrap_or_default();
+            for manifest in record.manifests() {
+                let digest = manifest.manifest.digest;
+                let meant = |wanted: &Option<Digest>| record.manifest(wanted.as_ref()).manifest.digest == digest;
+                let mut names: Vec<Reference> =
+                    names.iter().filter(|(_, wanted)| meant(wanted)).map(|(name, _)| name.clone()).collect();
+                names.sort();
+                match self.assemble(id, manifest, &record, names) {
+                    Ok(image) => images.push(image),
+                    // Removed meanwhile.
+                    Err(_) if self.image_records().get(&hex)?.is_none() => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(images)
@@ -297,36 +379,48 @@ impl Store {
         Ok(names)
     }
 
-    pub(crate) fn image_by_id(&self, id: &Digest) -> Result<Image> {
+    pub(crate) fn image_by_id(&self, id: &Digest, manifest: Option<&Digest>) -> Result<Image> {
         let Some(record) = self.image_records().get(&id.hex())? else {
             return Err(self.image_not_found(&id.to_string())?);
         };
         let names = self.names()?.into_iter().filter(|(_, image)| image == id).map(|(name, _)| name).collect();
-        self.assemble(*id, record, names)
+        self.assemble(*id, record.manifest(manifest), &record, names)
     }
 
-    fn assemble(&self, id: Digest, record: ImageRecord, names: Vec<Reference>) -> Result<Image> {
+    fn assemble(
+        &self,
+        id: Digest,
+        manifest: &ManifestRecord,
+        record: &ImageRecord,
+        names: Vec<Reference>,
+    ) -> Result<Image> {
         let config = parse_config(&self.read_blob(&id, JSON_LIMIT)?)?;
-        let repo_digests = record.repo_digests.iter().map(|name| name.parse()).collect::<Result<_>>()?;
-        let ImageRecord { manifest, layers, added, .. } = record;
-        Ok(Image { id, config, manifest, layers, names, repo_digests, added })
+        let known = manifest.repo_digests.iter().map(|name| name.parse()).collect::<Result<_>>()?;
+        let ManifestRecord { manifest, layers, .. } = manifest.clone();
+        Ok(Image { id, config, manifest, layers, names, repo_digests: known, added: record.added.clone() })
     }
 
     /// Gives an image a tag, taking it from whatever had it. Synced.
     ///
     /// # Errors
     /// `store/image-not-found`; `store/invalid-name` for a reference by digest.
-    pub fn tag(&self, image: &Digest, name: &Reference) -> Result<()> {
+    pub fn tag(&self, image: &Image, name: &Reference) -> Result<()> {
         if name.digest().is_some() || name.tag().is_none() {
             return Err(Diagnostic::error(&codes::INVALID_NAME, format!("`{}` is no tag", name.familiar()))
                 .hint("a digest names its image by itself; give NAME:TAG")
                 .boxed());
         }
         let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
-        if self.image_records().get(&image.hex())?.is_none() {
-            return Err(self.image_not_found(&image.to_string())?);
+        if self.image_records().get(&image.id.hex())?.is_none() {
+            return Err(self.image_not_found(&image.id.to_string())?);
         }
-        let record = NameRecord { name: name.to_string(), image: *image, platforms: Vec::new(), index: None };
+        let record = NameRecord {
+            name: name.to_string(),
+            image: image.id,
+            manifest: Some(image.manifest.digest),
+            platforms: Vec::new(),
+            index: None,
+        };
         self.name_records().put(&name_key(name), &record, Durability::Synced)
     }
 

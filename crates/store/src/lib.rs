@@ -30,20 +30,20 @@ mod volume;
 
 pub use archive::Import;
 pub use compression::decompress;
-pub use content::Ingest;
+pub use content::{Ingest, Sealed};
 pub use files::{Durability, check_name, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage};
-pub use layer::{View, copy_tree, extract, write_tree};
+pub use layer::{EntryKind, LayerEntry, View, copy_tree, extract, write_tree};
 pub use lease::{Keep, KeepKind, Lease};
 pub use ledger::{Entry, Ledger};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
 pub use oci_layout::split_layout;
 pub use platforms::ImageIndex;
-pub use recompress::Compression;
+pub use recompress::{Compression, compress};
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
-pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Upper, chain_of};
+pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, chain_of};
 
 pub use vault::VersionId;
 pub use volume::{Volume, anonymous_volume_name};

@@ -33,7 +33,7 @@ impl Store {
         let Ok(name) = text.parse::<Reference>() else { return Ok(own) };
         let Some(record) = self.name_records().get(&name_key(&name))? else { return Ok(own) };
         for id in &record.platforms {
-            let image = self.image_by_id(id)?;
+            let image = self.image_by_id(id, None)?;
             if image.config.platform().matches(platform) {
                 return Ok(Some(image));
             }
@@ -48,8 +48,42 @@ impl Store {
     pub fn index_of(&self, name: &Reference) -> Result<Option<ImageIndex>> {
         let record = self.name_records().get(&name_key(name))?.filter(|record| !record.platforms.is_empty());
         let Some(record) = record else { return Ok(None) };
-        let images = record.platforms.iter().map(|id| self.image_by_id(id)).collect::<Result<_>>()?;
+        let listed = match &record.index {
+            Some(index) => self.listed(index)?,
+            None => Vec::new(),
+        };
+        let images = record.platforms.iter().map(|id| self.image_among(id, &listed)).collect::<Result<_>>()?;
         Ok(Some(ImageIndex { descriptor: record.index, images }))
+    }
+
+    /// The manifests that an index lists.
+    fn listed(&self, index: &Descriptor) -> Result<Vec<Digest>> {
+        let bytes = self.read_blob(&index.digest, crate::image::JSON_LIMIT)?;
+        let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
+            Diagnostic::error(&codes::INVALID_IMAGE, "an index can't be read").cause(error.to_string()).boxed()
+        })?;
+        Ok(index.manifests.into_iter().map(|entry| entry.digest).collect())
+    }
+
+    /// An image under whichever of its manifests is one of these.
+    fn image_among(&self, id: &Digest, manifests: &[Digest]) -> Result<Image> {
+        for manifest in manifests {
+            let image = self.image_by_id(id, Some(manifest))?;
+            if image.manifest.digest == *manifest {
+                return Ok(image);
+            }
+        }
+        self.image_by_id(id, None)
+    }
+
+    /// All names that an index has.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn names_of_index(&self, index: &Digest) -> Result<Vec<Reference>> {
+        let records = self.name_records().list()?.into_values();
+        let of_index = records.filter(|record| record.index.as_ref().is_some_and(|known| known.digest == *index));
+        of_index.map(|record| record.name.parse()).collect()
     }
 
     /// Lets a name stand for a further image, on that image's platform, without taking it from the one that has it.
@@ -60,16 +94,26 @@ impl Store {
         let platform = image.config.platform();
         // Builds for several platforms come here at once, each with its own image for the name.
         let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
-        let matches = |id: &Digest| self.image_by_id(id).is_ok_and(|other| other.config.platform().matches(&platform));
+        let matches =
+            |id: &Digest| self.image_by_id(id, None).is_ok_and(|other| other.config.platform().matches(&platform));
         let record = self.name_records().get(&name_key(name))?;
         let record = match record.filter(|record| !matches(&record.image)) {
-            None => NameRecord { name: name.to_string(), image: image.id, platforms: Vec::new(), index: None },
+            None => NameRecord {
+                name: name.to_string(),
+                image: image.id,
+                manifest: Some(image.manifest.digest),
+                platforms: Vec::new(),
+                index: None,
+            },
             Some(record) => {
                 let others = record.platforms.iter().filter(|id| **id != record.image && !matches(id));
                 let platforms = [record.image, image.id].into_iter().chain(others.copied()).collect();
                 // Here the name means what this machine runs.
-                let own = if platform.matches(&Platform::host()) { image.id } else { record.image };
-                NameRecord { name: record.name, image: own, platforms, index: None }
+                let (own, manifest) = match platform.matches(&Platform::host()) {
+                    true => (image.id, Some(image.manifest.digest)),
+                    false => (record.image, record.manifest),
+                };
+                NameRecord { name: record.name, image: own, manifest, platforms, index: None }
             }
         };
         self.name_records().put(&name_key(name), &record, Durability::Synced)
@@ -105,11 +149,17 @@ impl Store {
         let host = Platform::host();
         let own = index.images.iter().find(|image| image.config.platform().matches(&host)).or(index.images.first());
         let Some(own) = own else { return Ok(()) };
-        self.tag(&own.id, name)?;
+        self.tag(own, name)?;
         let mut platforms: Vec<Digest> = index.images.iter().map(|image| image.id).collect();
         // One file for all of them is one image.
         platforms.dedup();
-        let record = NameRecord { name: name.to_string(), image: own.id, platforms, index: index.descriptor.clone() };
+        let record = NameRecord {
+            name: name.to_string(),
+            image: own.id,
+            manifest: Some(own.manifest.digest),
+            platforms,
+            index: index.descriptor.clone(),
+        };
         self.put_name(name, &record)
     }
 

@@ -1,6 +1,6 @@
 //! Layers on their way out: compressed as asked for, their times clamped.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use carrack_diag::Result;
 use carrack_oci::{Descriptor, Digest, media_type};
@@ -8,6 +8,9 @@ use carrack_oci::{Descriptor, Digest, media_type};
 use crate::fault::{Context as _, fault};
 use crate::tar::{Reader, TarError, Time, Writer};
 use crate::{Layer, Lease, Snapshotter as _, Store, chain_of, decompress};
+
+/// Layers are read and written in pieces of this size.
+pub(crate) const READ_BYTES: usize = 256 << 10;
 
 /// How the blob of a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +30,40 @@ pub enum Compression {
 }
 
 impl Compression {
-    fn media_type(self) -> &'static str {
+    /// Of a layer that is compressed so.
+    pub fn media_type(self) -> &'static str {
         match self {
             Self::Plain => media_type::LAYER,
             Self::Gzip { .. } => media_type::LAYER_GZIP,
             Self::Zstd { .. } => media_type::LAYER_ZSTD,
+        }
+    }
+}
+
+/// What a plain layer is once it is compressed, made as it is read.
+///
+/// # Errors
+/// Where the level can't be used.
+pub fn compress<'a>(plain: impl BufRead + 'a, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match compression {
+        Compression::Plain => Box::new(plain),
+        // Without name and time.
+        Compression::Gzip { level } => {
+            Box::new(flate2::GzBuilder::new().buf_read(plain, flate2::Compression::new(level)))
+        }
+        Compression::Zstd { level } => Box::new(zstd::stream::read::Encoder::with_buffer(plain, level)?),
+    })
+}
+
+/// As [`io::copy`], in larger pieces where `about_bytes` come.
+pub(crate) fn copy_large(from: &mut dyn Read, to: &mut dyn Write, about_bytes: u64) -> io::Result<()> {
+    let mut buffer = vec![0; (about_bytes as usize).clamp(512, READ_BYTES)];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -47,25 +79,11 @@ impl Store {
         if (is_plain && compression == Compression::Plain) || (!is_plain && !force) {
             return Ok(layer.clone());
         }
-        let mut plain = decompress(self.blob(&layer.blob.digest)?)?;
+        let plain = BufReader::with_capacity(READ_BYTES, decompress(self.blob(&layer.blob.digest)?)?);
         let mut ingest = self.ingest()?;
-        let mut copy = || -> io::Result<()> {
-            match compression {
-                Compression::Plain => io::copy(&mut plain, &mut ingest).map(|_| ()),
-                // Without name and time.
-                Compression::Gzip { level } => {
-                    let mut encoder = flate2::GzBuilder::new().write(&mut ingest, flate2::Compression::new(level));
-                    io::copy(&mut plain, &mut encoder)?;
-                    encoder.finish().map(|_| ())
-                }
-                Compression::Zstd { level } => {
-                    let mut encoder = zstd::Encoder::new(&mut ingest, level)?;
-                    io::copy(&mut plain, &mut encoder)?;
-                    encoder.finish().map(|_| ())
-                }
-            }
-        };
-        copy().context("compress the layer below", &self.roots().data)?;
+        compress(plain, compression)
+            .and_then(|mut compressed| copy_large(&mut compressed, &mut ingest, layer.blob.size))
+            .context("compress the layer below", &self.roots().data)?;
         let (digest, size_bytes) = ingest.commit(lease, None)?;
         Ok(Layer { blob: Descriptor::new(compression.media_type(), digest, size_bytes), ..layer.clone() })
     }

@@ -47,6 +47,7 @@ const DATA_FOLDERS: &[&str] = &[
     "snapshots/new",
     "images/records",
     "images/names",
+    "images/indexes",
     "containers",
     "volumes",
     "networks",

@@ -34,7 +34,7 @@ use crate::fault::{Context as _, fault};
 use crate::files::{self, Durability, Held};
 use crate::layer::{self, Indexer, View};
 use crate::record::{parse, to_json};
-use crate::{Lease, Store, codes};
+use crate::{Lease, Sealed, Store, codes};
 
 mod one_file;
 
@@ -168,18 +168,15 @@ impl Snapshotter for Store {
         if let Some(snapshot) = self.snapshot(&chain)? {
             return Ok(snapshot);
         }
-        let below = parent.map(|parent| View::open(&self.lower_dirs(Some(parent))?)).transpose()?;
-        let held = Held::dir(&self.new_snapshots_dir())?;
-        let found = match self.keeps_one_file()? {
-            true => self.apply_one_file(&held, below.as_ref(), tar),
-            false => unpack(&held.path.join(TREE), below.as_ref(), tar),
-        };
-        let found = found.map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
-        if found != *diff_id {
-            return Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {diff_id} unpacks to {found}"))
-                .hint("fetch or make the image again; nothing of the layer was kept")
-                .boxed());
+        if !self.keeps_one_file()? {
+            let unpacked = self.unpack_layer(parent, diff_id, tar, &|| self.lower_dirs(parent))?;
+            self.commit(&unpacked.held, &unpacked.snapshot, || Ok(()))?;
+            return Ok(unpacked.snapshot);
         }
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let found = self.apply_one_file(&held, parent, tar);
+        let found = found.map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
+        check_diff_id(diff_id, &found)?;
         if held.path.join(INDEX).exists() && self.has_blob(diff_id) {
             self.share_blob(&held, &self.blob_path(diff_id))?;
         }
@@ -270,7 +267,79 @@ impl Snapshotter for Store {
     }
 }
 
+/// A layer that is unpacked and verified, and has no name yet.
+pub struct Unpacked {
+    held: Held,
+    snapshot: Snapshot,
+}
+
+impl Unpacked {
+    /// What it will be.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Where its files are until it gets its name.
+    pub fn tree(&self) -> PathBuf {
+        self.held.path.join(TREE)
+    }
+}
+
 impl Store {
+    /// Whether layers are unpacked here, so that [`Store::unpack_layer`] may be used; else [`Snapshotter::apply`] only.
+    ///
+    /// # Errors
+    /// `store/layer-form`.
+    pub fn unpacks_layers(&self) -> Result<bool> {
+        self.keeps_one_file().map(|keeps| !keeps)
+    }
+
+    /// Unpacks a layer without committing it. The folders of the layers below, topmost first, are asked for where it takes
+    /// something from them, which most layers do not.
+    ///
+    /// # Errors
+    /// As [`Snapshotter::apply`], and what `below` says.
+    pub fn unpack_layer(
+        &self,
+        parent: Option<&Digest>,
+        diff_id: &Digest,
+        tar: &mut dyn Read,
+        below: &dyn Fn() -> Result<Vec<PathBuf>>,
+    ) -> Result<Unpacked> {
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let open = || View::open(&below()?);
+        let below = parent.map(|_| layer::Below::new(&open));
+        let found = unpack(&held.path.join(TREE), below.as_ref(), tar)
+            .map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
+        check_diff_id(diff_id, &found)?;
+        let size_bytes = own_size_bytes(&held.path);
+        let chain = chain_of(parent, diff_id);
+        Ok(Unpacked { held, snapshot: Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes } })
+    }
+
+    /// Gives blobs and layers their names, base layer first, all on disk with one call; kept by `lease`.
+    ///
+    /// # Errors
+    /// Where they can't be written.
+    pub fn commit_all(&self, lease: &Lease, blobs: Vec<Sealed>, layers: Vec<Unpacked>) -> Result<()> {
+        let chains: Vec<Digest> = layers.iter().map(|layer| layer.snapshot.chain).collect();
+        lease.add(&chains)?;
+        for layer in &layers {
+            write_record(&layer.held, &layer.snapshot)?;
+        }
+        if !(blobs.is_empty() && layers.is_empty()) {
+            files::sync_tree(&self.roots().data)?;
+        }
+        for blob in blobs {
+            self.publish(blob, lease, Durability::Cached)?;
+        }
+        files::sync_dir(&self.blobs_dir())?;
+        for layer in &layers {
+            self.name_layer(&layer.held, &layer.snapshot)?;
+        }
+        files::sync_dir(&self.snapshots_dir())
+    }
+
     /// Makes the upper directory of a container on a chain, kept by nobody: see [`Store::keep`]. What was there before is
     /// kept as it is, so that a stopped container starts where it stopped.
     ///
@@ -336,9 +405,11 @@ impl Store {
     }
 
     /// Keeps the tar with its index; where there can be none, unpacks it. Gives the digest of the plain tar.
-    fn apply_one_file(&self, held: &Held, below: Option<&View>, tar: &mut dyn Read) -> Result<Digest> {
+    fn apply_one_file(&self, held: &Held, parent: Option<&Digest>, tar: &mut dyn Read) -> Result<Digest> {
         let path = held.path.join(TAR);
-        let taken = one_file::take(tar, &path, below)?;
+        let open = || View::open(&self.lower_dirs(parent)?);
+        let below = parent.map(|_| open()).transpose()?;
+        let taken = one_file::take(tar, &path, below.as_ref())?;
         match taken.index {
             Some(index) => {
                 let path = held.path.join(INDEX);
@@ -346,7 +417,8 @@ impl Store {
             }
             None => {
                 let mut tar = File::open(&path).context("read", &path)?;
-                unpack(&held.path.join(TREE), below, &mut tar)?;
+                let below = parent.map(|_| layer::Below::new(&open));
+                unpack(&held.path.join(TREE), below.as_ref(), &mut tar)?;
                 files::remove_file(&path)?;
             }
         }
@@ -362,8 +434,7 @@ impl Store {
 
     /// Gives the work its name once it is on disk; `before` comes between. Somebody who was faster made the same.
     fn commit(&self, held: &Held, snapshot: &Snapshot, before: impl FnOnce() -> Result<()>) -> Result<()> {
-        let record = held.path.join(RECORD);
-        fs::write(&record, to_json(&record, snapshot)?).context("write", &record)?;
+        write_record(held, snapshot)?;
         if held.path.join(INDEX).exists() {
             // What others are writing is not waited for.
             for name in files::names(&held.path)? {
@@ -375,13 +446,17 @@ impl Store {
             files::sync_tree(&held.path)?;
         }
         before()?;
+        self.name_layer(held, snapshot)?;
+        files::sync_dir(&self.snapshots_dir())
+    }
+
+    fn name_layer(&self, held: &Held, snapshot: &Snapshot) -> Result<()> {
         let path = self.snapshot_dir(&snapshot.chain);
         match fs::rename(&held.path, &path) {
-            Ok(()) => files::sync_dir(&self.snapshots_dir()),
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
                 Ok(())
             }
-            Err(error) => Err(fault("commit the layer", &path, error)),
+            other => other.map_err(|error| fault("commit the layer", &path, error)),
         }
     }
 
@@ -412,6 +487,11 @@ impl Store {
     }
 }
 
+fn write_record(held: &Held, snapshot: &Snapshot) -> Result<()> {
+    let record = held.path.join(RECORD);
+    fs::write(&record, to_json(&record, snapshot)?).context("write", &record)
+}
+
 /// The root's time changes with every entry and is no part of a layer.
 fn set_root_time(below: &Path, tree: &Path) -> Result<()> {
     let set = || -> io::Result<()> {
@@ -422,11 +502,20 @@ fn set_root_time(below: &Path, tree: &Path) -> Result<()> {
 }
 
 /// Unpacks a tar into a new folder; gives the digest of the plain tar.
-fn unpack(tree: &Path, below: Option<&View>, tar: &mut dyn Read) -> Result<Digest> {
+fn unpack(tree: &Path, below: Option<&layer::Below<'_>>, tar: &mut dyn Read) -> Result<Digest> {
     files::make_dir(tree)?;
     let mut tee = Tee { inner: decompress(tar)?, hasher: Hasher::new(io::sink()) };
     layer::apply(&mut tee, tree, below)?;
     Ok(tee.hasher.finish().1)
+}
+
+fn check_diff_id(expected: &Digest, found: &Digest) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {expected} unpacks to {found}"))
+            .hint("fetch or make the image again; nothing of the layer was kept")
+            .boxed()),
+    }
 }
 
 /// What a layer takes on disk beside content, which is counted by itself.

@@ -9,6 +9,8 @@ pub mod bpf;
 /// Datagrams with the address that they were sent to.
 pub mod datagram;
 mod entry;
+/// Writing back what the kernel holds of a file.
+pub mod file;
 /// Loopback interface of a network namespace.
 pub mod link;
 /// Mount attributes.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::machine::{Failure, Machine, Project, exit_code, feed};
+use crate::machine::{Failure, Machine, Project, eventually, exit_code, feed};
 
 /// Runs a shell line in an image.
 fn shell(project: &Project, image: &str, line: &str) -> String {
@@ -377,13 +377,109 @@ fn build_checks() {
     assert!(project.ok(&["build", "--check", "."]).contains("no warnings"));
 }
 
-/// D1: buildx is an accepted name; what is not there yet says so.
+/// D1: buildx is an accepted name, and so are Docker's flags; what means nothing here, or is not there yet, says so (I-6).
 #[test]
-fn the_other_name_of_build() {
+fn the_other_names_of_build() {
     let Some(machine) = Machine::new() else { return };
     let project = machine.project("app");
-    project.write("Dockerfile", "FROM busybox\nCOPY Dockerfile /\n");
-    project.ok(&["buildx", "build", "-t", "made", "."]);
+    project.write("Dockerfile", "FROM busybox\nCOPY Dockerfile /\nCMD [\"true\"]\n");
+    let accepted =
+        ["--builder=default", "--rm", "--force-rm=true", "--compress", "--isolation=default", "--call=build"];
+    project.ok(&[&["buildx", "build", "-t", "made"], &accepted[..], &["."]].concat());
     assert!(shell(&project, "made", "cat /Dockerfile").starts_with("FROM busybox"));
-    assert_eq!(project.fails(&["buildx", "imagetools", "create"]).code(), "cli/not-yet");
+    assert!(project.ok(&["build", "--call=check", "."]).contains("no warnings"));
+    assert_eq!(project.ok(&["build", "-t", "made", "--progress=none", "."]), "");
+    for (flag, code) in [
+        ("--builder=other", "cli/one-builder"),
+        ("--rm=false", "cli/invalid-value"),
+        ("--isolation=hyperv", "cli/invalid-value"),
+        ("--push", "cli/not-yet"),
+        ("--squash", "cli/not-yet"),
+        ("--cgroup-parent=x", "cli/not-yet"),
+        ("--cpuset-mems=0", "cli/not-yet"),
+        ("--security-opt=label=x", "cli/not-yet"),
+        ("--call=nonsense", "cli/invalid-value"),
+    ] {
+        assert_eq!(project.fails(&["build", flag, "."]).code(), code, "{flag}");
+    }
+    assert_eq!(project.ok(&["buildx", "ls", "--format", "{{.Name}}"]), "default");
+    assert!(project.ok(&["buildx", "inspect", "--bootstrap"]).contains("Driver: carrack"));
+    assert_eq!(project.ok(&["buildx", "use", "default"]), "");
+    assert!(project.ok(&["buildx", "version"]).starts_with("carrack "));
+    for arguments in [&["create", "--use"][..], &["rm", "x"], &["stop"], &["use", "x"], &["inspect", "x"]] {
+        assert_eq!(project.fails(&[&["buildx"], arguments].concat()).code(), "cli/one-builder", "{arguments:?}");
+    }
+    assert_eq!(project.fails(&["buildx", "history", "ls"]).code(), "cli/not-yet");
+    machine.finish();
+}
+
+/// A context that has to arrive first is looked at too, and leaves nothing on the root (I-5).
+#[test]
+fn a_dry_run_of_a_context_that_arrives() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("app");
+    project.write("in/Dockerfile", "FROM busybox\nCOPY file /\n").write("in/file", "inside").write("tmp/own", "");
+    let folder = project.dir.join("in");
+    let packed = std::process::Command::new("tar").args(["-cz", "."]).current_dir(&folder).output().unwrap().stdout;
+    let tree = || {
+        let found = std::process::Command::new("find").arg(machine.data()).args(["-printf", "%P %s %T@\n"]).output();
+        String::from_utf8(found.unwrap().stdout).unwrap()
+    };
+    let dry_run = |input: &[u8]| {
+        let mut command = project.command(&["build", "--dry-run", "-"]);
+        command.env("TMPDIR", project.dir.join("tmp"));
+        let output = feed(command, input);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = tree();
+    assert!(dry_run(&packed).starts_with("missed [2/2] COPY file /\n"));
+    assert_eq!(dry_run(b"FROM busybox\nRUN true\n"), "missed [2/2] RUN true\n         no earlier build has done it\n");
+    assert_eq!(tree(), before);
+    assert_eq!(std::fs::read_dir(project.dir.join("tmp")).unwrap().count(), 1, "nor beside it");
+    feed(project.command(&["build", "-"]), &packed);
+    assert_eq!(dry_run(&packed), "cached [2/2] COPY file /\n");
+    machine.finish();
+}
+
+/// An interrupt ends the wait for a server, and nothing is left.
+#[test]
+fn an_interrupted_fetch_leaves_nothing() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("app");
+    project.write("Dockerfile", "FROM busybox\nCOPY --from=lib / /\n");
+    // It takes connections and never answers.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    for suffix in ["lib.tar.gz", "lib.git"] {
+        let address = format!("http://127.0.0.1:{}/{suffix}", server.local_addr().unwrap().port());
+        for arguments in [&["build", "--build-context", &format!("lib={address}"), "."][..], &["build", &address]] {
+            let mut command = project.command(arguments);
+            let mut child =
+                command.env_remove("HTTPS_PROXY").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+            let asked = eventually("the server is asked", || server.accept().ok());
+            let begin = std::time::Instant::now();
+            kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(130), "{arguments:?}");
+            assert!(begin.elapsed().as_secs() < 10, "at once: {:?}", begin.elapsed());
+            drop(asked);
+        }
+    }
+    assert_eq!(machine.json(&["doctor", "--leaks"]), serde_json::json!([]));
+    machine.finish();
+}
+
+/// What a registry may have is not known before it is asked: the plan is provisional, not wrong.
+#[test]
+fn a_plan_does_not_need_the_base_image() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("shop");
+    project
+        .write("Dockerfile", "FROM registry.invalid/base:1\nRUN true\n")
+        .write("compose.yaml", "services: {web: {build: .}}\n");
+    let plan = project.json(&["plan"]);
+    assert_eq!(plan["provisional"], true, "{plan}");
+    let notes = plan["notes"].to_string();
+    assert!(notes.contains("there is no image `registry.invalid/base:1` here yet"), "{notes}");
+    machine.finish();
 }

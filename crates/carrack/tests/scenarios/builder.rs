@@ -324,3 +324,44 @@ fn a_project_is_built_at_once() {
     assert!(failure.text().contains("exit status 3") && failure.diagnostics.len() == 1, "{}", failure.text());
     machine.finish();
 }
+
+/// What takes room on disk, in Docker's words.
+#[test]
+fn disk_usage_of_everything() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("room");
+    project.write("Dockerfile", "FROM busybox\nRUN --mount=type=cache,target=/c head -c 300000 /dev/zero > /big && head -c 50000 /dev/zero > /c/x\n");
+    project.ok(&["build", "-t", "big", "."]);
+    let keep = ["run", "--network=none", "--name", "writer", "-v", "kept:/kept", "busybox"];
+    project.ok(&[&keep[..], &["sh", "-c", "head -c 200000 /dev/zero | tee /own > /kept/file"]].concat());
+    project.ok(&["volume", "create", "unused"]);
+    let rows = project.json(&["system", "df"]);
+    let row = |index: usize, field: &str| rows[index][field].clone();
+    let counts = |index| (row(index, "Type"), row(index, "TotalCount"), row(index, "Active"));
+    assert_eq!(counts(0), ("Images".into(), 2.into(), 1.into()));
+    assert_eq!(counts(1), ("Containers".into(), 1.into(), 0.into()));
+    assert_eq!(counts(2), ("Local Volumes".into(), 2.into(), 1.into()));
+    assert_eq!(counts(3), ("Build Cache".into(), 2.into(), 0.into()));
+    let all = project.json(&["system", "df", "-v"]);
+    let bytes = |value: &Value| value.as_u64().unwrap();
+    let image = |name: &str| -> Value {
+        let images = all["images"].as_array().unwrap();
+        images.iter().find(|image| image["repository"] == name).unwrap().clone()
+    };
+    let (big, base) = (image("big"), image("busybox"));
+    assert!((300_000..400_000).contains(&bytes(&big["unique_bytes"])), "{big}");
+    assert_eq!((&big["shared_bytes"], &base["containers"]), (&base["size_bytes"], &1.into()));
+    assert!(bytes(&all["containers"][0]["size_bytes"]) >= 200_000);
+    let kept = all["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "kept").unwrap();
+    assert!(kept["links"] == 1 && bytes(&kept["size_bytes"]) >= 200_000, "{kept}");
+    let text = project.ok(&["system", "df"]);
+    assert!(text.starts_with("TYPE            TOTAL   ACTIVE   SIZE"), "{text}");
+    assert_eq!(
+        project.ok(&["system", "df", "--format", "{{.Type}}: {{.TotalCount}}"]).lines().last(),
+        Some("Build Cache: 2")
+    );
+    assert!(project.ok(&["system", "df", "--verbose"]).contains("Local Volumes space usage:"));
+    assert_eq!(project.fails(&["system", "prune"]).code(), "cli/not-yet");
+    project.ok(&["rm", "writer"]);
+    machine.finish();
+}

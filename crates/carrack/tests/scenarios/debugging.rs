@@ -112,6 +112,29 @@ fn an_interrupted_shell_leaves_nothing() {
     machine.finish();
 }
 
+/// Somebody at a terminal gets one in the shell.
+#[test]
+fn a_shell_in_a_terminal() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("app");
+    project.write("Dockerfile", "FROM busybox\nRUN echo built > /made\n");
+    let line = format!("{} build --debug=after:2 .", env!("CARGO_BIN_EXE_carrack"));
+    let environment = project.command(&[]);
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(&project.dir).env_clear();
+    script.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no script(1)");
+        return machine.finish();
+    }
+    let output = feed(script, b"test -t 0 && test -t 1 && cat /made && echo $TERM\nexit 3\n");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("built\r\nxterm\r\n"), "{told}");
+    assert_eq!(exit_code(&output), 3, "{told}");
+    assert_eq!(machine.json(&["doctor", "--leaks"]), json!([]));
+    machine.finish();
+}
+
 /// A step that its limit has ended says so.
 #[test]
 fn a_step_without_memory() {

@@ -7,6 +7,7 @@ mod bake;
 mod build;
 mod builder;
 mod containers;
+mod contents;
 mod contexts;
 mod debugging;
 mod interruption;

@@ -87,8 +87,9 @@ fn a_build_goes_to_archives_tars_and_folders() {
     assert_eq!(std::fs::read_to_string(project.dir.join("archive.tar")).unwrap(), "before");
     assert!(!project.dir.join("archive.tar.part").exists());
     for (wrong, code) in [
-        ("type=image,push=true", "cli/not-yet"),
-        ("type=registry", "cli/not-yet"),
+        ("type=image,push=true", "cli/invalid-value"),
+        ("type=registry", "cli/invalid-value"),
+        ("type=tar,push=true,dest=x", "cli/invalid-value"),
         ("type=oci,compression=estargz,dest=x", "cli/not-yet"),
         ("type=local", "cli/invalid-value"),
         ("type=cake,dest=x", "cli/invalid-value"),
@@ -202,5 +203,48 @@ fn progress_for_people_and_programs() {
             assert!(!text.contains("\x1b[1m"), "NO_COLOR: {text}");
         }
     }
+    machine.finish();
+}
+
+/// D6, D7: where time and bytes went.
+#[test]
+fn a_build_reports_where_time_and_bytes_went() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("reported");
+    project
+        .write(
+            "Dockerfile",
+            "FROM busybox AS tools\nRUN head -c 500000 /dev/zero > /compiler; sleep 0.2\nCOPY big small /src/\n\
+                              FROM busybox\nCOPY --from=tools /src/small /small\n",
+        )
+        .write("big", "x".repeat(100_000))
+        .write("small", "x")
+        .write("unused", "x".repeat(200_000));
+    let report = |flags: &[&str]| project.json(&[&["build", "--report"], flags, &["."]].concat())["report"].clone();
+    let first = report(&[]);
+    let step = |report: &Value, text: &str| -> Value {
+        let steps = report["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["name"].as_str().unwrap().contains(text)).expect(text).clone()
+    };
+    let run = step(&first, "RUN head");
+    assert!(run["cached"] == false && run["seconds"].as_f64().unwrap() >= 0.2, "{run}");
+    let bytes = |report: &Value, key: &str| report[key].as_u64().unwrap();
+    let saved = bytes(&first, "single_stage_bytes") - bytes(&first, "size_bytes");
+    // Without the copy, with the compiler and the sources; sizes are those on disk.
+    assert!(bytes(&run, "size_bytes") >= 500_000 && (600_000..800_000).contains(&saved), "{first}");
+    assert_eq!(first["context"]["size_bytes"], 100_001);
+    assert_eq!(first["context"]["largest"][0]["path"], "big");
+    // The second time the cache saves what the first has taken.
+    let second = report(&[]);
+    let run = step(&second, "RUN head");
+    assert!(run["cached"] == true && run["saved_seconds"].as_f64().unwrap() >= 0.2, "{run}");
+    assert!(
+        second["saved_seconds"].as_f64().unwrap() >= 0.2 && bytes(&second, "size_bytes") == bytes(&first, "size_bytes")
+    );
+    let text = project.ok(&["build", "--report", "."]);
+    for words in ["The cache saved 0.", "as a single stage", "100kB in 2 entries", "  100kB  big"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(project.json(&["build", "."])["report"], Value::Null);
     machine.finish();
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 
-use carrack_testkit::registry::{Access, Registry};
+use carrack_testkit::registry::{Access, Registry, Reply};
 
 use crate::machine::{Machine, eventually, feed};
 
@@ -150,6 +150,232 @@ fn credentials_are_kept_by_a_helper_and_never_shown() {
     machine.finish();
 }
 
+fn parsed(bytes: Option<Vec<u8>>) -> serde_json::Value {
+    serde_json::from_slice(&bytes.unwrap()).unwrap()
+}
+
+#[test]
+fn an_index_is_put_together_annotated_and_sent() {
+    let Some(machine) = Machine::new() else { return };
+    let (registry, other) = (Registry::start(), Registry::start());
+    let image = |name: &str| format!("{}/{name}", registry.host());
+    let (one, two, both) = (image("one:1"), image("two:1"), image("both:1"));
+    machine.ok(&["tag", "busybox", &one]);
+    make(&machine, &two);
+    for name in [&one, &two] {
+        machine.ok(&["push", "-q", name]);
+    }
+    machine.ok(&["manifest", "create", &both, &one, &two]);
+    assert_eq!(machine.fails(&["manifest", "create", &both, &one]).code(), "engine/index-exists");
+    machine.ok(&["manifest", "create", "--amend", &both, &two]);
+    machine.ok(&["manifest", "annotate", &both, &two, "--arch", "arm", "--variant", "v7"]);
+    assert_eq!(machine.fails(&["manifest", "annotate", &both, "none:1"]).code(), "engine/no-such-index");
+    let pushed = machine.json(&["manifest", "push", "--purge", &both]);
+    let index = parsed(registry.manifest("both", "1"));
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+    assert_eq!(index["manifests"][1]["platform"]["variant"], "v7");
+    assert_eq!(index["manifests"][0]["digest"], digest(&machine, &one));
+    assert!(registry.manifest("both", &digest(&machine, &two)).is_some(), "its images are in its repository");
+    assert_eq!(machine.fails(&["manifest", "push", &both]).code(), "engine/no-such-index", "it was forgotten");
+    // The whole of it at another registry; one that is not there is no half.
+    let copy = format!("{}/copy/both:2", other.host());
+    machine.ok(&["buildx", "imagetools", "create", "-t", &copy, &both]);
+    assert_eq!(other.manifest("copy/both", "2"), registry.manifest("both", "1"));
+    assert!(machine.ok(&["buildx", "imagetools", "inspect", &copy]).contains("Platform:  linux/arm/v7"));
+    let digest_of = machine.ok(&["buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", &copy]);
+    assert_eq!(digest_of, pushed["digest"].as_str().unwrap());
+    machine.ok(&["rmi", &one]);
+    machine.ok(&["run", "--rm", "--network", "none", &copy, "true"]);
+    // Of an index that was pulled for a platform, that platform's manifest goes on.
+    let elsewhere = format!("{}/one:9", other.host());
+    machine.ok(&["tag", &copy, &elsewhere]);
+    machine.ok(&["push", "-q", &elsewhere]);
+    assert_eq!(other.manifest("one", "9"), registry.manifest("one", "1"));
+    let appended = format!("{}/copy/more:1", other.host());
+    machine.ok(&["buildx", "imagetools", "create", "-t", &appended, "--annotation", "a=b", &one, &copy]);
+    let index = parsed(other.manifest("copy/more", "1"));
+    assert_eq!((index["annotations"]["a"].as_str(), index["manifests"].as_array().unwrap().len()), (Some("b"), 2));
+    machine.finish();
+}
+
+#[test]
+fn builds_and_services_go_out_under_all_their_names_and_come_back() {
+    let Some(machine) = Machine::new() else { return };
+    let registry = Registry::start();
+    let image = |name: &str| format!("{}/{name}", registry.host());
+    let project = machine.project("shop");
+    project.write("Dockerfile", "FROM busybox\nRUN seq 1 100 > /numbers\n");
+    let (one, two) = (image("app:1"), image("app:2"));
+    assert_eq!(project.fails(&["build", "--push", "."]).code(), "cli/invalid-value");
+    let built = project.ok(&["build", "-q", "--push", "-t", &one, "-t", &two, "--annotation", "made=here", "."]);
+    assert!(built.starts_with("sha256:"), "{built}");
+    assert_eq!(registry.manifest("app", "1"), registry.manifest("app", "2"));
+    let manifest = parsed(registry.manifest("app", "1"));
+    assert_eq!(manifest["annotations"]["made"], "here", "what was said of it goes with it");
+    assert!(manifest["layers"][0]["mediaType"].as_str().unwrap().ends_with("+gzip"));
+    project.write("Dockerfile", "FROM busybox\nRUN seq 1 200 > /numbers\n");
+    let output = format!("type=image,name={},push=true,compression=zstd", image("app:3"));
+    project.ok(&["build", "-q", "--output", &output, "."]);
+    let manifest = parsed(registry.manifest("app", "3"));
+    assert!(manifest["layers"][1]["mediaType"].as_str().unwrap().ends_with("+zstd"), "{manifest}");
+    registry.take_seen();
+    machine.ok(&["push", "-q", "--all-tags", &image("app")]);
+    let seen = registry.take_seen();
+    let tags: Vec<&str> =
+        seen.iter().filter(|seen| seen.method == "PUT").map(|seen| seen.path.rsplit('/').next().unwrap()).collect();
+    assert_eq!(tags, ["1", "2", "3"], "nothing but their manifests");
+    for tag in 1..=3 {
+        machine.ok(&["rmi", &image(&format!("app:{tag}"))]);
+    }
+    machine.ok(&["pull", "-q", "--all-tags", &image("app")]);
+    for tag in 1..=3 {
+        assert_eq!(machine.ok(&["run", "--rm", "--network", "none", &image(&format!("app:{tag}")), "true"]), "");
+    }
+
+    let compose = format!(
+        "services:\n  web:\n    image: {}\n    build: .\n    command: sleep 1000\n  box:\n    image: {one}\n    command: sleep 1000\n",
+        image("web:1")
+    );
+    project.write("compose.yaml", compose);
+    project.ok(&["compose", "build", "-q"]);
+    project.ok(&["compose", "push", "-q"]);
+    assert!(registry.manifest("web", "1").is_some());
+    machine.ok(&["rmi", "-f", &image("web:1"), &one]);
+    project.ok(&["compose", "pull", "-q"]);
+    registry.take_seen();
+    project.ok(&["up", "-d", "--no-build", "--pull", "never"]);
+    assert_eq!(registry.take_seen().len(), 0);
+    project.ok(&["up", "-d", "--no-build", "--pull", "always"]);
+    assert_ne!(registry.take_seen().len(), 0);
+    project.ok(&["down", "-t", "0"]);
+    machine.finish();
+}
+
+#[test]
+fn an_image_for_several_platforms_goes_out_as_one() {
+    let Some(machine) = Machine::new() else { return };
+    let (registry, other) = (Registry::start(), Registry::start());
+    let name = |tag: &str| format!("{}/multi:{tag}", registry.host());
+    let project = machine.project("multi");
+    project.write("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /\n");
+    project.write("amd64/which", "amd64").write("arm64/which", "arm64");
+    let platforms = "linux/amd64,linux/arm64";
+    project.ok(&["build", "-q", "--push", "--platform", platforms, "-t", &name("1"), "-t", &name("2"), "."]);
+    let index = parsed(registry.manifest("multi", "1"));
+    assert_eq!(registry.manifest("multi", "1"), registry.manifest("multi", "2"));
+    let children = index["manifests"].as_array().unwrap();
+    assert_eq!(children.len(), 2, "{index}");
+    for child in children {
+        let manifest = parsed(registry.manifest("multi", child["digest"].as_str().unwrap()));
+        let layer = &manifest["layers"][0];
+        assert!(layer["mediaType"].as_str().unwrap().ends_with("+gzip"), "{manifest}");
+        assert!(registry.blob("multi", &layer["digest"].as_str().unwrap().parse().unwrap()).is_some());
+    }
+    // Elsewhere, under the same digest.
+    let elsewhere = format!("{}/copy:1", other.host());
+    machine.ok(&["tag", &name("2"), &elsewhere]);
+    machine.ok(&["push", "-q", &elsewhere]);
+    assert_eq!(other.manifest("copy", "1"), registry.manifest("multi", "1"));
+    let arm = machine.json(&["pull", "--platform", "linux/arm64", &elsewhere]);
+    assert_eq!(arm["digest"], sha256(&machine, &other.manifest("copy", "1").unwrap()));
+    machine.finish();
+}
+
+/// Layers are unpacked before the registry's word on them is proved: what it lied about leaves nothing behind, and the lie is
+/// what is told.
+#[test]
+fn what_a_registry_lies_about_leaves_nothing() {
+    let Some(machine) = Machine::new() else { return };
+    let registry = Registry::start();
+    let name = format!("{}/app:1", registry.host());
+    make(&machine, &name);
+    machine.ok(&["push", "-q", &name]);
+    machine.finish();
+
+    let Some(machine) = Machine::new() else { return };
+    let manifest = parsed(registry.manifest("app", "1"));
+    let path = |blob: &serde_json::Value| format!("/v2/app/blobs/{}", blob["digest"].as_str().unwrap());
+    let blob = |at: &serde_json::Value| registry.blob("app", &at["digest"].as_str().unwrap().parse().unwrap()).unwrap();
+    let layer = &manifest["layers"][1];
+    let content = blob(layer);
+    let mut flipped = content.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0xff;
+    let left = || {
+        let names = |folder: &str| std::fs::read_dir(machine.data().join(folder)).unwrap().count();
+        (names("snapshots/new"), names("content/ingest"), names("images/names"))
+    };
+    let before = left();
+    let lies = [
+        ("other bytes", Reply::body(200, flipped), "registry/digest-mismatch"),
+        ("no archive", Reply::body(200, vec![b'x'; content.len()]), "registry/digest-mismatch"),
+        ("shorter", Reply::body(200, &content[..content.len() - 1]), "registry/digest-mismatch"),
+    ];
+    for (what, reply, code) in lies {
+        let path = path(layer);
+        registry.lie(move |seen| (seen.path == path).then(|| reply.clone()));
+        assert_eq!(machine.fails(&["pull", &name]).code(), code, "{what}");
+        assert_eq!(left(), before, "{what}");
+    }
+    // Whole and as its digest says, but not what the configuration says: a few bytes that unpack to 64 MB are no layer.
+    registry.lie(|_| None);
+    let bomb = {
+        let mut encoder = Command::new("gzip").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = encoder.stdin.take().unwrap();
+        std::thread::spawn(move || (0..64).for_each(|_| drop(input.write_all(&[0; 1 << 20]))));
+        encoder.wait_with_output().unwrap().stdout
+    };
+    let digest = registry.put_blob("app", &bomb);
+    let mut forged = manifest.clone();
+    forged["layers"][1]["digest"] = digest.to_string().into();
+    forged["layers"][1]["size"] = bomb.len().into();
+    let kind = forged["mediaType"].as_str().unwrap().to_owned();
+    registry.put_manifest("app", "bomb", &kind, forged.to_string().as_bytes());
+    let failure = machine.fails(&["pull", &name.replace(":1", ":bomb")]);
+    assert_eq!(failure.code(), "store/digest-mismatch", "{}", failure.text());
+    assert_eq!(left(), before);
+    machine.ok(&["pull", "-q", &name]);
+    assert_eq!(machine.ok(&["run", "--rm", "--network", "none", &name]), "1000 /numbers");
+    machine.finish();
+}
+
+/// Names by convention, of one flag (E6).
+#[test]
+fn the_commit_names_the_image() {
+    if Command::new("git").arg("--version").output().is_err() {
+        println!("skipped: git is not on the path");
+        return;
+    }
+    let Some(machine) = Machine::new() else { return };
+    let registry = Registry::start();
+    let project = machine.project("shop");
+    project.write("Dockerfile", "FROM busybox\nCMD [\"true\"]\n");
+    let name = format!("{}/shop", registry.host());
+    let build = ["build", "-q", "--push", "--tags-from", "git", "-t", name.as_str(), "."];
+    assert_eq!(project.fails(&build).code(), "engine/no-commit");
+    let git = |line: &str| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]);
+        let output = command.args(line.split(' ')).current_dir(machine.path().join("shop")).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git("init -q");
+    git("add .");
+    git("commit -q -m first");
+    git("tag v1.2.3");
+    project.ok(&build);
+    let commit = format!("sha-{}", git("rev-parse --short=12 HEAD"));
+    for tag in [commit.as_str(), "1.2.3", "1.2", "1", "latest", "main"] {
+        assert!(registry.manifest("shop", tag).is_some(), "{tag}");
+    }
+    project.write("Dockerfile", "FROM busybox\nCMD [\"false\"]\n");
+    project.ok(&build);
+    assert!(registry.manifest("shop", &format!("{commit}-dirty")).is_some());
+    assert_ne!(registry.manifest("shop", "latest"), registry.manifest("shop", &format!("{commit}-dirty")));
+    machine.finish();
+}
+
 /// Ended with the value.
 struct Served(Child);
 
@@ -215,11 +441,24 @@ fn debians_registry_and_skopeo_understand_us() {
         machine.ok(&["pull", "-q", &copy]);
         assert_eq!(machine.ok(&["run", "--rm", "--network", "none", &copy]), "1000 /numbers");
         assert_eq!(digest(&machine, &copy), theirs(&copy), "{copy}");
+    }
+    // One configuration under several manifests: whichever name is pushed, its digest stays.
+    for (format, compression) in [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")] {
+        let copy = format!("{host}/{format}/{compression}:1");
         let back = format!("{host}/back/{format}-{compression}:1");
         machine.ok(&["tag", &copy, &back]);
         machine.ok(&["push", "-q", &back]);
         assert_eq!(theirs(&back), theirs(&copy), "{back}");
     }
+    // An index of both, and the whole of it to another repository.
+    let (both, moved) = (format!("{host}/team/both:1"), format!("{host}/moved/both:1"));
+    let zstd = format!("{host}/oci/zstd:1");
+    machine.ok(&["manifest", "create", &both, &name, &zstd]);
+    machine.ok(&["manifest", "annotate", &both, &zstd, "--arch", "arm64"]);
+    assert_eq!(machine.ok(&["manifest", "push", "--purge", &both]), theirs(&both));
+    machine.ok(&["buildx", "imagetools", "create", "-t", &moved, &both]);
+    assert_eq!(theirs(&moved), theirs(&both));
+    skopeo(&["copy", "--all", "--src-tls-verify=false", &format!("docker://{moved}"), "dir:both"]);
     machine.finish();
 }
 

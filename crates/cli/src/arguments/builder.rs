@@ -22,10 +22,13 @@ pub(crate) struct BuildMoreArguments {
     /// Say of each step why it was not cached
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Report where time and bytes went: steps, what the cache saved, sizes, the context's largest files
+    #[arg(long)]
+    pub(crate) report: bool,
     /// Say it without building
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// What is left of the build: type=image|oci|docker|tar|local with dest=, name=, compression=, rewrite-timestamp=; or a
+    /// What is left of the build: type=image|registry|oci|docker|tar|local with dest=, name=, push=, compression=, rewrite-timestamp=; or a
     /// folder; or - for a tar on standard output
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Vec<String>,
@@ -77,6 +80,13 @@ pub(crate) struct BuildMoreArguments {
     /// Accepted: what is built is in the store
     #[arg(long)]
     pub(crate) load: bool,
+    /// Send the image to the registries of its names: --output type=registry
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Tags by convention for names without a tag, from the commit: `git` gives sha-COMMIT, the version of a tag like v1.2.3
+    /// with 1.2, 1 and latest where they move on to it, and the branch
+    #[arg(long, value_name = "SOURCE", value_parser = ["git"])]
+    pub(crate) tags_from: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{BuildMoreArguments, HistoryArguments, InspectArguments, PullArguments, PushArguments};
+use super::{
+    BuildMoreArguments, DockerBuildArguments, HistoryArguments, InspectArguments, PullArguments, PushArguments,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Build an image from a Dockerfile
-    Build(BuildArguments),
+    Build(Box<BuildArguments>),
     /// List images
     #[command(visible_alias = "list")]
     Ls(ImagesArguments),
@@ -31,6 +33,10 @@ pub(crate) enum ImageCommand {
     Rm(RmiArguments),
     /// Show everything known of images
     Inspect(InspectArguments),
+    /// Show what each layer adds, and what of it later layers overwrite or remove
+    Tree(ImageTreeArguments),
+    /// Show what differs between two images: files and configuration
+    Diff(ImageDiffArguments),
     /// Make a base image from a Debian archive, its signatures verified
     Bootstrap(BootstrapArguments),
 }
@@ -67,7 +73,7 @@ pub(crate) struct BuildArguments {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
-    /// auto, plain, tty, quiet, rawjson; BUILDKIT_PROGRESS without
+    /// auto, plain, tty, quiet, none, rawjson; BUILDKIT_PROGRESS without
     #[arg(long, value_name = "KIND")]
     pub(crate) progress: Option<Progress>,
     /// Platforms to build for; several give an index
@@ -75,6 +81,8 @@ pub(crate) struct BuildArguments {
     pub(crate) platform: Option<String>,
     #[command(flatten)]
     pub(crate) more: Box<BuildMoreArguments>,
+    #[command(flatten)]
+    pub(crate) docker: Box<DockerBuildArguments>,
     /// What a name after FROM and --from means: a folder, an address, docker-image://IMAGE
     #[arg(long, value_name = "NAME=CONTEXT")]
     pub(crate) build_context: Vec<String>,
@@ -104,6 +112,42 @@ pub(crate) enum Progress {
     Quiet,
     Tty,
     Rawjson,
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageTreeArguments {
+    /// List the files of each layer
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// List them as the folders of this depth
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) depth: Option<u16>,
+    /// Exit with 16 where the image is larger: 400MB, 1.5GiB
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_size: Option<String>,
+    /// Exit with 16 where more of it is overwritten or removed by later layers: 5%, 20MB
+    #[arg(long, value_name = "PERCENT|BYTES")]
+    pub(crate) max_waste: Option<String>,
+    /// `json`, or a Go template of plain fields for each layer: {{.Number}} {{.Instruction}} {{.Size}} {{.Files}} {{.Wasted}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Do not cut instructions
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// The image
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageDiffArguments {
+    /// `json`, or a Go template of plain fields for each file: {{.Change}} {{.Path}} {{.Size}} {{.What}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// The image that is compared with
+    pub(crate) first: String,
+    /// The image that is compared
+    pub(crate) second: String,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 
 mod builder;
 mod container;
+mod docker_build;
 mod image;
 mod project;
 mod registry;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use builder::*;
 pub(crate) use container::*;
+pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
@@ -164,6 +166,9 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
     Boot,
+    /// What takes room on disk
+    #[command(subcommand)]
+    System(SystemCommand),
     /// Show the version
     Version,
 
@@ -184,9 +189,33 @@ pub(crate) enum BuildxCommand {
     Du(BuilderUsageArguments),
     /// Free what the build cache takes on disk
     Prune(BuilderPruneArguments),
+    /// Images as registries have them
+    #[command(subcommand)]
+    Imagetools(ImagetoolsCommand),
+    #[command(flatten)]
+    Instance(BuilderInstanceCommand),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Show what images, containers, volumes and builds take on disk
+    Df(SystemUsageArguments),
+    /// Not yet
+    #[command(external_subcommand)]
+    Other(Vec<String>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SystemUsageArguments {
+    /// Show each of them
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// `table`, `json`, or a Go template of plain fields: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

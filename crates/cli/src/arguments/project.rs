@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Pull;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Which project, and with which files.
@@ -50,6 +51,9 @@ pub(crate) struct UpOptions {
     /// Build nothing
     #[arg(long, conflicts_with = "build")]
     pub(crate) no_build: bool,
+    /// When images that nobody builds are asked for at their registries, in place of each service's pull_policy
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) pull: Option<Pull>,
     /// Return when everything is healthy
     #[arg(long)]
     pub(crate) wait: bool,
@@ -205,6 +209,10 @@ pub(crate) enum ComposeCommand {
     Run(ComposeRunArguments),
     /// Build the images of services
     Build(ComposeBuildArguments),
+    /// Get the images of services from their registries
+    Pull(ComposePullArguments),
+    /// Send the built images of services to their registries
+    Push(ComposePushArguments),
     /// Show the project after merging and interpolation
     #[command(visible_alias = "convert")]
     Config(ConfigOptions),
@@ -338,7 +346,46 @@ pub(crate) struct ComposeBuildArguments {
     /// Value of an ARG
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(crate) build_arg: Vec<String>,
+    /// Send the images to the registries of their names
+    #[arg(long)]
+    pub(crate) push: bool,
     /// Print nothing while building
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Services; all without
+    pub(crate) services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComposePullArguments {
+    /// Leave out services that are built
+    #[arg(long)]
+    pub(crate) ignore_buildable: bool,
+    /// Go on after an image that can't be had
+    #[arg(long)]
+    pub(crate) ignore_pull_failures: bool,
+    /// Also what the named services depend on
+    #[arg(long)]
+    pub(crate) include_deps: bool,
+    /// always or missing, in place of each service's pull_policy
+    #[arg(long, value_name = "POLICY", value_parser = ["always", "missing"])]
+    pub(crate) policy: Option<String>,
+    /// Print nothing while pulling
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Services; all without
+    pub(crate) services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComposePushArguments {
+    /// Go on after an image that can't be sent
+    #[arg(long)]
+    pub(crate) ignore_push_failures: bool,
+    /// Also what the named services depend on
+    #[arg(long)]
+    pub(crate) include_deps: bool,
+    /// Print nothing while pushing
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Services; all without

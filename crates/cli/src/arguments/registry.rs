@@ -4,6 +4,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Args)]
 pub(crate) struct PullArguments {
+    /// All tags of the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
     /// Print the image's name only
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -16,11 +19,21 @@ pub(crate) struct PullArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArguments {
+    /// All tags of the repository that are here
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+    /// Give the image tags by convention, from the commit of the current folder, and send those: see `build --tags-from`
+    #[arg(long, value_name = "SOURCE", value_parser = ["git"], conflicts_with = "all_tags")]
+    pub(crate) tags_from: Option<String>,
     /// Print the image's name only
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// The image: [HOST[:PORT]/]NAME[:TAG]
-    pub(crate) name: String,
+    /// Accepted: a platform, of which an image here has one
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// The images: [HOST[:PORT]/]NAME[:TAG]
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -46,14 +59,124 @@ pub(crate) struct LogoutArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ManifestCommand {
-    /// Show a manifest or index as the registry has it
+    /// Put an index together of images that registries have
+    Create(ManifestCreateArguments),
+    /// Say what an image of an index runs on
+    Annotate(ManifestAnnotateArguments),
+    /// Show a manifest or index, as it is put together or as the registry has it
     Inspect(ManifestInspectArguments),
+    /// Send an index that was put together
+    Push(ManifestPushArguments),
+    /// Forget indexes that were put together
+    Rm(ManifestRmArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestCreateArguments {
+    /// Add to an index that there is
+    #[arg(short, long)]
+    pub(crate) amend: bool,
+    /// Without TLS or with a certificate that nobody trusts
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// The index: [HOST[:PORT]/]NAME[:TAG]
+    pub(crate) name: String,
+    /// Its images, as registries have them
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestAnnotateArguments {
+    /// Processor: amd64, arm64
+    #[arg(long)]
+    pub(crate) arch: Option<String>,
+    /// Operating system
+    #[arg(long)]
+    pub(crate) os: Option<String>,
+    /// Version of the operating system
+    #[arg(long)]
+    pub(crate) os_version: Option<String>,
+    /// Variant of the processor: v7
+    #[arg(long)]
+    pub(crate) variant: Option<String>,
+    /// The index
+    pub(crate) name: String,
+    /// Its image
+    pub(crate) image: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ManifestInspectArguments {
+    /// Without TLS or with a certificate that nobody trusts
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Also its descriptor
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// [INDEX] IMAGE
+    #[arg(required = true, num_args = 1..=2)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestPushArguments {
+    /// Without TLS or with a certificate that nobody trusts
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Forget it here afterwards
+    #[arg(short, long)]
+    pub(crate) purge: bool,
+    /// The index
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestRmArguments {
+    /// The indexes
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImagetoolsCommand {
+    /// Show what a registry has under a name
+    Inspect(ImagetoolsInspectArguments),
+    /// Make an index of images that registries have, at a registry
+    Create(ImagetoolsCreateArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagetoolsInspectArguments {
+    /// The manifest as it is
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) raw: bool,
+    /// A template: {{json .Manifest}}, {{.Manifest.Digest}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
     /// The image
     pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagetoolsCreateArguments {
+    /// What it is called
+    #[arg(short, long)]
+    pub(crate) tag: Vec<String>,
+    /// Add to what the first tag names
+    #[arg(long)]
+    pub(crate) append: bool,
+    /// Annotation of the index
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
+    /// Show it without sending
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also of one image make an index; `false` keeps a manifest a manifest
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) prefer_index: bool,
+    /// The images
+    pub(crate) sources: Vec<String>,
 }
 
 #[derive(Debug, Args)]

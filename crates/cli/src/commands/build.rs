@@ -7,6 +7,7 @@ mod debug;
 mod outputs;
 mod platforms;
 mod progress;
+mod report;
 mod service;
 mod several;
 
@@ -15,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
-use carrack_engine::build::{BuildRequest, BuildResult, Prediction, Reason, StepExplanation};
+use carrack_engine::build::{BuildOutput, BuildRequest, BuildResult, Compression, Prediction, Reason, StepExplanation};
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::{Platform, Reference};
 use serde_json::json;
@@ -36,6 +37,7 @@ use several::Wanted;
 
 /// With a folder, Docker's `build`; without one, the project's services.
 pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
+    build_flags::refuse(&arguments.docker)?;
     let [context] = arguments.context.as_slice() else { return project(session, arguments) };
     if !is_context(context) {
         return project(session, arguments);
@@ -48,7 +50,9 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         return call.answer(session, &engine, request);
     }
     let outputs = Outputs::new(&arguments.more.output)?;
+    let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
     request.explain = arguments.more.explain;
+    request.report = arguments.more.report;
     if arguments.more.dry_run {
         return foretell(session, &engine, request);
     }
@@ -60,12 +64,25 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         }
     }
     outputs.open(request)?;
+    if arguments.more.push && !request.outputs.iter().any(|output| matches!(output, BuildOutput::Image)) {
+        request.outputs.push(BuildOutput::Image);
+    }
+    if pushed.is_some() && request.tags.is_empty() {
+        return Err(flags::invalid("--push", "", "a --tag: what is pushed needs a name").into());
+    }
     let wanted = platforms::wanted(arguments)?;
     if wanted.len() > 1 || platforms::is_forced(request) {
-        return platforms::build(session, &engine, (request, arguments), &wanted, &outputs, &display);
+        return platforms::build(session, &engine, (request, arguments), &wanted, (&outputs, pushed), &display);
     }
-    let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None))?;
+    let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None));
+    let mut built = built?;
     outputs.finish()?;
+    if let Some(compression) = pushed {
+        registry::push_built(session, &engine, &request.tags, compression, display.is_quiet())?;
+        if let Some(manifest) = engine.manifest_of(&request.tags[0])? {
+            built.image.manifest = manifest;
+        }
+    }
     if let Some(path) = &arguments.more.metadata_file {
         build_flags::write_file(path, &format!("{:#}\n", build_flags::metadata(&built)))?;
     }
@@ -73,18 +90,28 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         build_flags::write_file(path, &built.image.id.to_string())?;
     }
     if outputs.takes_standard_output() {
+        note(&report::text(&built));
         return Ok(exit::DONE);
     }
-    session.output.result("build", &result(&built), |_| match display.is_quiet() {
-        true => format!("{}\n", built.image.id),
-        false => String::new(),
+    session.output.result("build", &result(&built), |_| {
+        let id = if display.is_quiet() { format!("{}\n", built.image.id) } else { String::new() };
+        id + &report::text(&built)
     });
     Ok(exit::DONE)
 }
 
+/// Of the commit that a context is of.
+fn conventional_tags(context: &str) -> carrack_diag::Result<Vec<String>> {
+    let folder = current_folder().join(context);
+    if context == "-" || context.contains("://") || !folder.is_dir() {
+        return Err(flags::invalid("--tags-from", "git", "a context that is a folder of a git repository"));
+    }
+    carrack_engine::git_tags::of_folder(&folder)
+}
+
 /// The request of a build with one context, but for what becomes of it.
 fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result<BuildRequest, Failure> {
-    let mut request = context::open(engine, arguments, context)?;
+    let mut request = context::open(engine, arguments, context).map_err(interrupted)?;
     for text in &arguments.ssh {
         let (id, socket) = context::agent(text)?;
         request.agents.insert(id, socket);
@@ -100,8 +127,16 @@ fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         request.labels.insert(key.to_owned(), value.to_owned());
     }
+    let conventional = match &arguments.more.tags_from {
+        Some(_) => conventional_tags(context)?,
+        None => Vec::new(),
+    };
     for name in &arguments.tag {
-        request.tags.push(name.parse::<Reference>()?);
+        let reference = name.parse::<Reference>()?;
+        match conventional.is_empty() || registry::has_tag(name) {
+            true => request.tags.push(reference),
+            false => request.tags.extend(conventional.iter().map(|tag| reference.with_tag(tag))),
+        }
     }
     build_flags::epoch(&mut request)?;
     build_flags::apply(&mut request, arguments)?;
@@ -197,8 +232,12 @@ fn run_until(
 }
 
 fn failed(errors: Vec<Diagnostic>, sources: &SourceMap) -> Failure {
-    let is_cancelled = errors.iter().any(|error| error.code.id == "build/cancelled");
-    let failure = Failure::new(errors, sources.clone());
+    interrupted(Failure::new(errors, sources.clone()))
+}
+
+/// What somebody has stopped ends as what a signal has ended.
+fn interrupted(failure: Failure) -> Failure {
+    let is_cancelled = failure.diagnostics.iter().any(|error| error.code.id == "build/cancelled");
     if is_cancelled { failure.exit(exit::INTERRUPTED) } else { failure }
 }
 
@@ -210,6 +249,7 @@ fn result(built: &BuildResult) -> serde_json::Value {
         "cached_steps": built.cached_steps,
         "context_bytes": built.context.size_bytes,
         "explanation": explanation(&built.explanation),
+        "report": report::json(built),
     })
 }
 
@@ -218,6 +258,7 @@ fn project(session: &Session, arguments: &BuildArguments) -> Outcome {
     let options = ComposeBuildArguments {
         no_cache: arguments.no_cache,
         build_arg: arguments.build_arg.clone(),
+        push: arguments.more.push,
         quiet: arguments.quiet,
         services: arguments.context.clone(),
     };
@@ -248,6 +289,7 @@ fn services_with(
         if let Some(how) = &service.build {
             let mut request = service::request(&engine, &loaded, service, how, Some(&mut fetched))?;
             request.no_cache |= options.no_cache;
+            request.report = flags.is_some_and(|flags| flags.more.report);
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
             let platforms = service::platforms(&loaded, how)?;
             let own = request.platform.clone();
@@ -289,8 +331,8 @@ fn services_with(
         let images: Vec<_> = range.map(|index| (platform(index), built[index].image.clone())).collect();
         engine.join_platforms(&images, &tags, &[])?;
     }
-    let built: Vec<_> = built.iter().map(result).collect();
-    session.output.result("build", &built, |_| String::new());
+    let results: Vec<_> = built.iter().map(result).collect();
+    session.output.result("build", &results, |_| built.iter().map(report::text).collect());
     Ok(exit::DONE)
 }
 
@@ -309,6 +351,7 @@ pub(crate) fn project_images(
     loaded: &Loaded,
     only: &[String],
     which: Builds,
+    pull: Option<Pull>,
 ) -> Result<(), Failure> {
     let needed = carrack_plan::selection(&loaded.project, only, false);
     // Services that differ in their command only ask for the same build.
@@ -330,7 +373,7 @@ pub(crate) fn project_images(
     for service in service::with_contexts(loaded, names.into_iter()) {
         let name = carrack_plan::image_name(&loaded.project, service);
         match &service.build {
-            None => service_image(session, engine, loaded, service, &name)?,
+            None => service_image(session, engine, loaded, service, (&name, pull))?,
             Some(how) if is_needed(service)? => {
                 let request = service::request(engine, loaded, service, how, Some(&mut fetched))?;
                 if !done.insert(format!("{request:?}")) {
@@ -356,12 +399,13 @@ fn service_image(
     engine: &Engine,
     loaded: &Loaded,
     service: &Service,
-    name: &str,
+    (name, policy): (&str, Option<Pull>),
 ) -> Result<(), Failure> {
-    let policy = match service.pull_policy.as_ref().map(|policy| policy.value.as_str()) {
-        Some("always") => Pull::Always,
+    let policy = match (policy, service.pull_policy.as_ref().map(|policy| policy.value.as_str())) {
         // An image that is not here is said by lowering, with the place that asks for it.
-        Some("never" | "build") => return Ok(()),
+        (Some(Pull::Never), _) | (None, Some("never" | "build")) => return Ok(()),
+        (Some(policy), _) => policy,
+        (None, Some("always")) => Pull::Always,
         _ => Pull::Missing,
     };
     let platform = service.platform.as_ref().map(|platform| platform.value.as_str());

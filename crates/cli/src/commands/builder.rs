@@ -97,7 +97,7 @@ fn filter(request: &mut PruneRequest, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn view(entry: &CacheEntry) -> Value {
+pub(crate) fn view(entry: &CacheEntry) -> Value {
     json!({
         "id": entry.id,
         "type": kind(entry),
@@ -116,7 +116,7 @@ fn kind(entry: &CacheEntry) -> &'static str {
     }
 }
 
-fn entries_table(entries: &[CacheEntry], verbose: bool) -> String {
+pub(crate) fn entries_table(entries: &[CacheEntry], verbose: bool) -> String {
     let mut header = vec!["ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"];
     if verbose {
         header.extend(["TYPE", "DESCRIPTION"]);

@@ -2,7 +2,9 @@
 
 mod build;
 mod builder;
+pub(crate) mod buildx;
 mod container;
+mod contents;
 mod exec;
 mod host;
 mod image;
@@ -11,6 +13,7 @@ mod logs;
 mod network;
 mod registry;
 mod stack;
+mod system;
 mod volume;
 
 use std::path::{Path, PathBuf};
@@ -19,11 +22,11 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_engine::{Engine, Roots};
 
 use crate::arguments::{
-    BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ManifestCommand,
-    NetworkCommand, VolumeCommand,
+    BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ImagetoolsCommand,
+    NetworkCommand, SystemCommand, VolumeCommand,
 };
 use crate::codes;
-use crate::output::{Outcome, Output};
+use crate::output::{Failure, Outcome, Output};
 
 /// Where state lives that no flag places elsewhere.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
@@ -89,6 +92,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
                 ComposeCommand::Exec(options) => stack::exec(session, &project, &options),
                 ComposeCommand::Run(options) => stack::run(session, &project, &options),
                 ComposeCommand::Build(options) => build::services(session, &project, &options),
+                ComposeCommand::Pull(options) => registry::services_pull(session, &project, &options),
+                ComposeCommand::Push(options) => registry::services_push(session, &project, &options),
                 ComposeCommand::Config(options) => stack::config(session, &project, &options),
                 ComposeCommand::Start(options) => stack::start(session, &project, &options),
                 ComposeCommand::Stop(options) => stack::stop(session, &project, &options),
@@ -114,11 +119,14 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Bake(arguments) | Command::Buildx(BuildxCommand::Bake(arguments)) => build::bake(session, &arguments),
         Command::Buildx(BuildxCommand::Du(arguments)) => builder::usage(session, &arguments),
         Command::Buildx(BuildxCommand::Prune(arguments)) => builder::prune(session, &arguments),
-        Command::Buildx(BuildxCommand::Other(words)) => {
-            let verb = words.first().map_or("", String::as_str);
-            let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack buildx {verb}` is not there yet"));
-            Err(diagnostic.hint("`carrack buildx build`, `bake`, `du` and `prune` are; nothing was changed").into())
+        Command::Buildx(BuildxCommand::Imagetools(ImagetoolsCommand::Inspect(arguments))) => {
+            registry::imagetools_inspect(session, &arguments)
         }
+        Command::Buildx(BuildxCommand::Imagetools(ImagetoolsCommand::Create(arguments))) => {
+            registry::imagetools_create(session, &arguments)
+        }
+        Command::Buildx(BuildxCommand::Instance(command)) => buildx::instance(session, &command),
+        Command::Buildx(BuildxCommand::Other(words)) => buildx::other(&words),
         Command::Images(arguments) => image::list(session, &arguments),
         Command::Load(arguments) => image::load(session, &arguments),
         Command::Save(arguments) => image::save(session, &arguments),
@@ -130,7 +138,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(arguments) => registry::login(session, &arguments),
         Command::Logout(arguments) => registry::logout(session, &arguments),
         Command::History(arguments) => registry::history(session, &arguments),
-        Command::Manifest(ManifestCommand::Inspect(arguments)) => registry::manifest_inspect(session, &arguments),
+        Command::Manifest(command) => registry::manifest(session, &command),
         Command::Container(command) => match command {
             ContainerCommand::Run(arguments) => container::run(session, &arguments),
             ContainerCommand::Create(arguments) => container::create(session, &arguments),
@@ -158,6 +166,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::History(arguments) => registry::history(session, &arguments),
             ImageCommand::Tag(arguments) => image::tag(session, &arguments),
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
+            ImageCommand::Tree(arguments) => contents::tree(session, &arguments),
+            ImageCommand::Diff(arguments) => contents::diff(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
             ImageCommand::Bootstrap(arguments) => image::bootstrap(session, &arguments),
         },
@@ -181,7 +191,16 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
         Command::Boot => host::boot(session),
+        Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),
     }
+}
+
+/// The refusal of a verb below another that is not there yet (I-6).
+fn not_yet(group: &str, words: &[String], instead: &str) -> Failure {
+    let verb = words.first().map_or("", String::as_str);
+    let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack {group} {verb}` is not there yet"));
+    diagnostic.hint(format!("{instead}; nothing was changed")).into()
 }

@@ -1,24 +1,27 @@
 //! `pull`, `push`, `login`, `logout`, `manifest inspect`, `history`; and images that other verbs find missing.
 
+mod indexes;
 mod progress;
+mod services;
 
 use std::io::{IsTerminal, Read};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_engine::Engine;
-use carrack_engine::build::Images;
+use carrack_engine::build::{Compression, Images};
 use carrack_engine::registry::{Client, CredentialFile, HistoryView, PullPolicy, Pulled, Settings};
 use carrack_oci::{Platform, Reference};
 use serde_json::json;
 
-use super::Session;
-use crate::arguments::{
-    HistoryArguments, LoginArguments, LogoutArguments, ManifestInspectArguments, Pull, PullArguments, PushArguments,
-};
+use super::{Session, current_folder};
+use crate::arguments::{HistoryArguments, LoginArguments, LogoutArguments, Pull, PullArguments, PushArguments};
 use crate::output::{Outcome, exit, human_duration, human_size, note, print, table};
 use crate::{codes, flags};
+pub(crate) use indexes::{imagetools_create, imagetools_inspect, manifest};
 use progress::{Lines, Verb};
+pub(crate) use services::{services_pull, services_push};
 
 /// How long a registry may take to answer at all where nobody named one: somebody waits for something else.
 const IMPLIED_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,24 +32,49 @@ fn client() -> Result<Client> {
     Ok(Client::new(Settings::of_environment()?, CredentialFile::of_environment()))
 }
 
+/// A client for which the hosts of some images need no TLS.
+fn client_for(insecure: &[&Reference]) -> Result<Client> {
+    let mut settings = Settings::of_environment()?;
+    for reference in insecure {
+        settings.registries.entry(reference.host().to_owned()).or_default().insecure = true;
+    }
+    Ok(Client::new(settings, CredentialFile::of_environment()))
+}
+
 pub(crate) fn pull(session: &Session, arguments: &PullArguments) -> Outcome {
     let reference: Reference = arguments.name.parse()?;
+    if arguments.all_tags {
+        if has_tag(&arguments.name) {
+            return Err(flags::invalid("--all-tags", &arguments.name, "a name without tag and digest").into());
+        }
+        let mut tags = client()?.tags(&reference)?;
+        tags.sort();
+        for tag in tags {
+            let name = reference.with_tag(&tag);
+            pull_one(session, arguments, &name, &name.familiar())?;
+        }
+        return Ok(exit::DONE);
+    }
+    pull_one(session, arguments, &reference, &arguments.name)
+}
+
+fn pull_one(session: &Session, arguments: &PullArguments, reference: &Reference, written: &str) -> Outcome {
     let platform = arguments.platform.as_deref().map(str::parse::<Platform>).transpose()?;
     let engine = session.engine()?;
     let is_quiet = arguments.quiet || session.output.json;
     let lines = Lines::new(Verb::Pull, is_quiet, false);
     if !is_quiet {
-        if arguments.name.parse::<Reference>().is_ok() && !has_tag(&arguments.name) {
+        if !has_tag(written) {
             print("Using default tag: latest\n");
         }
         let wanted =
             reference.tag().map_or_else(|| reference.digest().map(ToString::to_string), |tag| Some(tag.into()));
-        print(&format!("{}: Pulling from {}\n", wanted.unwrap_or_default(), short_repository(&reference)));
+        print(&format!("{}: Pulling from {}\n", wanted.unwrap_or_default(), short_repository(reference)));
     }
-    let pulled = engine.pull(&client()?, &reference, platform.as_ref(), &lines)?;
+    let pulled = engine.pull(&client()?, reference, platform.as_ref(), &lines)?;
     lines.end();
     session.output.result("pull", &pulled, |pulled| {
-        let name = complete(&reference);
+        let name = complete(reference);
         if arguments.quiet {
             return format!("{name}\n");
         }
@@ -60,7 +88,7 @@ pub(crate) fn pull(session: &Session, arguments: &PullArguments) -> Outcome {
 }
 
 /// Whether the tag or digest was written.
-fn has_tag(name: &str) -> bool {
+pub(super) fn has_tag(name: &str) -> bool {
     name.contains('@') || name.rsplit('/').next().is_some_and(|last| last.contains(':'))
 }
 
@@ -74,26 +102,100 @@ fn complete(reference: &Reference) -> String {
 }
 
 pub(crate) fn push(session: &Session, arguments: &PushArguments) -> Outcome {
-    let reference: Reference = arguments.name.parse()?;
     let engine = session.engine()?;
-    let is_quiet = arguments.quiet || session.output.json;
-    let lines = Lines::new(Verb::Push, is_quiet, false);
-    if !is_quiet {
-        if !has_tag(&arguments.name) {
-            print("Using default tag: latest\n");
+    let client = client()?;
+    let mut names = Vec::new();
+    let conventional = match &arguments.tags_from {
+        Some(_) => carrack_engine::git_tags::of_folder(&current_folder())?,
+        None => Vec::new(),
+    };
+    for name in &arguments.names {
+        let reference: Reference = name.parse()?;
+        if !conventional.is_empty() {
+            for tag in &conventional {
+                let tagged = reference.with_tag(tag);
+                engine.tag(&reference.to_string(), &tagged.to_string())?;
+                names.push((tagged, true));
+            }
+            continue;
         }
-        print(&format!("The push refers to repository [{}/{}]\n", reference.host(), reference.path()));
+        if !arguments.all_tags {
+            names.push((reference, has_tag(name)));
+        } else if has_tag(name) {
+            return Err(flags::invalid("--all-tags", name, "a name without tag and digest").into());
+        } else {
+            let tags = engine.tags_of(&reference)?;
+            if tags.is_empty() {
+                return Err(engine.no_image(&reference.familiar_repository())?.into());
+            }
+            names.extend(tags.into_iter().map(|tag| (tag, true)));
+        }
     }
-    let pushed = engine.push(&client()?, &reference, &lines)?;
-    lines.end();
-    session.output.result("push", &pushed, |pushed| {
-        if arguments.quiet {
-            return format!("{}\n", complete(&reference));
+    if let Some(platform) = &arguments.platform {
+        let wanted: Platform = platform.parse()?;
+        for (name, _) in &names {
+            engine.check_platform(name, &wanted)?;
         }
-        let tag = reference.tag().unwrap_or_default();
-        format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size_bytes)
-    });
+    }
+    let quiet = arguments.quiet;
+    let mut pushed = Vec::new();
+    for (reference, has_tag) in &names {
+        if !quiet && !session.output.json {
+            if !has_tag {
+                print("Using default tag: latest\n");
+            }
+            print(&format!("The push refers to repository [{}/{}]\n", reference.host(), reference.path()));
+        }
+        let one = push_one(session, &engine, &client, reference, quiet)?;
+        if !session.output.json {
+            let tag = reference.tag().unwrap_or_default();
+            print(&match quiet {
+                true => format!("{}\n", complete(reference)),
+                false => format!("{tag}: digest: {} size: {}\n", one.digest, one.size_bytes),
+            });
+        }
+        pushed.push(one);
+    }
+    match pushed.as_slice() {
+        [one] => session.output.result("push", one, |_| String::new()),
+        several => session.output.result("push", &several, |_| String::new()),
+    }
     Ok(exit::DONE)
+}
+
+fn push_one(
+    session: &Session,
+    engine: &Engine,
+    client: &Client,
+    reference: &Reference,
+    quiet: bool,
+) -> Result<carrack_engine::registry::Pushed> {
+    let lines = Lines::new(Verb::Push, quiet || session.output.json, false);
+    let pushed = engine.push(client, reference, Compression::OUTGOING, &lines);
+    lines.end();
+    pushed
+}
+
+/// Sends what was built under all its names. Standard output is the build's own.
+pub(crate) fn push_built(
+    session: &Session,
+    engine: &Engine,
+    names: &[Reference],
+    compression: Compression,
+    quiet: bool,
+) -> Result<()> {
+    let client = client()?;
+    let is_quiet = quiet || session.output.json;
+    for name in names {
+        let lines = Lines::new(Verb::Push, is_quiet, true);
+        let pushed = engine.push(&client, name, compression, &lines);
+        lines.end();
+        let pushed = pushed?;
+        if !is_quiet {
+            note(&format!("pushed {}@{}\n", name.familiar(), pushed.digest));
+        }
+    }
+    Ok(())
 }
 
 /// Sees to it that an image is here before something is made of it. What happens is told on standard error: standard
@@ -136,9 +238,7 @@ fn implied(
     if policy == PullPolicy::Missing && platform.is_none() && engine.image_id(name)?.is_some() {
         return Ok(None);
     }
-    let mut settings = Settings::of_environment()?;
-    settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
-    let client = Client::new(settings, CredentialFile::of_environment());
+    let client = implied_client()?;
     let is_quiet = quiet || session.output.json;
     if policy == PullPolicy::Missing
         && !is_quiet
@@ -148,9 +248,21 @@ fn implied(
         note(&format!("Unable to find image '{}' locally\n", name.parse::<Reference>()?.familiar()));
     }
     let lines = Lines::new(Verb::Pull, is_quiet, true);
-    let pulled = engine.ensure_image(&client, name, platform, policy, &lines);
+    let pulled = engine.ensure_image(client, name, platform, policy, &lines);
     lines.end();
     pulled
+}
+
+/// One for the process: of a project with ten images that are nowhere to be had, a silent name server is waited for once.
+fn implied_client() -> Result<&'static Client> {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client);
+    }
+    let mut settings = Settings::of_environment()?;
+    settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
+    settings.asks_once = true;
+    Ok(CLIENT.get_or_init(|| Client::new(settings, CredentialFile::of_environment())))
 }
 
 /// Base images of builds.
@@ -273,18 +385,6 @@ fn ask(question: &str, shown: bool) -> Result<String> {
 
 fn unreadable(error: &std::io::Error) -> Box<Diagnostic> {
     Diagnostic::error(&codes::UNREADABLE_FILE, "can't read standard input").cause(error.to_string()).boxed()
-}
-
-pub(crate) fn manifest_inspect(session: &Session, arguments: &ManifestInspectArguments) -> Outcome {
-    let reference: Reference = arguments.name.parse()?;
-    let document = client()?.manifest(&reference)?;
-    let manifest: serde_json::Value = serde_json::from_slice(&document.bytes).map_err(|error| {
-        Diagnostic::error(&codes::UNREADABLE_FILE, format!("the manifest of {} is not JSON", reference.familiar()))
-            .cause(error.to_string())
-    })?;
-    let result = json!({ "digest": document.digest, "media_type": document.media_type, "manifest": manifest });
-    session.output.result("manifest", &result, |result| format!("{:#}\n", result["manifest"]));
-    Ok(exit::DONE)
 }
 
 pub(crate) fn history(session: &Session, arguments: &HistoryArguments) -> Outcome {

@@ -326,3 +326,17 @@ fn nobody_there_is_told_at_once() {
     // Where the name server does not answer either, nobody knows that there is no such host.
     assert!(["registry/unknown-host", "registry/unreachable"].contains(&error.code.id), "{error}");
 }
+
+#[test]
+fn whoever_asks_once_does_not_wait_twice() {
+    let scene = Scene::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let name: carrack_oci::Reference = format!("{free}/app").parse().unwrap();
+    let client = Client::new(crate::Settings { asks_once: true, ..scene.settings() }, None);
+    assert_eq!(client.manifest(&name).unwrap_err().code.id, "registry/unreachable");
+    // It comes up in between, and is not looked at.
+    let listener = std::net::TcpListener::bind(free).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(client.manifest(&name).unwrap_err().code.id, "registry/unreachable");
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}

@@ -79,10 +79,11 @@ impl Solver<'_> {
                 return Ok(outcome);
             }
         }
-        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+        let work = match self.begin(id, &keys, inputs, &taken)? {
             Begun::Done(outcome) => return Ok(*outcome),
-            Begun::Work(scratch, flight) => (scratch, flight),
+            Begun::Work(work) => work,
         };
+        let scratch = &work.scratch;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
@@ -99,7 +100,7 @@ impl Solver<'_> {
         }
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
-        self.commit(vertex, &keys, inputs, &taken, &scratch)
+        self.commit(vertex, &keys, inputs, &taken, &work)
     }
 
     /// Notes why a step is not cached, some of whose inputs are not known before others have run. What it takes of

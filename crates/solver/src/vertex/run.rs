@@ -69,10 +69,11 @@ impl Solver<'_> {
         if let Some(outcome) = self.cached(id, &keys, base)? {
             return Ok(outcome);
         }
-        let (scratch, _flight) = match self.begin(id, &keys, inputs, &taken)? {
+        let work = match self.begin(id, &keys, inputs, &taken)? {
             Begun::Done(outcome) => return Ok(*outcome),
-            Begun::Work(scratch, flight) => (scratch, flight),
+            Begun::Work(work) => work,
         };
+        let scratch = &work.scratch;
         let lower = self.store.lower_dirs(base.chain())?;
         if let Some(platform) = &exec.foreign
             && let Some(obstacle) = foreign::obstacle(platform, &Platform::host(), &lower)
@@ -107,7 +108,7 @@ impl Solver<'_> {
         let ended = ended.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         if ended.status != 0 {
             if self.debug && !self.cancel.load(Ordering::SeqCst) {
-                self.look_around(id, exec, &scratch, lower, &prepared)?;
+                self.look_around(id, exec, scratch, lower, &prepared)?;
             }
             let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
             return Err(run_failed(vertex, exec, ended, &tail));
@@ -115,7 +116,7 @@ impl Solver<'_> {
         drop(prepared);
         remove_stubs(&scratch.upper().upper, &stubs)
             .map_err(|error| failed(vertex, "tidy up after the step").cause(error.to_string()).boxed())?;
-        self.commit(vertex, &keys, inputs, &taken, &scratch)
+        self.commit(vertex, &keys, inputs, &taken, &work)
     }
 
     pub(super) fn prepare(

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,14 +17,40 @@ use super::{OPAQUE, OVERLAY_OPAQUE, OVERLAY_XATTRS, WHITEOUT, WHITEOUT_META};
 use crate::codes;
 use crate::fault::fault;
 use crate::files::entries;
+use crate::recompress::copy_large;
 use crate::tar::{Kind, Member, Reader, TarError, Time};
+
+/// Files from this size on begin their way to the disk at once: a sync at the end shall find little to do.
+const WRITEBACK_MIN_BYTES: u64 = 64 << 10;
 
 /// What a layer's tree is laid over.
 enum Lower<'a> {
     /// Unpacked layers, or none: whiteouts mean something.
-    Layers(Option<&'a View>),
+    Layers(Option<&'a Below<'a>>),
     /// An ordinary folder: whiteouts are files like any other.
     Nothing,
+}
+
+/// The layers below one that is unpacked, looked at only where it takes something from them: they may still be unpacked
+/// themselves.
+pub(crate) struct Below<'a> {
+    open: &'a dyn Fn() -> Result<View>,
+    view: OnceCell<View>,
+}
+
+impl<'a> Below<'a> {
+    /// `open` may wait for them.
+    pub(crate) fn new(open: &'a dyn Fn() -> Result<View>) -> Self {
+        Self { open, view: OnceCell::new() }
+    }
+
+    fn view(&self) -> Result<&View> {
+        if let Some(view) = self.view.get() {
+            return Ok(view);
+        }
+        let view = (self.open)()?;
+        Ok(self.view.get_or_init(|| view))
+    }
 }
 
 /// Unpacks a plain tar into an existing folder, as `tar -x` does, but never outside of it: links are followed within it,
@@ -37,7 +64,7 @@ pub fn extract(tar: impl Read, to: &Path, shown: &Path, owner: Option<(u32, u32)
 
 /// Unpacks a layer into an empty folder so that an overlay of it over `lower` shows what the layer means
 /// (image-spec `layer.md`, "Applying changesets").
-pub(crate) fn apply(tar: impl Read, to: &Path, lower: Option<&View>) -> Result<()> {
+pub(crate) fn apply(tar: impl Read, to: &Path, lower: Option<&Below<'_>>) -> Result<()> {
     run(tar, (to, to), &Lower::Layers(lower), None)
 }
 
@@ -59,6 +86,8 @@ pub(crate) enum Trouble {
     Io(io::Error),
     /// Completes "… was refused: it".
     Refused(String),
+    /// The layers below can't be looked at.
+    Below(Box<Diagnostic>),
 }
 
 impl<E: Into<io::Error>> From<E> for Trouble {
@@ -103,10 +132,10 @@ impl Folder {
 impl Extractor<'_> {
     fn all(&mut self, tar: impl Read, to: &Path) -> Result<()> {
         let mut reader = Reader::new(BufReader::with_capacity(1 << 16, tar));
-        self.root().map_err(|trouble| told(to, b"/", trouble))?;
         while let Some(member) = reader.next().map_err(|error| malformed(to, error))? {
             self.member(&member, &mut reader).map_err(|trouble| told(to, &member.path, trouble))?;
         }
+        self.root().map_err(|trouble| told(to, b"/", trouble))?;
         self.set_times().map_err(|trouble| told(to, b"/", trouble))?;
         // Behind the end there may be padding, which counts for the layer's digest.
         io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(|error| malformed(to, error.into()))?;
@@ -115,7 +144,7 @@ impl Extractor<'_> {
 
     /// The root of a layer that does not mention it is as below.
     fn root(&mut self) -> Result<(), Trouble> {
-        if matches!(self.lower, Lower::Layers(_)) {
+        if matches!(self.lower, Lower::Layers(_)) && !self.times.contains_key(Path::new("")) {
             let attributes = self.attributes_below(Path::new(""))?.unwrap_or_else(implicit);
             attributes.set(self.root.as_fd(), b".", FileType::Directory)?;
             self.times.insert(PathBuf::new(), attributes);
@@ -220,7 +249,7 @@ impl Extractor<'_> {
     /// As the kernel would do for a link made in a mounted overlay.
     fn copy_up(&self, folder: &Folder, name: &[u8]) -> Result<(), Trouble> {
         let path = folder.child(name);
-        let Some(lower) = self.below(&path) else { return refused("is a hard link to nothing") };
+        let Some(lower) = self.below(&path)? else { return refused("is a hard link to nothing") };
         match lower.find(&path)? {
             None => refused("is a hard link to nothing"),
             Some(found) if file_type(&found.stat) == FileType::Directory => refused("is a hard link to a folder"),
@@ -245,7 +274,7 @@ impl Extractor<'_> {
             }
             Some(_) => Ok(()),
             None => {
-                let hides = match self.below(&path) {
+                let hides = match self.below(&path)? {
                     Some(lower) => lower.find(&path)?.is_some(),
                     None => false,
                 };
@@ -273,14 +302,16 @@ impl Extractor<'_> {
     }
 
     /// The lower layers, where they show at `path`.
-    fn below(&self, path: &Path) -> Option<&View> {
-        let Lower::Layers(Some(lower)) = self.lower else { return None };
-        let is_hidden = path.ancestors().skip(1).any(|ancestor| self.hidden.contains(ancestor));
-        (!is_hidden).then_some(lower)
+    fn below(&self, path: &Path) -> Result<Option<&View>, Trouble> {
+        let Lower::Layers(Some(lower)) = self.lower else { return Ok(None) };
+        if path.ancestors().skip(1).any(|ancestor| self.hidden.contains(ancestor)) {
+            return Ok(None);
+        }
+        lower.view().map(Some).map_err(Trouble::Below)
     }
 
     fn attributes_below(&self, path: &Path) -> Result<Option<Attributes>, Trouble> {
-        match self.below(path) {
+        match self.below(path)? {
             Some(lower) => Ok(Some(lower.attributes(path)?)),
             None => Ok(None),
         }
@@ -345,7 +376,7 @@ impl Extractor<'_> {
             Some(_) => return refused(format!("lies below `{}`, which is no folder", path.display())),
             None => {}
         }
-        let attributes = match self.below(&path) {
+        let attributes = match self.below(&path)? {
             None => implicit(),
             Some(lower) => match lower.find(&path)? {
                 None => implicit(),
@@ -428,7 +459,11 @@ fn create(kind: Kind, folder: &Folder, name: &[u8], member: &Member, content: &m
     match kind {
         Kind::File => {
             let mut file = node::create_file(folder.fd(), name)?;
-            io::copy(content, &mut file)?;
+            copy_large(content, &mut file, member.size_bytes)?;
+            if member.size_bytes >= WRITEBACK_MIN_BYTES {
+                // Sooner or later the kernel does it unasked.
+                let _ = carrack_sys::file::start_writeback(&file, 0, 0);
+            }
         }
         Kind::Symlink => rustix::fs::symlinkat(member.link.as_slice(), folder.fd(), name)?,
         _ => {
@@ -472,6 +507,7 @@ pub(crate) fn told(to: &Path, member: &[u8], trouble: Trouble) -> Box<Diagnostic
                 .hint("do not use the image unless you know how it came about")
                 .boxed()
         }
+        Trouble::Below(diagnostic) => diagnostic,
         // The stream's own end, met while a file's content was copied.
         Trouble::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => malformed(to, TarError::Io(error)),
         Trouble::Io(error) => fault(&format!("unpack `{member}` into"), to, error),

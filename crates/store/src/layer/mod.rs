@@ -4,14 +4,16 @@
 mod diff;
 mod extract;
 mod index;
+mod list;
 pub(crate) mod node;
 mod view;
 
 pub use diff::write_tree;
 pub(crate) use diff::{ROOT_MODE, diff};
 pub use extract::extract;
-pub(crate) use extract::{apply, make_implicit, malformed, told};
+pub(crate) use extract::{Below, apply, make_implicit, malformed, told};
 pub(crate) use index::{Indexer, Stop};
+pub use list::{EntryKind, LayerEntry};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
 pub use view::View;

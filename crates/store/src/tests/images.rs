@@ -7,7 +7,7 @@ use carrack_testkit::image::{config, docker_archive, oci_layout};
 use carrack_testkit::tar::Builder;
 
 use crate::testing::{Scene, is_root};
-use crate::{Durability, Image, Import, KeepKind, Scope, Snapshotter as _};
+use crate::{Compression, Durability, Image, Import, KeepKind, NewImage, Scope, Snapshotter as _};
 
 fn name(text: &str) -> Reference {
     text.parse().unwrap()
@@ -74,7 +74,7 @@ fn an_oci_layout_keeps_its_manifest_and_its_compressed_layers() {
 }
 
 #[test]
-fn an_image_keeps_its_manifest_when_it_comes_again() {
+fn an_image_keeps_each_manifest_that_it_comes_with() {
     if !is_root() {
         return;
     }
@@ -86,9 +86,12 @@ fn an_image_keeps_its_manifest_when_it_comes_again() {
     let loaded = scene.store.load(archive.as_slice(), &Platform::host()).unwrap();
     assert_eq!(loaded[0].1, [name("web:2")]);
     let again = &loaded[0].0;
-    assert_eq!((&again.manifest, &again.layers, &again.added), (&first.manifest, &first.layers, &first.added));
+    assert_eq!(again.layers[0].blob.digest, Digest::of(&blobs[0].1), "as the archive has it");
     assert_eq!(again.names, [name("web:1"), name("web:2")]);
-    assert!(!scene.store.has_blob(&Digest::of(&blobs[0].1)), "what the archive had besides is gone");
+    assert_eq!(scene.store.image("web:1").unwrap().manifest, first.manifest);
+    // An archive that names no manifest has no say in it.
+    let third = load_web(&scene, "web:3");
+    assert_eq!((third.id, third.manifest), (first.id, again.manifest.clone()));
 }
 
 #[test]
@@ -281,14 +284,72 @@ fn tags_come_and_go() {
     }
     let scene = Scene::new();
     let image = load_web(&scene, "web:1");
-    scene.store.tag(&image.id, &name("web:stable")).unwrap();
+    scene.store.tag(&image, &name("web:stable")).unwrap();
     assert_eq!(scene.store.image("web:stable").unwrap().names, [name("web:1"), name("web:stable")]);
     assert!(scene.store.untag(&name("web:1")).unwrap());
     assert!(!scene.store.untag(&name("web:1")).unwrap());
     assert_eq!(scene.store.image("web:1").unwrap_err().code.id, "store/image-not-found");
     let pinned = name(&format!("web@{}", image.id));
-    assert_eq!(scene.store.tag(&image.id, &pinned).unwrap_err().code.id, "store/invalid-name");
-    assert_eq!(scene.store.tag(&Digest::of("none"), &name("x")).unwrap_err().code.id, "store/image-not-found");
+    assert_eq!(scene.store.tag(&image, &pinned).unwrap_err().code.id, "store/invalid-name");
+    let missing = Image { id: Digest::of("none"), ..image.clone() };
+    assert_eq!(scene.store.tag(&missing, &name("x")).unwrap_err().code.id, "store/image-not-found");
+}
+
+/// One configuration under two manifests: each name means the one that it came with.
+#[test]
+fn each_name_keeps_its_manifest() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let config = config(&layers(), web_config());
+    let plain = load_web(&scene, "web:1");
+    let pull = |compressed: bool, tag: &str, replaced: Option<Digest>| {
+        let mut layers = plain.layers.clone();
+        if compressed {
+            for layer in &mut layers {
+                *layer = scene.store.recompress(&scene.lease, layer, Compression::OUTGOING, true).unwrap();
+            }
+        }
+        let manifest = format!(r#"{{"schemaVersion":2,"tag":"{tag}"}}"#).into_bytes();
+        let origin = name(&format!("r.lan/{tag}@{}", Digest::of(&manifest)));
+        let new = NewImage {
+            layers,
+            manifest: Some((manifest, media_type::MANIFEST.into())),
+            names: if replaced.is_none() { vec![name(&format!("r.lan/{tag}:1"))] } else { Vec::new() },
+            repo_digests: vec![origin],
+            replaced,
+            ..NewImage::default()
+        };
+        scene.store.put_image(&scene.lease, &config, new).unwrap()
+    };
+    let first = pull(true, "first", None);
+    let second = pull(false, "second", None);
+    assert_eq!((first.id, second.id), (plain.id, plain.id));
+    let manifest = |text: &str| scene.store.image(text).unwrap().manifest.digest;
+    assert_eq!(manifest("web:1"), plain.manifest.digest);
+    assert_eq!(manifest("r.lan/first:1"), first.manifest.digest);
+    assert_eq!(manifest("r.lan/second:1"), second.manifest.digest);
+    assert_eq!(manifest(&plain.id.to_string()), second.manifest.digest, "an id means the one that came last");
+    assert_eq!(manifest(&first.repo_digests[0].to_string()), first.manifest.digest);
+    assert_ne!(scene.store.image("r.lan/first:1").unwrap().layers, second.layers);
+    let by_digest = scene.store.image(&first.manifest.digest.to_string()).unwrap();
+    scene.store.tag(&by_digest, &name("copy:1")).unwrap();
+    assert_eq!(manifest("copy:1"), first.manifest.digest, "a further name means the same");
+    // What was pushed is meant by the names of what it was made of.
+    let pushed = pull(true, "pushed", Some(plain.manifest.digest));
+    assert_eq!(manifest("web:1"), pushed.manifest.digest);
+    assert_eq!(manifest("r.lan/second:1"), second.manifest.digest);
+    assert_eq!(scene.store.images().unwrap().len(), 3, "one for each manifest");
+    scene.store.prune(Scope::Unreferenced).unwrap();
+    for text in ["web:1", "copy:1", "r.lan/second:1"] {
+        let image = scene.store.image(text).unwrap();
+        assert!(image.layers.iter().all(|layer| scene.store.has_blob(&layer.blob.digest)), "{text}");
+    }
+    let again = load_web(&scene, "web:2");
+    assert_eq!(again.manifest.digest, pushed.manifest.digest, "made once more, it is what it was");
+    scene.store.remove_image(&plain.id, true).unwrap();
+    assert_eq!(scene.store.names().unwrap().len(), 0);
 }
 
 #[test]

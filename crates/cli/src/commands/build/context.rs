@@ -182,8 +182,8 @@ pub(super) fn named_context(
         };
         return Err(flags::invalid("--build-context", value, reason).into());
     } else {
-        let never = AtomicBool::new(false);
-        match fetched.context(engine, value, false, &never)? {
+        let interrupted = interrupt::Flag::new()?;
+        match fetched.context(engine, value, false, interrupted.is_set())? {
             Some(context) => {
                 let path = context.path().to_owned();
                 request.arrived.push(context);

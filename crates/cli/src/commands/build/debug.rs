@@ -6,7 +6,7 @@ use carrack_engine::{Engine, interrupt};
 
 use super::outputs::Outputs;
 use super::progress::Display;
-use super::{Session, failed};
+use super::{Session, failed, platforms};
 use crate::arguments::BuildArguments;
 use crate::commands::container::status;
 use crate::commands::registry::BaseImages;
@@ -19,6 +19,8 @@ pub(super) fn check(session: &Session, arguments: &BuildArguments, outputs: &Out
         "it without --json: the shell writes to standard output"
     } else if outputs.takes_standard_output() {
         "it with an --output to a file: the shell writes to standard output"
+    } else if platforms::wanted(arguments)?.len() > 1 {
+        "it with one --platform"
     } else if reads_standard_input(arguments) {
         "it with a folder and a Dockerfile that are not on standard input: the shell reads from there"
     } else {

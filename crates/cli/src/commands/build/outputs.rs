@@ -23,6 +23,7 @@ struct Output {
     compression: Compression,
     force: bool,
     rewrite_times: bool,
+    push: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,11 @@ impl Outputs {
             return Err(flags::invalid("--output", "-", "dest=FILE: standard output is a terminal"));
         }
         Ok(outputs)
+    }
+
+    /// How layers go to the registries of the image's names, where they do.
+    pub(super) fn pushed(&self) -> Option<Compression> {
+        self.0.iter().find(|output| output.push).map(|output| output.compression)
     }
 
     pub(super) fn takes_standard_output(&self) -> bool {
@@ -136,6 +142,7 @@ impl Output {
             compression: Compression::Gzip { level: 6 },
             force: false,
             rewrite_times: false,
+            push: false,
         };
         if text == "-" {
             return Ok(Self { kind: Kind::Tar, ..plain });
@@ -163,7 +170,7 @@ impl Output {
                 "rewrite-timestamp" => output.rewrite_times = yes()?,
                 // What is built here is always so.
                 "oci-mediatypes" | "unpack" | "store" | "tar" if yes()? => {}
-                "push" if !yes()? => {}
+                "push" => output.push = yes()?,
                 _ => return Err(not_yet(format!("`{part}`"))),
             }
         }
@@ -178,7 +185,10 @@ impl Output {
             Some("tar") => Kind::Tar,
             Some("local") if output.destination.is_some() => Kind::Folder,
             Some("local") => return Err(wrong("dest=FOLDER with type=local")),
-            Some("registry") => return Err(not_yet("type=registry".into())),
+            Some("registry") => {
+                output.push = true;
+                Kind::Image
+            }
             _ => return Err(wrong(FORM)),
         };
         let most = if compression == "zstd" { 22 } else { 9 };
@@ -192,8 +202,15 @@ impl Output {
             "estargz" => return Err(not_yet("compression=estargz".into())),
             _ => return Err(wrong("compression=gzip, zstd or uncompressed")),
         };
-        if output.kind != Kind::Archive && (!compression.is_empty() || level.is_some() || output.force) {
-            return Err(not_yet("a compression of anything but archives".into()));
+        if output.push && output.kind != Kind::Image {
+            return Err(wrong("push=true with type=image"));
+        }
+        let is_outgoing = output.kind == Kind::Archive || output.push && !output.force;
+        if compression.is_empty() && level.is_none() && output.push {
+            output.compression = Compression::OUTGOING;
+        }
+        if !is_outgoing && (!compression.is_empty() || level.is_some() || output.force) {
+            return Err(not_yet("a compression of anything but archives and what is pushed".into()));
         }
         Ok(output)
     }

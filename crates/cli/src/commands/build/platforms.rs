@@ -2,15 +2,16 @@
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_engine::Engine;
-use carrack_engine::build::{BuildOutput, BuildRequest, BuildResult, ImageIndex};
+use carrack_engine::build::{BuildOutput, BuildRequest, BuildResult, Compression, ImageIndex};
 use carrack_oci::{Platform, Reference};
 use serde_json::json;
 
 use super::outputs::Outputs;
 use super::progress::Display;
 use super::several::{self, Wanted};
-use super::{Session, result};
+use super::{Session, report, result};
 use crate::arguments::BuildArguments;
+use crate::commands::registry;
 use crate::output::{Outcome, exit, note};
 use crate::{build_flags, codes};
 
@@ -40,7 +41,7 @@ pub(super) fn build(
     engine: &Engine,
     (request, arguments): (&BuildRequest, &BuildArguments),
     platforms: &[Platform],
-    outputs: &Outputs,
+    (outputs, pushed): (&Outputs, Option<Compression>),
     display: &Display,
 ) -> Outcome {
     if request.outputs.iter().any(|output| matches!(output, BuildOutput::Tar(_))) {
@@ -53,8 +54,12 @@ pub(super) fn build(
     let wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(request, platform)).collect();
     let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
     let images: Vec<_> = platforms.iter().cloned().zip(built.iter().map(|built| built.image.clone())).collect();
-    let index = engine.join_platforms(&images, &request.tags, &request.outputs)?;
+    let mut index = engine.join_platforms(&images, &request.tags, &request.outputs)?;
     outputs.finish()?;
+    if let Some(compression) = pushed {
+        registry::push_built(session, engine, &request.tags, compression, display.is_quiet())?;
+        index = engine.index_of(&request.tags[0])?.unwrap_or(index);
+    }
     let names: Vec<String> = request.tags.iter().map(Reference::to_string).collect();
     let Some(descriptor) = &index.descriptor else { return Ok(exit::DONE) };
     if let Some(path) = &arguments.more.metadata_file {
@@ -76,9 +81,9 @@ pub(super) fn build(
         note(&format!("{} {} ({} platforms)\n", descriptor.digest.short(), names.join(" "), images.len()));
     }
     let answer = json!({ "id": descriptor.digest, "names": names, "platforms": parts(&index, platforms, &built) });
-    session.output.result("build", &answer, |_| match display.is_quiet() {
-        true => format!("{}\n", descriptor.digest),
-        false => String::new(),
+    session.output.result("build", &answer, |_| {
+        let id = if display.is_quiet() { format!("{}\n", descriptor.digest) } else { String::new() };
+        built.iter().map(report::text).fold(id, |text, report| text + &report)
     });
     Ok(exit::DONE)
 }

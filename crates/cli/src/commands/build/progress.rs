@@ -26,6 +26,8 @@ pub(super) struct Display {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    /// Nothing, not even the result.
+    Silent,
     Quiet,
     Plain,
     Live,
@@ -70,6 +72,7 @@ impl Display {
         let kind = match asked.map_or_else(from_environment, Ok)? {
             _ if json => Kind::Quiet,
             Progress::Quiet => Kind::Quiet,
+            Progress::None if !quiet => Kind::Silent,
             Progress::Rawjson => Kind::Json,
             _ if quiet => Kind::Quiet,
             Progress::Plain => Kind::Plain,
@@ -77,7 +80,7 @@ impl Display {
                 return Err(flags::invalid("--progress", "tty", "plain or auto: standard error is no terminal"));
             }
             Progress::Auto if !std::io::stderr().is_terminal() => Kind::Plain,
-            Progress::Auto | Progress::Tty => Kind::Live,
+            Progress::Auto | Progress::Tty | Progress::None => Kind::Live,
         };
         Ok(Self {
             kind,
@@ -145,8 +148,9 @@ fn from_environment() -> Result<Progress> {
         "tty" if std::io::stderr().is_terminal() => Ok(Progress::Tty),
         "tty" => Ok(Progress::Auto),
         "quiet" => Ok(Progress::Quiet),
+        "none" => Ok(Progress::None),
         "rawjson" => Ok(Progress::Rawjson),
-        _ => Err(flags::invalid(NAME, &text, "auto, plain, tty, quiet or rawjson")),
+        _ => Err(flags::invalid(NAME, &text, "auto, plain, tty, quiet, none or rawjson")),
     }
 }
 
@@ -180,7 +184,7 @@ impl build::Progress for Watcher<'_> {
             _ => {}
         }
         match display.kind {
-            Kind::Quiet => {}
+            Kind::Silent | Kind::Quiet => {}
             Kind::Plain => plain::event(build, &event, display.began),
             Kind::Live => live::event(build, &event),
             Kind::Json => rawjson::event(build, self.build, &event),
