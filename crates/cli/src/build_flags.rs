@@ -68,7 +68,6 @@ pub(crate) fn refuse(arguments: &DockerBuildArguments) -> Result<()> {
         return Err(flags::invalid("--isolation", kind, "default: the others are Windows'"));
     }
     let asked = [
-        ("--push", arguments.push, "build with -t NAME, then `carrack push NAME`"),
         ("--squash", arguments.squash, "copy the result into a last stage: `COPY --from=STAGE / /`"),
         ("--cgroup-parent", arguments.cgroup_parent.is_some(), "limit steps with --memory and --cpu-quota"),
         ("--cpuset-mems", arguments.cpuset_mems.is_some(), "--cpuset-cpus chooses processors"),

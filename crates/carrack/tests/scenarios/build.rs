@@ -393,7 +393,6 @@ fn the_other_names_of_build() {
         ("--builder=other", "cli/one-builder"),
         ("--rm=false", "cli/invalid-value"),
         ("--isolation=hyperv", "cli/invalid-value"),
-        ("--push", "cli/not-yet"),
         ("--squash", "cli/not-yet"),
         ("--cgroup-parent=x", "cli/not-yet"),
         ("--cpuset-mems=0", "cli/not-yet"),

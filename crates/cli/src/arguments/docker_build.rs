@@ -22,9 +22,6 @@ pub(crate) struct DockerBuildArguments {
     pub(crate) isolation: Option<String>,
     /// Not there yet
     #[arg(long, hide = true)]
-    pub(crate) push: bool,
-    /// Not there yet
-    #[arg(long, hide = true)]
     pub(crate) squash: bool,
     /// Not there yet
     #[arg(long, value_name = "CGROUP", hide = true)]
