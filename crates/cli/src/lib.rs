@@ -43,7 +43,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: Arguments, output: Output) -> Outcome {
-    let session = Session::new(&arguments.root, arguments.run_root.as_deref(), output);
+    let session = Session::new(&arguments.root, arguments.run_root.as_deref(), arguments.snapshotter, output);
     commands::dispatch(&session, arguments.command)
 }
 

@@ -30,7 +30,7 @@ mod volume;
 mod tests;
 
 pub use bootstrap::BootstrapRequest;
-pub use carrack_store::Roots;
+pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,
     RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,

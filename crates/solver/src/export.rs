@@ -143,7 +143,8 @@ fn files(tree: &Tree, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let sources = select::sources(tree, &action, None)?;
         let to = Tree::folder(folder)?;
-        copy::copy(tree, &sources, &to, &action, Some(Owner { uid, gid }), false).map_err(|failure| failure.error)
+        copy::copy_to_disk(tree, &sources, &to, &action, Some(Owner { uid, gid }), false)
+            .map_err(|failure| failure.error)
     };
     work().map_err(|error| failed("write the files to", folder, &error))
 }

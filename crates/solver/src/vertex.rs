@@ -268,18 +268,30 @@ impl<'a> Solver<'a> {
         );
     }
 
-    /// Makes a layer of what was written, and only then enters it into the cache, with the files that it was made of.
+    /// Makes a layer of what was written, and only then enters it into the cache.
     fn commit(
         &self,
         vertex: &Vertex,
         keys: &[Digest],
         inputs: &[Arc<Outcome>],
         taken: &[Taken<'_>],
-        Work { scratch, began, .. }: &Work,
+        work: &Work,
+    ) -> Result<Outcome> {
+        let upper = work.scratch.upper().upper;
+        let layer = self.store.commit_upper(self.lease(vertex)?, inputs[0].chain(), &upper);
+        let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        self.enter(vertex, (keys, inputs, taken), layer, work)
+    }
+
+    /// Enters a layer into the cache, with the files that it was made of.
+    fn enter(
+        &self,
+        vertex: &Vertex,
+        (keys, inputs, taken): (&[Digest], &[Arc<Outcome>], &[Taken<'_>]),
+        layer: Layer,
+        work: &Work,
     ) -> Result<Outcome> {
         let base = &inputs[0];
-        let layer = self.store.commit_upper(self.lease(vertex)?, base.chain(), &scratch.upper().upper);
-        let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
         for taken in taken {
@@ -290,7 +302,7 @@ impl<'a> Solver<'a> {
         }
         let ids: Vec<Option<Digest>> = inputs.iter().map(|input| Some(input.identity())).collect();
         let inputs = Some(self.made_of(vertex, &ids, taken));
-        let duration_ms = u64::try_from(began.elapsed().as_millis()).ok();
+        let duration_ms = u64::try_from(work.began.elapsed().as_millis()).ok();
         let (layer, name) = ((!is_empty).then_some(layer), vertex.name.clone());
         let record = CacheRecord { layer, created, name, duration_ms, inputs };
         for key in keys {

@@ -135,7 +135,8 @@ impl Store {
     }
 }
 
-fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
+/// What an image cannot be without.
+pub(crate) fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
     let of_manifest = |known: &crate::image::ManifestRecord| {
         let diff_ids: Vec<Digest> = known.layers.iter().map(|layer| layer.diff_id).collect();
         let blobs = known.layers.iter().map(|layer| layer.blob.digest).collect::<Vec<_>>();

@@ -34,7 +34,9 @@ pub use content::{Ingest, Sealed};
 pub use files::{Durability, check_name, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage};
-pub use layer::{EntryKind, LayerEntry, View, copy_tree, extract, write_tree};
+pub use layer::{
+    EntryKind, LayerAttributes, LayerContent, LayerEntry, LayerWriter, View, copy_tree, extract, write_tree,
+};
 pub use lease::{Keep, KeepKind, Lease};
 pub use ledger::{Entry, Ledger};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
@@ -43,7 +45,7 @@ pub use platforms::ImageIndex;
 pub use recompress::{Compression, compress};
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
-pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, chain_of};
+pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, Write, chain_of};
 
 pub use vault::VersionId;
 pub use volume::{Volume, anonymous_volume_name};

@@ -96,24 +96,23 @@ impl Store {
         let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
         let matches =
             |id: &Digest| self.image_by_id(id, None).is_ok_and(|other| other.config.platform().matches(&platform));
-        let record = self.name_records().get(&name_key(name))?;
-        let record = match record.filter(|record| !matches(&record.image)) {
-            None => NameRecord {
-                name: name.to_string(),
-                image: image.id,
-                manifest: Some(image.manifest.digest),
-                platforms: Vec::new(),
-                index: None,
-            },
+        let mut own = NameRecord {
+            name: name.to_string(),
+            image: image.id,
+            manifest: Some(image.manifest.digest),
+            platforms: Vec::new(),
+            index: None,
+        };
+        let record = match self.name_records().get(&name_key(name))?.filter(|record| !matches(&record.image)) {
+            None => own,
             Some(record) => {
                 let others = record.platforms.iter().filter(|id| **id != record.image && !matches(id));
                 let platforms = [record.image, image.id].into_iter().chain(others.copied()).collect();
                 // Here the name means what this machine runs.
-                let (own, manifest) = match platform.matches(&Platform::host()) {
-                    true => (image.id, Some(image.manifest.digest)),
-                    false => (record.image, record.manifest),
-                };
-                NameRecord { name: record.name, image: own, manifest, platforms, index: None }
+                if !platform.matches(&Platform::host()) {
+                    (own.image, own.manifest) = (record.image, record.manifest);
+                }
+                NameRecord { platforms, ..own }
             }
         };
         self.name_records().put(&name_key(name), &record, Durability::Synced)

@@ -11,6 +11,7 @@ mod contents;
 mod contexts;
 mod debugging;
 mod interruption;
+mod layers;
 mod machine;
 mod networks;
 mod outputs;

@@ -164,6 +164,9 @@ pub(crate) struct ImagesArguments {
     /// Images without a name too
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// `json`, or a Go template of plain fields: {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.CreatedSince}} {{.Size}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
     /// Only this repository
     pub(crate) repository: Option<String>,
 }

@@ -54,6 +54,8 @@ pub(crate) enum Snapshotter {
     Unpacked,
     /// Tars with an index that the kernel mounts (Linux 6.12)
     OneFile,
+    /// One file where this host can mount it, else folders
+    Auto,
 }
 
 #[derive(Debug, Subcommand)]

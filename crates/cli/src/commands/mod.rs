@@ -19,11 +19,11 @@ mod volume;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::{Engine, Roots};
+use carrack_engine::{Engine, LayerForm, Roots};
 
 use crate::arguments::{
     BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ImagetoolsCommand,
-    NetworkCommand, SystemCommand, VolumeCommand,
+    NetworkCommand, Snapshotter, SystemCommand, VolumeCommand,
 };
 use crate::codes;
 use crate::output::{Failure, Outcome, Output};
@@ -34,24 +34,30 @@ pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
 /// What every verb needs: where the state is, and how to answer.
 pub(crate) struct Session {
     roots: Roots,
+    form: LayerForm,
     pub(crate) output: Output,
 }
 
 impl Session {
     /// A data root of one's own has a run root of its own.
-    pub(crate) fn new(root: &Path, run_root: Option<&Path>, output: Output) -> Self {
+    pub(crate) fn new(root: &Path, run_root: Option<&Path>, snapshotter: Snapshotter, output: Output) -> Self {
         let mut roots = Roots { data: absolute(root), run: PathBuf::from("/run/carrack") };
         match run_root {
             Some(run) => roots.run = absolute(run),
             None if root != Path::new(DEFAULT_ROOT) => roots.run = format!("/run/carrack-{}", roots.tag()).into(),
             None => {}
         }
-        Self { roots, output }
+        let form = match snapshotter {
+            Snapshotter::Unpacked => LayerForm::Unpacked,
+            Snapshotter::OneFile => LayerForm::OneFile,
+            Snapshotter::Auto => LayerForm::Auto,
+        };
+        Self { roots, form, output }
     }
 
     /// For verbs that change something.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        Engine::open(self.roots.clone())
+        Ok(Engine::open(self.roots.clone())?.with_form(self.form))
     }
 
     /// For verbs that only look (I-5).

@@ -13,12 +13,12 @@ use carrack_engine::Engine;
 use carrack_engine::build::{Compression, Images};
 use carrack_engine::registry::{Client, CredentialFile, HistoryView, PullPolicy, Pulled, Settings};
 use carrack_oci::{Platform, Reference};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Session, current_folder};
 use crate::arguments::{HistoryArguments, LoginArguments, LogoutArguments, Pull, PullArguments, PushArguments};
 use crate::output::{Outcome, exit, human_duration, human_size, note, print, table};
-use crate::{codes, flags};
+use crate::{codes, flags, template};
 pub(crate) use indexes::{imagetools_create, imagetools_inspect, manifest};
 use progress::{Lines, Verb};
 pub(crate) use services::{services_pull, services_push};
@@ -388,22 +388,24 @@ fn unreadable(error: &std::io::Error) -> Box<Diagnostic> {
 }
 
 pub(crate) fn history(session: &Session, arguments: &HistoryArguments) -> Outcome {
-    let as_json = match arguments.format.as_deref() {
-        None => false,
-        Some("json" | "{{json .}}") => true,
-        Some(other) => return Err(flags::invalid("--format", other, "json").into()),
-    };
+    const HEADINGS: [(&str, &str); 6] = [
+        ("ID", "IMAGE"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "SIZE"),
+        ("Comment", "COMMENT"),
+    ];
     let views = session.observer()?.history(&arguments.name)?;
-    session.output.result("history", &views, |views| {
-        if arguments.quiet {
-            return views.iter().map(|view| format!("{}\n", image_id(view, arguments))).collect();
-        }
-        let rows: Vec<Vec<String>> = views.iter().map(|view| history_row(view, arguments)).collect();
-        if as_json {
-            return views.iter().zip(&rows).map(|(view, row)| history_json(view, row)).collect();
-        }
-        table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows)
-    });
+    let rows: Vec<Vec<String>> = views.iter().map(|view| history_row(view, arguments)).collect();
+    let values = || views.iter().zip(&rows).map(|(view, row)| history_fields(view, row));
+    let text = match arguments.format.as_deref() {
+        _ if arguments.quiet => views.iter().map(|view| format!("{}\n", image_id(view, arguments))).collect(),
+        Some("json" | "{{json .}}") => values().map(|value| format!("{value}\n")).collect(),
+        Some(format) if format != "table" => template::rows(format, &values().collect::<Vec<_>>(), &HEADINGS)?,
+        _ => table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows),
+    };
+    session.output.result("history", &views, |_| text);
     Ok(exit::DONE)
 }
 
@@ -430,14 +432,13 @@ fn history_row(view: &HistoryView, arguments: &HistoryArguments) -> Vec<String> 
 }
 
 /// Docker's keys.
-fn history_json(view: &HistoryView, row: &[String]) -> String {
-    let value = json!({
+fn history_fields(view: &HistoryView, row: &[String]) -> Value {
+    json!({
         "Comment": view.comment,
         "CreatedAt": view.created,
         "CreatedBy": row[2],
         "CreatedSince": row[1],
         "ID": row[0],
         "Size": row[3],
-    });
-    format!("{value}\n")
+    })
 }
