@@ -62,19 +62,15 @@ pub(crate) fn copy_to_disk(
     owner: Option<Owner>,
     from_context: bool,
 ) -> Result<(), Failure> {
-    let owner = owner.or(from_context.then_some(Owner::ROOT));
-    if !action.unpack {
-        return copy(from, sources, &mut OnDisk(to), action, owner, false);
-    }
     for source in sources {
-        if kind(&source.stat) == FileType::RegularFile {
-            let mode = action.mode.as_ref().map_or(Above::MODE, FileMode::of_new_folders);
-            let above = Above { owner: owner.unwrap_or(Owner::ROOT), mode };
+        if action.unpack && kind(&source.stat) == FileType::RegularFile {
+            // As in BuildKit: an archive knows its owners and modes, a root file system above all.
+            let above = Above { owner: owner.unwrap_or(Owner::ROOT), mode: Above::MODE };
             if unpack(from, source, to, &destination(action, source), (owner, above))? {
                 continue;
             }
         }
-        copy(from, std::slice::from_ref(source), &mut OnDisk(to), action, owner, false)?;
+        copy(from, std::slice::from_ref(source), &mut OnDisk(to), action, owner, from_context)?;
     }
     Ok(())
 }

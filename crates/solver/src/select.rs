@@ -52,10 +52,23 @@ pub(crate) struct Filter<'a> {
 pub(crate) fn sources(tree: &Tree, copy: &CopyAction, ignore: Option<&IgnoreFile>) -> io::Result<Vec<Source>> {
     let exclude = IgnoreFile::from_patterns(copy.exclude.iter().map(String::as_str)).unwrap_or_default();
     let filter = Filter { ignore, exclude };
-    let (base, path) = pivot(copy);
-    let is_pattern = has_wildcard(&path.to_string_lossy());
     let mut sources = Vec::new();
-    for name in named(tree, &path, &filter)? {
+    for (base, path) in pivots(tree, copy, &filter)? {
+        selected(tree, copy, &filter, (&base, &path), &mut sources)?;
+    }
+    Ok(sources)
+}
+
+/// The sources that a path or pattern names, kept from `base` on.
+fn selected(
+    tree: &Tree,
+    copy: &CopyAction,
+    filter: &Filter<'_>,
+    (base, path): (&Path, &Path),
+    sources: &mut Vec<Source>,
+) -> io::Result<()> {
+    let is_pattern = has_wildcard(&path.to_string_lossy());
+    for name in named(tree, path, filter, copy.parents)? {
         let Some(real) = tree.resolve(&name)? else {
             if is_pattern {
                 let reason = format!("{} is a link that leads nowhere", name.display());
@@ -70,33 +83,57 @@ pub(crate) fn sources(tree: &Tree, copy: &CopyAction, ignore: Option<&IgnoreFile
         }
         let mut entries = Vec::new();
         if is_folder {
-            collect(tree, &real, Path::new(""), &filter, &mut entries)?;
+            collect(tree, &real, Path::new(""), filter, &mut entries)?;
             if filter.ignores(&real) && entries.is_empty() {
                 continue;
             }
         }
         let kept = match copy.parents {
-            true => name.strip_prefix(&base).unwrap_or(&name).parent().unwrap_or(Path::new("")).to_owned(),
+            true => name.strip_prefix(base).unwrap_or(&name).parent().unwrap_or(Path::new("")).to_owned(),
             false => PathBuf::new(),
         };
         // A folder's content goes into the destination; with its path kept it goes into that.
-        let kept = if copy.parents && is_folder { name.strip_prefix(&base).unwrap_or(&name).to_owned() } else { kept };
+        let kept = if copy.parents && is_folder { name.strip_prefix(base).unwrap_or(&name).to_owned() } else { kept };
         sources.push(Source { real, name, kept, stat, entries });
     }
-    Ok(sources)
+    Ok(())
 }
 
-/// Where kept folders begin, and the whole path. `/a/./b` keeps `b` only.
-fn pivot(copy: &CopyAction) -> (PathBuf, PathBuf) {
-    let path = relative(&copy.source);
-    match copy.source.split_once("/./").filter(|_| copy.parents) {
-        Some((before, after)) => (relative(before).to_owned(), relative(before).join(relative(after))),
-        None => (PathBuf::new(), path.to_owned()),
+/// Where kept folders begin, and the whole path: `/a/./b` keeps `b` only, and `/*/./b` does so in every folder.
+fn pivots(tree: &Tree, copy: &CopyAction, filter: &Filter<'_>) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let Some((before, after)) = copy.source.split_once("/./").filter(|_| copy.parents) else {
+        return Ok(vec![(PathBuf::new(), relative(&copy.source).to_owned())]);
+    };
+    let bases = named(tree, relative(before), filter, true)?;
+    Ok(bases.into_iter().map(|base| (base.clone(), base.join(relative(after)))).collect())
+}
+
+/// What a name is held against.
+enum Pattern<'a> {
+    /// Go's `path.Match`, so many folders deep.
+    Path(&'a str, usize),
+    /// With `**` for folders of any depth, as in ignore files.
+    Deep(IgnoreFile),
+}
+
+impl Pattern<'_> {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Path(pattern, _) => path_matches(pattern, path).unwrap_or(false),
+            Self::Deep(pattern) => pattern.is_ignored(path),
+        }
+    }
+
+    fn reaches_below(&self, path: &Path) -> bool {
+        match self {
+            Self::Path(_, depth) => path.components().count() < *depth,
+            Self::Deep(_) => true,
+        }
     }
 }
 
-/// The paths that a path or pattern names, links not yet followed.
-fn named(tree: &Tree, path: &Path, filter: &Filter<'_>) -> io::Result<Vec<PathBuf>> {
+/// The paths that a path or pattern names, links not yet followed. Where `deep`, `**` stands for folders of any depth.
+fn named(tree: &Tree, path: &Path, filter: &Filter<'_>, deep: bool) -> io::Result<Vec<PathBuf>> {
     let text = path.to_string_lossy();
     if !has_wildcard(&text) {
         return Ok(vec![path.to_owned()]);
@@ -108,7 +145,12 @@ fn named(tree: &Tree, path: &Path, filter: &Filter<'_>) -> io::Result<Vec<PathBu
     let pattern = parts[literal..].join("/");
     let Some(real) = tree.resolve(&folder)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    matching(tree, &real, Path::new(""), (&pattern, parts.len() - literal), filter, &mut found)?;
+    let is_deep = deep && parts[literal..].contains(&"**");
+    let compiled = match IgnoreFile::from_patterns([pattern.as_str()]) {
+        Ok(compiled) if is_deep => Pattern::Deep(compiled),
+        _ => Pattern::Path(&pattern, parts.len() - literal),
+    };
+    matching(tree, &real, Path::new(""), &compiled, filter, &mut found)?;
     Ok(found.into_iter().map(|path| real.join(path)).collect())
 }
 
@@ -116,7 +158,7 @@ fn matching(
     tree: &Tree,
     folder: &Path,
     below: &Path,
-    (pattern, depth): (&str, usize),
+    pattern: &Pattern<'_>,
     filter: &Filter<'_>,
     found: &mut Vec<PathBuf>,
 ) -> io::Result<()> {
@@ -130,10 +172,10 @@ fn matching(
         if filter.skips(&folder.join(&path)) {
             continue;
         }
-        if path_matches(pattern, &path.to_string_lossy()).unwrap_or(false) {
+        if pattern.matches(&path.to_string_lossy()) {
             found.push(path);
-        } else if path.components().count() < depth {
-            matching(tree, folder, &path, (pattern, depth), filter, found)?;
+        } else if pattern.reaches_below(&path) {
+            matching(tree, folder, &path, pattern, filter, found)?;
         }
     }
     Ok(())

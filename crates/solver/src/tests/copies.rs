@@ -191,6 +191,47 @@ fn archives() {
     }
 }
 
+/// An archive brings its owners and modes; --chown replaces the owners, --chmod is not for it.
+#[test]
+fn archives_keep_their_owners() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("t/x", "x");
+    let file = yard.context().join("t/x");
+    std::os::unix::fs::chown(&file, Some(5), Some(7)).unwrap();
+    let mut tar = Vec::new();
+    carrack_store::write_tree(&yard.context().join("t"), "", &mut tar).unwrap();
+    std::fs::write(yard.context().join("t.tar"), &tar).unwrap();
+    let files = |flags: &str| yard.files(&yard.build(&format!("FROM scratch\nADD {flags} t.tar /d/\n")));
+    assert_eq!(files(""), "755 0:0 d/\n644 5:7 d/x \"x\"\n");
+    assert_eq!(files("--chown=8:9"), "755 8:9 d/\n644 8:9 d/x \"x\"\n");
+    assert_eq!(files("--chmod=700"), "755 0:0 d/\n644 5:7 d/x \"x\"\n");
+}
+
+/// `/./` marks from where folders are kept, below each folder that a pattern before it names.
+#[test]
+fn patterns_before_the_pivot() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("a/one/x.txt", "1").write("a/two/s/y.txt", "2").write("b/one/z.md", "3");
+    let made = yard.build("FROM scratch\nCOPY --parents a/*/./**/*.txt ?/./one/ /d/\n");
+    let files = yard.files(&made);
+    for (path, content) in [("d/x.txt", "1"), ("d/s/y.txt", "2"), ("d/one/x.txt", "1"), ("d/one/z.md", "3")] {
+        assert!(files.contains(&format!("644 0:0 {path} \"{content}\"\n")), "{path} in {files}");
+    }
+    // BuildKit's, and how a workspace's manifests are copied.
+    yard.write("package.json", "4").write("a/two/s/package.json", "5");
+    let files = yard.files(&yard.build("FROM scratch\nCOPY --parents **/package.json /d/\n"));
+    for line in ["644 0:0 d/package.json \"4\"", "644 0:0 d/a/two/s/package.json \"5\""] {
+        assert!(files.contains(line), "{line} in {files}");
+    }
+    assert!(!files.contains("txt"), "{files}");
+}
+
 #[test]
 fn hard_links_stay_links_and_times_are_kept() {
     if !is_able() {

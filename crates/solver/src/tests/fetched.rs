@@ -174,7 +174,7 @@ fn an_address_is_unpacked_only_where_it_is_asked_for() {
     let build =
         |flags: &str| yard.files(&yard.build(&format!("FROM scratch\nADD {flags} {} /d/\n", server.url("t.tgz"))));
     assert!(build("").contains("600 0:0 d/t.tgz"));
-    assert_eq!(build("--unpack"), "755 0:0 d/\n644 0:0 d/inner \"in\"\n");
+    assert_eq!(build("--unpack"), "755 0:0 d/\n644 5:6 d/inner \"in\"\n");
 }
 
 fn git(folder: &Path, line: &str) {
