@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::build::{BuildRequest, BuildResult, StepNetwork};
+use carrack_engine::build::{BuildRequest, BuildResult, Mode, ProvenanceRequest, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
-use crate::arguments::{BuildArguments, DockerBuildArguments, Switch};
-use crate::commands::buildx;
-use crate::{codes, flags};
+use crate::arguments::{BuildArguments, BuildMoreArguments, DockerBuildArguments, Switch};
+use crate::commands::{buildx, current_folder};
+use crate::{cache_flags, codes, flags};
 
 /// As in BuildKit.
 const SECRET_LIMIT_BYTES: u64 = 500 << 10;
@@ -18,11 +18,9 @@ const SECRET_LIMIT_BYTES: u64 = 500 << 10;
 pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> Result<()> {
     let more = &arguments.more;
     request.network = network("--network", arguments.network.as_deref().unwrap_or_default())?;
-    for (flag, values) in [("--cache-from", &more.cache_from), ("--cache-to", &more.cache_to)] {
-        if let Some(text) = values.first() {
-            return Err(not_yet(&format!("build {flag} {text}"), "leave it out: this root's own cache is used"));
-        }
-    }
+    cache_flags::apply(request, &more.cache_from, &more.cache_to, &current_folder())?;
+    cache_flags::inline(request)?;
+    attest(request, more)?;
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
         let (name, address) = flags::add_host(text)?;
@@ -51,6 +49,87 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     for text in &more.secret {
         let (id, value) = secret(text)?;
         request.secrets.insert(id, value);
+    }
+    Ok(())
+}
+
+/// What `--attest`, `--sbom` and `--provenance` ask for; without any, the least provenance, as in Docker, where
+/// BUILDX_NO_DEFAULT_ATTESTATIONS does not say otherwise.
+fn attest(request: &mut BuildRequest, arguments: &BuildMoreArguments) -> Result<()> {
+    attest_by_default(request);
+    for text in &arguments.attest {
+        attestation(request, text)?;
+    }
+    for (kind, value) in [("sbom", &arguments.sbom), ("provenance", &arguments.provenance)] {
+        value.as_ref().map_or(Ok(()), |value| short_attestation(request, kind, value))?;
+    }
+    Ok(())
+}
+
+/// `true`, `false`, or what else belongs to an attestation of this type.
+pub(crate) fn short_attestation(request: &mut BuildRequest, kind: &str, value: &str) -> Result<()> {
+    attestation(
+        request,
+        &match value {
+            "true" | "1" => format!("type={kind}"),
+            "false" | "0" => format!("type={kind},disabled=true"),
+            more => format!("type={kind},{more}"),
+        },
+    )
+}
+
+/// The least that is said of an image that somebody builds.
+pub(crate) fn attest_by_default(request: &mut BuildRequest) {
+    let is_off =
+        std::env::var("BUILDX_NO_DEFAULT_ATTESTATIONS").is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
+    request.attestations.provenance = (!is_off).then(ProvenanceRequest::default);
+    if let Some(context) = request.context.as_ref().filter(|_| request.attestations.context.is_none()) {
+        request.attestations.vcs = crate::vcs::of(context);
+    }
+}
+
+/// `type=sbom|provenance` with what belongs to it.
+fn attestation(request: &mut BuildRequest, text: &str) -> Result<()> {
+    let wrong = |form: &str| flags::invalid("--attest", text, form);
+    let (mut kind, mut is_off, mut provenance) =
+        (None, false, ProvenanceRequest { is_asked: true, ..Default::default() });
+    let mut is_of_provenance = false;
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(|| wrong("type=sbom or type=provenance,mode=min|max"))?;
+        let yes = || match value {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(wrong("true or false")),
+        };
+        is_of_provenance |= matches!(key, "mode" | "builder-id" | "reproducible" | "version");
+        match key {
+            "type" => kind = Some(value),
+            "disabled" => is_off = yes()?,
+            "mode" => {
+                provenance.mode = match value {
+                    "min" => Mode::Min,
+                    "max" => Mode::Max,
+                    _ => return Err(wrong("mode=min or mode=max")),
+                };
+            }
+            "builder-id" => provenance.builder_id = value.to_owned(),
+            "reproducible" => provenance.is_reproducible = yes()?,
+            "version" if value == "v1" => {}
+            "version" => return Err(wrong("version=v1")),
+            "generator" => {
+                return Err(not_yet(
+                    &format!("build --attest with `{part}`"),
+                    "leave it out: packages are found without one",
+                ));
+            }
+            _ => return Err(wrong("type=, mode=, builder-id=, reproducible=, disabled=")),
+        }
+    }
+    match kind {
+        Some("sbom") if is_of_provenance => return Err(wrong("type=sbom, and what belongs to a provenance with that")),
+        Some("sbom") => request.attestations.sbom = !is_off,
+        Some("provenance") => request.attestations.provenance = (!is_off).then_some(provenance),
+        _ => return Err(wrong("type=sbom or type=provenance")),
     }
     Ok(())
 }

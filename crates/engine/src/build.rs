@@ -12,13 +12,16 @@ use carrack_plan::Image;
 use carrack_runtime::foreground;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
+pub use carrack_attestation::{Mode, Vcs};
 pub use carrack_llb::{ArgumentOutline, GitAddress, HttpAddress, MountOutline, Outline, TargetOutline};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheEntry, CacheKind, ContextReport,
-    DockerfileSource, Event, Images, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent, StepExplanation,
-    StoreOnly, Stream,
+    Arrival, ArrivedContext, Attestations, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheDestination,
+    CacheEntry, CacheExport, CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource,
+    Event, Images, MountFate, MountsRequest, MovedMount, NamedContext, Progress, ProvenanceRequest, PruneRequest,
+    Pruned, Reason, Silent, StepExplanation, StoreOnly, Stream, Together,
 };
 
+pub use crate::build_cache::RegistryCaches;
 pub use carrack_llb::{ExecSettings, Network as StepNetwork};
 pub use carrack_specgen::container::Resources;
 pub use carrack_store::{Compression, Image as StoredImage, ImageIndex};
@@ -156,6 +159,16 @@ impl Engine {
     /// Lets go of some of it, and of what nothing else needs then.
     pub fn prune_build_cache(&self, request: &PruneRequest) -> Result<Pruned> {
         carrack_solver::prune_cache(&self.store, request)
+    }
+
+    /// Writes cache mounts into a folder, for another machine.
+    pub fn export_mounts(&self, to: &Path, request: &MountsRequest) -> Result<Vec<MovedMount>> {
+        carrack_solver::export_mounts(&self.store, to, request)
+    }
+
+    /// Reads cache mounts from such a folder.
+    pub fn import_mounts(&self, from: &Path, request: &MountsRequest) -> Result<Vec<MovedMount>> {
+        carrack_solver::import_mounts(&self.store, from, request)
     }
 
     /// What a build would come to, once the names in `changing` stand for other images. Reads only (I-5).

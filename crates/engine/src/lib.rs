@@ -4,9 +4,11 @@
 //! hold: that is `carrack-plan`'s.
 
 pub mod apply;
+mod attestation;
 mod boot;
 pub mod bootstrap;
 pub mod build;
+mod build_cache;
 pub mod codes;
 mod container;
 pub mod docker;
@@ -29,6 +31,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{

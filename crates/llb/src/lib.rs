@@ -12,7 +12,7 @@ mod mode;
 mod outline;
 
 pub use breakpoint::{Breakpoint, Moment, Place};
-pub use check::{CheckInput, check, is_finding};
+pub use check::{CheckInput, check, is_finding, is_secret_name};
 pub use git::GitAddress;
 pub use graph::{
     Action, CacheMount, CopyAction, Edge, Exec, ExecMount, ExecSettings, FileContent, Graph, HistoryStep, HttpAddress,

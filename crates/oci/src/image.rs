@@ -115,6 +115,9 @@ pub struct ImageConfig {
     /// How it came about, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub history: Vec<History>,
+    /// The build cache that its layers are (BuildKit): JSON in base64.
+    #[serde(default, rename = "moby.buildkit.cache.v0", skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
 }
 
 impl ImageConfig {
@@ -129,6 +132,7 @@ impl ImageConfig {
             config: Config::default(),
             rootfs: RootFs { kind: "layers".into(), diff_ids: Vec::new() },
             history: Vec::new(),
+            cache: None,
         }
     }
 

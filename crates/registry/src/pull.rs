@@ -68,7 +68,31 @@ impl Client {
         Ok(resolved)
     }
 
+    /// Finds a build cache: an image for a platform, or a manifest whose configuration is a cache's.
+    ///
+    /// # Errors
+    /// As [`Client::resolve`].
+    pub fn resolve_cache(&self, reference: &Reference, platform: &Platform) -> Result<Resolved> {
+        let (found, sources) = self.first(reference, |site| self.manifest_for(site, reference, platform))?;
+        let (named, manifest, parsed, _) = found;
+        Ok(Resolved { named, manifest, parsed, reference: reference.clone(), sources })
+    }
+
     fn resolve_at(
+        &self,
+        site: &Site,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<(Digest, Document, Manifest, bool)> {
+        let found = self.manifest_for(site, reference, platform)?;
+        let kind = &found.2.config.media_type;
+        if !matches!(kind.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
+            return Err(not_an_image(reference, format!("it is `{kind}`")));
+        }
+        Ok(found)
+    }
+
+    fn manifest_for(
         &self,
         site: &Site,
         reference: &Reference,
@@ -89,9 +113,6 @@ impl Client {
         }
         let manifest: Manifest =
             serde_json::from_slice(&document.bytes).map_err(|error| not_an_image(reference, error.to_string()))?;
-        if !matches!(manifest.config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG) {
-            return Err(not_an_image(reference, format!("it is `{}`", manifest.config.media_type)));
-        }
         Ok((named, document, manifest, depth > 0))
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
 use carrack_llb::{
@@ -17,15 +17,21 @@ use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::arrived::ArrivedContext;
+use crate::attest::{self, Attestations, Made};
+use crate::cache::Aliases;
+use crate::cache::export::{self as cache_export, CacheExport, CacheRegistry};
+use crate::cache::import::{CacheImport, lock};
 use crate::codes;
 use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
 use crate::export::{BuildOutput, export};
+use crate::flight::Together;
 use crate::progress::{Event, Progress, Silent};
 use crate::report::{BuildReport, report};
 use crate::schedule;
+use crate::solve::{hand_on, solve, solve_with_caches};
 use crate::tree::Tree;
 use crate::vertex::{Outcome, Solver};
 
@@ -79,6 +85,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// Whether every step is done again. Its results are cached all the same.
     pub no_cache: bool,
+    /// The builds that this one is done with: none of them repeats what another one has done.
+    pub together: Together,
     /// Stages by name or number, of which every step is done again.
     pub no_cache_stages: Vec<String>,
     /// How steps are connected that do not say it themselves.
@@ -107,12 +115,20 @@ pub struct BuildRequest {
     pub allows_insecure: bool,
     /// Whether it is told of each step why it was not cached.
     pub explain: bool,
+    /// Caches to take results from, beside this root's own.
+    pub cache_from: Vec<CacheImport>,
+    /// Caches to write.
+    pub cache_to: Vec<CacheExport>,
+    /// Whether the image carries what of the cache its layers are (`type=inline`).
+    pub inline_cache: bool,
     /// Whether the result comes with a report.
     pub report: bool,
     /// Whether somebody gets a shell where a step fails, before the build ends.
     pub debug: bool,
     /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
     pub parallelism: usize,
+    /// What is said of the image beside it.
+    pub attestations: Attestations,
 }
 
 impl BuildRequest {
@@ -129,6 +145,7 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             pull: false,
             no_cache: false,
+            together: Together::default(),
             no_cache_stages: Vec::new(),
             network: Network::Default,
             settings: ExecSettings::default(),
@@ -143,9 +160,13 @@ impl BuildRequest {
             arrived: Vec::new(),
             allows_insecure: false,
             explain: false,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            inline_cache: false,
             report: false,
             debug: false,
             parallelism: 0,
+            attestations: Attestations::default(),
         }
     }
 }
@@ -157,6 +178,14 @@ pub trait Images: Sync {
     /// # Errors
     /// Why it could not be had.
     fn fetch(&self, reference: &Reference, platform: &Platform) -> carrack_diag::Result<bool>;
+
+    /// The registries, for caches; none where there are none to be asked.
+    ///
+    /// # Errors
+    /// Where their settings can't be read.
+    fn registries(&self) -> carrack_diag::Result<Option<Box<dyn CacheRegistry + '_>>> {
+        Ok(None)
+    }
 }
 
 /// Only what is in the store.
@@ -224,6 +253,7 @@ pub fn build(
     services: Services<'_>,
     sources: &mut SourceMap,
 ) -> Result<BuildResult, Vec<Diagnostic>> {
+    let began = jiff::Timestamp::now();
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
     let mut plan = plan(request, services.images, Some(&lease), (&BTreeSet::new(), None), sources)?;
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
@@ -233,12 +263,12 @@ pub fn build(
     if request.explain {
         solver.explainer = Some(explainer(request, &plan)?);
     }
-    let outcomes = solve(&solver, request.parallelism);
+    let outcomes = solve_with_caches(&solver, request.parallelism);
     solver.save_contents();
     let outcomes = match outcomes {
         Ok(outcomes) => outcomes,
         Err(errors) => {
-            let failed = *solver.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let failed = *lock(&solver.failed);
             let vertex = failed.filter(|_| request.debug).map(|id| solver.graph.vertex(id));
             let copied = vertex.filter(|vertex| matches!(vertex.op, Op::File(_)));
             if let Some(origin) = copied.and_then(|vertex| vertex.origin.first()) {
@@ -254,11 +284,16 @@ pub fn build(
     let explanation = explanation(&solver, |index| outcomes[index].is_cached);
     let report = request.report.then(|| report(&solver, &request.store, &outcomes)).transpose();
     let report = report.map_err(|diagnostic| vec![*diagnostic])?;
-    let context = solver.usage.into_inner().unwrap_or_else(PoisonError::into_inner).report();
-    let mut warnings = solver.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let context = lock(&solver.usage).report();
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
-    let image = write(request, &lease, &plan, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    let materials = std::mem::take(&mut *lock(&solver.materials));
+    let written = write(request, &lease, &plan, (&outcomes, &materials, began), sources);
+    let (image, missing) = written.map_err(|diagnostic| vec![*diagnostic])?;
     services.progress.event(Event::Image { id: image.id });
+    let mut warnings = hand_on(request, &lease, services, &solver, &outcomes)?;
+    warnings.extend(missing);
+    warnings.splice(0..0, lock(&solver.imports.warnings).drain(..));
+    warnings.splice(0..0, lock(&solver.warnings).drain(..));
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
@@ -284,10 +319,10 @@ pub fn debug(
     let contexts = std::mem::take(&mut plan.contexts);
     let mut solver = Solver::new(request, services, Some(&lease), &plan, contexts);
     solver.stops_at = Some(plan.graph.output);
-    let ended = solve(&solver, request.parallelism);
+    let ended = solve_with_caches(&solver, request.parallelism);
     solver.save_contents();
     ended?;
-    Ok(solver.shell_status.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_default())
+    Ok(lock(&solver.shell_status).take().unwrap_or_default())
 }
 
 /// What [`build`] would come to.
@@ -340,8 +375,10 @@ pub fn predict(
         Err(errors) => return unknown(errors),
     };
     let layers = made(&plan.graph, &outcomes);
+    let inline = || cache_export::Made { outcomes: &outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = if request.inline_cache { inline() } else { None };
     let (bytes, config) =
-        configuration(&plan.graph, &outcomes, &layers, request.epoch).map_err(|error| vec![*error])?;
+        configuration(&plan.graph, &outcomes, &layers, (request.epoch, inline)).map_err(|error| vec![*error])?;
     Ok(Prediction::Image { id: Digest::of(bytes), config: Box::new(config) })
 }
 
@@ -412,6 +449,7 @@ impl Executor for Nothing {
 
 /// Everything that is known before a step runs.
 pub(crate) struct BuildPlan {
+    pub(crate) dockerfile: FileId,
     pub(crate) graph: Graph,
     pub(crate) images: Vec<Image>,
     contexts: Contexts,
@@ -451,7 +489,8 @@ fn plan(
             graph.config.config.labels.extend(request.labels.clone());
             configure(&mut graph, request);
             let uncached = uncached(&graph, request, &dockerfile).map_err(|error| vec![*error])?;
-            Ok(BuildPlan { graph, images, contexts, warnings, environment: environment(&dockerfile), uncached })
+            let environment = environment(&dockerfile);
+            Ok(BuildPlan { dockerfile: file, graph, images, contexts, warnings, environment, uncached })
         }
         Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
     }
@@ -754,37 +793,13 @@ fn resolve(
     Ok(image)
 }
 
-fn solve(solver: &Solver<'_>, parallelism: usize) -> Result<Vec<Arc<Outcome>>, Vec<Diagnostic>> {
-    let parallelism = if parallelism == 0 { schedule::default_parallelism() } else { parallelism };
-    let outcomes = schedule::run(&solver.graph.vertices, parallelism, solver.cancel, |id, inputs| {
-        let begin = Instant::now();
-        solver.progress.event(Event::Started { vertex: id.0 });
-        let result = solver.evaluate(id, inputs);
-        let duration = begin.elapsed();
-        solver.progress.event(match &result {
-            Ok(outcome) => Event::Done { vertex: id.0, is_cached: outcome.is_cached, duration },
-            Err(_) => Event::Failed { vertex: id.0, duration },
-        });
-        solver.durations.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0, duration);
-        if result.is_err() {
-            solver.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(id);
-        }
-        result
-    })?;
-    outcomes.ok_or_else(|| {
-        vec![
-            Diagnostic::error(&codes::CANCELLED, "the build was cancelled")
-                .hint("build again: the steps that were done are cached"),
-        ]
-    })
-}
-
 fn write(
     request: &BuildRequest,
     lease: &Lease,
     plan: &BuildPlan,
-    outcomes: &[Arc<Outcome>],
-) -> carrack_diag::Result<Image> {
+    (outcomes, materials, began): (&[Arc<Outcome>], &BTreeSet<Material>, jiff::Timestamp),
+    sources: &SourceMap,
+) -> carrack_diag::Result<(Image, Vec<Diagnostic>)> {
     let mut layers = made(&plan.graph, outcomes);
     let shows_files = |output: &BuildOutput| matches!(output, BuildOutput::Tar(_) | BuildOutput::Folder(_));
     if let Some(epoch) = request.epoch
@@ -801,14 +816,18 @@ fn write(
             parent = Some(layer.chain);
         }
     }
-    let (config, _) = configuration(&plan.graph, outcomes, &layers, request.epoch)?;
+    let inline = || cache_export::Made { outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = if request.inline_cache { inline() } else { None };
+    let (config, parsed) = configuration(&plan.graph, outcomes, &layers, (request.epoch, inline))?;
+    let made = Made { config: (&config, &parsed), layers: &layers, outcomes, materials, began };
+    let (predicates, missing) = attest::predicates(request, lease, plan, &made, sources)?;
     let (names, annotations) = (request.tags.clone(), request.annotations.clone());
-    let new = NewImage { layers, names, annotations, ..NewImage::default() };
-    export(&request.store, lease, &request.outputs, (&config, new))
+    let new = NewImage { layers, names, annotations, predicates, ..NewImage::default() };
+    Ok((export(&request.store, lease, &request.outputs, (&config, new))?, missing))
 }
 
 /// The layers of the result.
-fn made(graph: &Graph, outcomes: &[Arc<Outcome>]) -> Vec<Layer> {
+pub(crate) fn made(graph: &Graph, outcomes: &[Arc<Outcome>]) -> Vec<Layer> {
     outcomes.get(graph.output.0).map(|output| output.layers.clone()).unwrap_or_default()
 }
 
@@ -820,9 +839,10 @@ fn configuration(
     graph: &Graph,
     outcomes: &[Arc<Outcome>],
     layers: &[Layer],
-    epoch: Option<i64>,
+    (epoch, inline): (Option<i64>, Option<String>),
 ) -> carrack_diag::Result<(Vec<u8>, ImageConfig)> {
-    let mut config: ImageConfig = graph.config.clone();
+    // A base image's own would be of other layers.
+    let mut config = ImageConfig { cache: inline, ..graph.config.clone() };
     let mut created = config.created.clone();
     for step in &graph.history {
         let mut entry = step.entry.clone();

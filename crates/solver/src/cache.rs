@@ -1,4 +1,10 @@
-//! What earlier builds have made, by the key of the step.
+//! What earlier builds have made, by the key of the step: here, and in caches that are handed on.
+
+pub(crate) mod export;
+mod format;
+pub(crate) mod import;
+
+use std::collections::{BTreeSet, HashMap};
 
 use carrack_diag::Result;
 use carrack_oci::Digest;
@@ -22,6 +28,20 @@ pub struct CacheRecord {
     /// What it was made of, for explanations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<StepInputs>,
+}
+
+/// All keys of results, by their chain and when they were made: a step has a key from its inputs, and may have one from
+/// the files that it takes.
+pub(crate) type Aliases = HashMap<(Digest, String), BTreeSet<Digest>>;
+
+pub(crate) fn aliases(store: &Store) -> Result<Aliases> {
+    let mut aliases = Aliases::new();
+    for (key, record) in records(store).list()? {
+        if let (Some(key), Some(layer)) = (Digest::from_hex(&key), &record.layer) {
+            aliases.entry((layer.chain, record.created)).or_default().insert(key);
+        }
+    }
+    Ok(aliases)
 }
 
 /// The cache of one store.

@@ -24,6 +24,12 @@ codes! {
         "The image at this step has no shell (`SHELL`, else /bin/sh), and the host has no static busybox that could be lent.",
         "Run `ls -l /bin/busybox /usr/bin/busybox` on the host.",
         "Install a static busybox on the host (Debian: busybox-static), or stop in an earlier stage.";
+    /// A file that knows packages could not be understood.
+    SBOM_INCOMPLETE = "build/sbom-incomplete",
+        "packages are missing from a bill of materials",
+        "A package database in the image is damaged, larger than any real one, or of a kind that is not read.",
+        "The cause says which it is; the same file is in a container of the image.",
+        "Repair or remove the file in the layer that brings it. RPM's packages can be listed with `rpm -qa` in a container.";
     /// A source of COPY or ADD that is not there.
     NOT_FOUND = "build/source-not-found",
         "nothing to copy",
@@ -119,4 +125,23 @@ codes! {
         "No file of the context matches the pattern, so nothing is copied. What .dockerignore leaves out is not in the context.",
         "Look for the files below the context folder.",
         "Correct the pattern.";
+    /// A cache from elsewhere that is of no use.
+    CACHE_UNUSABLE = "build/cache-unusable",
+        "a cache cannot be used",
+        "The cache after --cache-from, or a layer of it, is not there, cannot be read or is not what it claims to be. The build \
+         goes on without it.",
+        "Read the reason below the message. A cache of BuildKit's has keys that carrack does not know.",
+        "Write it again with --cache-to, or correct the name; before the first such build there is none.";
+    /// A promised result that is not there; the build begins anew without it.
+    CACHE_LOST = "build/cache-lost",
+        "a cached result cannot be had",
+        "A cache told of the result of a step, and its files could not be fetched.",
+        "The warnings say which cache.",
+        "Nothing: the step is done again.";
+    /// A cache that could not be written.
+    CACHE_NOT_WRITTEN = "build/cache-not-written",
+        "the cache cannot be written",
+        "The folder or registry after --cache-to does not take what the build has made. The image is there all the same.",
+        "Read the reason below the message.",
+        "Correct the destination, log in, or add ignore-error=true.";
 }

@@ -1,6 +1,8 @@
 //! Why a step was not taken from the cache: what it is made of now is held against what the most similar earlier step was
 //! made of.
 
+mod operation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
@@ -58,10 +60,26 @@ pub enum Reason {
         /// Now; none where there is none.
         is: Option<String>,
     },
-    /// Something else that is said of it: the user, the folder, mounts, the network, options.
+    /// Something else that is said of it, of which there is nothing to show.
     Option {
         /// In people's words.
         what: String,
+    },
+    /// Something else that is said of it: the user, the folder, mounts, the network, limits.
+    Value {
+        /// In people's words.
+        what: String,
+        /// Before; none where nothing was said.
+        was: Option<String>,
+        /// Now; none where nothing is said.
+        is: Option<String>,
+    },
+    /// A mount that it has or had.
+    Mount {
+        /// Where.
+        target: String,
+        /// Whether it has it now.
+        is_new: bool,
     },
     /// The image that it begins with or takes from.
     Image {
@@ -96,8 +114,15 @@ pub enum FileChange {
     Added,
     /// It is not there.
     Removed,
-    /// Its bytes, or where a link leads.
+    /// Its bytes.
     Content,
+    /// Where the link leads.
+    Target,
+    /// It has the bytes and the mode of one that is gone.
+    Renamed {
+        /// What that was called.
+        was: String,
+    },
     /// Permission bits, in octal.
     Mode {
         /// Before.
@@ -136,12 +161,22 @@ impl Display for Reason {
                 (_, None) => write!(out, "{instruction} {name} is gone"),
             },
             Self::Option { what } => write!(out, "{what} changed"),
+            Self::Value { what, was, is } => match (was, is) {
+                (Some(was), Some(is)) => write!(out, "{what} is `{is}`, was `{was}`"),
+                (None, Some(is)) => write!(out, "{what} is `{is}`, was not given"),
+                (Some(was), None) => write!(out, "{what} is not given, was `{was}`"),
+                (None, None) => write!(out, "{what} changed"),
+            },
+            Self::Mount { target, is_new: true } => write!(out, "the mount at {target} is new"),
+            Self::Mount { target, is_new: false } => write!(out, "the mount at {target} is gone"),
             Self::Image { name, was, is } => write!(out, "the image {name} is {is}, was {was}"),
             Self::Step { name } => write!(out, "the step `{name}` gives something else or has to be done first"),
             Self::File { path, change } => match change {
                 FileChange::Added => write!(out, "{path} is new"),
                 FileChange::Removed => write!(out, "{path} is gone"),
                 FileChange::Content => write!(out, "{path} has another content"),
+                FileChange::Target => write!(out, "{path} leads elsewhere"),
+                FileChange::Renamed { was } => write!(out, "{path} was called {was}"),
                 FileChange::Mode { was, is } => write!(out, "{path} has mode {is}, had {was}"),
                 FileChange::Kind { was, is } => write!(out, "{path} is a {is}, was a {was}"),
                 FileChange::Owner { was, is } => write!(out, "{path} belongs to {is}, did to {was}"),
@@ -247,7 +282,7 @@ impl Explainer {
             reasons.insert(0, instruction);
             return reasons;
         }
-        self.operation(&was.op, &now.op, &mut reasons);
+        reasons.extend(operation::differences(&was.op, &now.op, &self.environment));
         let former =
             |index: usize| was.selections.iter().filter(move |(input, _)| *input == index).map(|(_, digest)| digest);
         for (index, input) in now.inputs.iter().enumerate() {
@@ -255,8 +290,10 @@ impl Explainer {
             let is_taken = here.clone().next().is_some();
             if is_taken {
                 let pairs = here.zip(former(index));
+                // Of several contexts it is told which.
+                let place = Some(input.name.as_str()).filter(|name| name.starts_with("the context"));
                 pairs.filter(|(taken, was)| taken.digest != **was).for_each(|(taken, was)| {
-                    reasons.extend(files(store, was, taken));
+                    reasons.extend(files(store, was, taken, place));
                 });
                 continue;
             }
@@ -278,47 +315,6 @@ impl Explainer {
         }
         reasons
     }
-
-    fn operation(&self, was: &Value, is: &Value, reasons: &mut Vec<Reason>) {
-        if was == is {
-            return;
-        }
-        let (Some(was), Some(is)) = (was.get("Exec"), is.get("Exec")) else {
-            reasons.push(Reason::Option { what: "its owner, mode or another option".into() });
-            return;
-        };
-        let (before, after) = (variables(&was["environment"]), variables(&is["environment"]));
-        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-        for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
-            reasons.push(Reason::Variable {
-                instruction: if self.environment.contains(name) { "ENV" } else { "ARG" },
-                name: name.clone(),
-                was: before.get(name).cloned(),
-                is: after.get(name).cloned(),
-            });
-        }
-        // What is as usual is left out of an operation: a field may be in either.
-        let fields: BTreeSet<&String> =
-            [was, is].into_iter().filter_map(Value::as_object).flat_map(|fields| fields.keys()).collect();
-        for field in fields.into_iter().filter(|field| *field != "environment" && was.get(*field) != is.get(*field)) {
-            let what = match field.as_str() {
-                "arguments" => "its command or shell",
-                "working_directory" => "its working directory (WORKDIR)",
-                "user" => "its user (USER)",
-                "mounts" => "its mounts",
-                "network" => "its network",
-                "insecure" => "its privileges (--security)",
-                other => other,
-            };
-            reasons.push(Reason::Option { what: what.to_owned() });
-        }
-    }
-}
-
-/// `NAME=VALUE` entries, the later of one name counting.
-fn variables(list: &Value) -> BTreeMap<String, String> {
-    let entries = list.as_array().into_iter().flatten().filter_map(Value::as_str);
-    entries.filter_map(|entry| entry.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Without the place in the stage.
@@ -413,7 +409,7 @@ fn paths(sources: &[Source]) -> impl Iterator<Item = String> {
     })
 }
 
-fn files(store: &Store, was: &Digest, taken: &Taken<'_>) -> Vec<Reason> {
+fn files(store: &Store, was: &Digest, taken: &Taken<'_>, place: Option<&str>) -> Vec<Reason> {
     let read = || -> io::Result<BTreeMap<String, State>> {
         let mut states = BTreeMap::new();
         for line in BufReader::new(File::open(lists(store).join(was.hex()))?).lines() {
@@ -424,15 +420,28 @@ fn files(store: &Store, was: &Digest, taken: &Taken<'_>) -> Vec<Reason> {
     };
     // Without the list it is known all the same that something changed.
     let Ok(mut before) = read() else { return vec![Reason::Files] };
-    let mut reasons = Vec::new();
+    let mut changes = Vec::new();
+    let mut added = Vec::new();
     for (path, is) in paths(taken.sources).zip(&taken.states) {
-        let change = match before.remove(&path) {
-            Some(was) => difference(&was, is),
-            None => Some(FileChange::Added),
-        };
-        reasons.extend(change.map(|change| Reason::File { path, change }));
+        match before.remove(&path) {
+            Some(was) => changes.extend(difference(&was, is).map(|change| (path, change))),
+            None => added.push((path, is)),
+        }
     }
-    reasons.extend(before.into_keys().map(|path| Reason::File { path, change: FileChange::Removed }));
+    for (path, is) in added {
+        let same = before.iter().find(|(_, was)| is.content.is_some() && *was == is).map(|(was, _)| was.clone());
+        changes.push(match same {
+            Some(was) => {
+                before.remove(&was);
+                (path, FileChange::Renamed { was })
+            }
+            None => (path, FileChange::Added),
+        });
+    }
+    changes.extend(before.into_keys().map(|path| (path, FileChange::Removed)));
+    let shown = |path: String| place.map_or_else(|| path.clone(), |place| format!("{place}: {path}"));
+    let reasons = changes.into_iter().map(|(path, change)| Reason::File { path: shown(path), change });
+    let reasons: Vec<Reason> = reasons.collect();
     if reasons.is_empty() { vec![Reason::Files] } else { reasons }
 }
 
@@ -449,7 +458,7 @@ fn difference(was: &State, is: &State) -> Option<FileChange> {
         return Some(FileChange::Kind { was: kind(was).to_owned(), is: kind(is).to_owned() });
     }
     if was.content != is.content {
-        return Some(FileChange::Content);
+        return Some(if kind(is) == "link" { FileChange::Target } else { FileChange::Content });
     }
     let mode = |state: &State| format!("{:o}", state.mode & 0o7777);
     if was.mode != is.mode {

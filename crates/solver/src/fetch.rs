@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::HttpAddress;
 use carrack_oci::{Digest, Hasher};
@@ -19,6 +20,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::codes;
+use crate::mounts::ignore_missing;
 
 /// Larger than anything that is sensibly added to an image, in bytes.
 const SIZE_LIMIT_BYTES: u64 = 16 << 30;
@@ -49,8 +51,8 @@ struct Record {
 }
 
 /// Puts the file behind an address into `folder`, under the address's name. Its time is that of its last change as far as
-/// the server tells, its mode 0600.
-pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel: &AtomicBool) -> Result<()> {
+/// the server tells, its mode 0600. Gives its digest.
+pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel: &AtomicBool) -> Result<Digest> {
     let kept = Kept::open(store, &address.url).map_err(|error| failed(address, &error.to_string()))?;
     let known = kept.record();
     let is_known = known.as_ref().is_some_and(|known| address.checksum.is_none_or(|wanted| wanted == known.digest));
@@ -58,39 +60,69 @@ pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel:
     if !(is_known && address.checksum.is_some()) {
         kept.refresh(address, known.filter(|_| is_known), cancel)?;
     }
-    kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))
+    kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))?;
+    kept.record().map(|record| record.digest).ok_or_else(|| failed(address, "what was fetched is gone"))
 }
 
-/// Forgets what was fetched and nobody is looking at. The files of running builds have names of their own. How many bytes
-/// were freed.
-pub(crate) fn prune(store: &Store) -> io::Result<u64> {
-    let folder = store.roots().data.join("build/fetched");
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+/// A fetched file as others know it.
+pub(crate) fn material(address: &HttpAddress, digest: &Digest) -> Material {
+    Material { uri: shown(&address.url), digest: ("sha256".to_owned(), digest.hex()) }
+}
+
+/// A file that was fetched and is kept.
+pub(crate) struct Fetched {
+    /// 64 hexadecimal digits.
+    pub(crate) name: String,
+    pub(crate) url: String,
+    /// When it was last fetched or asked for.
+    pub(crate) used: SystemTime,
+    pub(crate) size_bytes: u64,
+    pub(crate) is_in_use: bool,
+}
+
+pub(crate) fn folder(store: &Store) -> PathBuf {
+    store.roots().data.join("build/fetched")
+}
+
+/// What is kept. Writes nothing (I-5).
+pub(crate) fn kept(store: &Store) -> io::Result<Vec<Fetched>> {
+    let entries = match fs::read_dir(folder(store)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut freed_bytes = 0;
+    let mut kept = Vec::new();
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_none_or(|ending| ending != "lock") {
             continue;
         }
-        let lock = File::open(&path)?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            continue;
-        }
-        // The lock itself stays: who waits for it must not hold another than who comes later.
-        for ending in ["json", "file", "new"] {
-            let path = path.with_extension(ending);
-            let size_bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
-            match fs::remove_file(&path) {
-                Ok(()) => freed_bytes += size_bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let files = ["json", "file", "new"].map(|ending| fs::symlink_metadata(path.with_extension(ending)).ok());
+        let Some(used) = files.iter().flatten().filter_map(|found| found.modified().ok()).max() else { continue };
+        let record = fs::read(path.with_extension("json")).ok();
+        let record = record.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+        kept.push(Fetched {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            url: record.map_or_else(|| "a file that was being fetched".to_owned(), |record| record.url),
+            used,
+            size_bytes: files.iter().flatten().map(fs::Metadata::len).sum(),
+            is_in_use: rustix::fs::flock(&File::open(&path)?, FlockOperation::NonBlockingLockExclusive).is_err(),
+        });
     }
-    Ok(freed_bytes)
+    Ok(kept)
+}
+
+/// Forgets what was fetched, unless somebody is looking at it. The files of running builds have names of their own.
+/// Whether it is gone.
+pub(crate) fn forget(store: &Store, name: &str) -> io::Result<bool> {
+    let path = folder(store).join(format!("{name}.lock"));
+    if rustix::fs::flock(&File::open(&path)?, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(false);
+    }
+    // The lock itself stays: who waits for it must not hold another than who comes later.
+    for ending in ["json", "file", "new"] {
+        fs::remove_file(path.with_extension(ending)).or_else(ignore_missing)?;
+    }
+    Ok(true)
 }
 
 /// The copy of one address on the data root, held while it is looked at.
@@ -103,7 +135,7 @@ struct Kept {
 
 impl Kept {
     fn open(store: &Store, url: &str) -> io::Result<Self> {
-        let folder = store.roots().data.join("build/fetched");
+        let folder = folder(store);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let key = Digest::of(url).hex();
         let lock = File::options().create(true).append(true).open(folder.join(format!("{key}.lock")))?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carrack_oci::Digest;
@@ -36,5 +36,24 @@ impl Drop for Flight {
     fn drop(&mut self) {
         flights().remove(&self.0);
         FLIGHTS.1.notify_all();
+    }
+}
+
+/// Builds of one command: what one of them has done counts for the others even where the cache is not to be used.
+#[derive(Debug, Clone, Default)]
+pub struct Together(Arc<Mutex<HashSet<Digest>>>);
+
+impl Together {
+    fn done(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_done(&self, keys: &[Digest]) -> bool {
+        let done = self.done();
+        keys.iter().any(|key| done.contains(key))
+    }
+
+    pub(crate) fn add(&self, keys: &[Digest]) {
+        self.done().extend(keys);
     }
 }

@@ -7,6 +7,7 @@
 mod agent;
 mod archive;
 mod arrived;
+mod attest;
 mod build;
 mod cache;
 pub mod codes;
@@ -22,6 +23,7 @@ mod fetch;
 mod flight;
 mod foreign;
 mod git;
+mod inventory;
 mod mounts;
 mod owner;
 mod place;
@@ -30,21 +32,28 @@ mod progress;
 mod report;
 mod schedule;
 mod select;
+mod solve;
 mod tree;
 mod usage;
 mod vertex;
 
 pub use arrived::{Arrival, ArrivedContext};
+pub use attest::{Attestations, ProvenanceRequest, incomplete};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
     check, debug, explain, outline, predict, targets,
 };
 pub use cache::CacheRecord;
+pub use cache::export::{CacheDestination, CacheExport, CacheRegistry};
+pub use cache::import::{CacheImport, CacheReader};
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
-pub use export::{BuildOutput, export_index};
+pub use export::{BuildOutput, attestation, export_index};
+pub use flight::Together;
+pub use inventory::{bill, subject};
+pub use mounts::exchange::{MountFate, MountsRequest, MovedMount, export_mounts, import_mounts};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
 pub use report::{BuildReport, StepReport};

@@ -3,6 +3,8 @@
 //! A folder `NAME` has a file `NAME.json` beside it that says which mount it is; its time is when it was last used, and
 //! whoever works with the folder holds it by `flock`, shared. A prune holds it alone.
 
+pub(crate) mod exchange;
+
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -93,4 +95,8 @@ pub(crate) fn using(store: &Store, name: &str, id: &str) -> io::Result<File> {
     (&held).write_all(&serde_json::to_vec(id)?)?;
     held.set_modified(SystemTime::now())?;
     Ok(held)
+}
+
+pub(crate) fn ignore_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }

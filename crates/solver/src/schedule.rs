@@ -8,6 +8,8 @@ use std::thread::Scope;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Vertex, VertexId};
 
+use crate::codes;
+
 struct State<T> {
     ready: VecDeque<usize>,
     /// Inputs that are not there yet, by vertex.
@@ -67,6 +69,9 @@ impl<T, F> Drop for Running<'_, '_, T, F> {
     }
 }
 
+/// A vertex, its inputs, and that it runs.
+type Work<'a, 'b, T, F> = (usize, Vec<Arc<T>>, Running<'a, 'b, T, F>);
+
 fn work<'scope, T, F>(scope: &'scope Scope<'scope, '_>, shared: &'scope Shared<'_, T, F>)
 where
     T: Send + Sync,
@@ -77,6 +82,8 @@ where
         let mut state = shared.lock();
         match result {
             Ok(result) => finish(shared.vertices, &mut state, index, result),
+            // It is begun anew: what runs is not in vain.
+            Err(diagnostic) if diagnostic.code == &codes::CACHE_LOST => state.errors.push(*diagnostic),
             Err(diagnostic) => {
                 // What was killed because of another failure has nothing to say of its own.
                 if !shared.cancel.swap(true, Ordering::SeqCst) {
@@ -94,14 +101,14 @@ where
 fn next<'scope, 'b, T, F>(
     scope: &'scope Scope<'scope, '_>,
     shared: &'scope Shared<'b, T, F>,
-) -> Option<(usize, Vec<Arc<T>>, Running<'scope, 'b, T, F>)>
+) -> Option<Work<'scope, 'b, T, F>>
 where
     T: Send + Sync,
     F: Fn(VertexId, &[Arc<T>]) -> Result<T> + Sync,
 {
     let mut state = shared.lock();
     loop {
-        if shared.cancel.load(Ordering::SeqCst) {
+        if shared.cancel.load(Ordering::SeqCst) || !state.errors.is_empty() {
             return None;
         }
         if let Some(index) = state.ready.pop_front() {

@@ -1,8 +1,10 @@
 mod builds;
+mod caches;
 mod containers;
 mod contents;
 mod copies;
 mod fetched;
+mod keys;
 mod scheduling;
 mod selection;
 

@@ -16,7 +16,7 @@ use crate::codes;
 use crate::contents;
 use crate::explain;
 use crate::fetch;
-use crate::mounts::{self, folder};
+use crate::mounts::{self, folder, ignore_missing};
 
 /// What an entry of the cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +25,18 @@ pub enum CacheKind {
     Step,
     /// The folder of a cache mount.
     Mount,
+    /// A file behind an address.
+    Fetched,
 }
 
 /// Something that builds have left for later ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheEntry {
-    /// 64 hexadecimal digits: the first of the step's keys, or the digest of the mount's id.
+    /// 64 hexadecimal digits: the first of the step's keys, or the digest of the mount's id or of the address.
     pub id: String,
     /// What it is.
     pub kind: CacheKind,
-    /// The step, or the mount's id, for people.
+    /// The step, the mount's id or the address, for people.
     pub description: String,
     /// When a build last made or took it.
     pub used: SystemTime,
@@ -44,7 +46,7 @@ pub struct CacheEntry {
     pub is_shared: bool,
     /// Whether a step works with it at this moment.
     pub is_in_use: bool,
-    /// All keys of a step, or the mount's folder names.
+    /// All keys of a step, or the mount's folder names, or of what was fetched the one name.
     keys: Vec<String>,
     layer: Option<Layer>,
 }
@@ -62,8 +64,18 @@ pub struct PruneRequest {
     pub kinds: Vec<CacheKind>,
     /// Only what is shared, or only what is not.
     pub shared: Option<bool>,
-    /// How much may stay: what was used last stays longest.
-    pub keep_bytes: Option<u64>,
+    /// Only what a step works with, or only what none does.
+    pub in_use: Option<bool>,
+    /// Only what is used in place (mounts), or only what is not.
+    pub mutable: Option<bool>,
+    /// Whole descriptions; empty is any.
+    pub descriptions: Vec<String>,
+    /// How much may stay at most: what was used last stays longest.
+    pub max_used_bytes: Option<u64>,
+    /// How much stays in any case; alone, how much may stay at most.
+    pub reserved_bytes: Option<u64>,
+    /// How much is to be free on the file system: no more goes than that needs.
+    pub min_free_bytes: Option<u64>,
 }
 
 /// What a prune has taken away.
@@ -84,6 +96,7 @@ pub fn cache_usage(store: &Store) -> Result<Vec<CacheEntry>> {
         store.snapshots()?.into_iter().map(|snapshot| (snapshot.chain, snapshot)).collect();
     let mut entries = steps(store, &snapshots)?;
     entries.extend(mounts(store)?);
+    entries.extend(fetched(store)?);
     // A layer is used whenever one above it is, and can't go before it.
     let depth = |entry: &CacheEntry| chain(entry, &snapshots).count();
     entries.sort_by(|left, right| {
@@ -167,8 +180,24 @@ fn mounts(store: &Store) -> Result<Vec<CacheEntry>> {
     look().map_err(|error| unreadable(&folder(store), &error))
 }
 
-/// Forgets entries and frees what nothing else needs; where no condition is made, also what was fetched from addresses,
-/// which no entry tells of. Layers that images, containers, releases or running builds need
+fn fetched(store: &Store) -> Result<Vec<CacheEntry>> {
+    let kept = fetch::kept(store).map_err(|error| unreadable(&fetch::folder(store), &error))?;
+    let entry = |file: fetch::Fetched| CacheEntry {
+        id: file.name.clone(),
+        kind: CacheKind::Fetched,
+        description: file.url,
+        used: file.used,
+        size_bytes: file.size_bytes,
+        is_shared: false,
+        is_in_use: file.is_in_use,
+        keys: vec![file.name],
+        layer: None,
+    };
+    Ok(kept.into_iter().map(entry).collect())
+}
+
+/// Forgets entries and frees what nothing else needs; where no condition is made, also the digests of files, which no
+/// entry tells of. Layers that images, containers, releases or running builds need
 /// stay, and so do the folders of mounts that a step works with.
 ///
 /// # Errors
@@ -177,10 +206,11 @@ pub fn prune_cache(store: &Store, request: &PruneRequest) -> Result<Pruned> {
     let entries = cache_usage(store)?;
     let now = SystemTime::now();
     let mut total: u64 = entries.iter().filter(|entry| !entry.is_shared).map(|entry| entry.size_bytes).sum();
+    let keep_bytes = request.keep_bytes(total, free_bytes(store)?);
     let mut pruned = Pruned::default();
     let records = cache::records(store);
     for entry in entries {
-        let is_within = request.keep_bytes.is_some_and(|keep| total <= keep);
+        let is_within = keep_bytes.is_some_and(|keep| total <= keep);
         if is_within || entry.is_in_use || !request.selects(&entry, now) {
             continue;
         }
@@ -194,16 +224,17 @@ pub fn prune_cache(store: &Store, request: &PruneRequest) -> Result<Pruned> {
                 true
             }
             CacheKind::Mount => remove_mounts(store, &entry.keys)?,
+            CacheKind::Fetched => {
+                fetch::forget(store, &entry.id).map_err(|error| unreadable(&fetch::folder(store), &error))?
+            }
         };
         if is_gone {
             total -= if entry.is_shared { 0 } else { entry.size_bytes };
-            pruned.freed_bytes += if entry.kind == CacheKind::Mount { entry.size_bytes } else { 0 };
+            pruned.freed_bytes += if entry.kind == CacheKind::Step { 0 } else { entry.size_bytes };
             pruned.entries.push(entry);
         }
     }
     if request.is_unconditional() {
-        let fetched = store.roots().data.join("build/fetched");
-        pruned.freed_bytes += fetch::prune(store).map_err(|error| unreadable(&fetched, &error))?;
         pruned.freed_bytes += contents::prune(store).map_err(|error| unreadable(&store.roots().data, &error))?;
     }
     explain::sweep(store, &records.list()?).map_err(|error| unreadable(&store.roots().data, &error))?;
@@ -217,6 +248,17 @@ impl PruneRequest {
         Self { all: false, ..self.clone() } == Self::default()
     }
 
+    /// How much of `total` may stay where so much is free; none is no limit to what goes.
+    fn keep_bytes(&self, total: u64, free: u64) -> Option<u64> {
+        let excess = self.min_free_bytes.map(|wanted| wanted.saturating_sub(free));
+        let keep = match (self.max_used_bytes, excess) {
+            (None, None) => return self.reserved_bytes,
+            (Some(most), None) => most,
+            (most, Some(excess)) => most.unwrap_or(total).min(total.saturating_sub(excess)),
+        };
+        Some(keep.max(self.reserved_bytes.unwrap_or(0)))
+    }
+
     /// Whether an entry fulfils the conditions, its size and use aside.
     pub fn selects(&self, entry: &CacheEntry, now: SystemTime) -> bool {
         let unused_for = now.duration_since(entry.used).unwrap_or_default();
@@ -225,7 +267,17 @@ impl PruneRequest {
             && (self.ids.is_empty() || self.ids.iter().any(|id| entry.id.starts_with(id.as_str())))
             && (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
             && self.shared.is_none_or(|shared| shared == entry.is_shared)
+            && self.in_use.is_none_or(|in_use| in_use == entry.is_in_use)
+            && self.mutable.is_none_or(|mutable| mutable == (entry.kind == CacheKind::Mount))
+            && (self.descriptions.is_empty() || self.descriptions.contains(&entry.description))
     }
+}
+
+/// What anybody but root may still write where the data root is, in bytes.
+fn free_bytes(store: &Store) -> Result<u64> {
+    let data = &store.roots().data;
+    let free = rustix::fs::statvfs(data).map_err(|errno| unreadable(data, &errno.into()))?;
+    Ok(free.f_bavail.saturating_mul(free.f_frsize))
 }
 
 /// Whether they could be removed: a step may have come meanwhile.
@@ -250,13 +302,38 @@ fn remove_mounts(store: &Store, names: &[String]) -> Result<bool> {
     Ok(true)
 }
 
-fn ignore_missing(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
 fn unreadable(path: &Path, error: &io::Error) -> Box<Diagnostic> {
     let path: PathBuf = path.into();
     Diagnostic::error(&codes::STEP_FAILED, format!("can't look after the build cache in {}", path.display()))
         .cause(error.to_string())
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PruneRequest;
+
+    #[test]
+    fn what_may_stay() {
+        let keep = |most, reserved, min_free, free| {
+            let request = PruneRequest {
+                max_used_bytes: most,
+                reserved_bytes: reserved,
+                min_free_bytes: min_free,
+                ..PruneRequest::default()
+            };
+            request.keep_bytes(100, free)
+        };
+        assert_eq!(keep(None, None, None, 0), None);
+        assert_eq!(keep(None, Some(40), None, 0), Some(40));
+        assert_eq!(keep(Some(60), None, None, 0), Some(60));
+        assert_eq!(keep(Some(60), Some(40), None, 0), Some(60));
+        assert_eq!(keep(Some(30), Some(40), None, 0), Some(40));
+        // Enough is free: all of it stays.
+        assert_eq!(keep(None, None, Some(50), 50), Some(100));
+        assert_eq!(keep(None, None, Some(50), 20), Some(70));
+        assert_eq!(keep(Some(60), None, Some(50), 20), Some(60));
+        assert_eq!(keep(Some(90), Some(80), Some(500), 20), Some(80));
+        assert_eq!(keep(None, None, Some(500), 20), Some(0));
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
 use carrack_oci::Digest;
@@ -17,12 +18,13 @@ use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store, chain_of};
 
 use crate::build::{BuildPlan, BuildRequest, Services};
+use crate::cache::import::Imports;
 use crate::cache::{Cache, CacheRecord};
 use crate::codes;
 use crate::context::{Contexts, Folder, Usage};
 use crate::exec::Executor;
 use crate::explain::{self, Explainer, Reason, Taken};
-use crate::flight::Flight;
+use crate::flight::{Flight, Together};
 use crate::progress::Progress;
 use crate::tree::Tree;
 
@@ -33,6 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) layers: Vec<Layer>,
     /// None of sources and merges, whose layers others made.
     pub(crate) record: Option<CacheRecord>,
+    /// What it is cached under.
+    pub(crate) keys: Vec<Digest>,
     pub(crate) is_cached: bool,
     /// Of a source that is no image: files that are in no layer.
     pub(crate) folder: Option<Arc<Folder>>,
@@ -40,7 +44,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     fn of(folder: Option<Arc<Folder>>) -> Self {
-        Self { layers: Vec::new(), record: None, is_cached: true, folder }
+        Self { layers: Vec::new(), record: None, keys: Vec::new(), is_cached: true, folder }
     }
 
     pub(crate) fn chain(&self) -> Option<&Digest> {
@@ -77,6 +81,7 @@ pub(crate) struct Solver<'a> {
     /// None where nothing may be written: then a step that is not cached is an error.
     lease: Option<&'a Lease>,
     cache: Cache<'a>,
+    pub(crate) imports: Imports<'a>,
     contexts: Contexts,
     images: &'a [Image],
     executor: &'a dyn Executor,
@@ -84,11 +89,14 @@ pub(crate) struct Solver<'a> {
     secrets: &'a BTreeMap<String, Vec<u8>>,
     agents: &'a BTreeMap<String, PathBuf>,
     no_cache: bool,
+    together: &'a Together,
     uncached: &'a BTreeSet<usize>,
     resources: &'a Resources,
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+    /// What sources have brought from elsewhere.
+    pub(crate) materials: Mutex<BTreeSet<Material>>,
     /// Which Dockerfile and context this is.
     pub(crate) place: Digest,
     /// Where the misses are to be explained.
@@ -117,6 +125,7 @@ impl<'a> Solver<'a> {
             store: &request.store,
             lease,
             cache: Cache::new(&request.store, lease),
+            imports: Imports::new(&request.cache_from, services.images, request.platform.as_ref()),
             contexts,
             images: &plan.images,
             executor: services.executor,
@@ -124,11 +133,13 @@ impl<'a> Solver<'a> {
             secrets: &request.secrets,
             agents: &request.agents,
             no_cache: request.no_cache,
+            together: &request.together,
             uncached: &plan.uncached,
             resources: &request.resources,
             cancel: services.cancel,
             usage: Mutex::default(),
             warnings: Mutex::default(),
+            materials: Mutex::default(),
             place: request.place(),
             explainer: None,
             debug: request.debug,
@@ -181,11 +192,13 @@ impl<'a> Solver<'a> {
         let made = std::fs::create_dir(&folder);
         made.map_err(|error| failed(vertex, "make a folder").cause(error.to_string()).boxed())?;
         let fetched = match source {
-            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel).map(|()| folder),
+            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel)
+                .map(|digest| (folder, crate::fetch::material(address, &digest))),
             Source::Git(address) => crate::git::checkout(address, &folder, self.cancel),
-            _ => Ok(folder),
+            _ => return Ok(Outcome::of(None)),
         };
-        let path = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        let (path, material) = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
         let folder = Folder::fetched(&path, "what was fetched".to_owned(), hold);
         let folder =
             folder.map_err(|error| failed(vertex, "open what was fetched").cause(error.to_string()).boxed())?;
@@ -206,33 +219,70 @@ impl<'a> Solver<'a> {
     /// Layers above each other have chain ids of their own, though their content is the same.
     fn merge(&self, vertex: &Vertex, inputs: &[Arc<Outcome>]) -> Result<Outcome> {
         let mut layers: Vec<Layer> = Vec::new();
+        let mut is_whole = true;
         for layer in inputs.iter().flat_map(|input| &input.layers) {
             let parent = layers.last().map(|below| below.chain);
             let chain = chain_of(parent.as_ref(), &layer.diff_id);
-            if self.lease.is_some() || self.store.snapshot(&chain)?.is_none() {
+            is_whole &= !self.imports.is_pending(self.store, layer)?;
+            if !is_whole {
+                self.imports.lay(layer, chain);
+            } else if self.lease.is_some() || self.store.snapshot(&chain)?.is_none() {
                 let mut tar = self.store.blob(&layer.blob.digest)?;
                 self.store.apply(self.lease(vertex)?, parent.as_ref(), &layer.diff_id, &mut tar)?;
             }
             layers.push(Layer { chain, ..layer.clone() });
         }
         let is_cached = inputs.iter().all(|input| input.is_cached);
-        Ok(Outcome { layers, record: None, is_cached, folder: None })
+        Ok(Outcome { layers, is_cached, ..Outcome::of(None) })
     }
 
-    /// The result under the first key that has one; it is entered under the others too.
-    fn cached(&self, id: VertexId, keys: &[Digest], base: &Outcome) -> Result<Option<Outcome>> {
-        if self.is_uncached(id) {
+    /// The result under the first key that has one; it is entered under the others too. What this root does not have, a
+    /// cache from elsewhere may.
+    fn cached(
+        &self,
+        id: VertexId,
+        keys: &[Digest],
+        inputs: &[Arc<Outcome>],
+        taken: &[Taken<'_>],
+    ) -> Result<Option<Outcome>> {
+        if self.is_uncached(id) && !self.together.has_done(keys) {
             return Ok(None);
         }
+        let base = &inputs[0];
         for (index, key) in keys.iter().enumerate() {
             if let Some(record) = self.cache.get(key)? {
                 for other in &keys[..index] {
                     self.cache.put(other, &record)?;
                 }
-                return Ok(Some(outcome(base, record, true)));
+                return Ok(Some(outcome(base, record, keys, true)));
             }
         }
-        Ok(None)
+        let vertex = self.graph.vertex(id);
+        let made_of = || {
+            let ids: Vec<Option<Digest>> = inputs.iter().map(|input| Some(input.identity())).collect();
+            self.made_of(vertex, &ids, taken)
+        };
+        let found = keys.iter().find_map(|key| self.imports.get(key, base.chain(), &vertex.name, made_of));
+        let Some(record) = found else { return Ok(None) };
+        if self.lease.is_some() {
+            self.keep(vertex, taken)?;
+            let is_here = match &record.layer {
+                Some(layer) => self.store.snapshot(&layer.chain)?.is_some() && self.store.has_blob(&layer.blob.digest),
+                None => true,
+            };
+            for key in keys.iter().filter(|_| is_here) {
+                self.cache.put(key, &record)?;
+            }
+        }
+        Ok(Some(outcome(base, record, keys, true)))
+    }
+
+    /// Sees to it that the layers of a result are here, which caches from elsewhere only promise.
+    pub(crate) fn bring(&self, layers: &[Layer]) -> Result<()> {
+        match self.lease {
+            Some(lease) => self.imports.bring(layers, (self.store, lease), &self.cache, self.cancel),
+            None => Ok(()),
+        }
     }
 
     /// Has a step to itself, or its result where another build of this process was just doing it.
@@ -241,13 +291,14 @@ impl<'a> Solver<'a> {
         let mut flight = None;
         if let Some(key) = keys.last().filter(|_| self.lease.is_some()) {
             flight = Flight::take(*key, self.cancel);
-            if let Some(outcome) = self.cached(id, keys, base)? {
+            if let Some(outcome) = self.cached(id, keys, inputs, taken)? {
                 return Ok(Begun::Done(Box::new(outcome)));
             }
         }
         let ids: Vec<_> = inputs.iter().map(|input| Some(input.identity())).collect();
         self.missed(id, &ids, taken);
         self.lease(self.graph.vertex(id))?;
+        self.bring(&base.layers)?;
         Ok(Begun::Work(Work { scratch: self.store.scratch(base.chain())?, began, _flight: flight }))
     }
 
@@ -294,12 +345,7 @@ impl<'a> Solver<'a> {
         let base = &inputs[0];
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
-        for taken in taken {
-            explain::keep(self.store, taken).map_err(|error| match is_full(&error) {
-                true => disk_full(vertex, "cannot note which files were taken".into(), &error),
-                false => failed(vertex, "note which files were taken").cause(error.to_string()).boxed(),
-            })?;
-        }
+        self.keep(vertex, taken)?;
         let ids: Vec<Option<Digest>> = inputs.iter().map(|input| Some(input.identity())).collect();
         let inputs = Some(self.made_of(vertex, &ids, taken));
         let duration_ms = u64::try_from(work.began.elapsed().as_millis()).ok();
@@ -308,11 +354,25 @@ impl<'a> Solver<'a> {
         for key in keys {
             self.cache.put(key, &record)?;
         }
-        Ok(outcome(base, record, false))
+        self.together.add(keys);
+        Ok(outcome(base, record, keys, false))
     }
 
-    /// The files of a chain for reading.
-    fn tree(&self, vertex: &Vertex, chain: Option<&Digest>) -> Result<Tree> {
+    /// Notes which files a step has taken.
+    fn keep(&self, vertex: &Vertex, taken: &[Taken<'_>]) -> Result<()> {
+        for taken in taken {
+            explain::keep(self.store, taken).map_err(|error| match is_full(&error) {
+                true => disk_full(vertex, "cannot note which files were taken".into(), &error),
+                false => failed(vertex, "note which files were taken").cause(error.to_string()).boxed(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The files of a result for reading.
+    fn tree(&self, vertex: &Vertex, outcome: &Outcome) -> Result<Tree> {
+        self.bring(&outcome.layers)?;
+        let chain = outcome.chain();
         if let (None, Some(chain)) = (self.lease, chain)
             && self.store.snapshot(chain)?.is_none()
         {
@@ -350,9 +410,9 @@ fn not_cached(vertex: &Vertex) -> Box<Diagnostic> {
     at_origin(Diagnostic::error(&codes::NOT_CACHED, message), vertex).hint("build the image").boxed()
 }
 
-fn outcome(base: &Outcome, record: CacheRecord, is_cached: bool) -> Outcome {
+fn outcome(base: &Outcome, record: CacheRecord, keys: &[Digest], is_cached: bool) -> Outcome {
     let layers = base.layers.iter().chain(&record.layer).cloned().collect();
-    Outcome { layers, record: Some(record), is_cached, folder: None }
+    Outcome { layers, record: Some(record), keys: keys.to_vec(), is_cached, folder: None }
 }
 
 /// The digest of a tar without members: two blocks of zeros.

@@ -142,5 +142,6 @@ pub(crate) fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Di
         let blobs = known.layers.iter().map(|layer| layer.blob.digest).collect::<Vec<_>>();
         std::iter::once(known.manifest.digest).chain(chain_ids(&diff_ids)).chain(blobs)
     };
-    std::iter::once(id).chain(record.manifests().flat_map(of_manifest).collect::<Vec<_>>())
+    let said: Vec<Digest> = record.predicates.iter().map(|predicate| predicate.content.digest).collect();
+    std::iter::once(id).chain(said).chain(record.manifests().flat_map(of_manifest).collect::<Vec<_>>())
 }

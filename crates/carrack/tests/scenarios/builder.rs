@@ -160,7 +160,14 @@ fn a_miss_names_the_input_that_changed() {
     check(flags, copy, &["src/c is a link, was a file"]);
     std::fs::remove_file(project.dir.join("src/c")).unwrap();
     symlink("b", project.dir.join("src/c")).unwrap();
-    check(flags, copy, &["src/c has another content"]);
+    check(flags, copy, &["src/c leads elsewhere"]);
+    std::fs::rename(project.dir.join("src/a"), project.dir.join("src/d")).unwrap();
+    check(flags, copy, &["src/d was called src/a"]);
+    project.write(".dockerignore", "src/d\n");
+    check(flags, copy, &["src/d is gone"]);
+    std::fs::remove_file(project.dir.join(".dockerignore")).unwrap();
+    std::fs::rename(project.dir.join("src/d"), project.dir.join("src/a")).unwrap();
+    built(flags);
     // Neither a file that nothing takes nor another time is a reason.
     project.write("unused", "2").write("src/a", "changed");
     assert_eq!(misses(&foretold(flags)), vec![]);
@@ -174,7 +181,7 @@ fn a_miss_names_the_input_that_changed() {
     project.write("Dockerfile", &text);
     check(flags, "RUN echo $FLAVOUR $KIND > /flavour", &["ENV KIND is `large`, was `small`"]);
     project.write("Dockerfile", text.replace("ENV KIND", "USER 0:0\nENV KIND"));
-    check(flags, "RUN echo $FLAVOUR $KIND > /flavour", &["its user (USER) changed"]);
+    check(flags, "RUN echo $FLAVOUR $KIND > /flavour", &["its user (USER) is `0:0`, was not given"]);
     project.write("Dockerfile", &text);
     project.write("Dockerfile", text.replace("echo $FLAVOUR", "echo very $FLAVOUR"));
     check(
@@ -207,6 +214,57 @@ fn a_miss_names_the_input_that_changed() {
     project.ok(&["builder", "prune", "-f", "-a"]);
     assert!(misses(&foretold(flags)).iter().all(|(_, reasons)| reasons[0] == "no earlier build has done it"));
     assert!(std::fs::read_dir(machine.data().join("build/lists")).unwrap().next().is_none(), "lists go too");
+    machine.finish();
+}
+
+/// Nor is anything else that a step is made of passed over: options, mounts, what the command line says, other contexts (D3).
+#[test]
+fn a_miss_names_settings_mounts_and_other_contexts() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("named");
+    let step = "RUN --mount=type=cache,target=/kept,id=$ID --mount=type=secret,id=key true";
+    project.write("src/a", "a").write("more/b", "b").write("key", "1").write(
+        "Dockerfile",
+        format!(
+            "FROM busybox\nARG ID=one\nARG OWNER=1\nARG MODE=644\n\
+             COPY --chown=$OWNER --chmod=$MODE src/a /a\nCOPY --from=deps b /b\n{step}\nARG TARGETARCH\nRUN echo $TARGETARCH\n"
+        ),
+    );
+    let always = ["-t", "app", "--build-context", "deps=more"];
+    let reasons = |flags: &[&str], step: &str| {
+        let told = project.json(&[&["build", "--explain"], &always[..], flags, &["."]].concat());
+        let missed = misses(&told).into_iter().find(|(name, _)| name.starts_with(step));
+        missed.unwrap_or_else(|| panic!("{step}: {told}")).1
+    };
+    let none = |flags: &[&str]| {
+        assert_eq!(misses(&project.json(&[&["build", "--dry-run"], &always[..], flags, &["."]].concat())), []);
+    };
+    project.ok(&[&["build"], &always[..], &["."]].concat());
+    none(&[]);
+    // A secret, there or not, is no part of a result.
+    none(&["--secret", "id=key,src=key"]);
+    // What limits a step and does not show in it is none either.
+    none(&["--memory", "1g"]);
+    let run = "RUN --mount";
+    let add = ["--add-host", "db:10.0.0.1"];
+    assert_eq!(reasons(&add, run), ["the address of db (--add-host) is `10.0.0.1`, was not given"]);
+    project.ok(&[&["build"], &always[..], &["."]].concat());
+    assert_eq!(reasons(&["--shm-size", "1m"], run)[0], "the size of /dev/shm (--shm-size) is `1048576`, was not given");
+    project.ok(&[&["build"], &always[..], &["."]].concat());
+    assert_eq!(reasons(&["--ulimit", "nofile=9"], run), ["the limit nofile (--ulimit) is `[9,9]`, was not given"]);
+    project.ok(&[&["build"], &always[..], &["."]].concat());
+    assert_eq!(reasons(&["--network", "none"], run), ["its network (--network) is `None`, was `Default`"]);
+    project.ok(&[&["build"], &always[..], &["."]].concat());
+    let told = reasons(&["--build-arg", "ID=two"], run);
+    assert_eq!(told, ["ARG ID is `two`, was `one`", "id of the mount at /kept is `two`, was `one`"]);
+    let copy = "COPY --chown";
+    assert_eq!(reasons(&["--build-arg", "OWNER=2"], copy), ["its owner (--chown) is `2`, was `1`"]);
+    assert!(
+        reasons(&["--build-arg", "OWNER=2", "--build-arg", "MODE=600"], copy)[0].starts_with("its mode (--chmod) is ")
+    );
+    project.ok(&[&["build"], &always[..], &["."]].concat());
+    project.write("more/b", "changed");
+    assert_eq!(reasons(&[], "COPY --from=deps"), ["the context `deps`: b has another content"]);
     machine.finish();
 }
 
@@ -274,8 +332,6 @@ fn steps_get_what_the_command_line_says() {
         (&["--secret", "colour=red"], "cli/invalid-value"),
         (&["--secret", "id=x,env=UNSET"], "cli/invalid-value"),
         (&["--network", "somewhere"], "cli/invalid-value"),
-        (&["--cache-to", "type=gha"], "cli/not-yet"),
-        (&["--cache-from", "type=registry,ref=a/b"], "cli/not-yet"),
         (&["--add-host", "db:host-gateway"], "cli/not-yet"),
         (&["--annotation", "index:a=b"], "cli/not-yet"),
         (&["--annotation", "a"], "cli/invalid-value"),
@@ -314,7 +370,16 @@ fn a_project_is_built_at_once() {
     );
     let once = |image: &str, file: &str| project.ok(&["run", "--rm", "--network", "none", image, "cat", file]);
     let left = once("together-left", "/once");
-    assert_eq!((once("together-right", "/once"), once("together-after", "/twice")), (left.clone(), left), "made once");
+    assert_eq!(
+        (once("together-right", "/once"), once("together-after", "/twice")),
+        (left.clone(), left.clone()),
+        "made once"
+    );
+    // Without the cache it is made anew, and still once.
+    project.ok(&["compose", "build", "--no-cache"]);
+    let again = once("together-left", "/once");
+    assert_ne!(again, left);
+    assert_eq!((once("together-right", "/once"), once("together-after", "/twice")), (again.clone(), again));
 
     // The first failure ends the others, and is what is told.
     project

@@ -3,9 +3,11 @@
 //! `doctor --leaks` and the folders themselves confirm.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod attestations;
 mod bake;
 mod build;
 mod builder;
+mod caches;
 mod containers;
 mod contents;
 mod contexts;

@@ -14,6 +14,38 @@ pub(crate) enum BuilderCommand {
     Du(BuilderUsageArguments),
     /// Free what the build cache takes on disk
     Prune(BuilderPruneArguments),
+    /// Take cache mounts (RUN --mount=type=cache) to another machine
+    #[command(subcommand)]
+    Mounts(MountsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MountsCommand {
+    /// Write cache mounts into a folder
+    Export(MountsArguments),
+    /// Read cache mounts that were written
+    Import(MountsImportArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MountsArguments {
+    /// The folder: of each mount a tar and what it is
+    pub(crate) folder: PathBuf,
+    /// Only the mount of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Vec<String>,
+    /// How much may go, used last first
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_size: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MountsImportArguments {
+    #[command(flatten)]
+    pub(crate) mounts: MountsArguments,
+    /// Replace those that are here
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// What a build is done with, and what becomes of it.
@@ -71,11 +103,21 @@ pub(crate) struct BuildMoreArguments {
     /// Processors that steps may use: 0-3, 0,1
     #[arg(long, value_name = "CPUS")]
     pub(crate) cpuset_cpus: Option<String>,
-    /// Not there yet: a cache from elsewhere
-    #[arg(long, value_name = "CACHE", hide = true)]
+    /// What is said of the image beside it: type=sbom, or type=provenance[,mode=min|max][,builder-id=URI][,reproducible=true]
+    #[arg(long, value_name = "ATTESTATION")]
+    pub(crate) attest: Vec<String>,
+    /// List the image's packages beside it: --attest type=sbom
+    #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sbom: Option<String>,
+    /// Say beside the image how it was built: mode=min (the default), mode=max or false
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) provenance: Option<String>,
+    /// Cache from elsewhere: NAME, type=registry,ref=NAME or type=local,src=FOLDER
+    #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
-    /// Not there yet: the cache for elsewhere
-    #[arg(long, value_name = "CACHE", hide = true)]
+    /// Write the cache for elsewhere: type=registry,ref=NAME, type=local,dest=FOLDER or type=inline; with mode=min|max,
+    /// compression=, ignore-error=
+    #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
     /// Accepted: what is built is in the store
     #[arg(long)]
@@ -94,7 +136,8 @@ pub(crate) struct BuilderUsageArguments {
     /// Whole ids and what each entry is
     #[arg(long)]
     pub(crate) verbose: bool,
-    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    /// Only these: until=24h, id=, type=regular|exec.cachemount|source.http, description=, inuse, mutable, immutable,
+    /// shared, private
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
 }
@@ -104,12 +147,19 @@ pub(crate) struct BuilderPruneArguments {
     /// Also what images have too, so that nothing of the cache is left
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Only these: until=24h, id=, type=regular|exec.cachemount, shared, private
+    /// Only these: until=24h, id=, type=regular|exec.cachemount|source.http, description=, inuse, mutable, immutable,
+    /// shared, private
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// How much may stay, used last first
-    #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "BYTES")]
-    pub(crate) keep_storage: Option<String>,
+    /// How much may stay at most, used last first
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_used_space: Option<String>,
+    /// How much stays in any case; alone, how much may stay at most
+    #[arg(long, visible_alias = "keep-storage", value_name = "BYTES")]
+    pub(crate) reserved_space: Option<String>,
+    /// How much is to be free on the file system
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) min_free_space: Option<String>,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) force: bool,

@@ -2,6 +2,7 @@
 //!
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
+mod attestation;
 mod builder;
 mod container;
 mod docker_build;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use attestation::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use docker_build::*;
@@ -136,6 +138,11 @@ pub(crate) enum Command {
     Logout(LogoutArguments),
     /// Show how an image came about
     History(HistoryArguments),
+    /// List the packages of an image, each with the instruction that brought it
+    Sbom(SbomArguments),
+    /// What is said of images beside them
+    #[command(subcommand)]
+    Attestation(AttestationCommand),
     /// Manifest commands
     #[command(subcommand)]
     Manifest(ManifestCommand),

@@ -16,7 +16,9 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
 use carrack_diag::{Diagnostic, SourceMap};
-use carrack_engine::build::{BuildOutput, BuildRequest, BuildResult, Compression, Prediction, Reason, StepExplanation};
+use carrack_engine::build::{
+    BuildOutput, BuildRequest, BuildResult, Compression, Prediction, Reason, StepExplanation, Together,
+};
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::{Platform, Reference};
 use serde_json::json;
@@ -27,7 +29,7 @@ use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{build_flags, flags};
+use crate::{build_flags, cache_flags, flags};
 pub(crate) use bake::bake;
 use call::Call;
 use context::Fetched;
@@ -281,6 +283,7 @@ fn services_with(
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
     let engine = session.engine()?;
+    let together = Together::default();
     let (mut wanted, mut indexes) = (Vec::new(), Vec::new());
     let named = loaded.project.services.keys();
     let named = named.filter(|name| options.services.is_empty() || options.services.contains(name)).cloned();
@@ -289,6 +292,7 @@ fn services_with(
         if let Some(how) = &service.build {
             let mut request = service::request(&engine, &loaded, service, how, Some(&mut fetched))?;
             request.no_cache |= options.no_cache;
+            request.together = together.clone();
             request.report = flags.is_some_and(|flags| flags.more.report);
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
             let platforms = service::platforms(&loaded, how)?;
@@ -300,6 +304,7 @@ fn services_with(
             });
             let others: Vec<Wanted<'_>> = others.collect();
             if !platforms.is_empty() {
+                cache_flags::one_platform(&request)?;
                 let first = wanted.len();
                 indexes.push((first..=first + others.len(), request.tags.clone()));
             }
@@ -356,6 +361,7 @@ pub(crate) fn project_images(
     let needed = carrack_plan::selection(&loaded.project, only, false);
     // Services that differ in their command only ask for the same build.
     let mut done = BTreeSet::new();
+    let together = Together::default();
     let mut wanted = Vec::new();
     let mut fetched = Fetched::default();
     let is_needed = |service: &Service| -> Result<bool, Failure> {
@@ -375,7 +381,8 @@ pub(crate) fn project_images(
         match &service.build {
             None => service_image(session, engine, loaded, service, (&name, pull))?,
             Some(how) if is_needed(service)? => {
-                let request = service::request(engine, loaded, service, how, Some(&mut fetched))?;
+                let mut request = service::request(engine, loaded, service, how, Some(&mut fetched))?;
+                request.together = together.clone();
                 if !done.insert(format!("{request:?}")) {
                     continue;
                 }

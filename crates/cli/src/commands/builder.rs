@@ -1,14 +1,14 @@
-//! `builder du`, `builder prune`.
+//! `builder du`, `builder prune`, `builder mounts`.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::build::{CacheEntry, CacheKind, PruneRequest};
+use carrack_engine::build::{CacheEntry, CacheKind, MountFate, MountsRequest, PruneRequest};
 use serde_json::{Value, json};
 
-use super::Session;
-use crate::arguments::{BuilderPruneArguments, BuilderUsageArguments};
+use super::{Session, current_folder};
+use crate::arguments::{BuilderPruneArguments, BuilderUsageArguments, MountsCommand};
 use crate::output::{Failure, Outcome, exit, human_duration, human_size, note, table};
 use crate::{codes, flags};
 
@@ -45,9 +45,11 @@ pub(crate) fn usage(session: &Session, arguments: &BuilderUsageArguments) -> Out
 
 pub(crate) fn prune(session: &Session, arguments: &BuilderPruneArguments) -> Outcome {
     let mut request = PruneRequest { all: arguments.all, ..PruneRequest::default() };
-    if let Some(text) = &arguments.keep_storage {
-        request.keep_bytes = Some(flags::size_bytes("--keep-storage", text)?);
-    }
+    let bytes =
+        |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
+    request.max_used_bytes = bytes("--max-used-space", &arguments.max_used_space)?;
+    request.reserved_bytes = bytes("--reserved-space", &arguments.reserved_space)?;
+    request.min_free_bytes = bytes("--min-free-space", &arguments.min_free_space)?;
     arguments.filter.iter().try_for_each(|text| filter(&mut request, text))?;
     if !arguments.force && !confirmed(session, arguments.all)? {
         return Ok(exit::DONE);
@@ -61,6 +63,41 @@ pub(crate) fn prune(session: &Session, arguments: &BuilderPruneArguments) -> Out
         let table =
             if pruned.entries.is_empty() { String::new() } else { entries_table(&pruned.entries, arguments.verbose) };
         format!("{table}Total:\t{}\n", human_size(pruned.freed_bytes))
+    });
+    Ok(exit::DONE)
+}
+
+pub(crate) fn mounts(session: &Session, command: &MountsCommand) -> Outcome {
+    let (arguments, replace) = match command {
+        MountsCommand::Export(arguments) => (arguments, false),
+        MountsCommand::Import(arguments) => (&arguments.mounts, arguments.replace),
+    };
+    let size_bytes = arguments.max_size.as_deref().map(|text| flags::size_bytes("--max-size", text)).transpose()?;
+    let request = MountsRequest { ids: arguments.id.clone(), size_bytes, replace };
+    let folder = current_folder().join(&arguments.folder);
+    let engine = session.engine()?;
+    let moved = match command {
+        MountsCommand::Export(_) => engine.export_mounts(&folder, &request)?,
+        MountsCommand::Import(_) => engine.import_mounts(&folder, &request)?,
+    };
+    if let Some(id) = arguments.id.iter().find(|id| moved.iter().all(|mount| mount.id != **id)) {
+        let known = "the id of a cache mount; `carrack builder du --verbose` shows those that are here";
+        return Err(flags::invalid("--id", id, known).into());
+    }
+    session.output.result("builder-mounts", &json!({ "mounts": moved }), |_| {
+        let rows: Vec<Vec<String>> = moved
+            .iter()
+            .map(|mount| {
+                let fate = match mount.fate {
+                    MountFate::Done => "done",
+                    MountFate::InUse => "left out: a step works with it",
+                    MountFate::TooLarge => "left out: larger than what --max-size leaves",
+                    MountFate::Kept => "kept: there is one here (--replace)",
+                };
+                vec![mount.id.clone(), human_size(mount.size_bytes), fate.to_owned()]
+            })
+            .collect();
+        table(&["MOUNT", "SIZE", "RESULT"], &rows)
     });
     Ok(exit::DONE)
 }
@@ -81,17 +118,28 @@ fn confirmed(session: &Session, all: bool) -> std::result::Result<bool, Failure>
 
 /// `KEY=VALUE` of `--filter`, as Docker's builder knows them.
 fn filter(request: &mut PruneRequest, text: &str) -> Result<()> {
-    let wrong =
-        || flags::invalid("--filter", text, "until=24h, id=, type=regular, type=exec.cachemount, shared or private");
-    match text.split_once('=').unwrap_or((text, "")) {
-        ("until" | "unused-for", value) => {
+    const FORM: &str = "until=24h, id=, type=regular, exec.cachemount or source.http, description=, inuse, mutable, immutable, shared or private";
+    let wrong = || flags::invalid("--filter", text, FORM);
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    let is_true = match value {
+        "" | "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    };
+    match (key, value, is_true) {
+        ("until" | "unused-for", value, _) => {
             request.unused_for = Some(Duration::from_nanos(flags::duration_ns("--filter", value)?));
         }
-        ("id", id) if !id.is_empty() => request.ids.push(id.to_owned()),
-        ("type", "regular") => request.kinds.push(CacheKind::Step),
-        ("type", "exec.cachemount") => request.kinds.push(CacheKind::Mount),
-        ("shared", "" | "true") | ("private", "false") => request.shared = Some(true),
-        ("private", "" | "true") | ("shared", "false") => request.shared = Some(false),
+        ("id", id, _) if !id.is_empty() => request.ids.push(id.to_owned()),
+        ("description", text, _) if !text.is_empty() => request.descriptions.push(text.to_owned()),
+        ("type", "regular", _) => request.kinds.push(CacheKind::Step),
+        ("type", "exec.cachemount", _) => request.kinds.push(CacheKind::Mount),
+        ("type", "source.http", _) => request.kinds.push(CacheKind::Fetched),
+        ("shared", _, Some(is)) => request.shared = Some(is),
+        ("private", _, Some(is)) => request.shared = Some(!is),
+        ("inuse", _, Some(is)) => request.in_use = Some(is),
+        ("mutable", _, Some(is)) => request.mutable = Some(is),
+        ("immutable", _, Some(is)) => request.mutable = Some(!is),
         _ => return Err(wrong()),
     }
     Ok(())
@@ -113,6 +161,7 @@ fn kind(entry: &CacheEntry) -> &'static str {
     match entry.kind {
         CacheKind::Step => "regular",
         CacheKind::Mount => "exec.cachemount",
+        CacheKind::Fetched => "source.http",
     }
 }
 

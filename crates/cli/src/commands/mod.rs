@@ -1,5 +1,6 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
+mod attestation;
 mod build;
 mod builder;
 pub(crate) mod buildx;
@@ -144,6 +145,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(arguments) => registry::login(session, &arguments),
         Command::Logout(arguments) => registry::logout(session, &arguments),
         Command::History(arguments) => registry::history(session, &arguments),
+        Command::Attestation(command) => attestation::run(session, &command),
+        Command::Sbom(arguments) => attestation::sbom(session, &arguments),
         Command::Manifest(command) => registry::manifest(session, &command),
         Command::Container(command) => match command {
             ContainerCommand::Run(arguments) => container::run(session, &arguments),
@@ -181,6 +184,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             BuilderCommand::Build(arguments) => build::build(session, &arguments),
             BuilderCommand::Du(arguments) => builder::usage(session, &arguments),
             BuilderCommand::Prune(arguments) => builder::prune(session, &arguments),
+            BuilderCommand::Mounts(command) => builder::mounts(session, &command),
         },
         Command::Network(command) => match command {
             NetworkCommand::Ls(arguments) => network::list(session, &arguments),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_engine::Engine;
-use carrack_engine::build::{Compression, Images};
+use carrack_engine::build::{CacheRegistry, Compression, Images, RegistryCaches};
 use carrack_engine::registry::{Client, CredentialFile, HistoryView, PullPolicy, Pulled, Settings};
 use carrack_oci::{Platform, Reference};
 use serde_json::{Value, json};
@@ -283,6 +283,10 @@ impl Images for BaseImages<'_> {
         let pulled = self.engine.pull_base(&client, reference, platform, &lines);
         lines.end();
         pulled.map(|_| true)
+    }
+
+    fn registries(&self) -> Result<Option<Box<dyn CacheRegistry + '_>>> {
+        Ok(Some(Box::new(RegistryCaches::new(client()?))))
     }
 }
 

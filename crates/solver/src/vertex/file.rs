@@ -69,7 +69,7 @@ impl Solver<'_> {
         // changed and what is copied has not.
         if !uses_folders {
             keys.push(keys_of(&vertex.op, inputs.iter().map(|input| input.identity()).collect()));
-            if let Some(outcome) = self.cached(id, &keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, inputs, &[])? {
                 return Ok(outcome);
             }
         }
@@ -85,7 +85,7 @@ impl Solver<'_> {
                 taken.push(Taken { input: selection.input, digest, sources: &selection.sources, states });
             }
             keys.push(keys_of(&vertex.op, digests));
-            if let Some(outcome) = self.cached(id, &keys, base)? {
+            if let Some(outcome) = self.cached(id, &keys, inputs, &taken)? {
                 return Ok(outcome);
             }
         }
@@ -101,7 +101,7 @@ impl Solver<'_> {
         if unpacks {
             return self.file_on_disk(vertex, actions, &selections, (&keys, inputs, &taken), &work);
         }
-        let below = self.tree(vertex, base.chain())?;
+        let below = self.tree(vertex, base)?;
         let layer = self.store.commit_written(self.lease(vertex)?, base.chain(), &mut |writer| {
             let mut chosen = selections.iter();
             let mut draft = Draft::new(&below, writer);
@@ -226,7 +226,7 @@ impl Solver<'_> {
         let tree = match (&input.folder, from_folder) {
             (Some(folder), _) => Opened::Shared(folder.clone()),
             (None, true) => return Err(not_found(copy, None, "the build context")),
-            (None, false) => Opened::Own(self.tree(vertex, input.chain())?),
+            (None, false) => Opened::Own(self.tree(vertex, input)?),
         };
         let ignore = folder.map(|folder| &folder.ignore);
         let sources = select::sources(tree.tree(), copy, ignore).map_err(|error| {
@@ -269,7 +269,7 @@ impl Solver<'_> {
     }
 
     fn is_folder(&self, vertex: &Vertex, base: &Outcome, path: &str) -> Result<bool> {
-        let tree = self.tree(vertex, base.chain())?;
+        let tree = self.tree(vertex, base)?;
         let look = || -> io::Result<bool> {
             let Some(real) = tree.resolve(relative(path))? else { return Ok(false) };
             Ok(tree.stat(&real)?.is_some_and(|stat| kind(&stat) == FileType::Directory))

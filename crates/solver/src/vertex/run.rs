@@ -67,7 +67,7 @@ impl Solver<'_> {
             })
             .collect();
         let keys = [keys_of(&vertex.op, identities)];
-        if let Some(outcome) = self.cached(id, &keys, base)? {
+        if let Some(outcome) = self.cached(id, &keys, inputs, &taken)? {
             return Ok(outcome);
         }
         let work = match self.begin(id, &keys, inputs, &taken)? {
@@ -221,7 +221,7 @@ impl Solver<'_> {
         (folder, writable): (&Path, bool),
     ) -> Result<ExecMountSource> {
         let io_failed = |error: io::Error| failed(vertex, "prepare a mount").cause(error.to_string()).boxed();
-        let tree = self.tree(vertex, outcome.chain())?;
+        let tree = self.tree(vertex, outcome)?;
         let path = tree.resolve(relative(source)).map_err(io_failed)?;
         let path = path.ok_or_else(|| not_bound(vertex, source))?;
         let make = |name: &str| -> Result<PathBuf> {
@@ -249,7 +249,7 @@ impl Solver<'_> {
             (Some(folder), _) => &folder.tree,
             (None, true) => return Err(not_bound(vertex, source)),
             (None, false) => {
-                own = self.tree(vertex, outcome.chain())?;
+                own = self.tree(vertex, outcome)?;
                 &own
             }
         };
@@ -335,7 +335,7 @@ impl Solver<'_> {
 
     /// The paths among `targets`, and the folders above them, that are not in the layers below.
     fn missing(&self, vertex: &Vertex, base: &Outcome, targets: impl Iterator<Item = String>) -> Result<Vec<PathBuf>> {
-        let tree = self.tree(vertex, base.chain())?;
+        let tree = self.tree(vertex, base)?;
         let mut missing = Vec::new();
         for target in targets {
             for path in relative(&target).ancestors().filter(|path| !path.as_os_str().is_empty()) {

@@ -472,3 +472,38 @@ fn an_empty_volume_gets_what_the_image_holds() {
     assert_eq!(scene.store.volumes().unwrap().into_keys().collect::<Vec<_>>(), [anonymous.name]);
     assert!(scene.store.create_volume("../up", false, BTreeMap::new()).is_err());
 }
+
+/// D10: the gzip of a layer is the same on every machine. What zlib-rs chooses by processor (how it compares and slides) finds
+/// the same matches; what changes them is another version of it and the size of the pieces that it is given, and both are
+/// seen here: they change the digests of images that are pushed.
+#[test]
+fn the_gzip_of_a_layer_is_the_same_everywhere() {
+    let scene = Scene::new();
+    let lease = scene.store.lease().unwrap();
+    // Words that come again near and far, and noise.
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as u8
+    };
+    let mut bytes = Vec::new();
+    while bytes.len() < 1 << 20 {
+        match next() % 4 {
+            0 => bytes.extend((0..next()).map(|_| next()).collect::<Vec<_>>()),
+            1 => bytes.extend(b"the quick brown fox jumps over the lazy dog"),
+            _ => {
+                let start = bytes.len() * usize::from(next()) / 256;
+                let end = bytes.len().min(start + usize::from(next()));
+                bytes.extend_from_within(start..end);
+            }
+        }
+    }
+    let digest = scene.store.ingest_bytes(&lease, &bytes).unwrap();
+    let blob = carrack_oci::Descriptor::new(media_type::LAYER, digest, bytes.len() as u64);
+    let layer = crate::Layer { diff_id: digest, chain: digest, blob };
+    let gzip = |level| {
+        let packed = scene.store.recompress(&lease, &layer, Compression::Gzip { level }, false).unwrap();
+        format!("{level} {}", packed.blob.digest.short())
+    };
+    assert_eq!([1, 6, 9].map(gzip), ["1 7163c9a56d8c", "6 15b9797b7312", "9 bc6b97eeaccd"]);
+}

@@ -13,7 +13,7 @@ use super::{Session, report, result};
 use crate::arguments::BuildArguments;
 use crate::commands::registry;
 use crate::output::{Outcome, exit, note};
-use crate::{build_flags, codes};
+use crate::{build_flags, cache_flags, codes};
 
 /// The platforms of `--platform`, each once.
 pub(super) fn wanted(arguments: &BuildArguments) -> Result<Vec<Platform>> {
@@ -49,6 +49,7 @@ pub(super) fn build(
             Diagnostic::error(&codes::INVALID_VALUE, "a tar has no place for the files of several platforms");
         return Err(diagnostic.hint("take type=local, a folder a platform, or build for one").into());
     }
+    cache_flags::one_platform(request)?;
     let host = [Platform::host()];
     let platforms = if platforms.is_empty() { &host } else { platforms };
     let wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(request, platform)).collect();

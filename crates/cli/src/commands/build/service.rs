@@ -13,7 +13,7 @@ use carrack_oci::Platform;
 use super::context::{self, Fetched};
 use crate::output::Failure;
 use crate::project::Loaded;
-use crate::{build_flags, codes};
+use crate::{build_flags, cache_flags, codes};
 
 /// Services by name, and those whose images are contexts of their builds.
 pub(super) fn with_contexts(loaded: &Loaded, names: impl Iterator<Item = String>) -> Vec<&Service> {
@@ -88,7 +88,17 @@ pub(super) fn request(
             request.contexts.insert(name, NamedContext::Folder(PathBuf::from(&place.value)));
         }
     }
+    let texts = |list: &[Spanned<String>]| -> Vec<String> { list.iter().map(|text| text.value.clone()).collect() };
+    let folder = PathBuf::from(&loaded.project.directory);
+    cache_flags::apply(&mut request, &texts(&how.cache_from), &texts(&how.cache_to), &folder)?;
+    cache_flags::inline(&mut request)?;
     build_flags::epoch(&mut request)?;
+    build_flags::attest_by_default(&mut request);
+    for (kind, wanted) in [("sbom", &how.sbom), ("provenance", &how.provenance)] {
+        let Some(wanted) = wanted else { continue };
+        build_flags::short_attestation(&mut request, kind, &wanted.value)
+            .map_err(|error| at(wanted.span, "asked for here", error.into()))?;
+    }
     Ok(request)
 }
 
