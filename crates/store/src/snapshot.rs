@@ -22,7 +22,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
@@ -51,7 +51,8 @@ pub struct Snapshot {
     pub parent: Option<Digest>,
     /// Of this layer's plain tar.
     pub diff_id: Digest,
-    /// What the unpacked layer takes on disk.
+    /// What the layer takes on disk, ready to be mounted. Of one file that is another name of its blob, as if it were
+    /// not.
     pub size_bytes: u64,
 }
 
@@ -196,7 +197,7 @@ impl Snapshotter for Store {
         if held.path.join(INDEX).exists() && self.has_blob(diff_id) {
             self.share_blob(&held, &self.blob_path(diff_id))?;
         }
-        let size_bytes = own_size_bytes(&held.path);
+        let size_bytes = files::disk_usage(&held.path);
         let snapshot = Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes };
         self.commit(&held, &snapshot, || Ok(()))?;
         Ok(snapshot)
@@ -304,7 +305,7 @@ impl Store {
         let found = unpack(&held.path.join(TREE), below.as_ref(), tar)
             .map_err(|error| error.cause(format!("it is the layer {diff_id}")).boxed())?;
         check_diff_id(diff_id, &found)?;
-        let size_bytes = own_size_bytes(&held.path);
+        let size_bytes = files::disk_usage(&held.path);
         let chain = chain_of(parent, diff_id);
         Ok(Unpacked { held, snapshot: Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes } })
     }
@@ -463,7 +464,7 @@ impl Store {
             }
             None => unpack(&held.path.join(TREE), sealed.path())?,
         }
-        let size_bytes = own_size_bytes(&held.path);
+        let size_bytes = files::disk_usage(&held.path);
         let snapshot = Snapshot { chain, parent: parent.copied(), diff_id, size_bytes };
         // The tar was written back with the rest.
         self.commit(&held, &snapshot, || self.publish(sealed, lease, Durability::Synced))?;
@@ -582,12 +583,6 @@ fn check_diff_id(expected: &Digest, found: &Digest) -> Result<()> {
             .hint("fetch or make the image again; nothing of the layer was kept")
             .boxed()),
     }
-}
-
-/// What a layer takes on disk beside content, which is counted by itself.
-fn own_size_bytes(dir: &Path) -> u64 {
-    let shared = fs::metadata(dir.join(TAR)).ok().filter(|metadata| metadata.nlink() > 1);
-    files::disk_usage(dir).saturating_sub(shared.map_or(0, |metadata| metadata.blocks() * 512))
 }
 
 /// Hashes what is read through it.
