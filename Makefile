@@ -1,6 +1,6 @@
 # make           this list
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-down test test-v2 kill bench check
+.PHONY: help build demo demo-down images test test-v2 kill bench check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -10,6 +10,9 @@ demo: ## bring examples/shop up from source and prove what carrack promises; pri
 
 demo-down: ## take the demo away without a trace
 	@scripts/demo down
+
+images: build ## build, run and question examples/images: Python, Node, static, nginx, Redis, PostgreSQL
+	@scripts/images
 
 test: ## every test that this machine can run, and a list of what it could not
 	@scripts/test

@@ -26,6 +26,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("oci", &["diag"]),
     ("dockerfile", &["diag", "oci"]),
     ("compose", &["diag", "oci"]),
+    ("attestation", &["oci"]),
+    ("bake", &["diag", "compose"]),
     ("llb", &["diag", "oci", "dockerfile"]),
     ("specgen", &["diag", "oci", "compose"]),
     ("plan", &["diag", "oci", "compose", "specgen"]),
@@ -34,7 +36,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("registry", &["diag", "oci", "store"]),
     ("network", &["diag", "oci", "specgen", "plan", "sys", "store"]),
     ("runtime", &["diag", "oci", "specgen", "plan", "sys", "store"]),
-    ("solver", &["diag", "oci", "dockerfile", "llb", "specgen", "sys", "store", "runtime"]),
+    ("solver", &["diag", "oci", "dockerfile", "attestation", "llb", "specgen", "sys", "store", "runtime"]),
     (
         "engine",
         &[
@@ -42,6 +44,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "oci",
             "dockerfile",
             "compose",
+            "attestation",
             "llb",
             "specgen",
             "plan",
@@ -53,7 +56,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "solver",
         ],
     ),
-    ("cli", &["diag", "oci", "dockerfile", "compose", "llb", "specgen", "plan", "engine"]),
+    ("cli", &["diag", "oci", "dockerfile", "compose", "bake", "llb", "specgen", "plan", "engine"]),
     // The re-exec switch: init and shim are the runtime's. The scenarios ask the engine for the kinds of steps.
     ("carrack", &["cli", "engine", "runtime"]),
     ("testkit", &["oci", "sys"]),
@@ -61,8 +64,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Libraries of others that do nothing but turn values into values, so that the pure crates may use them.
-const PURE_LIBRARIES: &[&str] = &["annotate-snippets", "saphyr-parser", "serde", "serde_json", "sha2"];
-const PURE: &[&str] = &["diag", "oci", "dockerfile", "compose", "llb", "specgen", "plan"];
+const PURE_LIBRARIES: &[&str] =
+    &["annotate-snippets", "base64", "flate2", "hcl-edit", "saphyr-parser", "serde", "serde_json", "sha2"];
+const PURE: &[&str] = &["diag", "oci", "dockerfile", "compose", "bake", "attestation", "llb", "specgen", "plan"];
 
 /// The workspace's packages, as cargo sees them.
 pub(crate) fn packages(root: &Path) -> Result<Vec<Package>, String> {

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::build::{BuildRequest, BuildResult, StepNetwork};
+use carrack_engine::build::{BuildRequest, BuildResult, Mode, ProvenanceRequest, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
-use crate::arguments::{BuildArguments, Call, DockerBuildArguments, Switch};
+use crate::arguments::{BuildArguments, BuildMoreArguments, DockerBuildArguments, Switch};
 use crate::commands::{buildx, current_folder};
 use crate::{cache_flags, codes, flags};
 
@@ -20,6 +20,7 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     request.network = network("--network", arguments.network.as_deref().unwrap_or_default())?;
     cache_flags::apply(request, &more.cache_from, &more.cache_to, &current_folder())?;
     cache_flags::inline(request)?;
+    attest(request, more)?;
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
         let (name, address) = flags::add_host(text)?;
@@ -52,6 +53,87 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     Ok(())
 }
 
+/// What `--attest`, `--sbom` and `--provenance` ask for; without any, the least provenance, as in Docker, where
+/// BUILDX_NO_DEFAULT_ATTESTATIONS does not say otherwise.
+fn attest(request: &mut BuildRequest, arguments: &BuildMoreArguments) -> Result<()> {
+    attest_by_default(request);
+    for text in &arguments.attest {
+        attestation(request, text)?;
+    }
+    for (kind, value) in [("sbom", &arguments.sbom), ("provenance", &arguments.provenance)] {
+        value.as_ref().map_or(Ok(()), |value| short_attestation(request, kind, value))?;
+    }
+    Ok(())
+}
+
+/// `true`, `false`, or what else belongs to an attestation of this type.
+pub(crate) fn short_attestation(request: &mut BuildRequest, kind: &str, value: &str) -> Result<()> {
+    attestation(
+        request,
+        &match value {
+            "true" | "1" => format!("type={kind}"),
+            "false" | "0" => format!("type={kind},disabled=true"),
+            more => format!("type={kind},{more}"),
+        },
+    )
+}
+
+/// The least that is said of an image that somebody builds.
+pub(crate) fn attest_by_default(request: &mut BuildRequest) {
+    let is_off =
+        std::env::var("BUILDX_NO_DEFAULT_ATTESTATIONS").is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
+    request.attestations.provenance = (!is_off).then(ProvenanceRequest::default);
+    if let Some(context) = request.context.as_ref().filter(|_| request.attestations.context.is_none()) {
+        request.attestations.vcs = crate::vcs::of(context);
+    }
+}
+
+/// `type=sbom|provenance` with what belongs to it.
+fn attestation(request: &mut BuildRequest, text: &str) -> Result<()> {
+    let wrong = |form: &str| flags::invalid("--attest", text, form);
+    let (mut kind, mut is_off, mut provenance) =
+        (None, false, ProvenanceRequest { is_asked: true, ..Default::default() });
+    let mut is_of_provenance = false;
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(|| wrong("type=sbom or type=provenance,mode=min|max"))?;
+        let yes = || match value {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(wrong("true or false")),
+        };
+        is_of_provenance |= matches!(key, "mode" | "builder-id" | "reproducible" | "version");
+        match key {
+            "type" => kind = Some(value),
+            "disabled" => is_off = yes()?,
+            "mode" => {
+                provenance.mode = match value {
+                    "min" => Mode::Min,
+                    "max" => Mode::Max,
+                    _ => return Err(wrong("mode=min or mode=max")),
+                };
+            }
+            "builder-id" => provenance.builder_id = value.to_owned(),
+            "reproducible" => provenance.is_reproducible = yes()?,
+            "version" if value == "v1" => {}
+            "version" => return Err(wrong("version=v1")),
+            "generator" => {
+                return Err(not_yet(
+                    &format!("build --attest with `{part}`"),
+                    "leave it out: packages are found without one",
+                ));
+            }
+            _ => return Err(wrong("type=, mode=, builder-id=, reproducible=, disabled=")),
+        }
+    }
+    match kind {
+        Some("sbom") if is_of_provenance => return Err(wrong("type=sbom, and what belongs to a provenance with that")),
+        Some("sbom") => request.attestations.sbom = !is_off,
+        Some("provenance") => request.attestations.provenance = (!is_off).then_some(provenance),
+        _ => return Err(wrong("type=sbom or type=provenance")),
+    }
+    Ok(())
+}
+
 /// Docker's flags that ask for something that is not so here.
 pub(crate) fn refuse(arguments: &DockerBuildArguments) -> Result<()> {
     if let Some(name) = &arguments.builder {
@@ -73,8 +155,6 @@ pub(crate) fn refuse(arguments: &DockerBuildArguments) -> Result<()> {
             !arguments.security_opt.is_empty(),
             "--allow security.insecure with RUN --security=insecure",
         ),
-        ("--call=outline", arguments.call == Call::Outline, "--call=check reports what the build checks find"),
-        ("--call=targets", arguments.call == Call::Targets, "--call=check reports what the build checks find"),
     ];
     match asked.into_iter().find(|(_, is_asked, _)| *is_asked) {
         Some((flag, _, hint)) => Err(not_yet(&format!("build {flag}"), hint)),
@@ -187,7 +267,7 @@ pub(crate) fn secret_file(id: &str, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// What `docker buildx build --metadata-file` writes.
-pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
+pub(crate) fn metadata(built: &BuildResult) -> serde_json::Value {
     let names: Vec<String> = built.image.names.iter().map(Reference::to_string).collect();
     let mut metadata = json!({
         "containerimage.config.digest": built.image.id,
@@ -197,7 +277,7 @@ pub(crate) fn write_metadata(path: &Path, built: &BuildResult) -> Result<()> {
     if !names.is_empty() {
         metadata["image.name"] = names.join(",").into();
     }
-    write_file(path, &format!("{metadata:#}\n"))
+    metadata
 }
 
 /// Writes what a build is to leave in a file.

@@ -48,6 +48,15 @@ pub static NO_PROJECT: Code = Code {
     fix: "Change into the project's folder, or name the file: `carrack up -f path/compose.yaml`.",
 };
 
+/// Something that nobody said of an image.
+pub static NO_ATTESTATION: Code = Code {
+    id: "cli/no-attestation",
+    title: "nothing of this type is said of the image",
+    cause: "The image was built without it, or came from a registry or archive: attestations stay where they are said.",
+    check: "`carrack attestation ls IMAGE` lists what is said.",
+    fix: "Build the image with `--attest type=sbom` or `--attest type=provenance`. `carrack sbom IMAGE` lists the packages of any image.",
+};
+
 /// A verb that Docker has and carrack does not have yet.
 pub static NOT_YET: Code = Code {
     id: "cli/not-yet",
@@ -127,6 +136,7 @@ pub static ALL: &[&Code] = &[
     &IMAGE_TOO_LARGE,
     &IMAGE_TOO_WASTEFUL,
     &INVALID_VALUE,
+    &NO_ATTESTATION,
     &NOT_PUBLISHED,
     &NOT_YET,
     &NO_PROJECT,

@@ -12,6 +12,7 @@ mod flags;
 mod output;
 mod project;
 mod template;
+mod vcs;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -44,16 +45,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: Arguments, output: Output) -> Outcome {
-    let session = Session::new(&arguments.root, arguments.run_root.as_deref(), output);
+    let session = Session::new(&arguments.root, arguments.run_root.as_deref(), arguments.snapshotter, output);
     commands::dispatch(&session, arguments.command)
 }
 
 /// Verbs that Docker has, or that the workflow is to have, and that this version does not do (I-6).
-const NOT_YET: [&str; 41] = [
-    "apply", "backup", "bake", "bundle", "check", "commit", "context", "cp", "deploy", "dev", "diff", "docs", "events",
+const NOT_YET: [&str; 39] = [
+    "apply", "backup", "bundle", "check", "commit", "context", "cp", "deploy", "dev", "diff", "docs", "events",
     "export", "info", "init", "lock", "migrate", "monitor", "pause", "prod", "promote", "prove", "rename", "restore",
-    "sbom", "scale", "scan", "schema", "search", "serve", "shell", "sign", "stats", "test", "top", "undo", "unpause",
-    "update", "verify", "wait-for",
+    "scale", "scan", "schema", "search", "serve", "shell", "sign", "stats", "test", "top", "undo", "unpause", "update",
+    "verify", "wait-for",
 ];
 
 /// Help and version are answers, everything else is wrong usage: 125 for `run` and `create` as in Docker, else 2.
@@ -139,6 +140,8 @@ fn schema(command: &Command) -> &'static str {
         Command::Login(_) => "login",
         Command::Logout(_) => "logout",
         Command::History(_) => "history",
+        Command::Sbom(_) => "sbom",
+        Command::Attestation(_) => "attestation",
         Command::Manifest(_) => "manifest",
         Command::Container(_) => "container",
         Command::Image(_) => "image",
@@ -151,5 +154,6 @@ fn schema(command: &Command) -> &'static str {
         Command::System(_) => "system",
         Command::Version => "version",
         Command::Event(_) => "event",
+        Command::Bake(_) => "bake",
     }
 }

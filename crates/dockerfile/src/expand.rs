@@ -42,6 +42,13 @@ pub struct Lexer {
 /// So many braces may stand inside of each other. The reference has no bound and ends on its stack.
 const MAX_DEPTH: usize = 64;
 
+/// So much may a word grow by, in bytes: a value that doubles itself line by line would soon be larger than any machine. The
+/// kernel hands no program a variable of more than 128 KiB.
+const MAX_GROWTH_BYTES: usize = 1 << 20;
+
+/// So many comparisons may the patterns of one word take.
+const MAX_COMPARISONS: usize = 1 << 25;
+
 impl Lexer {
     /// Words of a file with this escape character.
     pub fn new(escape: char) -> Self {
@@ -71,7 +78,9 @@ impl Lexer {
     }
 
     fn process(&self, text: &str, variables: &dyn Variables) -> Result<(String, Vec<String>), ExpandError> {
-        let mut run = Run { lexer: *self, rest: text.chars().peekable(), variables, depth: 0 };
+        let limit_bytes = text.len() + MAX_GROWTH_BYTES;
+        let rest = text.chars().peekable();
+        let mut run = Run { lexer: *self, rest, variables, depth: 0, limit_bytes, comparisons: MAX_COMPARISONS };
         run.until(None)
     }
 }
@@ -81,6 +90,10 @@ struct Run<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     variables: &'a dyn Variables,
     depth: usize,
+    /// How long a text may become.
+    limit_bytes: usize,
+    /// How many comparisons are left to it.
+    comparisons: usize,
 }
 
 /// Words as they grow.
@@ -126,6 +139,7 @@ impl Run<'_> {
                 }
                 '$' => {
                     let value = self.dollar()?;
+                    self.fits(text.len() + value.len())?;
                     words.split(&value);
                     text.push_str(&value);
                 }
@@ -153,6 +167,13 @@ impl Run<'_> {
         }
     }
 
+    fn fits(&self, length: usize) -> Result<(), ExpandError> {
+        if length <= self.limit_bytes {
+            return Ok(());
+        }
+        Err(ExpandError(format!("it grows by more than {} KiB", MAX_GROWTH_BYTES >> 10)))
+    }
+
     fn single_quoted(&mut self) -> Result<String, ExpandError> {
         let mut text = String::new();
         self.rest.next();
@@ -175,7 +196,11 @@ impl Run<'_> {
                     self.rest.next();
                     return Ok(text);
                 }
-                '$' => text.push_str(&self.dollar()?),
+                '$' => {
+                    let value = self.dollar()?;
+                    self.fits(text.len() + value.len())?;
+                    text.push_str(&value);
+                }
                 character => {
                     self.rest.next();
                     if character != self.lexer.escape {
@@ -302,7 +327,7 @@ impl Run<'_> {
             tokens.reverse();
             characters.reverse();
         }
-        let length = prefix(&tokens, &characters, longest).unwrap_or(0);
+        let length = prefix(&tokens, &characters, longest, &mut self.comparisons)?.unwrap_or(0);
         let mut kept = characters.split_off(length);
         if operator == '%' {
             kept.reverse();
@@ -328,8 +353,11 @@ impl Run<'_> {
         let mut position = 0;
         let mut done = false;
         while position < characters.len() {
-            match prefix(&tokens, &characters[position..], true).filter(|length| *length > 0 && !done) {
+            let found =
+                if done { None } else { prefix(&tokens, &characters[position..], true, &mut self.comparisons)? };
+            match found.filter(|length| *length > 0) {
                 Some(length) => {
+                    self.fits(result.len() + replacement.len())?;
                     result.push_str(&replacement);
                     position += length;
                     done = !all;
@@ -373,7 +401,12 @@ fn shell_pattern(pattern: &str) -> Result<Vec<Token>, ExpandError> {
 }
 
 /// The length of the shortest or longest beginning of `text` that the tokens match.
-fn prefix(tokens: &[Token], text: &[char], longest: bool) -> Option<usize> {
+fn prefix(
+    tokens: &[Token],
+    text: &[char],
+    longest: bool,
+    comparisons: &mut usize,
+) -> Result<Option<usize>, ExpandError> {
     let enter = |states: &mut [bool], mut index: usize| {
         states[index] = true;
         while matches!(tokens.get(index), Some(Token::Anything)) {
@@ -383,12 +416,15 @@ fn prefix(tokens: &[Token], text: &[char], longest: bool) -> Option<usize> {
     };
     let mut states = vec![false; tokens.len() + 1];
     enter(&mut states, 0);
+    let mut next = vec![false; tokens.len() + 1];
     let mut found = states[tokens.len()].then_some(0);
     for (position, character) in text.iter().enumerate() {
         if found.is_some() && !longest {
             break;
         }
-        let mut next = vec![false; tokens.len() + 1];
+        let left = comparisons.checked_sub(tokens.len() + 1);
+        *comparisons = left.ok_or_else(|| ExpandError("its pattern takes too long to compare".into()))?;
+        next.fill(false);
         for (index, token) in tokens.iter().enumerate().filter(|(index, _)| states[*index]) {
             match token {
                 Token::Anything => enter(&mut next, index),
@@ -402,7 +438,7 @@ fn prefix(tokens: &[Token], text: &[char], longest: bool) -> Option<usize> {
         if !next.contains(&true) {
             break;
         }
-        states = next;
+        std::mem::swap(&mut states, &mut next);
     }
-    found
+    Ok(found)
 }

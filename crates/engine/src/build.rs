@@ -12,12 +12,13 @@ use carrack_plan::Image;
 use carrack_runtime::foreground;
 use carrack_solver::{BuildNetwork, Connection, ContainerExecutor, Services};
 
-pub use carrack_llb::{GitAddress, HttpAddress};
+pub use carrack_attestation::{Mode, Vcs};
+pub use carrack_llb::{ArgumentOutline, GitAddress, HttpAddress, MountOutline, Outline, TargetOutline};
 pub use carrack_solver::{
-    Arrival, ArrivedContext, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheDestination, CacheEntry,
-    CacheExport, CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource, Event, Images,
-    MountFate, MountsRequest, MovedMount, NamedContext, Progress, PruneRequest, Pruned, Reason, Silent,
-    StepExplanation, StoreOnly, Stream, Together,
+    Arrival, ArrivedContext, Attestations, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheDestination,
+    CacheEntry, CacheExport, CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource,
+    Event, Images, MountFate, MountsRequest, MovedMount, NamedContext, Progress, ProvenanceRequest, PruneRequest,
+    Pruned, Reason, Silent, StepExplanation, StoreOnly, Stream, Together,
 };
 
 pub use crate::build_cache::RegistryCaches;
@@ -78,6 +79,25 @@ impl Engine {
         carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
     }
 
+    /// Puts images that were built for several platforms together under the names, and gives them out. Those that nothing
+    /// stands for then are no images of the store.
+    pub fn join_platforms(
+        &self,
+        images: &[(Platform, StoredImage)],
+        names: &[Reference],
+        outputs: &[BuildOutput],
+    ) -> Result<ImageIndex> {
+        let index = carrack_solver::export_index(&self.store, images, names, outputs);
+        let ids: Vec<Digest> = images.iter().map(|(_, image)| image.id).collect();
+        self.store.forget_unnamed(&ids)?;
+        index
+    }
+
+    /// Takes away those of some images that no name stands for and nothing keeps.
+    pub fn forget_unnamed(&self, ids: &[Digest]) -> Result<()> {
+        self.store.forget_unnamed(ids)
+    }
+
     /// Builds up to a step and opens a shell before or after it; gives the shell's exit status. Nothing of the shell stays.
     pub fn debug_build(
         &self,
@@ -94,20 +114,6 @@ impl Engine {
         carrack_solver::debug(request, at, Services { executor: &executor, progress, images, cancel }, sources)
     }
 
-    /// Puts images that were built for several platforms together under the names, and gives them out. Those that nothing
-    /// stands for then are no images of the store.
-    pub fn join_platforms(
-        &self,
-        images: &[(Platform, StoredImage)],
-        names: &[Reference],
-        outputs: &[BuildOutput],
-    ) -> Result<ImageIndex> {
-        let index = carrack_solver::export_index(&self.store, images, names, outputs);
-        let ids: Vec<Digest> = images.iter().map(|(_, image)| image.id).collect();
-        self.store.forget_unnamed(&ids)?;
-        index
-    }
-
     /// What the build checks find. Reads only.
     pub fn check_build(
         &self,
@@ -115,6 +121,20 @@ impl Engine {
         sources: &mut SourceMap,
     ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         carrack_solver::check(request, sources)
+    }
+
+    /// What the target of a build can be given. Reads only.
+    pub fn outline_build(&self, request: &BuildRequest, sources: &mut SourceMap) -> Result<Outline, Vec<Diagnostic>> {
+        carrack_solver::outline(request, sources)
+    }
+
+    /// The targets of a Dockerfile. Reads only.
+    pub fn build_targets(
+        &self,
+        request: &BuildRequest,
+        sources: &mut SourceMap,
+    ) -> Result<Vec<TargetOutline>, Vec<Diagnostic>> {
+        carrack_solver::targets(request, sources)
     }
 
     /// The images that a build begins with, as far as its Dockerfile can be read.

@@ -2,7 +2,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_store::{Layout, Lock, Records, Roots, Store};
+use carrack_store::{LayerForm, Layout, Lock, Records, Roots, Store};
 
 use crate::codes;
 use crate::container::ContainerRecord;
@@ -38,6 +38,12 @@ impl Engine {
     /// For commands that only look: writes, locks and sweeps nothing (I-5).
     pub fn open_read_only(roots: Roots) -> Result<Self> {
         Ok(Self { store: Store::open_read_only(roots)? })
+    }
+
+    /// The same, keeping new layers in another form.
+    #[must_use]
+    pub fn with_form(self, form: LayerForm) -> Self {
+        Self { store: self.store.with_form(form) }
     }
 
     /// Where everything lives.

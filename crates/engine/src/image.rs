@@ -113,7 +113,7 @@ impl Engine {
             let named = name.parse::<Reference>().ok().filter(|reference| image.names.contains(reference));
             images.push((image, named.into_iter().collect()));
         }
-        self.store.save_all(&images, &indexes, archive)
+        self.store.save_all(&images, &indexes, &[], archive)
     }
 
     /// Makes an image of one layer of a root file system's tar.

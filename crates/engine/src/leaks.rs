@@ -44,7 +44,7 @@ impl Engine {
                 leaks.push(leak("build step", id, "its build is gone"));
             }
         }
-        self.leaked_mounts(&mut leaks);
+        self.leaked_mounts(&mut leaks)?;
         self.leaked_cgroups(&active, &mut leaks)?;
         self.leaked_files(&records, &active, &mut leaks);
         self.leaked_names(&records, &mut leaks);
@@ -61,16 +61,23 @@ impl Engine {
         Ok(leaks)
     }
 
-    /// Containers mount in namespaces of their own: the host's has nothing of ours.
-    fn leaked_mounts(&self, leaks: &mut Vec<Leak>) {
+    /// Containers mount in namespaces of their own: the host's has nothing of ours but layers that are in use.
+    fn leaked_mounts(&self, leaks: &mut Vec<Leak>) -> Result<()> {
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let roots = [&self.roots().data, &self.roots().run];
+        let idle = self.store.idle_layers()?;
         for target in table.lines().filter_map(|line| line.split(' ').nth(4)) {
-            // The roots themselves may be mounts.
-            if roots.iter().any(|root| Path::new(target).starts_with(root) && Path::new(target) != root.as_path()) {
+            let path = Path::new(target);
+            if self.store.is_layer(path) {
+                if idle.iter().any(|layer| layer == path) {
+                    leaks.push(leak("mount", target.to_owned(), "no container and no command has the layer"));
+                }
+            } else if roots.iter().any(|root| path.starts_with(root) && path != root.as_path()) {
+                // The roots themselves may be mounts.
                 leaks.push(leak("mount", target.to_owned(), "nothing is mounted below a root in the host's namespace"));
             }
         }
+        Ok(())
     }
 
     fn leaked_cgroups(&self, active: &BTreeSet<String>, leaks: &mut Vec<Leak>) -> Result<()> {

@@ -4,6 +4,7 @@
 //! hold: that is `carrack-plan`'s.
 
 pub mod apply;
+mod attestation;
 mod boot;
 pub mod bootstrap;
 pub mod build;
@@ -30,8 +31,9 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
-pub use carrack_store::Roots;
+pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,
     RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,

@@ -11,7 +11,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type};
 use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer};
 use carrack_runtime::event::{self, Event as Happened};
-use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Snapshotter as _};
+use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Predicate, Snapshotter as _};
 use serde::Serialize;
 
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
@@ -190,15 +190,20 @@ impl Engine {
         }
     }
 
-    /// Brings an image here that a build begins with, for the platform that it is to be for.
+    /// Brings an image here that a build begins with, for the platform that it is to be for (none: this machine's). Where it
+    /// can't be had and is not here, that is the error, with the reason.
     pub fn pull_base(
         &self,
         client: &Client,
         reference: &Reference,
-        platform: &Platform,
+        platform: Option<&Platform>,
         watch: &dyn Watch,
     ) -> Result<Pulled> {
-        self.pull_as(client, reference, Some(platform), watch, false)
+        let pulled = self.pull_as(client, reference, platform, watch, false);
+        pulled.map_err(|error| match self.store.image(&reference.to_string()) {
+            Ok(_) => error,
+            Err(missing) => not_here(*missing, *error),
+        })
     }
 
     /// Sees to it that an image is here, as the policy says. What a pull did; none where there was nothing to do.
@@ -294,7 +299,30 @@ impl Engine {
             replaced: Some(image.manifest.digest),
             ..NewImage::default()
         };
-        self.store.put_image(&lease, &config, new)
+        let sent = self.store.put_image(&lease, &config, new)?;
+        self.push_attestations(client, reference, &sent)?;
+        Ok(sent)
+    }
+
+    /// What is said of the image goes after it, and refers to the manifest that was sent. What nobody asked for goes only
+    /// where the registry keeps such lists itself: elsewhere it would show up among the tags.
+    fn push_attestations(&self, client: &Client, reference: &Reference, image: &Image) -> Result<()> {
+        let sent = &image.manifest;
+        if image.predicates.is_empty() {
+            return Ok(());
+        }
+        let is_wanted = |predicate: &Predicate| predicate.is_asked;
+        // Who may push and not ask need not be told of what nobody asked for.
+        let all = image.predicates.iter().all(is_wanted)
+            || client.knows_referrers(reference, &sent.digest).unwrap_or_default();
+        for predicate in image.predicates.iter().filter(|predicate| all || is_wanted(predicate)) {
+            let artifact = carrack_solver::attestation(&self.store, predicate, sent, std::slice::from_ref(reference))?;
+            client.push_artifact(reference, &artifact).map_err(|error| {
+                let cause = format!("{} itself is there", reference.familiar());
+                error.cause(cause).hint("push again, or build with --provenance=false and without --sbom").boxed()
+            })?;
+        }
+        Ok(())
     }
 
     /// Sends the images of an index, then the index, which lists them as they were sent. Names of the index name that one

@@ -3,6 +3,8 @@
 mod rules;
 mod variables;
 
+pub use rules::is_secret_name;
+
 use std::collections::BTreeSet;
 
 use carrack_diag::{Code, Diagnostic, SourceFile, Span};

@@ -9,9 +9,10 @@ mod git;
 mod graph;
 mod lower;
 mod mode;
+mod outline;
 
 pub use breakpoint::{Breakpoint, Moment, Place};
-pub use check::{CheckInput, check, is_finding};
+pub use check::{CheckInput, check, is_finding, is_secret_name};
 pub use git::GitAddress;
 pub use graph::{
     Action, CacheMount, CopyAction, Edge, Exec, ExecMount, ExecSettings, FileContent, Graph, HistoryStep, HttpAddress,
@@ -19,6 +20,7 @@ pub use graph::{
 };
 pub use lower::{ImageNeed, LowerOptions, Lowered, NamedContext, ResolvedImage, lower};
 pub use mode::{Change, FileMode};
+pub use outline::{ArgumentOutline, MountOutline, Outline, TargetOutline, outline, targets};
 
 #[cfg(test)]
 mod tests;

@@ -136,6 +136,26 @@ pub fn lower(dockerfile: &Dockerfile, options: &LowerOptions) -> Result<Lowered,
     lowering.finish(target)
 }
 
+/// The target's number, and the stages that it is made of, itself included.
+pub(crate) fn needed(
+    dockerfile: &Dockerfile,
+    options: &LowerOptions,
+) -> Result<(usize, BTreeSet<usize>), Vec<Diagnostic>> {
+    let mut lowering = Lowering::new(dockerfile, options);
+    let target = lowering.target().map_err(|diagnostic| vec![*diagnostic])?;
+    let mut needed = BTreeSet::from([target]);
+    lowering.reset();
+    lowering.find_needed(&mut needed);
+    if lowering.has_errors() { Err(lowering.diagnostics) } else { Ok((target, needed)) }
+}
+
+/// What is known before the first FROM.
+pub(crate) fn globals(dockerfile: &Dockerfile, options: &LowerOptions) -> Vec<(String, Option<String>)> {
+    let mut lowering = Lowering::new(dockerfile, options);
+    lowering.reset();
+    lowering.globals.arguments
+}
+
 /// The work in progress.
 struct Lowering<'a> {
     file: &'a Dockerfile,
@@ -496,7 +516,13 @@ impl<'a> Lowering<'a> {
     fn finish(mut self, target: usize) -> Result<Lowered, Vec<Diagnostic>> {
         let stage = self.stages.remove(&target).filter(|_| !self.diagnostics.iter().any(Diagnostic::is_error));
         let Some(stage) = stage else { return Err(self.diagnostics) };
-        let history: Vec<HistoryStep> = stage.history;
+        let mut parts = vec![stage.history];
+        let mut base = stage.base;
+        while let Some(below) = base.and_then(|index| self.stages.remove(&index)) {
+            parts.push(below.history);
+            base = below.base;
+        }
+        let history: Vec<HistoryStep> = parts.into_iter().rev().flatten().collect();
         let mut config = stage.image;
         config.history.clear();
         config.rootfs.diff_ids.clear();

@@ -677,6 +677,71 @@ fn a_build_stops_before_and_after_any_step() {
     ");
 }
 
+const DESCRIBED: &str = "# GO_VERSION sets the version\nARG GO_VERSION=1.22\nARG UNUSED=1\n\n# base is what everything starts from\n\
+FROM --platform=$BUILDPLATFORM golang:${GO_VERSION} AS base\nARG TARGETARCH\n# not this one\n# MODE how it is built\n\
+ARG MODE=release\nRUN --mount=type=secret,id=tok --mount=type=ssh --mount=type=secret,id=tok,required x\n\
+FROM scratch AS other\nARG NOTHERE\n\nFROM scratch\nARG GO_VERSION\nCOPY --from=base /x /x\n";
+
+/// What a file offers is told without any image.
+#[test]
+fn outlines_and_targets() {
+    let mut sources = SourceMap::new();
+    let file = sources.add("Dockerfile", DESCRIBED);
+    let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
+    let names: Vec<_> = targets(&dockerfile, sources.get(file))
+        .into_iter()
+        .map(|target| (target.name, target.default, target.description))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("base".into(), false, "is what everything starts from".into()),
+            ("other".into(), false, String::new()),
+            (String::new(), true, String::new()),
+        ]
+    );
+    let outline_of = |target: Option<&str>, given: &[(&str, &str)]| {
+        let mut options = LowerOptions { target: target.map(str::to_owned), ..LowerOptions::new(platform()) };
+        options.build_args = given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        outline(&dockerfile, sources.get(file), &options)
+    };
+    let whole = outline_of(None, &[("MODE", "debug")]).unwrap();
+    let args: Vec<_> = whole.args.iter().map(|one| format!("{}={} {}", one.name, one.value, one.description)).collect();
+    assert_eq!(args, ["GO_VERSION=1.22 sets the version", "MODE=debug how it is built"]);
+    let mounts =
+        |mounts: &[MountOutline]| mounts.iter().map(|one| (one.name.clone(), one.required)).collect::<Vec<_>>();
+    assert_eq!(mounts(&whole.secrets), [("tok".into(), true)]);
+    assert_eq!(mounts(&whole.ssh), [("default".into(), false)]);
+    let other = outline_of(Some("other"), &[]).unwrap();
+    assert_eq!((other.name.as_str(), other.args.len(), other.secrets.len()), ("other", 1, 0));
+    assert_eq!(
+        line(&outline_of(Some("none"), &[]).unwrap_err()[0], &sources).split(' ').next(),
+        Some("build/unknown-stage")
+    );
+}
+
+/// Files of 10,000 lines, and arguments that lead to each other, end soon.
+#[test]
+fn large_files_are_lowered() {
+    let steps: String =
+        (0..3_300).map(|index| format!("ENV A{}=$A{index}\nRUN x{index}\nCOPY a b{index}\n", index + 1)).collect();
+    assert_eq!(execs(&graph(&format!("FROM a\nENV A0=x\n{steps}"))).len(), 3_300);
+    let stages: String =
+        (1..1_000).map(|index| format!("FROM s{} AS s{index}\nCOPY --from=s0 a b\nRUN x\n", index - 1)).collect();
+    assert_eq!(execs(&graph(&format!("FROM a AS s0\n{stages}"))).len(), 999);
+    let arguments: String = (1..10_000).map(|index| format!("ARG A{index}=${{A{}}}\n", index - 1)).collect();
+    let deep = graph(&format!("ARG A0=base\n{arguments}FROM $A9999\n"));
+    assert_eq!(names(&deep), ["FROM base:latest"]);
+    // A value that doubles itself is refused with its place.
+    let doubled: String = (0..64).map(|_| "ARG A=$A$A\n").collect();
+    let refused = errors(&format!("FROM a\nARG A=0123456789\n{doubled}RUN x\n"));
+    assert!(
+        refused.starts_with("build/invalid-variable Dockerfile:19:7"),
+        "{}",
+        refused.lines().next().unwrap_or_default()
+    );
+}
+
 /// What BuildKit takes although the reference asks for more is taken, and said.
 #[test]
 fn destinations_without_a_slash() {

@@ -3,6 +3,7 @@
 //!
 //! This crate never fetches, stores or interprets: a type here is what a specification says and no more.
 
+mod artifact;
 pub mod codes;
 mod digest;
 mod image;
@@ -11,6 +12,7 @@ mod platform;
 mod reference;
 pub mod runtime;
 
+pub use artifact::{Artifact, ArtifactBlob};
 pub use digest::{Digest, Hasher};
 pub use image::{Config, Descriptor, Empty, Healthcheck, History, ImageConfig, Index, Manifest, RootFs, chain_ids};
 pub use platform::Platform;

@@ -12,7 +12,7 @@ pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// A layer: zstd of a tar.
 pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-/// What stands for nothing in an artefact's manifest (image-spec `manifest.md`).
+/// The configuration of an artefact that needs none: `{}` (image-spec `manifest.md`, "Guidance for an Empty Descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// What a build cache holds (BuildKit, `cache/remotecache/v1`).

@@ -19,11 +19,12 @@ mod settings;
 mod transfer;
 
 pub use arriving::Arriving;
+pub use carrack_oci::{Artifact, ArtifactBlob};
 pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
 pub use pull::Resolved;
 pub use push::{Destination, PushBlob};
-pub use referrers::{Artifact, ArtifactBlob};
+pub use referrers::Contents;
 pub use settings::{Proxies, RegistrySettings, Settings};
 pub use transfer::{Event, Ignore, Transfer, Watch};
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::{Descriptor, Digest, Index, Manifest, Reference, media_type};
+use carrack_oci::{Artifact, ArtifactBlob, Descriptor, Digest, Index, Manifest, Reference, media_type};
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
@@ -17,61 +17,8 @@ const TAG_WRITES: u32 = 5;
 /// More pages of referrers than this are a mistake.
 const PAGES_MAX: u32 = 64;
 
-/// Something that speaks about a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
-    /// What it is: `application/vnd.in-toto+json`.
-    pub artifact_type: String,
-    /// The manifest or index that it speaks about, of the same repository.
-    pub subject: Descriptor,
-    /// Its content, in order.
-    pub blobs: Vec<ArtifactBlob>,
-    /// Free text by key.
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// Content of an artefact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArtifactBlob {
-    /// What it is.
-    pub media_type: String,
-    /// All of it.
-    pub bytes: Vec<u8>,
-    /// Free text by key.
-    pub annotations: BTreeMap<String, String>,
-}
-
-impl ArtifactBlob {
-    fn descriptor(&self) -> Descriptor {
-        let descriptor = Descriptor::new(&self.media_type, Digest::of(&self.bytes), self.bytes.len() as u64);
-        Descriptor { annotations: self.annotations.clone(), ..descriptor }
-    }
-}
-
-impl Artifact {
-    /// Its manifest's bytes (image-spec `manifest.md`, "Guidelines for Artifact Usage"); the same for the same artefact.
-    pub fn manifest(&self) -> Vec<u8> {
-        let empty = Descriptor::new(media_type::EMPTY, Digest::of(EMPTY_JSON), EMPTY_JSON.len() as u64);
-        let mut layers: Vec<Descriptor> = self.blobs.iter().map(ArtifactBlob::descriptor).collect();
-        if layers.is_empty() {
-            layers.push(empty.clone());
-        }
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: media_type::MANIFEST.to_owned(),
-            artifact_type: Some(self.artifact_type.clone()),
-            config: empty,
-            layers,
-            // The platform and annotations of an index's entry are no part of what is spoken about.
-            subject: Some(Descriptor::new(&self.subject.media_type, self.subject.digest, self.subject.size)),
-            annotations: self.annotations.clone(),
-        };
-        serde_json::to_vec(&manifest).unwrap_or_default()
-    }
-}
-
-/// What stands for no configuration (image-spec `manifest.md`, "Guidance for an Empty Descriptor").
-const EMPTY_JSON: &[u8] = b"{}";
+/// Blobs with their descriptors, in the manifest's order.
+pub type Contents = Vec<(Descriptor, Vec<u8>)>;
 
 impl Client {
     /// Pushes an artefact to the repository of `repository`, whose tag does not matter. Gives the descriptor of its
@@ -84,7 +31,7 @@ impl Client {
         let scope = Scope::push(repository.path(), &[]);
         let empty = ArtifactBlob {
             media_type: media_type::EMPTY.to_owned(),
-            bytes: EMPTY_JSON.to_vec(),
+            bytes: Artifact::EMPTY.to_vec(),
             annotations: BTreeMap::new(),
         };
         for blob in artifact.blobs.iter().chain([&empty]) {
@@ -134,7 +81,7 @@ impl Client {
         repository: &Reference,
         entry: &Descriptor,
         limit_bytes: u64,
-    ) -> Result<(Document, Vec<(Descriptor, Vec<u8>)>)> {
+    ) -> Result<(Document, Contents)> {
         let site = self.site(repository.host());
         let document = self.manifest_at(&site, repository, Some(&entry.digest))?;
         let manifest: Manifest = serde_json::from_slice(&document.bytes)
@@ -152,6 +99,14 @@ impl Client {
             blobs.push((blob, bytes));
         }
         Ok((document, blobs))
+    }
+
+    /// Whether the registry keeps lists of referrers itself, so that none shows up among the tags.
+    ///
+    /// # Errors
+    /// As [`Client::referrers`].
+    pub fn knows_referrers(&self, repository: &Reference, subject: &Digest) -> Result<bool> {
+        Ok(self.referrers_listed(&self.site(repository.host()), repository, subject, None)?.is_some())
     }
 
     /// None where the registry does not know referrers.

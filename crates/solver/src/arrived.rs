@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{GitAddress, HttpAddress};
 use carrack_store::{Roots, Scratch, Store};
@@ -19,6 +20,7 @@ const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct ArrivedContext {
     path: PathBuf,
+    origin: Option<Material>,
     _hold: Scratch,
     _apart: Option<Apart>,
 }
@@ -40,7 +42,13 @@ impl ArrivedContext {
     pub fn git(store: &Store, address: &GitAddress, cancel: &AtomicBool) -> Result<Self> {
         let place = Place::new(store)?;
         let (hold, folder) = place.scratch()?;
-        Ok(Self { path: git::checkout(address, &folder, cancel)?, _hold: hold, _apart: place.apart })
+        let (path, origin) = git::checkout(address, &folder, cancel)?;
+        Ok(Self { path, origin: Some(origin), _hold: hold, _apart: place.apart })
+    }
+
+    /// What it is to others; none where it came from standard input.
+    pub fn origin(&self) -> Option<&Material> {
+        self.origin.as_ref()
     }
 
     /// The context's root.
@@ -69,7 +77,7 @@ impl Arrival {
             let place = place()?;
             let (hold, path) = place.scratch()?;
             carrack_store::extract(whole, &path, &path, Some((0, 0)))?;
-            return Ok(Self::Context(ArrivedContext { path, _hold: hold, _apart: place.apart }));
+            return Ok(Self::Context(ArrivedContext { path, origin: None, _hold: hold, _apart: place.apart }));
         }
         let mut bytes = Vec::new();
         let read = whole.by_ref().take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes);
@@ -88,9 +96,13 @@ impl Arrival {
     pub fn of_address(store: &Store, address: &HttpAddress, cancel: &AtomicBool) -> Result<Self> {
         let place = Place::new(store)?;
         let (_hold, folder) = place.scratch()?;
-        fetch::fetch(&place.store, address, &folder, cancel)?;
+        let digest = fetch::fetch(&place.store, address, &folder, cancel)?;
         let file = fs::File::open(folder.join(&address.name)).map_err(|error| unreadable(&error.to_string()))?;
-        Self::put(|| Ok(place), file)
+        let mut arrival = Self::put(|| Ok(place), file)?;
+        if let Self::Context(context) = &mut arrival {
+            context.origin = Some(fetch::material(address, &digest));
+        }
+        Ok(arrival)
     }
 }
 

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, FileId, SourceMap, Span, Spanned, nearest};
 use carrack_dockerfile::{Command, Dockerfile};
 use carrack_llb::{
-    Breakpoint, CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, ResolvedImage,
-    check as check_file, lower,
+    Breakpoint, CheckInput, ExecSettings, Graph, ImageNeed, LowerOptions, Lowered, Network, Op, Outline, ResolvedImage,
+    TargetOutline, check as check_file, lower,
 };
 use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
 use crate::arrived::ArrivedContext;
+use crate::attest::{self, Attestations, Made};
 use crate::cache::Aliases;
-use crate::cache::export::{CacheExport, CacheRegistry, Made};
+use crate::cache::export::{CacheExport, CacheRegistry, Results};
 use crate::cache::import::{CacheImport, lock};
 use crate::codes;
 use crate::contents::Contents;
@@ -125,6 +127,8 @@ pub struct BuildRequest {
     pub debug: bool,
     /// How many steps run at once (D3); 0 is as many as there are processors, and 16 at least.
     pub parallelism: usize,
+    /// What is said of the image beside it.
+    pub attestations: Attestations,
 }
 
 impl BuildRequest {
@@ -162,6 +166,7 @@ impl BuildRequest {
             report: false,
             debug: false,
             parallelism: 0,
+            attestations: Attestations::default(),
         }
     }
 }
@@ -248,6 +253,7 @@ pub fn build(
     services: Services<'_>,
     sources: &mut SourceMap,
 ) -> Result<BuildResult, Vec<Diagnostic>> {
+    let began = jiff::Timestamp::now();
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
     let mut plan = plan(request, services.images, Some(&lease), (&BTreeSet::new(), None), sources)?;
     let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
@@ -280,7 +286,9 @@ pub fn build(
     let report = report.map_err(|diagnostic| vec![*diagnostic])?;
     let context = lock(&solver.usage).report();
     services.progress.event(Event::Context { entries: context.entries, size_bytes: context.size_bytes });
-    let image = write(request, &lease, &plan, &outcomes).map_err(|diagnostic| vec![*diagnostic])?;
+    let materials = std::mem::take(&mut *lock(&solver.materials));
+    let written = write(request, &lease, &plan, (&outcomes, &materials, began), sources);
+    let (image, missing) = written.map_err(|diagnostic| vec![*diagnostic])?;
     services.progress.event(Event::Image { id: image.id });
     let mut warnings = hand_on(request, &lease, services, &solver, &outcomes)?;
     warnings.splice(0..0, lock(&solver.imports.warnings).drain(..));
@@ -288,6 +296,7 @@ pub fn build(
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
+    warnings.extend(missing);
     Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, report, warnings })
 }
 
@@ -366,7 +375,7 @@ pub fn predict(
         Err(errors) => return unknown(errors),
     };
     let layers = made(&plan.graph, &outcomes);
-    let inline = || Made { outcomes: &outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = || Results { outcomes: &outcomes, layers: &layers, aliases: Aliases::new() }.inline();
     let inline = if request.inline_cache { inline() } else { None };
     let (bytes, config) =
         configuration(&plan.graph, &outcomes, &layers, (request.epoch, inline)).map_err(|error| vec![*error])?;
@@ -440,6 +449,7 @@ impl Executor for Nothing {
 
 /// Everything that is known before a step runs.
 pub(crate) struct BuildPlan {
+    pub(crate) dockerfile: FileId,
     pub(crate) graph: Graph,
     pub(crate) images: Vec<Image>,
     contexts: Contexts,
@@ -479,7 +489,8 @@ fn plan(
             graph.config.config.labels.extend(request.labels.clone());
             configure(&mut graph, request);
             let uncached = uncached(&graph, request, &dockerfile).map_err(|error| vec![*error])?;
-            Ok(BuildPlan { graph, images, contexts, warnings, environment: environment(&dockerfile), uncached })
+            let environment = environment(&dockerfile);
+            Ok(BuildPlan { dockerfile: file, graph, images, contexts, warnings, environment, uncached })
         }
         Err(errors) => Err(warnings.into_iter().chain(errors).collect()),
     }
@@ -652,6 +663,30 @@ pub fn check(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Diag
     if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok(found) }
 }
 
+/// What the target of a request can be given. Writes nothing and asks for no image.
+///
+/// # Errors
+/// What is wrong with the Dockerfile, as far as it can be told without images.
+pub fn outline(request: &BuildRequest, sources: &mut SourceMap) -> Result<Outline, Vec<Diagnostic>> {
+    let dockerfile = parsed(request, sources)?;
+    carrack_llb::outline(&dockerfile, sources.get(dockerfile.file), &lower_options(request))
+}
+
+/// The stages of a request's Dockerfile. Writes nothing.
+///
+/// # Errors
+/// What is wrong with the Dockerfile's grammar.
+pub fn targets(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<TargetOutline>, Vec<Diagnostic>> {
+    let dockerfile = parsed(request, sources)?;
+    Ok(carrack_llb::targets(&dockerfile, sources.get(dockerfile.file)))
+}
+
+fn parsed(request: &BuildRequest, sources: &mut SourceMap) -> Result<Dockerfile, Vec<Diagnostic>> {
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let (dockerfile, found) = carrack_dockerfile::parse(file, sources.get(file));
+    if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok(dockerfile) }
+}
+
 fn resolved(need: ImageNeed, image: &Image) -> ResolvedImage {
     ResolvedImage {
         reference: need.reference,
@@ -762,8 +797,9 @@ fn write(
     request: &BuildRequest,
     lease: &Lease,
     plan: &BuildPlan,
-    outcomes: &[Arc<Outcome>],
-) -> carrack_diag::Result<Image> {
+    (outcomes, materials, began): (&[Arc<Outcome>], &BTreeSet<Material>, jiff::Timestamp),
+    sources: &SourceMap,
+) -> carrack_diag::Result<(Image, Vec<Diagnostic>)> {
     let mut layers = made(&plan.graph, outcomes);
     let shows_files = |output: &BuildOutput| matches!(output, BuildOutput::Tar(_) | BuildOutput::Folder(_));
     if let Some(epoch) = request.epoch
@@ -780,12 +816,14 @@ fn write(
             parent = Some(layer.chain);
         }
     }
-    let inline = || Made { outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = || Results { outcomes, layers: &layers, aliases: Aliases::new() }.inline();
     let inline = if request.inline_cache { inline() } else { None };
-    let (config, _) = configuration(&plan.graph, outcomes, &layers, (request.epoch, inline))?;
+    let (config, parsed) = configuration(&plan.graph, outcomes, &layers, (request.epoch, inline))?;
+    let made = Made { config: (&config, &parsed), layers: &layers, outcomes, materials, began };
+    let (predicates, missing) = attest::predicates(request, lease, plan, &made, sources)?;
     let (names, annotations) = (request.tags.clone(), request.annotations.clone());
-    let new = NewImage { layers, names, annotations, ..NewImage::default() };
-    export(&request.store, lease, &request.outputs, (&config, new))
+    let new = NewImage { layers, names, annotations, predicates, ..NewImage::default() };
+    Ok((export(&request.store, lease, &request.outputs, (&config, new))?, missing))
 }
 
 /// The layers of the result.

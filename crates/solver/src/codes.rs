@@ -24,6 +24,12 @@ codes! {
         "The image at this step has no shell (`SHELL`, else /bin/sh), and the host has no static busybox that could be lent.",
         "Run `ls -l /bin/busybox /usr/bin/busybox` on the host.",
         "Install a static busybox on the host (Debian: busybox-static), or stop in an earlier stage.";
+    /// A file that knows packages could not be understood.
+    SBOM_INCOMPLETE = "build/sbom-incomplete",
+        "packages are missing from a bill of materials",
+        "A package database in the image is damaged, larger than any real one, or of a kind that is not read.",
+        "The cause says which it is; the same file is in a container of the image.",
+        "Repair or remove the file in the layer that brings it. RPM's packages can be listed with `rpm -qa` in a container.";
     /// A source of COPY or ADD that is not there.
     NOT_FOUND = "build/source-not-found",
         "nothing to copy",

@@ -40,8 +40,8 @@ impl Inode {
             device: stat.st_dev,
             number: stat.st_ino,
             size_bytes: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec as u64),
-            changed: (stat.st_ctime, stat.st_ctime_nsec as u64),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
         }
     }
 

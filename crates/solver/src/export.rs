@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::CopyAction;
-use carrack_oci::{Digest, Platform, Reference};
-use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Snapshotter as _, Store, write_tree};
+use carrack_oci::{Artifact, Descriptor, Digest, Platform, Reference};
+use carrack_store::{
+    Compression, Image, ImageIndex, Layer, Lease, NewImage, Predicate, Snapshotter as _, Store, write_tree,
+};
 use std::os::fd::AsRawFd as _;
 
 use crate::tree::{Owner, Tree};
@@ -48,6 +50,7 @@ pub(crate) fn export(
     let is_kept = outputs.is_empty() || outputs.iter().any(|output| matches!(output, BuildOutput::Image));
     let layers = new.layers.clone();
     let annotations = new.annotations.clone();
+    let said: Vec<Predicate> = new.predicates.iter().filter(|predicate| predicate.is_asked).cloned().collect();
     let image =
         if is_kept { store.put_image(lease, config, new)? } else { store.unlisted_image(lease, config, new)? };
     for output in outputs {
@@ -58,7 +61,9 @@ pub(crate) fn export(
                     layers.iter().map(|layer| store.recompress(lease, layer, *compression, *force)).collect();
                 let new = NewImage { layers: packed?, annotations: annotations.clone(), ..NewImage::default() };
                 let packed = store.unlisted_image(lease, config, new)?;
-                store.save(&[(packed, names.clone())], file.as_ref())?;
+                let artifacts: Result<Vec<Artifact>> =
+                    said.iter().map(|predicate| attestation(store, predicate, &packed.manifest, names)).collect();
+                store.save_all(&[(packed, names.clone())], &[], &artifacts?, file.as_ref())?;
             }
             BuildOutput::Tar(file) => {
                 let tree = tree(store, image.chain())?;
@@ -68,6 +73,28 @@ pub(crate) fn export(
         }
     }
     Ok(image)
+}
+
+/// What is said of an image as an artefact that refers to this manifest of it, under these names.
+///
+/// # Errors
+/// `store/not-found` where its content is gone.
+pub fn attestation(
+    store: &Store,
+    predicate: &Predicate,
+    manifest: &Descriptor,
+    names: &[Reference],
+) -> Result<Artifact> {
+    let content = store.read_blob(&predicate.content.digest, predicate.content.size)?;
+    let names: Vec<String> = names.iter().map(purl).collect();
+    carrack_attestation::attestation(&predicate.kind, &content, manifest, &names)
+        .map_err(|error| failed("read what is said of images of", &store.roots().data, &error.into()))
+}
+
+/// As BuildKit names the subjects of statements (purl-spec, type docker).
+fn purl(name: &Reference) -> String {
+    let tag = name.tag().map(|tag| format!("@{tag}")).unwrap_or_default();
+    format!("pkg:docker/{}{tag}", name.familiar_repository().replace(':', "%3A"))
 }
 
 /// Puts the images of several builds, one a platform, together and gives them out as [`export`] does one.
@@ -100,11 +127,19 @@ pub fn export_index(
                         let layers: Result<Vec<Layer>> =
                             layers.map(|layer| store.recompress(&lease, layer, *compression, *force)).collect();
                         let config = store.read_blob(&image.id, CONFIG_LIMIT_BYTES)?;
-                        let new = NewImage { layers: layers?, ..NewImage::default() };
+                        let predicates = image.predicates.clone();
+                        let new = NewImage { layers: layers?, predicates, ..NewImage::default() };
                         Ok((platform.clone(), store.unlisted_image(&lease, &config, new)?))
                     })
                     .collect();
-                store.save_all(&[], &[(put(&packed?)?, names.clone())], file.as_ref())?;
+                let packed = packed?;
+                let mut artifacts = Vec::new();
+                for (_, image) in &packed {
+                    for predicate in image.predicates.iter().filter(|predicate| predicate.is_asked) {
+                        artifacts.push(attestation(store, predicate, &image.manifest, names)?);
+                    }
+                }
+                store.save_all(&[], &[(put(&packed)?, names.clone())], &artifacts, file.as_ref())?;
             }
             BuildOutput::Tar(_) => {
                 let message = "a tar has no place for the files of several platforms";
@@ -143,7 +178,8 @@ fn files(tree: &Tree, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let sources = select::sources(tree, &action, None)?;
         let to = Tree::folder(folder)?;
-        copy::copy(tree, &sources, &to, &action, Some(Owner { uid, gid }), false).map_err(|failure| failure.error)
+        copy::copy_to_disk(tree, &sources, &to, &action, Some(Owner { uid, gid }), false)
+            .map_err(|failure| failure.error)
     };
     work().map_err(|error| failed("write the files to", folder, &error))
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::HttpAddress;
 use carrack_oci::{Digest, Hasher};
@@ -50,8 +51,8 @@ struct Record {
 }
 
 /// Puts the file behind an address into `folder`, under the address's name. Its time is that of its last change as far as
-/// the server tells, its mode 0600.
-pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel: &AtomicBool) -> Result<()> {
+/// the server tells, its mode 0600. Gives its digest.
+pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel: &AtomicBool) -> Result<Digest> {
     let kept = Kept::open(store, &address.url).map_err(|error| failed(address, &error.to_string()))?;
     let known = kept.record();
     let is_known = known.as_ref().is_some_and(|known| address.checksum.is_none_or(|wanted| wanted == known.digest));
@@ -59,7 +60,13 @@ pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel:
     if !(is_known && address.checksum.is_some()) {
         kept.refresh(address, known.filter(|_| is_known), cancel)?;
     }
-    kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))
+    kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))?;
+    kept.record().map(|record| record.digest).ok_or_else(|| failed(address, "what was fetched is gone"))
+}
+
+/// A fetched file as others know it.
+pub(crate) fn material(address: &HttpAddress, digest: &Digest) -> Material {
+    Material { uri: shown(&address.url), digest: ("sha256".to_owned(), digest.hex()) }
 }
 
 /// A file that was fetched and is kept.

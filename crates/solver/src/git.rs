@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::GitAddress;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,14 +33,15 @@ const SAFE: [&str; 9] = [
     "advice.detachedHead=false",
 ];
 
-/// Checks a repository out below `folder`, and gives the folder that is taken of it.
-pub(crate) fn checkout(address: &GitAddress, folder: &Path, cancel: &AtomicBool) -> Result<PathBuf> {
+/// Checks a repository out below `folder`, and gives the folder that is taken of it, with what it is.
+pub(crate) fn checkout(address: &GitAddress, folder: &Path, cancel: &AtomicBool) -> Result<(PathBuf, Material)> {
     let git = Git { address, tree: folder.join("tree"), cancel };
     fs::create_dir_all(&git.tree).map_err(|error| git.failed("make a folder", &error.to_string()))?;
     git.run(&["init", "--quiet"])?;
     git.fetch()?;
     git.run(&["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"])?;
-    git.check()?;
+    let commit = git.text(&["rev-parse", "HEAD"])?;
+    git.check(&commit)?;
     if address.submodules && git.tree.join(".gitmodules").is_file() {
         // Their addresses may be relative to the repository's.
         git.run(&["remote", "add", "origin", "--", &address.repository])?;
@@ -48,7 +50,11 @@ pub(crate) fn checkout(address: &GitAddress, folder: &Path, cancel: &AtomicBool)
     if !address.keep_git_folder {
         forget(&git.tree).map_err(|error| git.failed("take .git away", &error.to_string()))?;
     }
-    git.taken()
+    let reference = address.reference.as_ref().map(|reference| format!("#{reference}")).unwrap_or_default();
+    // Commits of repositories that name them by SHA-256 are longer.
+    let algorithm = if commit.len() == 64 { "sha256" } else { "sha1" };
+    let material = Material { uri: format!("{}{reference}", git.shown()), digest: (algorithm.to_owned(), commit) };
+    Ok((git.taken()?, material))
 }
 
 struct Git<'a> {
@@ -85,9 +91,8 @@ impl Git<'_> {
     }
 
     /// Whether the commit is the one that --checksum names.
-    fn check(&self) -> Result<()> {
+    fn check(&self, commit: &str) -> Result<()> {
         let Some(wanted) = &self.address.checksum else { return Ok(()) };
-        let commit = self.text(&["rev-parse", "HEAD"])?;
         if commit.starts_with(&wanted.to_ascii_lowercase()) {
             return Ok(());
         }

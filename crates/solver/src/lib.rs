@@ -7,6 +7,7 @@
 mod agent;
 mod archive;
 mod arrived;
+mod attest;
 mod build;
 mod cache;
 pub mod codes;
@@ -14,6 +15,7 @@ mod container;
 mod contents;
 mod context;
 mod copy;
+mod draft;
 mod exec;
 mod explain;
 mod export;
@@ -21,8 +23,10 @@ mod fetch;
 mod flight;
 mod foreign;
 mod git;
+mod inventory;
 mod mounts;
 mod owner;
+mod place;
 mod private;
 mod progress;
 mod report;
@@ -34,9 +38,10 @@ mod usage;
 mod vertex;
 
 pub use arrived::{Arrival, ArrivedContext};
+pub use attest::{Attestations, ProvenanceRequest, incomplete};
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, debug, explain, predict,
+    check, debug, explain, outline, predict, targets,
 };
 pub use cache::CacheRecord;
 pub use cache::export::{CacheDestination, CacheExport, CacheRegistry};
@@ -45,8 +50,9 @@ pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};
 pub use explain::{FileChange, Reason, StepExplanation, StepInputs};
-pub use export::{BuildOutput, export_index};
+pub use export::{BuildOutput, attestation, export_index};
 pub use flight::Together;
+pub use inventory::{bill, subject};
 pub use mounts::exchange::{MountFate, MountsRequest, MovedMount, export_mounts, import_mounts};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};

@@ -381,8 +381,20 @@ fn describe(
     Ok(state)
 }
 
-/// Extended attributes that travel with a file or folder.
+/// Extended attributes that travel with a file or folder: labels and access rules are the host's; what programs need are
+/// capabilities and user attributes.
 pub(crate) fn xattrs(file: impl AsFd) -> io::Result<Vec<(CString, Vec<u8>)>> {
+    xattrs_where(file, |name| name == b"security.capability" || name.starts_with(b"user."))
+}
+
+/// Those that a layer says of what it has from the layers below.
+pub(crate) fn all_xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let left = [&b"trusted.overlay."[..], b"user.overlay.", b"security.selinux"];
+    let found = xattrs_where(file, |name| !left.iter().any(|left| name.starts_with(left)))?;
+    Ok(found.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect())
+}
+
+fn xattrs_where(file: impl AsFd, is_wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<(CString, Vec<u8>)>> {
     let length = match rustix::fs::flistxattr(&file, &mut [0_u8; 0]) {
         Ok(length) => length,
         Err(Errno::NOTSUP) => return Ok(Vec::new()),
@@ -394,11 +406,7 @@ pub(crate) fn xattrs(file: impl AsFd) -> io::Result<Vec<(CString, Vec<u8>)>> {
     }
     let mut names = vec![0; 1 << 16];
     let length = rustix::fs::flistxattr(&file, &mut names)?;
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        // Labels and access rules are the host's; what programs need are capabilities and user attributes.
-        if !(name == b"security.capability" || name.starts_with(b"user.")) {
-            continue;
-        }
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty() && is_wanted(name)) {
         let mut value = vec![0; 1 << 16];
         let name = CString::new(name)?;
         let length = rustix::fs::fgetxattr(&file, &name, &mut value)?;

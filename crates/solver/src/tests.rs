@@ -190,7 +190,8 @@ impl Executor for Script {
                         owner: None,
                         mode: None,
                     };
-                    crate::copy::make_file(&tree, &content, crate::tree::Owner::ROOT).unwrap();
+                    crate::copy::make_file(&mut crate::place::OnDisk(&tree), &content, crate::tree::Owner::ROOT)
+                        .unwrap();
                 }
                 ["remove", path] => {
                     let path = crate::tree::relative(path);

@@ -107,57 +107,35 @@ impl Tree {
     /// Where a path leads after all links, relative to the root, which `..` and absolute links do not leave; none where
     /// nothing is there.
     pub(crate) fn resolve(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        self.walk(path, &mut |_| Ok(false))
+        walk(path, &mut |here| self.look(here))
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Option<Option<PathBuf>>> {
+        match self.stat(path)? {
+            None => Ok(None),
+            Some(stat) if kind(&stat) == FileType::Symlink => Ok(Some(Some(self.link_target(path)?))),
+            Some(_) => Ok(Some(None)),
+        }
     }
 
     /// The same, making every folder that is missing.
     pub(crate) fn make_folders(&self, path: &Path, mode: u32, owner: Owner) -> io::Result<PathBuf> {
-        let made = self.walk(path, &mut |missing| {
-            let parent = self.parent(missing)?;
-            let name = missing.file_name().unwrap_or_default();
+        let made = walk(path, &mut |here| {
+            if let Some(found) = self.look(here)? {
+                return Ok(Some(found));
+            }
+            let parent = self.parent(here)?;
+            let name = here.file_name().unwrap_or_default();
             rustix::fs::mkdirat(&parent, name, Mode::RWXU)?;
             own(&parent, name, owner)?;
             rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
-            Ok(true)
+            Ok(Some(None))
         })?;
         let made = made.ok_or(io::ErrorKind::NotFound)?;
         match self.stat(&made)? {
             Some(stat) if kind(&stat) == FileType::Directory => Ok(made),
             _ => Err(io::ErrorKind::NotADirectory.into()),
         }
-    }
-
-    /// Follows a path; `missing` may make what is not there, and says whether it did.
-    fn walk(&self, path: &Path, missing: &mut dyn FnMut(&Path) -> io::Result<bool>) -> io::Result<Option<PathBuf>> {
-        let mut rest = steps(path);
-        let mut here = PathBuf::new();
-        let mut links = 0;
-        while let Some(step) = rest.pop_front() {
-            let Some(name) = step else {
-                here.pop();
-                continue;
-            };
-            here.push(name);
-            match self.stat(&here)? {
-                None if !missing(&here)? => return Ok(None),
-                Some(stat) if kind(&stat) == FileType::Symlink => {
-                    links += 1;
-                    if links > LINKS_MAX {
-                        return Err(Errno::LOOP.into());
-                    }
-                    let target = self.link_target(&here)?;
-                    here.pop();
-                    if target.is_absolute() {
-                        here.clear();
-                    }
-                    for step in steps(&target).into_iter().rev() {
-                        rest.push_front(step);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(Some(here))
     }
 
     /// A small text file, links followed; empty where it is missing.
@@ -188,6 +166,38 @@ pub(crate) fn names(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Follows a path inside of a root. `look` says what stands at a path whose folders are no links: nothing, something, or a
+/// link to somewhere.
+pub(crate) fn walk(
+    path: &Path,
+    look: &mut dyn FnMut(&Path) -> io::Result<Option<Option<PathBuf>>>,
+) -> io::Result<Option<PathBuf>> {
+    let mut rest = steps(path);
+    let mut here = PathBuf::new();
+    let mut links = 0;
+    while let Some(step) = rest.pop_front() {
+        let Some(name) = step else {
+            here.pop();
+            continue;
+        };
+        here.push(name);
+        let Some(found) = look(&here)? else { return Ok(None) };
+        let Some(target) = found else { continue };
+        links += 1;
+        if links > LINKS_MAX {
+            return Err(Errno::LOOP.into());
+        }
+        here.pop();
+        if target.is_absolute() {
+            here.clear();
+        }
+        for step in steps(&target).into_iter().rev() {
+            rest.push_front(step);
+        }
+    }
+    Ok(Some(here))
 }
 
 pub(crate) fn own(parent: &OwnedFd, name: &OsStr, owner: Owner) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Graph, Op, Source, Vertex, VertexId, cache_key};
 use carrack_oci::Digest;
@@ -94,6 +95,8 @@ pub(crate) struct Solver<'a> {
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) usage: Mutex<Usage>,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+    /// What sources have brought from elsewhere.
+    pub(crate) materials: Mutex<BTreeSet<Material>>,
     /// Which Dockerfile and context this is.
     pub(crate) place: Digest,
     /// Where the misses are to be explained.
@@ -136,6 +139,7 @@ impl<'a> Solver<'a> {
             cancel: services.cancel,
             usage: Mutex::default(),
             warnings: Mutex::default(),
+            materials: Mutex::default(),
             place: request.place(),
             explainer: None,
             debug: request.debug,
@@ -188,11 +192,13 @@ impl<'a> Solver<'a> {
         let made = std::fs::create_dir(&folder);
         made.map_err(|error| failed(vertex, "make a folder").cause(error.to_string()).boxed())?;
         let fetched = match source {
-            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel).map(|()| folder),
+            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel)
+                .map(|digest| (folder, crate::fetch::material(address, &digest))),
             Source::Git(address) => crate::git::checkout(address, &folder, self.cancel),
-            _ => Ok(folder),
+            _ => return Ok(Outcome::of(None)),
         };
-        let path = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        let (path, material) = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
         let folder = Folder::fetched(&path, "what was fetched".to_owned(), hold);
         let folder =
             folder.map_err(|error| failed(vertex, "open what was fetched").cause(error.to_string()).boxed())?;
@@ -313,24 +319,36 @@ impl<'a> Solver<'a> {
         );
     }
 
-    /// Makes a layer of what was written, and only then enters it into the cache, with the files that it was made of.
+    /// Makes a layer of what was written, and only then enters it into the cache.
     fn commit(
         &self,
         vertex: &Vertex,
         keys: &[Digest],
         inputs: &[Arc<Outcome>],
         taken: &[Taken<'_>],
-        Work { scratch, began, .. }: &Work,
+        work: &Work,
+    ) -> Result<Outcome> {
+        let upper = work.scratch.upper().upper;
+        let layer = self.store.commit_upper(self.lease(vertex)?, inputs[0].chain(), &upper);
+        let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
+        self.enter(vertex, (keys, inputs, taken), layer, work)
+    }
+
+    /// Enters a layer into the cache, with the files that it was made of.
+    fn enter(
+        &self,
+        vertex: &Vertex,
+        (keys, inputs, taken): (&[Digest], &[Arc<Outcome>], &[Taken<'_>]),
+        layer: Layer,
+        work: &Work,
     ) -> Result<Outcome> {
         let base = &inputs[0];
-        let layer = self.store.commit_upper(self.lease(vertex)?, base.chain(), &scratch.upper().upper);
-        let layer = layer.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;
         let is_empty = layer.diff_id == empty_layer();
         let created = jiff::Timestamp::now().to_string();
         self.keep(vertex, taken)?;
         let ids: Vec<Option<Digest>> = inputs.iter().map(|input| Some(input.identity())).collect();
         let inputs = Some(self.made_of(vertex, &ids, taken));
-        let duration_ms = u64::try_from(began.elapsed().as_millis()).ok();
+        let duration_ms = u64::try_from(work.began.elapsed().as_millis()).ok();
         let (layer, name) = ((!is_empty).then_some(layer), vertex.name.clone());
         let record = CacheRecord { layer, created, name, duration_ms, inputs };
         for key in keys {

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{
-    Config, Descriptor, Digest, History, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type,
+    Artifact, Config, Descriptor, Digest, History, ImageConfig, Index, Manifest, Platform, Reference, chain_ids,
+    media_type,
 };
 use serde::{Deserialize, Serialize};
 
@@ -157,7 +158,8 @@ impl Store {
         depth: u32,
     ) -> Result<Option<Descriptor>> {
         let fits = descriptor.platform.as_ref().is_none_or(|platform| platform.matches(wanted));
-        let is_attestation = descriptor.annotations.contains_key("vnd.docker.reference.type");
+        let is_attestation =
+            descriptor.artifact_type.is_some() || descriptor.annotations.contains_key("vnd.docker.reference.type");
         if media_type::is_manifest(&descriptor.media_type) {
             return Ok((fits && !is_attestation).then_some(descriptor));
         }
@@ -238,11 +240,11 @@ impl Store {
     /// # Errors
     /// Where a blob is missing or writing fails.
     pub fn save(&self, images: &[(Image, Vec<Reference>)], out: impl Write) -> Result<()> {
-        self.save_all(images, &[], out)
+        self.save_all(images, &[], &[], out)
     }
 
-    /// As [`Store::save`], with indexes beside. What an index names is in the archive; programs that read images only see
-    /// none of it.
+    /// As [`Store::save`], with indexes beside, and artefacts that refer to the images. What an index names is in the archive;
+    /// programs that read images only see none of it.
     ///
     /// # Errors
     /// As [`Store::save`].
@@ -250,6 +252,7 @@ impl Store {
         &self,
         images: &[(Image, Vec<Reference>)],
         indexes: &[(ImageIndex, Vec<Reference>)],
+        artifacts: &[Artifact],
         out: impl Write,
     ) -> Result<()> {
         let mut index = Index {
@@ -280,6 +283,16 @@ impl Store {
                 index.manifests.extend(with_names(descriptor, names));
             }
         }
+        let mut own: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
+        for artifact in artifacts {
+            let manifest = artifact.manifest();
+            let mut descriptor = Descriptor::new(media_type::MANIFEST, Digest::of(&manifest), manifest.len() as u64);
+            descriptor.artifact_type = Some(artifact.artifact_type.clone());
+            descriptor.annotations.clone_from(&artifact.annotations);
+            index.manifests.push(descriptor);
+            let contents = artifact.blobs.iter().map(|blob| blob.bytes.clone());
+            own.extend(contents.chain([manifest, Artifact::EMPTY.to_vec()]).map(|bytes| (Digest::of(&bytes), bytes)));
+        }
         let texts = [
             ("index.json", serde_json::to_vec(&index)),
             ("manifest.json", serde_json::to_vec(&docker)),
@@ -294,6 +307,10 @@ impl Store {
                 let mut file = std::fs::File::open(self.blob_path(digest))?;
                 let size_bytes = file.metadata()?.len();
                 tar.append(&Member { size_bytes, ..Member::new(blob_member(digest), Kind::File) }, &mut file)?;
+            }
+            for (digest, bytes) in &own {
+                let member = Member { size_bytes: bytes.len() as u64, ..Member::new(blob_member(digest), Kind::File) };
+                tar.append(&member, &mut bytes.as_slice())?;
             }
             for (name, text) in texts {
                 let text = text?;
@@ -394,7 +411,7 @@ fn blob_member(digest: &Digest) -> String {
 }
 
 /// Without `.`, empty components and a leading slash; `..` goes up, never out.
-fn normal(path: &str) -> String {
+pub(crate) fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -1,6 +1,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Digest, Hasher};
@@ -13,9 +15,68 @@ use crate::{Lease, Store, codes};
 pub struct Ingest {
     store: Store,
     held: Held,
-    hasher: Hasher<File>,
+    file: File,
+    hashing: Hashing,
     /// So much of it is on its way to the disk.
     written_back: u64,
+}
+
+/// Hashes beside the writing once there is much of it: both take about as long.
+enum Hashing {
+    Here(Hasher<io::Sink>),
+    Beside(SyncSender<Vec<u8>>, JoinHandle<Hasher<io::Sink>>, u64),
+}
+
+/// So much is hashed before a thread pays.
+const HASHED_HERE_BYTES: u64 = 1 << 20;
+/// Writes that may wait to be hashed.
+const WAITING_COUNT: usize = 8;
+
+impl Hashing {
+    fn update(self, bytes: &[u8]) -> io::Result<Self> {
+        match self {
+            Self::Here(mut hasher) if hasher.size_bytes() < HASHED_HERE_BYTES => {
+                hasher.write_all(bytes)?;
+                Ok(Self::Here(hasher))
+            }
+            Self::Here(mut hasher) => {
+                let size_bytes = hasher.size_bytes();
+                let (sender, receiver) = sync_channel::<Vec<u8>>(WAITING_COUNT);
+                let work = move || {
+                    for bytes in receiver {
+                        // Hashing into nothing can't fail.
+                        let _ = hasher.write_all(&bytes);
+                    }
+                    hasher
+                };
+                let thread = std::thread::Builder::new().name("hash".into()).spawn(work)?;
+                Self::Beside(sender, thread, size_bytes).update(bytes)
+            }
+            Self::Beside(sender, thread, size_bytes) => {
+                sender.send(bytes.to_vec()).map_err(|_| io::Error::other("the hashing thread ended"))?;
+                Ok(Self::Beside(sender, thread, size_bytes + bytes.len() as u64))
+            }
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Here(hasher) => hasher.size_bytes(),
+            Self::Beside(_, _, size_bytes) => *size_bytes,
+        }
+    }
+
+    fn finish(self) -> io::Result<(Digest, u64)> {
+        let hasher = match self {
+            Self::Here(hasher) => hasher,
+            Self::Beside(sender, thread, _) => {
+                drop(sender);
+                thread.join().map_err(|_| io::Error::other("the hashing thread ended"))?
+            }
+        };
+        let (_, digest, size_bytes) = hasher.finish();
+        Ok((digest, size_bytes))
+    }
 }
 
 /// So much at a time begins its way to the disk while more is written: a sync at the end shall find little to do.
@@ -30,7 +91,8 @@ impl Store {
         self.mutable()?;
         let held = Held::file(&self.ingest_dir())?;
         let file = held.file.try_clone().context("open", &held.path)?;
-        Ok(Ingest { store: self.clone(), held, hasher: Hasher::new(file), written_back: 0 })
+        let hashing = Hashing::Here(Hasher::new(io::sink()));
+        Ok(Ingest { store: self.clone(), held, file, hashing, written_back: 0 })
     }
 
     /// Takes in bytes that are at hand.
@@ -151,7 +213,7 @@ impl Ingest {
 
     /// How many bytes were written.
     pub fn size_bytes(&self) -> u64 {
-        self.hasher.size_bytes()
+        self.hashing.size_bytes()
     }
 
     /// What is written so far, readable from its beginning while more is written; its own place in it.
@@ -167,7 +229,8 @@ impl Ingest {
     /// # Errors
     /// `store/digest-mismatch` where `expected` is another digest.
     pub fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
-        let (file, digest, size_bytes) = self.hasher.finish();
+        let (digest, size_bytes) = self.hashing.finish().context("hash", &self.held.path)?;
+        let file = self.file;
         if let Some(expected) = expected
             && *expected != digest
         {
@@ -204,8 +267,10 @@ fn mismatch(expected: &Digest, found: &Digest) -> Box<Diagnostic> {
 
 impl Write for Ingest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.hasher.write(bytes)?;
-        let behind = self.hasher.size_bytes() - self.written_back;
+        let count = self.file.write(bytes)?;
+        let hashing = std::mem::replace(&mut self.hashing, Hashing::Here(Hasher::new(io::sink())));
+        self.hashing = hashing.update(&bytes[..count])?;
+        let behind = self.hashing.size_bytes() - self.written_back;
         if behind >= WRITEBACK_BYTES {
             // Sooner or later the kernel does it unasked.
             let _ = carrack_sys::file::start_writeback(&self.held.file, self.written_back, behind);

@@ -204,9 +204,11 @@ pub(crate) fn abandoned(dir: &Path) -> Result<Vec<(PathBuf, OwnedFd)>> {
     Ok(found)
 }
 
-/// Removes what nobody holds below `dir`.
-pub(crate) fn sweep(dir: &Path) -> Result<()> {
-    for (path, file) in abandoned(dir)? {
+/// Removes what nobody holds below `dir`; whether there was anything.
+pub(crate) fn sweep(dir: &Path) -> Result<bool> {
+    let abandoned = abandoned(dir)?;
+    let found = !abandoned.is_empty();
+    for (path, file) in abandoned {
         let is_dir =
             rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         if is_dir {
@@ -215,7 +217,7 @@ pub(crate) fn sweep(dir: &Path) -> Result<()> {
             remove_file(&path)?;
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Bytes that a tree takes on disk, each inode once; 0 where it is missing.

@@ -135,11 +135,13 @@ impl Store {
     }
 }
 
-fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
+/// What an image cannot be without.
+pub(crate) fn needs(id: Digest, record: &ImageRecord) -> impl Iterator<Item = Digest> {
     let of_manifest = |known: &crate::image::ManifestRecord| {
         let diff_ids: Vec<Digest> = known.layers.iter().map(|layer| layer.diff_id).collect();
         let blobs = known.layers.iter().map(|layer| layer.blob.digest).collect::<Vec<_>>();
         std::iter::once(known.manifest.digest).chain(chain_ids(&diff_ids)).chain(blobs)
     };
-    std::iter::once(id).chain(record.manifests().flat_map(of_manifest).collect::<Vec<_>>())
+    let said: Vec<Digest> = record.predicates.iter().map(|predicate| predicate.content.digest).collect();
+    std::iter::once(id).chain(said).chain(record.manifests().flat_map(of_manifest).collect::<Vec<_>>())
 }

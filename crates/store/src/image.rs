@@ -28,6 +28,21 @@ pub struct Image {
     pub repo_digests: Vec<Reference>,
     /// RFC 3339, when it came into this store.
     pub added: String,
+    /// What is said of it beside it.
+    pub predicates: Vec<Predicate>,
+}
+
+/// Something that is said of an image, without naming it: manifests of the same image may differ in how its layers are
+/// compressed, so the subject is added where it leaves the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predicate {
+    /// A URI (in-toto's `predicateType`).
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The JSON; a blob of that digest.
+    pub content: Descriptor,
+    /// Whether somebody asked for it, so that it is worth a trace among a registry's tags.
+    pub is_asked: bool,
 }
 
 impl Image {
@@ -52,6 +67,8 @@ pub(crate) struct ImageRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) others: Vec<ManifestRecord>,
     pub(crate) added: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) predicates: Vec<Predicate>,
 }
 
 /// One manifest of an image.
@@ -120,6 +137,8 @@ pub struct NewImage {
     pub names: Vec<Reference>,
     /// Names by digest.
     pub repo_digests: Vec<Reference>,
+    /// What is said of it; their contents are in content.
+    pub predicates: Vec<Predicate>,
     /// The manifest that this one is instead of: names that meant that one mean this one then.
     pub replaced: Option<Digest>,
 }
@@ -141,7 +160,7 @@ impl Store {
         let known = self.keep_known(lease, &id)?;
         let is_given = new.manifest.is_some() || !new.repo_digests.is_empty() || !new.annotations.is_empty();
         let record = match known {
-            Some(known) if !is_given => known,
+            Some(known) if !is_given => ImageRecord { predicates: merged(known.predicates, new.predicates), ..known },
             known => {
                 let (bytes, media_type) = match new.manifest {
                     Some(manifest) => manifest,
@@ -155,9 +174,11 @@ impl Store {
                     manifest: manifest.clone(),
                     others: Vec::new(),
                     added: added.clone(),
+                    predicates: Vec::new(),
                 });
                 record.add(manifest, new.replaced.as_ref());
-                ImageRecord { added, ..record }
+                let predicates = merged(std::mem::take(&mut record.predicates), new.predicates);
+                ImageRecord { added, predicates, ..record }
             }
         };
         let manifest = record.manifest.manifest.digest;
@@ -200,6 +221,7 @@ impl Store {
             names: new.names,
             repo_digests: Vec::new(),
             added,
+            predicates: new.predicates,
         })
     }
 
@@ -207,6 +229,8 @@ impl Store {
     /// on.
     fn keep_known(&self, lease: &Lease, id: &Digest) -> Result<Option<ImageRecord>> {
         let Some(known) = self.image_records().get(&id.hex())? else { return Ok(None) };
+        let said: Vec<Digest> = known.predicates.iter().map(|predicate| predicate.content.digest).collect();
+        lease.add(&said)?;
         let mut whole = Vec::new();
         for manifest in known.manifests() {
             let mut blobs: Vec<Digest> = manifest.layers.iter().map(|layer| layer.blob.digest).collect();
@@ -220,7 +244,7 @@ impl Store {
             return Ok(None);
         }
         let manifest = whole.remove(0);
-        Ok(Some(ImageRecord { manifest, others: whole, added: known.added }))
+        Ok(Some(ImageRecord { manifest, others: whole, ..known }))
     }
 
     fn check_layers(&self, config: &ImageConfig, layers: &[Layer]) -> Result<()> {
@@ -337,6 +361,14 @@ impl Store {
         .boxed())
     }
 
+    /// What is said of an image; nothing where it is not here.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn predicates(&self, id: &Digest) -> Result<Vec<Predicate>> {
+        Ok(self.image_records().get(&id.hex())?.map(|record| record.predicates).unwrap_or_default())
+    }
+
     /// All images, by id: one for each manifest, with the names that mean it.
     ///
     /// # Errors
@@ -395,9 +427,10 @@ impl Store {
         names: Vec<Reference>,
     ) -> Result<Image> {
         let config = parse_config(&self.read_blob(&id, JSON_LIMIT)?)?;
-        let known = manifest.repo_digests.iter().map(|name| name.parse()).collect::<Result<_>>()?;
+        let repo_digests = manifest.repo_digests.iter().map(|name| name.parse()).collect::<Result<_>>()?;
         let ManifestRecord { manifest, layers, .. } = manifest.clone();
-        Ok(Image { id, config, manifest, layers, names, repo_digests: known, added: record.added.clone() })
+        let (added, predicates) = (record.added.clone(), record.predicates.clone());
+        Ok(Image { id, config, manifest, layers, names, repo_digests, added, predicates })
     }
 
     /// Gives an image a tag, taking it from whatever had it. Synced.
@@ -504,6 +537,18 @@ impl Store {
     pub(crate) fn name_records(&self) -> Records<NameRecord> {
         self.records("images/names", "image name", Layout::Flat)
     }
+}
+
+/// One of each type. What nobody asked for says how the image was made when it was new: it replaces nothing.
+fn merged(mut known: Vec<Predicate>, new: Vec<Predicate>) -> Vec<Predicate> {
+    for predicate in new {
+        match known.iter_mut().find(|other| other.kind == predicate.kind) {
+            Some(other) if predicate.is_asked => *other = predicate,
+            Some(_) => {}
+            None => known.push(predicate),
+        }
+    }
+    known
 }
 
 pub(crate) fn name_key(name: &Reference) -> String {

@@ -123,7 +123,7 @@ impl Store {
         Ok(keeps)
     }
 
-    fn keep_records(&self, kind: KeepKind) -> Records<Keep> {
+    pub(crate) fn keep_records(&self, kind: KeepKind) -> Records<Keep> {
         self.records(kind.folder(), "keep", Layout::Flat)
     }
 

@@ -18,6 +18,7 @@ mod layer;
 mod lease;
 mod ledger;
 mod lock;
+mod members;
 mod oci_layout;
 mod platforms;
 mod recompress;
@@ -33,17 +34,20 @@ pub use compression::decompress;
 pub use content::{Ingest, Sealed};
 pub use files::{Durability, check_name, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
-pub use image::{Image, NewImage};
-pub use layer::{EntryKind, LayerEntry, View, copy_tree, extract, write_tree};
+pub use image::{Image, NewImage, Predicate};
+pub use layer::{
+    EntryKind, LayerAttributes, LayerContent, LayerEntry, LayerWriter, View, copy_tree, extract, write_tree,
+};
 pub use lease::{Keep, KeepKind, Lease};
 pub use ledger::{Entry, Ledger};
 pub use lock::{DEFAULT_WAIT, Guard, Lock, Sharing};
+pub use members::LayerMember;
 pub use oci_layout::split_layout;
 pub use platforms::ImageIndex;
 pub use recompress::{Compression, compress};
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
-pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, chain_of};
+pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, Write, chain_of};
 
 pub use vault::VersionId;
 pub use volume::{Volume, anonymous_volume_name};

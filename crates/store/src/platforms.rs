@@ -92,22 +92,30 @@ impl Store {
     /// As [`Store::tag`].
     pub fn tag_platform(&self, image: &Image, name: &Reference) -> Result<()> {
         let platform = image.config.platform();
-        let record = self.name_records().get(&name_key(name))?;
-        let Some(mut record) = record.filter(|record| record.image != image.id) else {
-            return self.tag(image, name);
+        // Builds for several platforms come here at once, each with its own image for the name.
+        let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
+        let matches =
+            |id: &Digest| self.image_by_id(id, None).is_ok_and(|other| other.config.platform().matches(&platform));
+        let mut own = NameRecord {
+            name: name.to_string(),
+            image: image.id,
+            manifest: Some(image.manifest.digest),
+            platforms: Vec::new(),
+            index: None,
         };
-        if self.image_by_id(&record.image, None)?.config.platform().matches(&platform) {
-            return self.tag(image, name);
-        }
-        let mut platforms = vec![record.image, image.id];
-        for id in record.platforms {
-            let is_other = self.image_by_id(&id, None).is_ok_and(|other| !other.config.platform().matches(&platform));
-            if is_other && !platforms.contains(&id) {
-                platforms.push(id);
+        let record = match self.name_records().get(&name_key(name))?.filter(|record| !matches(&record.image)) {
+            None => own,
+            Some(record) => {
+                let others = record.platforms.iter().filter(|id| **id != record.image && !matches(id));
+                let platforms = [record.image, image.id].into_iter().chain(others.copied()).collect();
+                // Here the name means what this machine runs.
+                if !platform.matches(&Platform::host()) {
+                    (own.image, own.manifest) = (record.image, record.manifest);
+                }
+                NameRecord { platforms, ..own }
             }
-        }
-        (record.platforms, record.index) = (platforms, None);
-        self.put_name(name, &record)
+        };
+        self.name_records().put(&name_key(name), &record, Durability::Synced)
     }
 
     /// The index of images for the platforms that they are given with.

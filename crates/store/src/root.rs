@@ -83,8 +83,12 @@ impl Store {
             }
         }
         let store = Self { roots, writable: true, form: LayerForm::default() };
+        let mut swept = false;
         for folder in store.work_in_progress() {
-            files::sweep(&folder)?;
+            swept |= files::sweep(&folder)?;
+        }
+        if swept {
+            store.put_layers_away()?;
         }
         store.make_empty_dir()?;
         if !version.exists() {

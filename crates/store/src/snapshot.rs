@@ -30,11 +30,12 @@ use carrack_oci::{Descriptor, Digest, Hasher, chain_ids, media_type};
 use serde::{Deserialize, Serialize};
 
 use crate::compression::decompress;
+use crate::content::{Ingest, Sealed};
 use crate::fault::{Context as _, fault};
 use crate::files::{self, Durability, Held};
-use crate::layer::{self, Indexer, View};
+use crate::layer::{self, Indexer, LayerWriter, View};
 use crate::record::{parse, to_json};
-use crate::{Lease, Sealed, Store, codes};
+use crate::{Lease, Store, codes};
 
 mod one_file;
 
@@ -95,6 +96,12 @@ pub trait Snapshotter {
     /// Where it can't be written; where its names can't be a layer's.
     fn commit_upper(&self, lease: &Lease, parent: Option<&Digest>, upper: &Path) -> Result<Layer>;
 
+    /// Writes a layer on `parent` entry by entry, as [`Snapshotter::commit_upper`] does a directory.
+    ///
+    /// # Errors
+    /// What `write` tells; where it can't be written. Nothing is kept then.
+    fn commit_written(&self, lease: &Lease, parent: Option<&Digest>, write: Write<'_>) -> Result<Layer>;
+
     /// The read-only folders of an overlay that shows the chain, topmost first; never empty: no chain is one empty folder.
     ///
     /// # Errors
@@ -106,6 +113,15 @@ pub trait Snapshotter {
     /// # Errors
     /// Where it can't be removed.
     fn remove(&self, chain: &Digest) -> Result<()>;
+}
+
+/// Adds what a layer is to have.
+pub type Write<'a> = &'a mut dyn FnMut(&mut LayerWriter<'_>) -> Result<()>;
+
+/// A layer's tar without a name, and its index where one was made.
+struct Written {
+    sealed: Sealed,
+    index: Option<Vec<u8>>,
 }
 
 /// A writable directory of an overlay, and the work directory that the kernel wants beside it.
@@ -188,51 +204,27 @@ impl Snapshotter for Store {
 
     fn commit_upper(&self, lease: &Lease, parent: Option<&Digest>, upper: &Path) -> Result<Layer> {
         let below = self.lower_dirs(parent)?;
-        let view = parent.map(|_| View::open(&below)).transpose()?;
-        let mut indexer = match self.keeps_one_file()? {
-            true => Some(Indexer::new(view.as_ref()).context("look at the layers below", upper)?),
-            false => None,
-        };
-        let mut ingest = self.ingest()?;
-        layer::diff(upper, &below[0], &mut ingest, &mut |member, offset| {
-            match indexer.as_mut().map(|indexer| indexer.member(member, offset)) {
-                None | Some(Ok(())) => {}
-                // What a folder holds can always be unpacked: it is.
-                Some(Err(_)) => indexer = None,
-            }
-            Ok(())
+        let written = self.write_tar(parent, upper, |ingest, each| layer::diff(upper, &below[0], ingest, each))?;
+        let layer = self.commit_tar(lease, parent, written, |tree, _| {
+            fs::rename(upper, tree).context("adopt", upper)?;
+            set_root_time(&below[0], tree)
         })?;
-        let sealed = ingest.seal(None, Durability::Cached)?;
-        let (diff_id, size_bytes) = (sealed.digest, sealed.size_bytes);
-        let chain = chain_of(parent, &diff_id);
-        lease.add(&[chain])?;
-        let layer = Layer { diff_id, chain, blob: Descriptor::new(media_type::LAYER, diff_id, size_bytes) };
-        if self.snapshot(&chain)?.is_some() {
-            files::sync_tree(&self.ingest_dir())?;
-            self.publish(sealed, lease, Durability::Synced)?;
-            files::remove_tree(upper)?;
-            return Ok(layer);
-        }
-        let held = Held::dir(&self.new_snapshots_dir())?;
-        match indexer.and_then(|indexer| indexer.image(size_bytes).ok()) {
-            Some(index) => {
-                let path = held.path.join(INDEX);
-                fs::write(&path, index).context("write", &path)?;
-                let blob = self.blob_path(&diff_id);
-                self.share_blob(&held, if blob.exists() { &blob } else { sealed.path() })?;
-                files::remove_tree(upper)?;
-            }
-            None => {
-                let tree = held.path.join(TREE);
-                fs::rename(upper, &tree).context("adopt", upper)?;
-                set_root_time(&below[0], &tree)?;
-            }
-        }
-        let size_bytes = own_size_bytes(&held.path);
-        let snapshot = Snapshot { chain, parent: parent.copied(), diff_id, size_bytes };
-        // The tar was written back with the tree.
-        self.commit(&held, &snapshot, || self.publish(sealed, lease, Durability::Synced))?;
+        files::remove_tree(upper)?;
         Ok(layer)
+    }
+
+    fn commit_written(&self, lease: &Lease, parent: Option<&Digest>, write: Write<'_>) -> Result<Layer> {
+        let place = self.snapshots_dir();
+        let written = self.write_tar(parent, &place, |ingest, each| {
+            let mut writer = LayerWriter::new(ingest, each);
+            write(&mut writer)?;
+            writer.finish().context("write the layer in", &place)
+        })?;
+        self.commit_tar(lease, parent, written, |tree, tar| {
+            let open = || self.view(parent);
+            let below = parent.map(|_| layer::Below::new(&open));
+            unpack(tree, below.as_ref(), &mut File::open(tar).context("read", tar)?).map(|_| ())
+        })
     }
 
     fn lower_dirs(&self, chain: Option<&Digest>) -> Result<Vec<PathBuf>> {
@@ -315,6 +307,20 @@ impl Store {
         let size_bytes = own_size_bytes(&held.path);
         let chain = chain_of(parent, diff_id);
         Ok(Unpacked { held, snapshot: Snapshot { chain, parent: parent.copied(), diff_id: *diff_id, size_bytes } })
+    }
+
+    /// Whether a layer's tar (plain, gzip or zstd) is what it should be, without unpacking it.
+    ///
+    /// # Errors
+    /// `store/digest-mismatch`, `store/invalid-tar` where it can't be decompressed.
+    pub fn check_layer(&self, diff_id: &Digest, tar: &mut dyn Read) -> Result<()> {
+        let mut hasher = Hasher::new(io::sink());
+        io::copy(&mut decompress(tar)?, &mut hasher).map_err(|error| {
+            Diagnostic::error(&codes::INVALID_TAR, format!("can't read the layer {diff_id}"))
+                .cause(error.to_string())
+                .boxed()
+        })?;
+        check_diff_id(diff_id, &hasher.finish().1)
     }
 
     /// Gives blobs and layers their names, base layer first, all on disk with one call; kept by `lease`.
@@ -402,6 +408,66 @@ impl Store {
             parent = Some(chain);
         }
         Ok(parent)
+    }
+
+    /// Writes a layer's tar, and its index where there is to be one. Errors call it `shown`.
+    fn write_tar(
+        &self,
+        parent: Option<&Digest>,
+        shown: &Path,
+        write: impl FnOnce(&mut Ingest, layer::Each<'_>) -> Result<()>,
+    ) -> Result<Written> {
+        let view = parent.map(|parent| self.view(Some(parent))).transpose()?;
+        let mut indexer = match self.keeps_one_file()? {
+            true => Some(Indexer::new(view.as_ref()).context("look at the layers below", shown)?),
+            false => None,
+        };
+        let mut ingest = self.ingest()?;
+        write(&mut ingest, &mut |member, offset| {
+            match indexer.as_mut().map(|indexer| indexer.member(member, offset)) {
+                None | Some(Ok(())) => {}
+                // Unpacking tells what is wrong with it, if anything is.
+                Some(Err(_)) => indexer = None,
+            }
+            Ok(())
+        })?;
+        let sealed = ingest.seal(None, Durability::Cached)?;
+        let index = indexer.and_then(|indexer| indexer.image(sealed.size_bytes).ok());
+        Ok(Written { sealed, index })
+    }
+
+    /// Commits a layer whose tar has been written; `unpack` makes the tree of one that has no index, from the tar.
+    fn commit_tar(
+        &self,
+        lease: &Lease,
+        parent: Option<&Digest>,
+        Written { sealed, index }: Written,
+        unpack: impl FnOnce(&Path, &Path) -> Result<()>,
+    ) -> Result<Layer> {
+        let diff_id = sealed.digest;
+        let chain = chain_of(parent, &diff_id);
+        lease.add(&[chain])?;
+        let layer = Layer { diff_id, chain, blob: Descriptor::new(media_type::LAYER, diff_id, sealed.size_bytes) };
+        if self.snapshot(&chain)?.is_some() {
+            files::sync_tree(&self.ingest_dir())?;
+            self.publish(sealed, lease, Durability::Synced)?;
+            return Ok(layer);
+        }
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        match index {
+            Some(index) => {
+                let path = held.path.join(INDEX);
+                fs::write(&path, index).context("write", &path)?;
+                let blob = self.blob_path(&diff_id);
+                self.share_blob(&held, if blob.exists() { &blob } else { sealed.path() })?;
+            }
+            None => unpack(&held.path.join(TREE), sealed.path())?,
+        }
+        let size_bytes = own_size_bytes(&held.path);
+        let snapshot = Snapshot { chain, parent: parent.copied(), diff_id, size_bytes };
+        // The tar was written back with the rest.
+        self.commit(&held, &snapshot, || self.publish(sealed, lease, Durability::Synced))?;
+        Ok(layer)
     }
 
     /// Keeps the tar with its index; where there can be none, unpacks it. Gives the digest of the plain tar.

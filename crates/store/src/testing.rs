@@ -98,6 +98,12 @@ impl Scene {
         let error = self.apply(&layers).expect_err("refused");
         let leftovers = crate::files::names(&self.store.new_snapshots_dir()).unwrap();
         assert_eq!(leftovers, Vec::<String>::new(), "nothing half-made stays");
+        if let Some(scene) = Self::one_file() {
+            let other = scene.apply(&layers).expect_err("refused as one file too");
+            assert_eq!(other.code.id, error.code.id);
+            let leftovers = crate::files::names(&scene.store.new_snapshots_dir()).unwrap();
+            assert_eq!(leftovers, Vec::<String>::new(), "nothing half-made stays");
+        }
         let mut text = error.to_string();
         if let Some(at) = text.find(": it is the layer sha256:") {
             text.truncate(at);

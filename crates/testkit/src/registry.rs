@@ -186,6 +186,15 @@ impl Registry {
         self.lock().manifests.get(&(repository.to_owned(), name.to_owned())).map(|(_, bytes)| bytes.clone())
     }
 
+    /// The manifests of a repository that refer to one of its digests.
+    pub fn referrers(&self, repository: &str, subject: &str) -> Vec<Vec<u8>> {
+        let state = self.lock();
+        let by_digest =
+            state.manifests.iter().filter(|((of, name), _)| of == repository && name.starts_with("sha256:"));
+        let manifests = by_digest.map(|(_, (_, bytes))| bytes);
+        manifests.filter(|bytes| subject_of(bytes).as_deref() == Some(subject)).cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

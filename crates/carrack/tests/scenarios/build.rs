@@ -397,8 +397,7 @@ fn the_other_names_of_build() {
         ("--cgroup-parent=x", "cli/not-yet"),
         ("--cpuset-mems=0", "cli/not-yet"),
         ("--security-opt=label=x", "cli/not-yet"),
-        ("--call=outline", "cli/not-yet"),
-        ("--call=nonsense", "cli/usage"),
+        ("--call=nonsense", "cli/invalid-value"),
     ] {
         assert_eq!(project.fails(&["build", flag, "."]).code(), code, "{flag}");
     }

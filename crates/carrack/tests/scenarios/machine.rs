@@ -75,6 +75,10 @@ impl Machine {
             .env("DOCKER_HOST", format!("unix://{}/no-docker.sock", self.path().display()))
             .current_dir(self.path())
             .stdin(Stdio::null());
+        // The whole suite runs with layers in either form.
+        if let Some(form) = std::env::var_os("CARRACK_SNAPSHOTTER") {
+            command.env("CARRACK_SNAPSHOTTER", form);
+        }
         command
     }
 

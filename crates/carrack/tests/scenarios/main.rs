@@ -3,6 +3,8 @@
 //! `doctor --leaks` and the folders themselves confirm.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod attestations;
+mod bake;
 mod build;
 mod builder;
 mod caches;
@@ -11,6 +13,7 @@ mod contents;
 mod contexts;
 mod debugging;
 mod interruption;
+mod layers;
 mod machine;
 mod networks;
 mod outputs;

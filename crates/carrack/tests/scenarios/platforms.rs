@@ -1,5 +1,6 @@
 //! Builds for other platforms than the machine's (D8).
 
+use carrack_testkit::registry::Registry;
 use serde_json::Value;
 
 use crate::machine::{Machine, Project};
@@ -136,5 +137,64 @@ fn a_project_builds_for_several_platforms() {
     project.ok(&["compose", "build"]);
     let shown = &project.json(&["image", "inspect", "app"])[0];
     assert_eq!((&shown["Architecture"], shown["Manifests"].as_array().unwrap().len()), (&own.into(), 2));
+    machine.finish();
+}
+
+/// Puts an image for several platforms into a registry.
+fn serve(project: &Project<'_>, registry: &Registry, platforms: &str) {
+    project.write("Base", "FROM scratch\nARG TARGETARCH\nENV ARCH=$TARGETARCH\nCOPY Base /\n");
+    project.ok(&["build", "-f", "Base", "--platform", platforms, "-o", "type=oci,dest=base.tar", "."]);
+    std::fs::create_dir(project.dir.join("served")).unwrap();
+    let tar = ["-xf", "base.tar", "-C", "served"];
+    assert!(std::process::Command::new("tar").args(tar).current_dir(&project.dir).status().unwrap().success());
+    let read = |path: &str| std::fs::read(project.dir.join("served").join(path)).unwrap();
+    let blob = |digest: &Value| read(&format!("blobs/{}", digest.as_str().unwrap().replace(':', "/")));
+    let parse = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
+    let index = blob(&parse(&read("index.json"))["manifests"][0]["digest"]);
+    for descriptor in parse(&index)["manifests"].as_array().unwrap() {
+        let manifest = blob(&descriptor["digest"]);
+        let parsed = parse(&manifest);
+        for part in parsed["layers"].as_array().unwrap().iter().chain([&parsed["config"]]) {
+            registry.put_blob("team/base", &blob(&part["digest"]));
+        }
+        let digest = descriptor["digest"].as_str().unwrap();
+        registry.put_manifest("team/base", digest, descriptor["mediaType"].as_str().unwrap(), &manifest);
+    }
+    registry.put_manifest("team/base", "1", "application/vnd.oci.image.index.v1+json", &index);
+}
+
+#[test]
+fn a_base_image_for_another_platform_leaves_the_name_to_the_machines_own() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("bases");
+    let (own, other) = architectures();
+    let registry = Registry::start();
+    let platforms = format!("linux/{own},linux/{other}");
+    serve(&project, &registry, &platforms);
+    let base = format!("{}/team/base:1", registry.host());
+    project.write("Dockerfile", format!("FROM {base}\nCOPY Base /again\nENV SEEN=$ARCH\n"));
+    let built_for = |architecture: &str, flags: &[&str]| {
+        let platform = format!("linux/{architecture}");
+        project.ok(&[&["build", "-t", "app", "--platform", &platform], flags, &["."]].concat());
+        let image = project.json(&["image", "inspect", "app"])[0].clone();
+        assert_eq!(image["Architecture"], architecture);
+        let environment = image["Config"]["Env"].to_string();
+        assert!(environment.contains(&format!("SEEN={architecture}")), "{environment}");
+    };
+    let base_is = || project.json(&["image", "inspect", &base])[0]["Architecture"].as_str().unwrap().to_owned();
+    built_for(other, &[]);
+    built_for(own, &[]);
+    assert_eq!(base_is(), own, "whichever came first");
+    // Both are here now, and nobody is asked again.
+    registry.take_seen();
+    built_for(other, &[]);
+    built_for(own, &[]);
+    assert_eq!(registry.take_seen().len(), 0);
+    built_for(other, &["--pull"]);
+    assert_eq!(base_is(), own);
+    // At once, and from nothing.
+    project.ok(&["rmi", "-f", &base, "app"]);
+    let index = project.json(&["build", "-t", "both", "--platform", &platforms, "."]);
+    assert_eq!(index["platforms"].as_array().unwrap().len(), 2);
     machine.finish();
 }

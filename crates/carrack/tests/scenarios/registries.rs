@@ -336,6 +336,8 @@ fn what_a_registry_lies_about_leaves_nothing() {
     assert_eq!(left(), before);
     machine.ok(&["pull", "-q", &name]);
     assert_eq!(machine.ok(&["run", "--rm", "--network", "none", &name]), "1000 /numbers");
+    let failure = machine.fails(&["pull", &name.replace(":1", ":bomb")]);
+    assert_eq!(failure.code(), "store/digest-mismatch", "also where the layer itself is here: {}", failure.text());
     machine.finish();
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use super::BuildArguments;
+use super::{BuildArguments, Progress};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuilderCommand {
@@ -103,6 +103,15 @@ pub(crate) struct BuildMoreArguments {
     /// Processors that steps may use: 0-3, 0,1
     #[arg(long, value_name = "CPUS")]
     pub(crate) cpuset_cpus: Option<String>,
+    /// What is said of the image beside it: type=sbom, or type=provenance[,mode=min|max][,builder-id=URI][,reproducible=true]
+    #[arg(long, value_name = "ATTESTATION")]
+    pub(crate) attest: Vec<String>,
+    /// List the image's packages beside it: --attest type=sbom
+    #[arg(long, value_name = "BOOLEAN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sbom: Option<String>,
+    /// Say beside the image how it was built: mode=min (the default), mode=max or false
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) provenance: Option<String>,
     /// Cache from elsewhere: NAME, type=registry,ref=NAME or type=local,src=FOLDER
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
@@ -157,4 +166,60 @@ pub(crate) struct BuilderPruneArguments {
     /// Whole ids and what each entry is
     #[arg(long)]
     pub(crate) verbose: bool,
+}
+
+/// Flags of a build that no shell has written.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+pub(crate) struct BuildLine {
+    #[command(flatten)]
+    pub(crate) build: BuildArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BakeArguments {
+    /// A bake file (.hcl, .json, `-` for standard input) or Compose file (.yaml); later ones add to earlier ones
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Change targets: TARGET.KEY=VALUE, where TARGET may be a pattern; += adds to a list
+    #[arg(long, value_name = "TARGET.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Value of a variable, before the environment's
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) var: Vec<String>,
+    /// Print what would be built, as JSON, and build nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// List targets or variables, and build nothing
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "targets", require_equals = true)]
+    pub(crate) list: Option<String>,
+    /// Push every target's image
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Accepted: what is built is in the store
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Use no cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask the registries for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// auto, plain, tty, quiet, rawjson; BUILDKIT_PROGRESS without
+    #[arg(long, value_name = "KIND")]
+    pub(crate) progress: Option<Progress>,
+    /// Write digests and names of what was built to a file, by target
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Report what the build checks find, and build nothing
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
+    /// Ask instead of building: check, outline (what a target can be given), targets; each with ,format=json
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
+    /// Privileges that the targets may ask for: security.insecure
+    #[arg(long, value_name = "PRIVILEGE")]
+    pub(crate) allow: Vec<String>,
+    /// Targets and groups; without, `default`
+    pub(crate) targets: Vec<String>,
 }

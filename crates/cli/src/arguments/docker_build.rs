@@ -5,9 +5,6 @@ use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Args)]
 pub(crate) struct DockerBuildArguments {
-    /// What to do: build, check (as --check); outline and targets are not there yet
-    #[arg(long, value_name = "METHOD", default_value = "build")]
-    pub(crate) call: Call,
     /// Accepted as default: there is one builder
     #[arg(long, value_name = "NAME")]
     pub(crate) builder: Option<String>,
@@ -44,16 +41,6 @@ pub(crate) enum Switch {
     True,
     #[value(alias = "0", alias = "f", alias = "F", alias = "FALSE", alias = "False")]
     False,
-}
-
-/// What `--call` asks of a build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Call {
-    Build,
-    #[value(alias = "lint")]
-    Check,
-    Outline,
-    Targets,
 }
 
 /// Docker's builder instances, of which there is one here.

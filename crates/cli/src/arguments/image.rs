@@ -96,13 +96,16 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) debug: Option<String>,
     /// Report what the build checks find, and build nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "call")]
     pub(crate) check: bool,
+    /// Ask instead of building: check, outline (what a target can be given), targets; each with ,format=json
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
     /// A folder, an address, or `-` for a tar or Dockerfile on standard input; in a project, services (all without)
     pub(crate) context: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Progress {
     Auto,
     Plain,
@@ -161,6 +164,9 @@ pub(crate) struct ImagesArguments {
     /// Images without a name too
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// `json`, or a Go template of plain fields: {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.CreatedSince}} {{.Size}}
+    #[arg(long)]
+    pub(crate) format: Option<String>,
     /// Only this repository
     pub(crate) repository: Option<String>,
 }

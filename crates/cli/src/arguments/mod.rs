@@ -2,6 +2,7 @@
 //!
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
+mod attestation;
 mod builder;
 mod container;
 mod docker_build;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use attestation::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use docker_build::*;
@@ -54,6 +56,8 @@ pub(crate) enum Snapshotter {
     Unpacked,
     /// Tars with an index that the kernel mounts (Linux 6.12)
     OneFile,
+    /// One file where this host can mount it, else folders
+    Auto,
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,10 +138,17 @@ pub(crate) enum Command {
     Logout(LogoutArguments),
     /// Show how an image came about
     History(HistoryArguments),
+    /// List the packages of an image, each with the instruction that brought it
+    Sbom(SbomArguments),
+    /// What is said of images beside them
+    #[command(subcommand)]
+    Attestation(AttestationCommand),
     /// Manifest commands
     #[command(subcommand)]
     Manifest(ManifestCommand),
 
+    /// Build the targets of bake files: docker-bake.hcl, .json, Compose files
+    Bake(Box<BakeArguments>),
     /// Build commands by Docker's other name
     #[command(subcommand)]
     Buildx(BuildxCommand),
@@ -180,6 +191,9 @@ pub(crate) enum BuildxCommand {
     /// Build an image from a Dockerfile, or the images of the project
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
+    /// Build the targets of bake files
+    #[command(visible_alias = "f")]
+    Bake(Box<BakeArguments>),
     /// Show what the build cache takes on disk
     Du(BuilderUsageArguments),
     /// Free what the build cache takes on disk

@@ -1,5 +1,7 @@
 //! `build`: an image from a Dockerfile, or the images of a project's services.
 
+mod bake;
+mod call;
 mod context;
 mod debug;
 mod outputs;
@@ -24,10 +26,12 @@ use serde_json::json;
 use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
-use crate::arguments::{BuildArguments, Call, ComposeBuildArguments, ProjectArguments, Pull};
+use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
 use crate::{build_flags, cache_flags, flags};
+pub(crate) use bake::bake;
+use call::Call;
 use context::Fetched;
 use outputs::Outputs;
 use progress::Display;
@@ -41,39 +45,11 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
-    let mut request = context::open(&engine, arguments, context).map_err(interrupted)?;
+    let mut request = prepare(&engine, arguments, context)?;
     let request = &mut request;
-    for text in &arguments.ssh {
-        let (id, socket) = context::agent(text)?;
-        request.agents.insert(id, socket);
-    }
-    arguments.allow.iter().try_for_each(|entitlement| build_flags::allow(request, entitlement))?;
-    request.target.clone_from(&arguments.target);
-    request.no_cache = arguments.no_cache;
-    request.pull = arguments.pull;
-    for text in &arguments.build_arg {
-        build_argument(request, text);
-    }
-    for text in &arguments.label {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        request.labels.insert(key.to_owned(), value.to_owned());
-    }
-    let conventional = match &arguments.more.tags_from {
-        Some(_) => conventional_tags(context)?,
-        None => Vec::new(),
-    };
-    for name in &arguments.tag {
-        let reference = name.parse::<Reference>()?;
-        match conventional.is_empty() || registry::has_tag(name) {
-            true => request.tags.push(reference),
-            false => request.tags.extend(conventional.iter().map(|tag| reference.with_tag(tag))),
-        }
-    }
-    build_flags::epoch(request)?;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
-    build_flags::apply(request, arguments)?;
-    if arguments.check || arguments.docker.call == Call::Check {
-        return check(session, &engine, request);
+    if let Some(call) = Call::of(arguments.check, arguments.call.as_deref())? {
+        return call.answer(session, &engine, request);
     }
     let outputs = Outputs::new(&arguments.more.output)?;
     let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
@@ -110,7 +86,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         }
     }
     if let Some(path) = &arguments.more.metadata_file {
-        build_flags::write_metadata(path, &built)?;
+        build_flags::write_file(path, &format!("{:#}\n", build_flags::metadata(&built)))?;
     }
     if let Some(path) = &arguments.iidfile {
         build_flags::write_file(path, &built.image.id.to_string())?;
@@ -135,23 +111,38 @@ fn conventional_tags(context: &str) -> carrack_diag::Result<Vec<String>> {
     carrack_engine::git_tags::of_folder(&folder)
 }
 
-/// Says what the build checks find, and fails where they find anything, as in Docker.
-fn check(session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
-    let mut sources = SourceMap::new();
-    let (found, has_errors) = match engine.check_build(request, &mut sources) {
-        Ok(found) => (found, false),
-        Err(found) => (found, true),
-    };
-    if has_errors {
-        return Err(Failure::new(found, sources));
+/// The request of a build with one context, but for what becomes of it.
+fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result<BuildRequest, Failure> {
+    let mut request = context::open(engine, arguments, context).map_err(interrupted)?;
+    for text in &arguments.ssh {
+        let (id, socket) = context::agent(text)?;
+        request.agents.insert(id, socket);
     }
-    session.output.diagnostics(&found, &sources);
-    session.output.result("check", &json!({ "warnings": found.len() }), |_| match found.len() {
-        0 => "Check complete, no warnings found.\n".to_owned(),
-        1 => "Check complete, 1 warning has been found!\n".to_owned(),
-        count => format!("Check complete, {count} warnings have been found!\n"),
-    });
-    Ok(if found.is_empty() { exit::DONE } else { exit::FAILED })
+    arguments.allow.iter().try_for_each(|entitlement| build_flags::allow(&mut request, entitlement))?;
+    request.target.clone_from(&arguments.target);
+    request.no_cache = arguments.no_cache;
+    request.pull = arguments.pull;
+    for text in &arguments.build_arg {
+        build_argument(&mut request, text);
+    }
+    for text in &arguments.label {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        request.labels.insert(key.to_owned(), value.to_owned());
+    }
+    let conventional = match &arguments.more.tags_from {
+        Some(_) => conventional_tags(context)?,
+        None => Vec::new(),
+    };
+    for name in &arguments.tag {
+        let reference = name.parse::<Reference>()?;
+        match conventional.is_empty() || registry::has_tag(name) {
+            true => request.tags.push(reference),
+            false => request.tags.extend(conventional.iter().map(|tag| reference.with_tag(tag))),
+        }
+    }
+    build_flags::epoch(&mut request)?;
+    build_flags::apply(&mut request, arguments)?;
+    Ok(request)
 }
 
 /// What a build would do, and why (I-5).

@@ -10,7 +10,7 @@ use crate::codes;
 use crate::output::{Outcome, exit, note, table};
 
 pub(crate) fn explain(session: &Session, arguments: &ExplainArguments) -> Outcome {
-    let every = codes::every();
+    let every = [codes::every(), carrack_bake::codes::ALL.to_vec()].concat();
     let Some(wanted) = &arguments.code else {
         let list: Vec<_> = every.iter().map(|code| json!({ "code": code.id, "title": code.title })).collect();
         session.output.result("explain", &list, |_| {

@@ -6,14 +6,14 @@ use std::io::{IsTerminal, Read};
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_engine::{BootstrapRequest, ImageView, config_of};
 use carrack_oci::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Session;
 use crate::arguments::{
     BootstrapArguments, ImagesArguments, ImportArguments, LoadArguments, RmiArguments, SaveArguments, TagArguments,
 };
 use crate::output::{Failure, Outcome, exit, human_duration, human_size, note, table};
-use crate::{codes, flags};
+use crate::{codes, flags, template};
 
 pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
     let mut views = session.observer()?.images()?;
@@ -21,16 +21,45 @@ pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
         views.retain(|view| view.repository == *wanted || format!("{}:{}", view.repository, view.tag) == *wanted);
     }
     views.sort_by(|left, right| right.created.cmp(&left.created));
-    session.output.result("images", &views, |views| {
-        if arguments.quiet {
-            let id = |view: &ImageView| if arguments.no_trunc { view.id.to_string() } else { view.id.short() };
-            let mut ids: Vec<String> = views.iter().map(|view| format!("{}\n", id(view))).collect();
+    const HEADINGS: [(&str, &str); 7] = [
+        ("Repository", "REPOSITORY"),
+        ("Tag", "TAG"),
+        ("Digest", "DIGEST"),
+        ("ID", "IMAGE ID"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("Size", "SIZE"),
+    ];
+    let values = || views.iter().map(|view| fields(view, arguments));
+    let text = match arguments.format.as_deref() {
+        _ if arguments.quiet => {
+            let mut ids: Vec<String> = views.iter().map(|view| format!("{}\n", id(view, arguments))).collect();
             ids.dedup();
-            return ids.concat();
+            ids.concat()
         }
-        images_table(views, arguments)
-    });
+        Some("json" | "{{json .}}") => values().map(|value| format!("{value}\n")).collect(),
+        Some(format) if format != "table" => template::rows(format, &values().collect::<Vec<_>>(), &HEADINGS)?,
+        _ => images_table(&views, arguments),
+    };
+    session.output.result("images", &views, |_| text);
     Ok(exit::DONE)
+}
+
+fn id(view: &ImageView, arguments: &ImagesArguments) -> String {
+    if arguments.no_trunc { view.id.to_string() } else { view.id.short() }
+}
+
+/// Docker's keys.
+fn fields(view: &ImageView, arguments: &ImagesArguments) -> Value {
+    json!({
+        "Repository": view.repository,
+        "Tag": view.tag,
+        "Digest": view.manifest,
+        "ID": id(view, arguments),
+        "CreatedSince": view.age_seconds.map_or("N/A".into(), |age| format!("{} ago", human_duration(age))),
+        "CreatedAt": view.created,
+        "Size": human_size(view.size_bytes),
+    })
 }
 
 fn images_table(views: &[ImageView], arguments: &ImagesArguments) -> String {
@@ -46,7 +75,7 @@ fn images_table(views: &[ImageView], arguments: &ImagesArguments) -> String {
             if arguments.digests {
                 row.push(view.manifest.to_string());
             }
-            row.push(if arguments.no_trunc { view.id.to_string() } else { view.id.short() });
+            row.push(id(view, arguments));
             row.push(view.age_seconds.map_or("N/A".into(), |age| format!("{} ago", human_duration(age))));
             row.push(human_size(view.size_bytes));
             row

@@ -1,5 +1,6 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
+mod attestation;
 mod build;
 mod builder;
 pub(crate) mod buildx;
@@ -19,11 +20,11 @@ mod volume;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::{Engine, Roots};
+use carrack_engine::{Engine, LayerForm, Roots};
 
 use crate::arguments::{
     BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ImagetoolsCommand,
-    NetworkCommand, SystemCommand, VolumeCommand,
+    NetworkCommand, Snapshotter, SystemCommand, VolumeCommand,
 };
 use crate::codes;
 use crate::output::{Failure, Outcome, Output};
@@ -34,24 +35,30 @@ pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
 /// What every verb needs: where the state is, and how to answer.
 pub(crate) struct Session {
     roots: Roots,
+    form: LayerForm,
     pub(crate) output: Output,
 }
 
 impl Session {
     /// A data root of one's own has a run root of its own.
-    pub(crate) fn new(root: &Path, run_root: Option<&Path>, output: Output) -> Self {
+    pub(crate) fn new(root: &Path, run_root: Option<&Path>, snapshotter: Snapshotter, output: Output) -> Self {
         let mut roots = Roots { data: absolute(root), run: PathBuf::from("/run/carrack") };
         match run_root {
             Some(run) => roots.run = absolute(run),
             None if root != Path::new(DEFAULT_ROOT) => roots.run = format!("/run/carrack-{}", roots.tag()).into(),
             None => {}
         }
-        Self { roots, output }
+        let form = match snapshotter {
+            Snapshotter::Unpacked => LayerForm::Unpacked,
+            Snapshotter::OneFile => LayerForm::OneFile,
+            Snapshotter::Auto => LayerForm::Auto,
+        };
+        Self { roots, form, output }
     }
 
     /// For verbs that change something.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        Engine::open(self.roots.clone())
+        Ok(Engine::open(self.roots.clone())?.with_form(self.form))
     }
 
     /// For verbs that only look (I-5).
@@ -116,6 +123,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Port(arguments) => inspect::port(session, &arguments),
         Command::Build(arguments) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
+        Command::Bake(arguments) | Command::Buildx(BuildxCommand::Bake(arguments)) => build::bake(session, &arguments),
         Command::Buildx(BuildxCommand::Du(arguments)) => builder::usage(session, &arguments),
         Command::Buildx(BuildxCommand::Prune(arguments)) => builder::prune(session, &arguments),
         Command::Buildx(BuildxCommand::Imagetools(ImagetoolsCommand::Inspect(arguments))) => {
@@ -137,6 +145,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Login(arguments) => registry::login(session, &arguments),
         Command::Logout(arguments) => registry::logout(session, &arguments),
         Command::History(arguments) => registry::history(session, &arguments),
+        Command::Attestation(command) => attestation::run(session, &command),
+        Command::Sbom(arguments) => attestation::sbom(session, &arguments),
         Command::Manifest(command) => registry::manifest(session, &command),
         Command::Container(command) => match command {
             ContainerCommand::Run(arguments) => container::run(session, &arguments),

@@ -13,12 +13,12 @@ use carrack_engine::Engine;
 use carrack_engine::build::{CacheRegistry, Compression, Images, RegistryCaches};
 use carrack_engine::registry::{Client, CredentialFile, HistoryView, PullPolicy, Pulled, Settings};
 use carrack_oci::{Platform, Reference};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Session, current_folder};
 use crate::arguments::{HistoryArguments, LoginArguments, LogoutArguments, Pull, PullArguments, PushArguments};
 use crate::output::{Outcome, exit, human_duration, human_size, note, print, table};
-use crate::{codes, flags};
+use crate::{codes, flags, template};
 pub(crate) use indexes::{imagetools_create, imagetools_inspect, manifest};
 use progress::{Lines, Verb};
 pub(crate) use services::{services_pull, services_push};
@@ -274,19 +274,15 @@ pub(crate) struct BaseImages<'a> {
 
 impl Images for BaseImages<'_> {
     fn fetch(&self, reference: &Reference, platform: &Platform) -> Result<bool> {
-        let name = reference.to_string();
-        if *platform != Platform::host() && name.parse::<Reference>().is_ok() {
-            let mut settings = Settings::of_environment()?;
-            settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
-            let client = Client::new(settings, CredentialFile::of_environment());
-            let lines = Lines::new(Verb::Pull, self.quiet || self.session.output.json, true);
-            let pulled = self.engine.pull_base(&client, reference, platform, &lines);
-            lines.end();
-            return pulled.map(|_| true);
-        }
-        let here = self.engine.image_id(&name)?.is_some();
+        let here = self.engine.image_id(&reference.to_string())?.is_some();
         let platform = (here || *platform != Platform::host()).then_some(platform);
-        implied(self.session, self.engine, &name, platform, PullPolicy::Always, self.quiet).map(|_| true)
+        let mut settings = Settings::of_environment()?;
+        settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
+        let client = Client::new(settings, CredentialFile::of_environment());
+        let lines = Lines::new(Verb::Pull, self.quiet || self.session.output.json, true);
+        let pulled = self.engine.pull_base(&client, reference, platform, &lines);
+        lines.end();
+        pulled.map(|_| true)
     }
 
     fn registries(&self) -> Result<Option<Box<dyn CacheRegistry + '_>>> {
@@ -396,22 +392,24 @@ fn unreadable(error: &std::io::Error) -> Box<Diagnostic> {
 }
 
 pub(crate) fn history(session: &Session, arguments: &HistoryArguments) -> Outcome {
-    let as_json = match arguments.format.as_deref() {
-        None => false,
-        Some("json" | "{{json .}}") => true,
-        Some(other) => return Err(flags::invalid("--format", other, "json").into()),
-    };
+    const HEADINGS: [(&str, &str); 6] = [
+        ("ID", "IMAGE"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "SIZE"),
+        ("Comment", "COMMENT"),
+    ];
     let views = session.observer()?.history(&arguments.name)?;
-    session.output.result("history", &views, |views| {
-        if arguments.quiet {
-            return views.iter().map(|view| format!("{}\n", image_id(view, arguments))).collect();
-        }
-        let rows: Vec<Vec<String>> = views.iter().map(|view| history_row(view, arguments)).collect();
-        if as_json {
-            return views.iter().zip(&rows).map(|(view, row)| history_json(view, row)).collect();
-        }
-        table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows)
-    });
+    let rows: Vec<Vec<String>> = views.iter().map(|view| history_row(view, arguments)).collect();
+    let values = || views.iter().zip(&rows).map(|(view, row)| history_fields(view, row));
+    let text = match arguments.format.as_deref() {
+        _ if arguments.quiet => views.iter().map(|view| format!("{}\n", image_id(view, arguments))).collect(),
+        Some("json" | "{{json .}}") => values().map(|value| format!("{value}\n")).collect(),
+        Some(format) if format != "table" => template::rows(format, &values().collect::<Vec<_>>(), &HEADINGS)?,
+        _ => table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows),
+    };
+    session.output.result("history", &views, |_| text);
     Ok(exit::DONE)
 }
 
@@ -438,14 +436,13 @@ fn history_row(view: &HistoryView, arguments: &HistoryArguments) -> Vec<String> 
 }
 
 /// Docker's keys.
-fn history_json(view: &HistoryView, row: &[String]) -> String {
-    let value = json!({
+fn history_fields(view: &HistoryView, row: &[String]) -> Value {
+    json!({
         "Comment": view.comment,
         "CreatedAt": view.created,
         "CreatedBy": row[2],
         "CreatedSince": row[1],
         "ID": row[0],
         "Size": row[3],
-    });
-    format!("{value}\n")
+    })
 }

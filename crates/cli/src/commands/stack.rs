@@ -1,6 +1,5 @@
 //! The project's verbs: `up`, `down`, `plan`, `config`, `status`, `release`, `rollback`, and what `compose` adds.
 
-mod commit;
 mod follow;
 mod run;
 
@@ -144,7 +143,7 @@ fn engine_options(loaded: &Loaded, options: &UpOptions) -> Result<EngineOptions>
         },
         scale,
         environment: loaded.environment.clone(),
-        commit: commit::of(&loaded.project.directory),
+        commit: crate::vcs::commit(&loaded.project.directory),
         ..EngineOptions::default()
     })
 }

@@ -113,3 +113,52 @@ fn long_files_and_deep_words() {
     let onbuild = format!("FROM a\n{}RUN x\n", "ONBUILD ".repeat(100_000));
     parse(&onbuild);
 }
+
+/// Words, values and patterns that would outgrow every machine are refused instead.
+#[test]
+fn words_that_grow_without_end() {
+    let value = std::cell::RefCell::new("x".to_owned());
+    let mut refused = None;
+    for round in 0..64 {
+        let lookup = |_: &str| Some(value.borrow().clone());
+        match Lexer::new('\\').word("${A}$A", &lookup) {
+            Ok(longer) => value.replace(longer),
+            Err(error) => {
+                refused = Some((round, error));
+                break;
+            }
+        };
+    }
+    let (round, error) = refused.unwrap();
+    assert!(round <= 21 && error.0.contains("grows"), "{round} {error}");
+    let long = |_: &str| Some("a".repeat(1 << 19));
+    for word in ["${A//a/$A}", "\"$A$A$A\"", "${A:-$B}$A$A"] {
+        assert!(Lexer::new('\\').word(word, &long).is_err(), "{word}");
+    }
+    // A pattern against each place of a long text.
+    let error = Lexer::new('\\').word("${A//*a*a*b/x}", &long).unwrap_err();
+    assert!(error.0.contains("too long"), "{error}");
+}
+
+/// Every prefix of a file, as an editor that saves while it is written would leave it.
+#[test]
+fn beginnings_of_a_file_are_parsed() {
+    for end in (0..=SAMPLE.len()).filter(|end| SAMPLE.is_char_boundary(*end)) {
+        parse(&SAMPLE[..end]);
+        parse(&SAMPLE[..end].replace('\n', "\r\n"));
+    }
+}
+
+/// Many stages, many ignore patterns, and lines without end.
+#[test]
+fn large_files() {
+    let stages: String = (0..10_000).map(|index| format!("FROM a AS s{index}\nCOPY --from=s0 a b\n")).collect();
+    assert_eq!(parse(&stages).stages.len(), 10_000);
+    let line = format!("FROM a\nENV {}\n", "A=b ".repeat(50_000));
+    assert_eq!(parse(&line).stages[0].instructions.len(), 1);
+    let heredocs = format!("FROM a\nRUN {}\n{}", "<<E ".repeat(2_000), "x\nE\n".repeat(2_000));
+    assert_eq!(parse(&heredocs).stages[0].instructions.len(), 1);
+    let patterns: Vec<String> = (0..5_000).map(|index| format!("**/a{index}*/**/b")).collect();
+    let ignore = IgnoreFile::from_patterns(patterns.iter().map(String::as_str)).unwrap();
+    assert!(ignore.is_ignored("x/a4999y/z/b") && !ignore.is_ignored("x/y/z"));
+}

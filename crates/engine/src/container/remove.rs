@@ -65,6 +65,7 @@ impl Engine {
         remove_folder(&self.store.container_run_dir(&current.id)?)?;
         remove_folder(&self.store.container_dir(&current.id)?)?;
         self.store.unkeep(KeepKind::Container, &current.id)?;
+        self.store.put_layers_away()?;
         self.emit(&current, "destroy", &[]);
         Ok(())
     }

@@ -85,6 +85,13 @@ impl<'a> Unpacking<'a> {
     fn layer(&self, place: usize, layer: &Layer) -> Result<(PathBuf, Option<Unpacked>)> {
         if self.store.snapshot(&layer.chain)?.is_some() {
             let tree = self.store.lower_dirs(Some(&layer.chain))?.swap_remove(0);
+            // The layer is here, and the image will refer to a blob of which no image says yet that it is that layer.
+            let is_same = |known: &Layer| known.diff_id == layer.diff_id && known.blob.digest == layer.blob.digest;
+            if !self.store.images()?.iter().any(|image| image.layers.iter().any(is_same)) {
+                let arriving = self.arriving(layer).ok_or_else(stopped)?;
+                let mut stream = arriving.reader().map_err(|_| stopped())?;
+                self.store.check_layer(&layer.diff_id, &mut stream)?;
+            }
             return Ok((tree, None));
         }
         let arriving = self.arriving(layer).ok_or_else(stopped)?;

@@ -200,10 +200,14 @@ fn alone(input: &CheckInput<'_>, instruction: &Instruction, findings: &mut Findi
     }
 }
 
-fn secret(keyword: &str, name: &str, span: Span, findings: &mut Findings) {
+/// Whether a variable of this name probably holds a secret.
+pub fn is_secret_name(name: &str) -> bool {
     let parts: Vec<String> = name.split('_').map(str::to_lowercase).collect();
-    let tells = parts.iter().any(|part| SECRETS.contains(&part.as_str()));
-    if tells && !parts.iter().any(|part| part == PUBLIC) {
+    parts.iter().any(|part| SECRETS.contains(&part.as_str())) && !parts.iter().any(|part| part == PUBLIC)
+}
+
+fn secret(keyword: &str, name: &str, span: Span, findings: &mut Findings) {
+    if is_secret_name(name) {
         let message = format!("Do not use ARG or ENV instructions for sensitive data ({keyword} \"{name}\")");
         findings.add(&codes::SECRETS_USED_IN_ARG_OR_ENV, span, message);
     }

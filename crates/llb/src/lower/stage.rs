@@ -26,6 +26,8 @@ pub(super) struct Stage {
     pub(super) image: ImageConfig,
     pub(super) scope: Scope,
     pub(super) vertex: VertexId,
+    /// The stage that it begins with, whose history comes first.
+    pub(super) base: Option<usize>,
     pub(super) history: Vec<HistoryStep>,
     /// Whether CMD was given in this very stage, so that ENTRYPOINT leaves it alone.
     pub(super) has_own_cmd: bool,
@@ -160,6 +162,7 @@ impl Lowering<'_> {
             image: ImageConfig::scratch(&self.options.target_platform),
             scope: Scope::new(self.file.directives.escape),
             vertex: VertexId(0),
+            base: None,
             history: Vec::new(),
             has_own_cmd: false,
             label,
@@ -172,7 +175,7 @@ impl Lowering<'_> {
                     stage.image.clone_from(&base.image);
                     stage.scope.clone_from(&base.scope);
                     stage.vertex = base.vertex;
-                    stage.history.clone_from(&base.history);
+                    stage.base = Some(base.index);
                 }
             }
             Some((Base::Image(reference), platform)) => {

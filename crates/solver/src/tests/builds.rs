@@ -159,6 +159,40 @@ fn an_empty_step_has_no_layer() {
 }
 
 /// D4, F-like mounts: context, stage, cache, secret, file.
+/// What is written while a RUN's mounts are made ready is not taken for what it was before.
+#[test]
+fn a_context_that_changes_while_it_is_bound_is_an_error() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("src/a", "1");
+    let request = yard.request(
+        "FROM scratch\nRUN --mount=source=src,target=/m --mount=type=cache,id=c,sharing=locked,target=/c cat /m\n",
+    );
+    // The cache is taken after the context has been copied: whoever holds it stops the step in between.
+    let path = crate::mounts::lock_path(&yard.store, &carrack_oci::Digest::of("c").hex());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let held = std::fs::File::create(path).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let is_copied = || {
+        let steps = std::fs::read_dir(yard.folder.path().join("data/snapshots/new")).unwrap();
+        steps.flatten().any(|step| step.path().join("mounts/0/a").exists())
+    };
+    let error = std::thread::scope(|scope| {
+        let build = scope.spawn(|| yard.run(&request).err());
+        while !is_copied() && !build.is_finished() {
+            std::thread::yield_now();
+        }
+        yard.write("src/a", "22");
+        drop(held);
+        build.join().unwrap()
+    });
+    assert_snapshot!(error.unwrap(), @"build/copy-failed Dockerfile:2:1 `src/a` changed while it was copied [build again when nothing writes there, or leave it out with .dockerignore]");
+    assert!(yard.programs().is_empty(), "its program has not run");
+    yard.run(&request).unwrap();
+}
+
 #[test]
 fn mounts_of_run() {
     if !is_able() {

@@ -240,6 +240,43 @@ fn repositories() {
 }
 
 #[test]
+fn what_came_from_elsewhere_is_told_with_its_digest() {
+    if !is_able() || !crate::tests::has_git() {
+        return;
+    }
+    let yard = Yard::new();
+    let work = yard.folder.path().join("served/work");
+    std::fs::create_dir_all(&work).unwrap();
+    std::fs::write(work.join("../file.txt"), "one").unwrap();
+    std::fs::write(work.join("top"), "top").unwrap();
+    git(&work, "init --quiet");
+    git(&work, "add .");
+    git(&work, "commit --quiet -m first");
+    git(&work, "tag v1");
+    git(&work, "clone --quiet --bare . ../work.git");
+    git(&work.join("../work.git"), "update-server-info");
+    let server = Server::new(&yard.folder.path().join("served"));
+    let address = server.url("").replace("http://", "http://me:hush@");
+    let mut request =
+        yard.request(&format!("FROM scratch\nADD {address}file.txt?x=1 /\nADD {address}work.git#v1 /d/\n"));
+    request.attestations.provenance = Some(crate::ProvenanceRequest { is_asked: true, ..Default::default() });
+    let wanted = serde_json::json!([
+        { "uri": server.url("file.txt"), "digest": { "sha256": Digest::of("one").hex() } },
+        { "uri": format!("{}#v1", server.url("work.git")), "digest": { "sha1": commit(&work) } },
+    ]);
+    // Cached steps, too, are made of it.
+    for _ in 0..2 {
+        let built = yard.run(&request).unwrap();
+        let [predicate] = built.image.predicates.as_slice() else { panic!("{:?}", built.image.predicates) };
+        let content = yard.store.read_blob(&predicate.content.digest, 1 << 20).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&content).unwrap();
+        assert_eq!(told["buildDefinition"]["resolvedDependencies"], wanted);
+        assert!(!told.to_string().contains("hush"));
+        assert_eq!(told["runDetails"]["metadata"]["buildkit_hermetic"], false);
+    }
+}
+
+#[test]
 fn named_folders() {
     if !is_able() {
         return;

@@ -1,16 +1,19 @@
 //! `COPY`, `ADD` and `WORKDIR`.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 use carrack_oci::Digest;
 
-use super::{Begun, Outcome, Solver, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Begun, Outcome, Solver, Work, at_origin, disk_full, failed, is_full, keys_of};
 use crate::contents::Contents;
 use crate::context::Folder;
 use crate::copy::{self, Failure};
+use crate::draft::Draft;
 use crate::explain::Taken;
+use crate::place::{OnDisk, Place};
 use crate::select::{self, Source, State};
 use crate::tree::{Owner, Tree, kind, relative};
 use crate::{codes, owner};
@@ -26,7 +29,14 @@ struct Selection {
 }
 
 impl Selection {
-    fn digest(&self) -> std::io::Result<(Digest, Vec<State>)> {
+    fn unchanged(&self, vertex: &Vertex) -> Result<()> {
+        match &self.tree {
+            Opened::Shared(folder) => unchanged(vertex, folder, &self.sources),
+            Opened::Own(_) => Ok(()),
+        }
+    }
+
+    fn digest(&self) -> io::Result<(Digest, Vec<State>)> {
         match &self.tree {
             Opened::Shared(folder) => select::digest(&folder.tree, &self.sources, !self.from_folder, &folder.contents),
             Opened::Own(tree) => select::digest(tree, &self.sources, !self.from_folder, &Contents::default()),
@@ -83,24 +93,52 @@ impl Solver<'_> {
             Begun::Done(outcome) => return Ok(*outcome),
             Begun::Work(work) => work,
         };
+        let unpacks = copies(actions).zip(&selections).try_fold(false, |unpacks, (copy, selection)| {
+            Ok(unpacks || copy::unpacks(selection.tree.tree(), &selection.sources, copy)?)
+        });
+        let unpacks =
+            unpacks.map_err(|error: io::Error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+        if unpacks {
+            return self.file_on_disk(vertex, actions, &selections, (&keys, inputs, &taken), &work);
+        }
+        let below = self.tree(vertex, base)?;
+        let layer = self.store.commit_written(self.lease(vertex)?, base.chain(), &mut |writer| {
+            let mut chosen = selections.iter();
+            let mut draft = Draft::new(&below, writer);
+            for action in actions {
+                self.act(vertex, action, &mut draft, (&below, false), &mut chosen)?;
+            }
+            selections.iter().try_for_each(|selection| selection.unchanged(vertex))
+        });
+        let layer = layer.map_err(|diagnostic| match diagnostic.labels.is_empty() {
+            true => at_origin(*diagnostic, vertex).boxed(),
+            false => diagnostic,
+        })?;
+        self.enter(vertex, (&keys, inputs, &taken), layer, &work)
+    }
+
+    /// The same through a mounted overlay: an archive that is unpacked may mean anything.
+    fn file_on_disk(
+        &self,
+        vertex: &Vertex,
+        actions: &[Action],
+        selections: &[Selection],
+        (keys, inputs, taken): (&[Digest], &[Arc<Outcome>], &[Taken<'_>]),
+        work: &Work,
+    ) -> Result<Outcome> {
+        let base = &inputs[0];
         let scratch = &work.scratch;
         let lower = self.store.lower_dirs(base.chain())?;
         let tree = Tree::overlay(&lower, Some(&scratch.upper()))
             .map_err(|error| failed(vertex, "mount the layers").cause(error.to_string()).boxed())?;
         let mut chosen = selections.iter();
         for action in actions {
-            self.act(vertex, action, &tree, &mut chosen)?;
+            self.act(vertex, action, &mut OnDisk(&tree), (&tree, true), &mut chosen)?;
         }
-        for selection in &selections {
-            if let Opened::Shared(folder) = &selection.tree
-                && folder.is_shared()
-            {
-                unchanged(vertex, selection)?;
-            }
-        }
+        selections.iter().try_for_each(|selection| selection.unchanged(vertex))?;
         // The upper directory must be mounted nowhere when it becomes a layer.
         drop(tree);
-        self.commit(vertex, &keys, inputs, &taken, &work)
+        self.commit(vertex, keys, inputs, taken, work)
     }
 
     /// Notes why a step is not cached, some of whose inputs are not known before others have run. What it takes of
@@ -139,7 +177,8 @@ impl Solver<'_> {
         &self,
         vertex: &Vertex,
         action: &Action,
-        tree: &Tree,
+        to: &mut dyn Place,
+        (tree, on_disk): (&Tree, bool),
         selections: &mut impl Iterator<Item = &'s Selection>,
     ) -> Result<()> {
         let find = |text: &Option<String>| -> Result<Option<Owner>> {
@@ -150,7 +189,7 @@ impl Solver<'_> {
         match action {
             Action::MakeFolder { path, mode, owner } => {
                 let owner = find(owner)?.unwrap_or(Owner::ROOT);
-                let made = tree.make_folders(relative(path), *mode, owner);
+                let made = to.make_folders(relative(path), *mode, owner);
                 made.map(|_| ()).map_err(|error| match is_full(&error) {
                     true => disk_full(vertex, format!("cannot make the folder {path}"), &error),
                     false => failed(vertex, "make the folder").cause(format!("{path}: {error}")).boxed(),
@@ -158,22 +197,24 @@ impl Solver<'_> {
             }
             Action::MakeFile(file) => {
                 let owner = find(&file.owner)?.unwrap_or(Owner::ROOT);
-                copy::make_file(tree, file, owner).map_err(|failure| copy_failed(vertex, failure))
+                copy::make_file(to, file, owner).map_err(|failure| copy_failed(vertex, failure))
             }
             Action::Copy(copy) => {
                 let Some(selection) = selections.next() else { return Ok(()) };
                 let owner = find(&copy.owner)?;
                 let from = selection.tree.tree();
-                copy::copy(from, &selection.sources, tree, copy, owner, selection.from_folder)
-                    .map_err(|failure| copy_failed(vertex, failure))
+                let copied = match on_disk {
+                    true => copy::copy_to_disk(from, &selection.sources, tree, copy, owner, selection.from_folder),
+                    false => copy::copy(from, &selection.sources, to, copy, owner, selection.from_folder),
+                };
+                copied.map_err(|failure| copy_failed(vertex, failure))
             }
         }
     }
 
     fn selections(&self, vertex: &Vertex, actions: &[Action], inputs: &[Arc<Outcome>]) -> Result<Vec<Selection>> {
         let mut selections = Vec::new();
-        for action in actions {
-            let Action::Copy(copy) = action else { continue };
+        for copy in copies(actions) {
             selections.push(self.select(vertex, copy, &inputs[0], &inputs[copy.input])?);
         }
         Ok(selections)
@@ -229,7 +270,7 @@ impl Solver<'_> {
 
     fn is_folder(&self, vertex: &Vertex, base: &Outcome, path: &str) -> Result<bool> {
         let tree = self.tree(vertex, base)?;
-        let look = || -> std::io::Result<bool> {
+        let look = || -> io::Result<bool> {
             let Some(real) = tree.resolve(relative(path))? else { return Ok(false) };
             Ok(tree.stat(&real)?.is_some_and(|stat| kind(&stat) == FileType::Directory))
         };
@@ -237,10 +278,20 @@ impl Solver<'_> {
     }
 }
 
+fn copies(actions: &[Action]) -> impl Iterator<Item = &CopyAction> {
+    actions.iter().filter_map(|action| match action {
+        Action::Copy(copy) => Some(copy),
+        _ => None,
+    })
+}
+
 /// What was copied must be what the step's keys were made of: a file that was written meanwhile would be found under the
 /// content that it had before.
-fn unchanged(vertex: &Vertex, selection: &Selection) -> Result<()> {
-    let changed = select::changed(selection.tree.tree(), &selection.sources);
+pub(super) fn unchanged(vertex: &Vertex, folder: &Folder, sources: &[Source]) -> Result<()> {
+    if !folder.is_shared() {
+        return Ok(());
+    }
+    let changed = select::changed(&folder.tree, sources);
     let changed = changed.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
     let Some(path) = changed else { return Ok(()) };
     let diagnostic =
@@ -303,11 +354,9 @@ fn copy_failed(vertex: &Vertex, failure: Failure) -> Box<Diagnostic> {
     }
     let diagnostic = Diagnostic::error(&codes::COPY_FAILED, format!("cannot write {}", failure.path.display()));
     let hint = match failure.error.kind() {
-        std::io::ErrorKind::NotADirectory => {
-            "a file or link stands where a folder is needed: copy elsewhere, or remove it"
-        }
-        std::io::ErrorKind::IsADirectory => "a folder stands there: end the destination with a slash to copy into it",
-        std::io::ErrorKind::PermissionDenied => "run the build as a user who may mount and change owners, such as root",
+        io::ErrorKind::NotADirectory => "a file or link stands where a folder is needed: copy elsewhere, or remove it",
+        io::ErrorKind::IsADirectory => "a folder stands there: end the destination with a slash to copy into it",
+        io::ErrorKind::PermissionDenied => "run the build as a user who may mount and change owners, such as root",
         _ => "remove the cause and build again",
     };
     at_origin(diagnostic, vertex).cause(failure.error.to_string()).hint(hint).boxed()

@@ -12,6 +12,7 @@ use carrack_llb::{CacheMount, CopyAction, Exec, ExecMount, MountKind, Vertex, Ve
 use carrack_oci::{Digest, Platform};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, RenameFlags};
 
+use super::file::unchanged;
 use super::{Begun, Outcome, Solver, at_origin, failed, keys_of};
 use crate::agent::Forward;
 use crate::context::Folder;
@@ -84,6 +85,11 @@ impl Solver<'_> {
         }
         let container = container_id(scratch.dir());
         let prepared = self.prepare(vertex, exec, inputs, (scratch.dir(), &container))?;
+        for (input, _, sources, _) in &bound {
+            if let Some(folder) = &inputs[*input].folder {
+                unchanged(vertex, folder, sources)?;
+            }
+        }
         let targets = STUBS.iter().map(|stub| (*stub).to_owned());
         let targets = targets.chain(prepared.mounts.iter().map(|mount| mount.target.clone()));
         let stubs = self.missing(vertex, base, targets)?;
@@ -253,7 +259,7 @@ impl Solver<'_> {
             fs::create_dir_all(folder)?;
             let sources = select::sources(tree, &copy, ignore)?;
             let Some(first) = sources.first() else { return Ok(None) };
-            copy::copy(tree, &sources, &Tree::folder(folder)?, &copy, None, from_folder)
+            copy::copy_to_disk(tree, &sources, &Tree::folder(folder)?, &copy, None, from_folder)
                 .map_err(|failure| failure.error)?;
             let is_folder = kind(&first.stat) == FileType::Directory;
             let name = first.name.file_name().unwrap_or_default();

@@ -49,6 +49,10 @@ enum Content {
 const ROOT: usize = 0;
 const NAME_LENGTH_MAX: usize = 255;
 const LINK_LENGTH_MAX: usize = 4095;
+const PATH_LENGTH_MAX: usize = 4095;
+
+/// A folder's path without links, and its node.
+type Folder = (PathBuf, usize);
 
 /// Takes the members of a layer in.
 pub(crate) struct Indexer<'a> {
@@ -57,7 +61,7 @@ pub(crate) struct Indexer<'a> {
     /// Folders below which nothing of the lower layers shows.
     hidden: HashSet<PathBuf>,
     /// Members mostly come folder by folder.
-    last_parent: Option<(Vec<Vec<u8>>, (PathBuf, usize))>,
+    last_parent: Option<(Vec<Vec<u8>>, Folder)>,
 }
 
 impl<'a> Indexer<'a> {
@@ -309,7 +313,7 @@ impl<'a> Indexer<'a> {
     }
 
     /// The folder that a path leads to, made where it is missing. Links are followed in the merged tree, never out of it.
-    fn folder(&mut self, path: Vec<Vec<u8>>) -> Result<(PathBuf, usize), Stop> {
+    fn folder(&mut self, path: Vec<Vec<u8>>) -> Result<Folder, Stop> {
         if let Some((known, folder)) = &self.last_parent
             && *known == path
         {
@@ -326,6 +330,9 @@ impl<'a> Indexer<'a> {
                 continue;
             };
             let parent = nodes.last().copied().unwrap_or(ROOT);
+            if here.as_os_str().len() + name.len() >= PATH_LENGTH_MAX {
+                return Err(Stop::Inexpressible);
+            }
             here.push(OsStr::from_bytes(&name));
             match self.enter(&here, parent, &name)? {
                 Entered::Dir(node) => nodes.push(node),

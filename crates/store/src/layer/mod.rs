@@ -1,6 +1,7 @@
 //! Layers: a tar becomes a tree ([`extract`]), an overlay's upper directory becomes a tar ([`diff`]), several trees are
 //! seen as one ([`View`]).
 
+mod compose;
 mod diff;
 mod extract;
 mod index;
@@ -8,8 +9,9 @@ mod list;
 pub(crate) mod node;
 mod view;
 
+pub use compose::{LayerAttributes, LayerContent, LayerWriter};
 pub use diff::write_tree;
-pub(crate) use diff::{ROOT_MODE, diff};
+pub(crate) use diff::{Each, ROOT_MODE, diff};
 pub use extract::extract;
 pub(crate) use extract::{Below, apply, make_implicit, malformed, told};
 pub(crate) use index::{Indexer, Stop};

@@ -204,6 +204,82 @@ fn a_committed_upper_directory_is_what_its_tar_says() {
     });
 }
 
+/// A layer that is written entry by entry, and that layer applied anew from its tar, show one tree.
+#[test]
+fn a_written_layer_is_what_its_tar_says() {
+    use crate::{LayerAttributes, LayerContent};
+    use std::path::Path;
+    every(|scene, snapshotter| {
+        let parent = scene.apply(&[base().build()]).unwrap();
+        let with = |mode| LayerAttributes { mode, uid: 7, gid: 3_000_000, modified: (5, 250), xattrs: Vec::new() };
+        let layer = snapshotter.commit_written(&scene.lease, Some(&parent), &mut |writer| {
+            let capable = LayerAttributes { xattrs: vec![(b"user.note".to_vec(), b"x".to_vec())], ..with(0o4711) };
+            let mut add = |path: &str, attributes: LayerAttributes, content: LayerContent<'_>| {
+                writer.add(Path::new(path), attributes, content).unwrap();
+            };
+            add("etc", with(0o750), LayerContent::Folder);
+            add("etc/gone", capable, LayerContent::File(3, &mut &b"new"[..]));
+            add("etc/again", with(0), LayerContent::HardLink(Path::new("etc/gone")));
+            add("tool", with(0o777), LayerContent::Symlink(Path::new("etc/gone")));
+            add("null", with(0o666), LayerContent::CharDevice(1, 3));
+            add("disk", with(0o600), LayerContent::BlockDevice(259, 300));
+            add("pipe", with(0o600), LayerContent::Fifo);
+            Ok(())
+        });
+        let layer = layer.unwrap();
+        let shown = scene.show(&layer.chain);
+        let lines: Vec<&str> = shown.lines().filter(|line| line.contains(" 7:3000000 ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "b0600 7:3000000 5.000000250 /disk 259:300",
+                "d0750 7:3000000 5.000000250 /etc",
+                "-4711 7:3000000 5.000000250 /etc/again x2 =new user.note=x",
+                "-4711 7:3000000 5.000000250 /etc/gone x2 =new user.note=x",
+                "c0666 7:3000000 5.000000250 /null 1:3",
+                "p0600 7:3000000 5.000000250 /pipe",
+                "l0777 7:3000000 5.000000250 /tool -> etc/gone",
+            ]
+        );
+        assert!(shown.contains("/etc/kept =kept"), "{shown}");
+        let anew = Scene::new();
+        anew.apply(&[base().build()]).unwrap();
+        let mut tar = scene.store.blob(&layer.diff_id).unwrap();
+        anew.store.apply(&anew.lease, Some(&parent), &layer.diff_id, &mut tar).unwrap();
+        assert_eq!(anew.show(&layer.chain), shown);
+    });
+}
+
+#[test]
+fn a_layer_whose_writing_fails_leaves_nothing() {
+    use crate::{LayerAttributes, LayerContent};
+    every(|scene, snapshotter| {
+        let with = || LayerAttributes { mode: 0o644, uid: 0, gid: 0, modified: (0, 0), xattrs: Vec::new() };
+        let mut said = String::new();
+        let failed = snapshotter.commit_written(&scene.lease, None, &mut |writer| {
+            let mut add = |path: &str, size_bytes| {
+                writer.add(std::path::Path::new(path), with(), LayerContent::File(size_bytes, &mut &b"abc"[..]))
+            };
+            add("whole", 3).unwrap();
+            for result in [add(".wh.removed", 3), add("short", 4)] {
+                said.push_str(&format!("{}; ", result.unwrap_err()));
+            }
+            Err(carrack_diag::Diagnostic::error(&crate::codes::IO, "given up").boxed())
+        });
+        assert_eq!(failed.unwrap_err().message, "given up");
+        assert_eq!(
+            said,
+            "`.wh.removed` would read as a removal: layers reserve names with .wh.; `short` became shorter while it was \
+             read; "
+        );
+        assert_eq!(snapshotter.snapshots().unwrap(), []);
+        assert_eq!(scene.store.blobs().unwrap(), []);
+        for folder in [scene.store.new_snapshots_dir(), scene.store.ingest_dir()] {
+            assert!(fs::read_dir(folder).unwrap().next().is_none());
+        }
+    });
+}
+
 #[test]
 fn the_same_tree_is_the_same_layer() {
     every(|_, _| {

@@ -22,6 +22,7 @@ use crate::compression::decompress;
 use crate::erofs::{self, Data, Inode};
 use crate::fault::{Context as _, fault};
 use crate::files::{self, Held};
+use crate::garbage::needs;
 use crate::layer::{self, Indexer, Stop, View};
 use crate::lock::Lock;
 use crate::tar::{Reader, Time};
@@ -39,6 +40,8 @@ pub enum LayerForm {
     Unpacked,
     /// The tar with an index, but for layers that no index can express.
     OneFile,
+    /// One file where this host can mount it, else a folder.
+    Auto,
 }
 
 /// What a tar that was read to its end came to.
@@ -105,6 +108,9 @@ impl Store {
         }
         let mut probed = PROBED.lock().unwrap_or_else(PoisonError::into_inner);
         let known = probed.get_or_insert_default().entry(self.roots().data.clone()).or_insert_with(|| self.probe());
+        if self.form == LayerForm::Auto {
+            return Ok(known.is_ok());
+        }
         known.clone().map(|()| true).map_err(|reason| {
             Diagnostic::error(&codes::LAYER_FORM, "layers can't be kept as one file here")
                 .cause(reason)
@@ -204,6 +210,11 @@ impl Store {
         })
     }
 
+    /// Whether a path is where a layer is attached.
+    pub fn is_layer(&self, path: &Path) -> bool {
+        path.parent() == Some(&self.attached_dir())
+    }
+
     /// Layers that are attached and that neither a container nor a command at work has. Changes nothing.
     ///
     /// # Errors
@@ -213,9 +224,13 @@ impl Store {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let keeps = self.keeps()?.into_iter().filter(|keep| keep.kind == KeepKind::Container);
         let mut used: HashSet<Digest> = self.leased()?;
-        used.extend(keeps.flat_map(|keep| keep.digests));
+        used.extend(self.keep_records(KeepKind::Container).list()?.into_values().flat_map(|keep| keep.digests));
+        for id in used.clone() {
+            if let Some(image) = self.image_records().get(&id.hex())? {
+                used.extend(needs(id, &image));
+            }
+        }
         let mut open: Vec<Digest> = used.iter().copied().collect();
         while let Some(chain) = open.pop() {
             let parent = self.snapshot(&chain)?.and_then(|snapshot| snapshot.parent);

@@ -111,6 +111,7 @@ fn from_arrival(engine: &Engine, arguments: &BuildArguments, arrival: Arrival) -
                 [] => DockerfileSource::Inside(PathBuf::from("Dockerfile")),
                 _ => dockerfile(arguments, context.path())?,
             };
+            request.attestations.context = context.origin().cloned();
             request.arrived.push(Arc::new(context));
             Ok(request)
         }

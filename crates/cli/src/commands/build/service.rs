@@ -93,6 +93,12 @@ pub(super) fn request(
     cache_flags::apply(&mut request, &texts(&how.cache_from), &texts(&how.cache_to), &folder)?;
     cache_flags::inline(&mut request)?;
     build_flags::epoch(&mut request)?;
+    build_flags::attest_by_default(&mut request);
+    for (kind, wanted) in [("sbom", &how.sbom), ("provenance", &how.provenance)] {
+        let Some(wanted) = wanted else { continue };
+        build_flags::short_attestation(&mut request, kind, &wanted.value)
+            .map_err(|error| at(wanted.span, "asked for here", error.into()))?;
+    }
     Ok(request)
 }
 

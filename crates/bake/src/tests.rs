@@ -1,0 +1,304 @@
+use carrack_diag::{Diagnostic, SourceMap};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use crate::{Bake, Format, Override, Plan, parse};
+
+fn line(diagnostic: &Diagnostic, sources: &SourceMap) -> String {
+    let place = diagnostic.labels.first().map_or(String::new(), |label| {
+        let position = sources.position(label.span);
+        format!(" {}:{}:{}", position.path, position.line, position.column)
+    });
+    format!("{}{place} {} [{}]", diagnostic.code.id, diagnostic.message, diagnostic.hints.join("; "))
+}
+
+/// Files by name, targets, `--set`, and the environment.
+struct Case<'a> {
+    files: &'a [(&'a str, &'a str)],
+    names: &'a [&'a str],
+    set: &'a [&'a str],
+    environment: &'a [(&'a str, &'a str)],
+}
+
+const NOTHING: Case<'_> = Case { files: &[], names: &[], set: &[], environment: &[] };
+
+fn resolve(case: &Case<'_>) -> Result<Plan, String> {
+    let mut sources = SourceMap::new();
+    let mut bake = Bake::default();
+    for (name, text) in case.files {
+        let id = sources.add(*name, *text);
+        let format = if name.ends_with("json") { Format::Json } else { Format::Hcl };
+        let parsed = parse(id, sources.get(id), format).map_err(|error| line(&error, &sources))?;
+        bake.add(parsed);
+    }
+    let names: Vec<String> = case.names.iter().map(|name| (*name).to_owned()).collect();
+    let overrides: Result<Vec<Override>, _> = case.set.iter().map(|text| Override::parse(text)).collect();
+    let overrides = overrides.map_err(|error| line(&error, &sources))?;
+    let environment =
+        |name: &str| case.environment.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+    bake.resolve(&names, &overrides, &environment).map_err(|error| line(&error, &sources))
+}
+
+fn flags(text: &str, name: &str) -> Vec<String> {
+    let plan = resolve(&Case { files: &[("f.hcl", text)], names: &[name], ..NOTHING }).unwrap();
+    plan.targets[name].flags()
+}
+
+fn error(text: &str) -> String {
+    resolve(&Case { files: &[("f.hcl", text)], names: &["x"], ..NOTHING }).unwrap_err()
+}
+
+const FILE: &str = r#"
+variable "TAG" { default = "latest" }
+variable "DEBUG" { default = false }
+variable "PORT" { default = 80 }
+NAME = "example/${TAG == "latest" ? "dev" : "prod"}"
+group "default" { targets = ["app", "all"] }
+group "all" {
+  targets     = ["tools", "app"]
+  description = "Everything"
+}
+target "_common" {
+  labels = { "org.example" = "y", port = PORT + 1 }
+  args   = { A = "1", B = null, MODE = DEBUG ? "debug" : "release" }
+}
+target "base" { inherits = ["_common"] }
+target "app" {
+  inherits   = ["_common"]
+  context    = "app"
+  dockerfile = "Dockerfile.app"
+  contexts   = { base = "target:base", tool = "docker-image://tool:1" }
+  args       = { A = "2" }
+  tags       = ["${NAME}:${TAG}"]
+  output     = [{ type = "local", dest = "out" }]
+}
+target "tools" {
+  inherits  = ["app", "_common"]
+  contexts  = {}
+  platforms = ["linux/amd64", "linux/arm64"]
+}
+"#;
+
+#[test]
+fn targets_groups_inheritance_and_variables() {
+    let plan = resolve(&Case { files: &[("f.hcl", FILE)], ..NOTHING }).unwrap();
+    assert_eq!(plan.targets.keys().collect::<Vec<_>>(), ["app", "base", "tools"], "what others need is there");
+    assert_eq!(plan.asked.iter().collect::<Vec<_>>(), ["app", "tools"]);
+    assert_eq!(plan.groups["default"], ["app", "all"]);
+    let app = &plan.targets["app"];
+    assert_eq!((app.context(), app.dockerfile()), ("app", "Dockerfile.app"));
+    assert_eq!(app.links().collect::<Vec<_>>(), [("base", "base")]);
+    let flags = app.flags();
+    assert_eq!(
+        flags,
+        [
+            "--tag=example/dev:latest",
+            "--output=type=local,dest=out",
+            "--build-arg=A=2",
+            "--build-arg=MODE=release",
+            "--label=org.example=y",
+            "--label=port=81",
+            "--build-context=tool=docker-image://tool:1"
+        ]
+    );
+    // The later one of those that it inherits from wins.
+    assert!(plan.targets["tools"].flags().contains(&"--build-arg=A=1".to_owned()));
+    assert_eq!(plan.targets["tools"].platforms().len(), 2);
+
+    let environment = &[("TAG", "v1"), ("DEBUG", "true"), ("PORT", "8080"), ("NAME", "no variable of the environment")];
+    let plan = resolve(&Case { files: &[("f.hcl", FILE)], names: &["app"], environment, ..NOTHING }).unwrap();
+    let flags = plan.targets["app"].flags();
+    for flag in ["--tag=example/prod:v1", "--build-arg=MODE=debug", "--label=port=8081"] {
+        assert!(flags.contains(&flag.to_owned()), "{flag}: {flags:?}");
+    }
+    assert_eq!(plan.groups["default"], ["app"]);
+}
+
+#[test]
+fn later_files_win_and_json_means_the_same() {
+    let json = r#"{"variable": {"TAG": {"default": "two"}},
+        "target": {"app": {"tags": ["json:${TAG}"], "args": {"C": "3"}, "labels": {"org.example": "z"}},
+                   "new": {"inherits": ["tools"], "platforms": []}},
+        "group": {"all": {"targets": ["new"]}}}"#;
+    let plan = resolve(&Case { files: &[("f.hcl", FILE), ("f.json", json)], ..NOTHING }).unwrap();
+    let flags = plan.targets["app"].flags();
+    for flag in ["--tag=json:two", "--build-arg=A=2", "--build-arg=C=3", "--label=org.example=z"] {
+        assert!(flags.contains(&flag.to_owned()), "{flag}: {flags:?}");
+    }
+    assert_eq!(plan.groups["all"], ["new"]);
+    assert!(plan.targets["new"].platforms().is_empty());
+}
+
+#[test]
+fn overrides() {
+    let set = [
+        "*.args.A=9",
+        "app.tags=one:1",
+        "app.tags=two:2",
+        "app.tags+=three:3",
+        "t*.platform=linux/arm64",
+        "app.pull=true",
+        "app.args.HOME",
+        "app.contexts.tool=docker-image://other",
+    ];
+    let environment = &[("HOME", "/root")];
+    let case = Case { files: &[("f.hcl", FILE)], names: &["all"], set: &set, environment };
+    let plan = resolve(&case).unwrap();
+    let flags = plan.targets["app"].flags();
+    let wanted = [
+        "--tag=one:1",
+        "--tag=two:2",
+        "--tag=three:3",
+        "--pull",
+        "--build-arg=A=9",
+        "--build-arg=HOME=/root",
+        "--build-context=tool=docker-image://other",
+    ];
+    for flag in wanted {
+        assert!(flags.contains(&flag.to_owned()), "{flag}: {flags:?}");
+    }
+    assert_eq!(flags.iter().filter(|flag| flag.starts_with("--tag")).count(), 3);
+    assert_eq!(plan.targets["tools"].platforms(), ["linux/arm64"]);
+    assert!(plan.targets["base"].flags().contains(&"--build-arg=A=9".to_owned()), "of linked ones too");
+
+    // What a target says of its outputs is not doubled.
+    let pushed = |text: &str| {
+        let case = Case { files: &[("f.hcl", text)], names: &["x"], set: &["*.push=true"], ..NOTHING };
+        resolve(&case).unwrap().targets["x"].flags()
+    };
+    assert_eq!(pushed("target \"x\" {}\n"), ["--output=type=image,push=true"]);
+    assert_eq!(pushed("target \"x\" {\n output = [\"type=image\"]\n}\n"), ["--output=type=image,push=true"]);
+    assert_eq!(pushed("target \"x\" {\n output = [\"type=local,dest=o\"]\n}\n"), ["--output=type=local,dest=o"]);
+
+    for wrong in ["app", "app.tags", "app.tga=1", "app.args=1", "app.pull=maybe", "app.tags.x=1", "app.push=maybe"] {
+        let error = resolve(&Case { files: &[("f.hcl", FILE)], set: &[wrong], ..NOTHING }).unwrap_err();
+        assert!(error.starts_with("bake/invalid-override"), "{wrong}: {error}");
+    }
+    let nobody = resolve(&Case { files: &[("f.hcl", FILE)], set: &["nobody.tags=a"], ..NOTHING }).unwrap_err();
+    assert_snapshot!(nobody, @"bake/unknown-target --set: no target of this build is `nobody` [they are app, base, tools]");
+}
+
+#[test]
+fn expressions() {
+    let tag = |expression: &str| {
+        flags(&format!("A = \"a\"\nN = 3\nL = [\"x\", \"y\"]\nM = {{ k = \"v\" }}\ntarget \"x\" {{\n tags = [{expression}]\n}}\n"), "x").remove(0)
+    };
+    for (expression, value) in [
+        ("\"${A}-${N}\"", "a-3"),
+        ("A == \"a\" && N > 2 ? \"yes\" : \"no\"", "yes"),
+        ("!(N != 3) || false ? \"yes\" : \"no\"", "yes"),
+        ("\"${N * 2 + 1 - 4 / 2}\"", "5"),
+        ("L[1]", "y"),
+        ("M.k", "v"),
+        ("\"$${A}\"", "${A}"),
+        ("<<E\ntext ${A}\nE\n", "text a\n"),
+        ("\"é\\n\"", "é\n"),
+        ("-N", "-3"),
+        ("N % 2 == 1 ? 1.5 : 2", "1.5"),
+    ] {
+        assert_eq!(tag(expression), format!("--tag={value}"), "{expression}");
+    }
+}
+
+/// Each says code, file, line, column and hint.
+#[test]
+fn errors() {
+    assert_snapshot!(error("target \"x\" {\n  tags = [\n}\n"), @r#"bake/invalid-file f.hcl:3:1 f.hcl cannot be read [strings stand in double quotes, lists in brackets, blocks are `target "name" { … }`]"#);
+    assert_snapshot!(error("target \"x\" {\n  tag = \"a\"\n}\n"), @"bake/unknown-key f.hcl:2:3 a target has no key `tag` [did you mean `tags`?]");
+    assert_snapshot!(error("taget \"x\" {}\n"), @"bake/unknown-key f.hcl:1:1 bake files have no block `taget` [did you mean `target`?]");
+    assert_snapshot!(error("target {}\n"), @r#"bake/invalid-file f.hcl:1:1 a block `target` has one name [write target "name" { … }]"#);
+    assert_snapshot!(error("target \"x\" {\n  tags = \"a\"\n}\n"), @"bake/wrong-type f.hcl:2:10 `tags` is a list of texts [write tags as a list of texts]");
+    assert_snapshot!(error("target \"x\" {\n  args = [\"a\"]\n}\n"), @"bake/wrong-type f.hcl:2:10 `args` is a map of texts [write args as a map of texts]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [TGA]\n}\nTAG = 1\n"), @"bake/unknown-variable f.hcl:2:11 there is no variable `TGA` [did you mean `TAG`?]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [upper(\"a\")]\n}\n"), @"bake/not-yet f.hcl:2:11 the function `upper` is not there yet [write the value out]");
+    assert_snapshot!(error("target \"x\" {\n  matrix = { a = [1] }\n}\n"), @"bake/not-yet f.hcl:2:3 `matrix` of a target is not there yet [write the targets out, and share what they have with `inherits`]");
+    assert_snapshot!(error("function \"f\" {\n  params = []\n}\n"), @"bake/not-yet f.hcl:1:1 functions of bake files are not there yet [write its value where it is called]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [for a in [1] : a]\n}\n"), @"bake/not-yet f.hcl:2:10 `for` in an expression is not there yet [write the value out]");
+    assert_snapshot!(error("target \"x\" {\n  tags = target.y.tags\n}\n"), @"bake/not-yet f.hcl:2:10 a value of another target is not there yet [write the value out]");
+    assert_snapshot!(error("A = B\nB = A\ntarget \"x\" {\n  tags = [A]\n}\n"), @"bake/invalid-expression f.hcl:2:5 the value of `A` leads to itself [take one of the names out of the circle]");
+    assert_snapshot!(error("target \"x\" {\n  inherits = [\"y\"]\n}\ntarget \"y\" {\n  inherits = [\"x\"]\n}\n"), @"bake/cycle f.hcl:5:14 `x` leads to itself [take one of the names out of the circle]");
+    assert_snapshot!(error("target \"x\" {\n  contexts = { a = \"target:x\" }\n}\n"), @"bake/cycle f.hcl:1:8 `x` leads to itself [take one of the names out of the circle]");
+    assert_snapshot!(error("target \"x\" {\n  contexts = { a = \"target:z\" }\n}\n"), @"bake/unknown-target f.hcl:1:8 there is no target or group `z` [did you mean `x`?]");
+    assert_snapshot!(error("group \"x\" {\n  targets = [\"x\"]\n}\n"), @"bake/cycle f.hcl:2:13 `x` leads to itself [take one of the names out of the circle]");
+    assert_snapshot!(error("group \"x\" {\n  targets = [\"appp\"]\n}\ntarget \"app\" {}\n"), @"bake/unknown-target f.hcl:2:13 there is no target or group `appp` [did you mean `app`?]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [\"${1 + \"b\"}\"]\n}\n"), @"bake/invalid-expression f.hcl:2:18 a number belongs here [look at the types of both sides]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [\"${1 / 0}\"]\n}\n"), @"bake/invalid-expression f.hcl:2:18 a number other than 0 belongs here [look at the types of both sides]");
+    assert_snapshot!(error("variable \"V\" {\n  default = 1\n  validation {\n    condition = V > 1\n    error_message = \"too small\"\n  }\n}\ntarget \"x\" {\n  tags = [\"${V}\"]\n}\n"), @"bake/refused-variable f.hcl:4:17 the value of `V` is refused [set V in the environment]");
+    let json = |text: &str| resolve(&Case { files: &[("f.json", text)], names: &["x"], ..NOTHING }).unwrap_err();
+    assert_snapshot!(json("{\"target\": {\n  \"x\": {\"tags\": [}}}"), @r#"bake/invalid-file f.json:2:18 f.json cannot be read [it is {"target": {"name": { … }}}, and groups and variables likewise]"#);
+    assert_snapshot!(json("{\"target\": {\n  \"x\": {\"tgas\": []}}}"), @"bake/unknown-key f.json:2:9 a target has no key `tgas` [did you mean `tags`?]");
+    assert_snapshot!(json("{\"target\": {\n  \"x\": {\"tags\": [\"${\"]}}}"), @"bake/invalid-file f.json:2:9 `${` is not a template [write a variable as ${NAME}, and a literal `${` as `$${`]");
+    let environment = &[("V", "many")];
+    let text = "variable \"V\" {\n  default = 1\n}\ntarget \"x\" {\n  tags = [\"${V}\"]\n}\n";
+    assert_snapshot!(resolve(&Case { files: &[("f.hcl", text)], names: &["x"], environment, ..NOTHING }).unwrap_err(), @"bake/refused-variable f.hcl:1:10 V=`many` of the environment is not a number [unset it, or give another value]");
+}
+
+#[test]
+fn printed_as_the_field_prints_it() {
+    let text = "target \"x\" {\n  secret = [\"id=a,env=HOME\"]\n  ssh = [\"default\", \"k=/a\"]\n  cache-from = [\"user/app:cache\"]\n  output = [\"out\"]\n  contexts = { b = \"target:b\" }\n}\ntarget \"b\" {}\n";
+    let plan = resolve(&Case { files: &[("f.hcl", text)], names: &["x"], ..NOTHING }).unwrap();
+    assert_snapshot!(plan.to_json().to_string(), @r#"{"group":{"default":{"targets":["x"]}},"target":{"b":{"context":".","dockerfile":"Dockerfile","output":[{"type":"cacheonly"}]},"x":{"context":".","contexts":{"b":"target:b"},"dockerfile":"Dockerfile","cache-from":[{"ref":"user/app:cache","type":"registry"}],"secret":[{"id":"a","env":"HOME"}],"ssh":[{"id":"default"},{"id":"k","paths":["/a"]}],"output":[{"dest":"out","type":"local"}]}}}"#);
+}
+
+#[test]
+fn codes_are_unique_and_of_this_area() {
+    let mut ids: Vec<_> = crate::codes::ALL.iter().map(|code| code.id).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    assert!(ids.iter().all(|id| id.starts_with("bake/")));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(?s).{0,200}") {
+        let _ = resolve(&Case { files: &[("f.hcl", &text)], names: &["x"], ..NOTHING });
+        let _ = resolve(&Case { files: &[("f.json", &text)], names: &["x"], ..NOTHING });
+        let _ = Override::parse(&text);
+    }
+
+    #[test]
+    fn mutations_of_a_file_are_read_or_refused(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..3, any::<char>()), 1..6),
+    ) {
+        let mut characters: Vec<char> = FILE.chars().collect();
+        for (index, kind, character) in edits {
+            let at = index.index(characters.len());
+            match kind {
+                0 => { characters.remove(at); }
+                1 => characters.insert(at, character),
+                _ => characters[at] = character,
+            }
+        }
+        let text: String = characters.into_iter().collect();
+        let _ = resolve(&Case { files: &[("f.hcl", &text)], ..NOTHING });
+    }
+
+    #[test]
+    fn any_pattern_ends(pattern in r"[a*?]{0,60}", text in "[ab]{0,60}") {
+        crate::overrides::matches(pattern.as_bytes(), text.as_bytes());
+    }
+}
+
+/// Deep and long texts end soon, and never on the stack.
+#[test]
+fn deep_and_long_files() {
+    let deep = format!("A = {}1{}\n", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(resolve(&Case { files: &[("f.hcl", &deep)], ..NOTHING }).unwrap_err().starts_with("bake/invalid-file"));
+    let json = format!("{{\"a\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(resolve(&Case { files: &[("f.json", &json)], ..NOTHING }).unwrap_err().starts_with("bake/invalid-file"));
+    let mut long = String::from("V0 = \"x\"\n");
+    (1..2_000).for_each(|index| long.push_str(&format!("V{index} = \"${{V{}}}\"\n", index - 1)));
+    long.push_str("target \"x\" {\n  tags = [V1999]\n}\n");
+    let end = resolve(&Case { files: &[("f.hcl", &long)], names: &["x"], ..NOTHING }).unwrap_err();
+    assert!(end.starts_with("bake/invalid-expression"), "{end}");
+    let sum = format!("A = 0{}\ntarget \"x\" {{\n  tags = [\"${{A}}\"]\n}}\n", " + 1".repeat(5_000));
+    assert!(resolve(&Case { files: &[("f.hcl", &sum)], names: &["x"], ..NOTHING }).is_err());
+    let mut heirs = String::from("target \"x\" {\n  inherits = [\"t0\"]\n}\n");
+    (0..2_000).for_each(|index| {
+        heirs.push_str(&format!("target \"t{index}\" {{\n  inherits = [\"t{}\"]\n}}\n", index + 1));
+    });
+    let end = resolve(&Case { files: &[("f.hcl", &heirs)], names: &["x"], ..NOTHING }).unwrap_err();
+    assert!(end.starts_with("bake/cycle"), "{end}");
+}
