@@ -290,10 +290,17 @@ impl Extractor<'_> {
         if !matches!(self.lower, Lower::Layers(Some(_))) {
             return Ok(());
         }
-        // A folder that is not merged shows the marks of removed names as files.
-        for name in entries(folder.fd())? {
-            if find(folder.fd(), &name)?.is_some_and(|stat| is_whiteout(&stat)) {
-                rustix::fs::unlinkat(folder.fd(), name, AtFlags::empty())?;
+        // A folder that is not merged shows the marks of removed names as files, and so do those in it.
+        let mut folders = vec![folder.path.clone()];
+        while let Some(path) = folders.pop() {
+            let fd = self.open(&path)?;
+            for name in entries(fd.as_fd())? {
+                let Some(stat) = find(fd.as_fd(), &name)? else { continue };
+                if is_whiteout(&stat) {
+                    rustix::fs::unlinkat(&fd, name, AtFlags::empty())?;
+                } else if file_type(&stat) == FileType::Directory {
+                    folders.push(path.join(OsStr::from_bytes(&name)));
+                }
             }
         }
         node::set_xattr(folder.fd(), b".", OVERLAY_OPAQUE.as_bytes(), b"y")?;

@@ -291,15 +291,16 @@ impl<'a> Indexer<'a> {
         if self.lower.is_none() {
             return;
         }
-        // A folder that is not merged shows the marks of removed names as files.
-        let whiteouts: Vec<Vec<u8>> = match &self.nodes[folder].content {
-            Content::Dir(entries) => {
-                entries.iter().filter(|(_, node)| self.is_whiteout(**node)).map(|(name, _)| name.clone()).collect()
+        // A folder that is not merged shows the marks of removed names as files, and so do those in it.
+        let mut folders = vec![folder];
+        while let Some(folder) = folders.pop() {
+            let Content::Dir(entries) = &self.nodes[folder].content else { continue };
+            let whiteouts = entries.iter().filter(|(_, node)| self.is_whiteout(**node)).map(|(name, _)| name.clone());
+            let whiteouts: Vec<Vec<u8>> = whiteouts.collect();
+            folders.extend(entries.values().copied().filter(|node| self.is_dir(*node)));
+            for name in whiteouts {
+                self.entries(folder).remove(&name);
             }
-            _ => Vec::new(),
-        };
-        for name in whiteouts {
-            self.entries(folder).remove(&name);
         }
         self.nodes[folder].is_opaque = true;
         self.hidden.insert(path.to_owned());

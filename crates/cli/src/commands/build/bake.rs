@@ -15,7 +15,7 @@ use super::call::Call;
 use super::outputs::Outputs;
 use super::progress::Display;
 use super::several::{self, Wanted};
-use super::{Session, context, current_folder, platforms, prepare, result};
+use super::{Session, context, current_folder, platforms, prepare, registry, result};
 use crate::arguments::{BakeArguments, BuildLine, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, table};
 use crate::{build_flags, codes, container_flags, flags, project};
@@ -242,6 +242,10 @@ fn run(
 ) -> Outcome {
     for build in &mut builds {
         build.outputs.open(&mut build.request)?;
+        if build.outputs.pushed().is_some() && build.request.tags.is_empty() {
+            let reason = format!("`tags` for the target `{}`: what is pushed needs a name", build.name);
+            return Err(flags::invalid("--push", "", &reason).into());
+        }
     }
     // Each target's builds, one a platform, follow each other.
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
@@ -272,7 +276,7 @@ fn run(
         }
     }
     let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
-    finish(session, engine, &builds, (&begins, &built), arguments)
+    finish(session, engine, &builds, (&begins, &built), (arguments, display))
 }
 
 /// Indexes, files, and what is told of it all.
@@ -281,7 +285,7 @@ fn finish(
     engine: &Engine,
     builds: &[Build<'_>],
     (begins, built): (&BTreeMap<&str, usize>, &[BuildResult]),
-    arguments: &BakeArguments,
+    (arguments, display): (&BakeArguments, &Display),
 ) -> Outcome {
     let (mut metadata, mut answer) = (serde_json::Map::new(), serde_json::Map::new());
     for build in builds {
@@ -302,6 +306,9 @@ fn finish(
             }
         }
         build.outputs.finish()?;
+        if let Some(compression) = build.outputs.pushed() {
+            registry::push_built(session, engine, &build.request.tags, compression, display.is_quiet())?;
+        }
         metadata.insert(build.name.to_owned(), told);
         answer.insert(build.name.to_owned(), shown);
     }
