@@ -19,7 +19,7 @@ use carrack_store::{Image, Layer, Lease, NewImage, Store};
 use crate::arrived::ArrivedContext;
 use crate::attest::{self, Attestations, Made};
 use crate::cache::Aliases;
-use crate::cache::export::{self as cache_export, CacheExport, CacheRegistry};
+use crate::cache::export::{CacheExport, CacheRegistry, Results};
 use crate::cache::import::{CacheImport, lock};
 use crate::codes;
 use crate::contents::Contents;
@@ -291,12 +291,12 @@ pub fn build(
     let (image, missing) = written.map_err(|diagnostic| vec![*diagnostic])?;
     services.progress.event(Event::Image { id: image.id });
     let mut warnings = hand_on(request, &lease, services, &solver, &outcomes)?;
-    warnings.extend(missing);
     warnings.splice(0..0, lock(&solver.imports.warnings).drain(..));
     warnings.splice(0..0, lock(&solver.warnings).drain(..));
     let steps: Vec<_> = outcomes.iter().filter(|outcome| outcome.record.is_some()).collect();
     let cached_steps = steps.iter().filter(|outcome| outcome.is_cached).count();
     warnings.splice(0..0, plan.warnings);
+    warnings.extend(missing);
     Ok(BuildResult { image, steps: steps.len(), cached_steps, explanation, context, report, warnings })
 }
 
@@ -375,7 +375,7 @@ pub fn predict(
         Err(errors) => return unknown(errors),
     };
     let layers = made(&plan.graph, &outcomes);
-    let inline = || cache_export::Made { outcomes: &outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = || Results { outcomes: &outcomes, layers: &layers, aliases: Aliases::new() }.inline();
     let inline = if request.inline_cache { inline() } else { None };
     let (bytes, config) =
         configuration(&plan.graph, &outcomes, &layers, (request.epoch, inline)).map_err(|error| vec![*error])?;
@@ -816,7 +816,7 @@ fn write(
             parent = Some(layer.chain);
         }
     }
-    let inline = || cache_export::Made { outcomes, layers: &layers, aliases: Aliases::new() }.inline();
+    let inline = || Results { outcomes, layers: &layers, aliases: Aliases::new() }.inline();
     let inline = if request.inline_cache { inline() } else { None };
     let (config, parsed) = configuration(&plan.graph, outcomes, &layers, (request.epoch, inline))?;
     let made = Made { config: (&config, &parsed), layers: &layers, outcomes, materials, began };

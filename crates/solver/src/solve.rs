@@ -7,7 +7,7 @@ use carrack_diag::{Diagnostic, Severity};
 use carrack_store::Lease;
 
 use crate::build::{BuildRequest, Services, made};
-use crate::cache::export::{Exchange, Made};
+use crate::cache::export::{Exchange, Results};
 use crate::cache::import::lock;
 use crate::progress::Event;
 use crate::vertex::{Outcome, Solver};
@@ -56,7 +56,7 @@ pub(crate) fn hand_on(
     }
     let aliases = cache::aliases(&request.store).map_err(|error| vec![*error])?;
     let layers = made(solver.graph, outcomes);
-    let made = Made { outcomes, layers: &layers, aliases };
+    let made = Results { outcomes, layers: &layers, aliases };
     let exchange = Exchange {
         store: &request.store,
         lease,

@@ -74,7 +74,7 @@ pub trait CacheRegistry {
 }
 
 /// What a build has made, as far as caches tell of it.
-pub(crate) struct Made<'a> {
+pub(crate) struct Results<'a> {
     pub(crate) outcomes: &'a [Arc<Outcome>],
     /// Of the result.
     pub(crate) layers: &'a [Layer],
@@ -82,7 +82,7 @@ pub(crate) struct Made<'a> {
     pub(crate) aliases: Aliases,
 }
 
-impl Made<'_> {
+impl Results<'_> {
     /// Each step under each of its keys, with its own layer. `only_first` leaves keys out that a build finds only when it
     /// does the step.
     fn steps(&self, only_first: bool) -> Vec<(Digest, Step, Option<&Layer>)> {
@@ -135,7 +135,7 @@ pub(crate) struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Writes a cache.
-    pub(crate) fn export(&self, wanted: &CacheExport, made: &Made<'_>) -> Result<()> {
+    pub(crate) fn export(&self, wanted: &CacheExport, made: &Results<'_>) -> Result<()> {
         let place = match &wanted.destination {
             CacheDestination::Folder { path, .. } => path.display().to_string(),
             CacheDestination::Registry(reference) => reference.familiar(),
@@ -153,7 +153,7 @@ impl Exchange<'_> {
         })
     }
 
-    fn write(&self, wanted: &CacheExport, made: &Made<'_>, known: &HashMap<Digest, Descriptor>) -> Result<()> {
+    fn write(&self, wanted: &CacheExport, made: &Results<'_>, known: &HashMap<Digest, Descriptor>) -> Result<()> {
         let own: BTreeSet<Digest> = made.layers.iter().map(|layer| layer.chain).collect();
         let mut config = CacheConfig::default();
         let mut blobs: Vec<Descriptor> = Vec::new();
