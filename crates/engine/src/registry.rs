@@ -200,10 +200,15 @@ impl Engine {
         watch: &dyn Watch,
     ) -> Result<Pulled> {
         let pulled = self.pull_as(client, reference, platform, watch, false);
-        pulled.map_err(|error| match self.store.image(&reference.to_string()) {
+        pulled.map_err(|error| self.why_missing(&reference.to_string(), error))
+    }
+
+    /// Where the image is not here either, that is the error, and why it did not come the reason.
+    fn why_missing(&self, name: &str, error: Box<Diagnostic>) -> Box<Diagnostic> {
+        match self.store.image(name) {
             Ok(_) => error,
             Err(missing) => not_here(*missing, *error),
-        })
+        }
     }
 
     /// Sees to it that an image is here, as the policy says. What a pull did; none where there was nothing to do.
@@ -232,10 +237,7 @@ impl Engine {
         match self.pull(client, &reference, platform, watch) {
             Ok(pulled) => Ok(Some(pulled)),
             Err(error) if is_here => Err(error),
-            Err(error) => Err(match self.store.image(name) {
-                Ok(_) => error,
-                Err(missing) => not_here(*missing, *error),
-            }),
+            Err(error) => Err(self.why_missing(name, error)),
         }
     }
 

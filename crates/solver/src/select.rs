@@ -146,8 +146,8 @@ fn named(tree: &Tree, path: &Path, filter: &Filter<'_>, deep: bool) -> io::Resul
     let Some(real) = tree.resolve(&folder)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let is_deep = deep && parts[literal..].contains(&"**");
-    let compiled = match IgnoreFile::from_patterns([pattern.as_str()]) {
-        Ok(compiled) if is_deep => Pattern::Deep(compiled),
+    let compiled = match is_deep.then(|| IgnoreFile::from_patterns([pattern.as_str()])) {
+        Some(Ok(compiled)) => Pattern::Deep(compiled),
         _ => Pattern::Path(&pattern, parts.len() - literal),
     };
     matching(tree, &real, Path::new(""), &compiled, filter, &mut found)?;

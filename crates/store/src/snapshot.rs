@@ -418,8 +418,9 @@ impl Store {
         shown: &Path,
         write: impl FnOnce(&mut Ingest, layer::Each<'_>) -> Result<()>,
     ) -> Result<Written> {
-        let view = parent.map(|parent| self.view(Some(parent))).transpose()?;
-        let mut indexer = match self.keeps_one_file()? {
+        let is_indexed = self.keeps_one_file()?;
+        let view = parent.filter(|_| is_indexed).map(|parent| self.view(Some(parent))).transpose()?;
+        let mut indexer = match is_indexed {
             true => Some(Indexer::new(view.as_ref()).context("look at the layers below", shown)?),
             false => None,
         };
