@@ -272,6 +272,14 @@ impl Store {
         self.snapshot_dir(chain).join(INDEX).exists()
     }
 
+    /// Index and tar of each layer of this form.
+    #[cfg(test)]
+    pub(crate) fn one_files(&self) -> Vec<(PathBuf, PathBuf)> {
+        let layers = self.snapshots().unwrap();
+        let dirs = layers.iter().map(|layer| self.snapshot_dir(&layer.chain));
+        dirs.map(|dir| (dir.join(INDEX), dir.join(TAR))).filter(|(index, _)| index.exists()).collect()
+    }
+
     fn attached_dir(&self) -> PathBuf {
         self.roots().run.join("layers")
     }
