@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
@@ -52,9 +52,9 @@ fn walk<W: Write>(
     dir: &Path,
     out: W,
     each: Each<'_>,
-    run: impl FnOnce(&mut Walk<'_, BufWriter<W>>, BorrowedFd<'_>) -> io::Result<()>,
+    run: impl FnOnce(&mut Walk<'_, W>, BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<()> {
-    let tar = Writer::new(BufWriter::with_capacity(1 << 16, out));
+    let tar = Writer::new(out);
     let mut walk = Walk { tar, each, is_layer: false, links: HashMap::new() };
     let all = || -> io::Result<()> {
         let root = File::open(dir)?;
