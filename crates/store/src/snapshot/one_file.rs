@@ -220,8 +220,8 @@ impl Store {
     /// # Errors
     /// `store/corrupt-record`: what can't be read might have anything.
     pub fn idle_layers(&self) -> Result<Vec<PathBuf>> {
-        let names = files::names(&self.attached_dir())?;
-        if names.is_empty() {
+        let attached = self.attached_layers()?;
+        if attached.is_empty() {
             return Ok(Vec::new());
         }
         let mut used: HashSet<Digest> = self.leased()?;
@@ -237,7 +237,15 @@ impl Store {
             open.extend(parent.filter(|parent| used.insert(*parent)));
         }
         let is_used = |name: &str| Digest::from_hex(name).is_some_and(|chain| used.contains(&chain));
-        Ok(names.iter().filter(|name| !is_used(name)).map(|name| self.attached_dir().join(name)).collect())
+        Ok(attached.iter().filter(|name| !is_used(name)).map(|name| self.attached_dir().join(name)).collect())
+    }
+
+    /// By their names. Their folders stay: as long as another namespace has something there, which is on its way out, the
+    /// kernel takes its time to remove one.
+    fn attached_layers(&self) -> Result<Vec<String>> {
+        let mut names = files::names(&self.attached_dir())?;
+        names.retain(|name| mount::is_attached(&self.attached_dir().join(name)));
+        Ok(names)
     }
 
     /// Detaches layers that nobody has any more. Where somebody else just does the like, this leaves it to them.
@@ -245,7 +253,7 @@ impl Store {
     /// # Errors
     /// Where one can't be detached.
     pub fn put_layers_away(&self) -> Result<()> {
-        if files::names(&self.attached_dir())?.is_empty() {
+        if self.attached_layers()?.is_empty() {
             return Ok(());
         }
         // Whoever begins to use a layer waits: see [`crate::Lease::add`].
@@ -253,9 +261,14 @@ impl Store {
         self.idle_layers()?.iter().try_for_each(|folder| put_away(folder))
     }
 
-    /// Detaches one layer.
+    /// Detaches one layer that is to go.
     pub(super) fn detach(&self, chain: &Digest) -> Result<()> {
-        put_away(&self.attached_dir().join(chain.hex()))
+        let folder = self.attached_dir().join(chain.hex());
+        put_away(&folder)?;
+        match fs::remove_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", &folder, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Detaches all, so that the folders can be removed.
@@ -289,10 +302,7 @@ fn put_away(folder: &Path) -> Result<()> {
     while mount::is_attached(folder) {
         mount::detach(folder).context("detach the layer at", folder)?;
     }
-    match fs::remove_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", folder, error)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn descriptor_path(descriptor: &OwnedFd) -> PathBuf {
