@@ -44,6 +44,9 @@ pub enum LayerForm {
     Auto,
 }
 
+/// How long a command waits at its end for others to be done with looking.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What a tar that was read to its end came to.
 pub(super) struct Taken {
     pub(super) diff_id: Digest,
@@ -248,7 +251,8 @@ impl Store {
         Ok(names)
     }
 
-    /// Detaches layers that nobody has any more. Where somebody else just does the like, this leaves it to them.
+    /// Detaches layers that nobody has any more. Whoever lets go of a layer last may meet others who have looked before that,
+    /// and waits for them; where content is locked for long, this leaves it to the next command.
     ///
     /// # Errors
     /// Where one can't be detached.
@@ -257,7 +261,7 @@ impl Store {
             return Ok(());
         }
         // Whoever begins to use a layer waits: see [`crate::Lease::add`].
-        let Ok(_guard) = self.lock(Lock::Content, Duration::ZERO) else { return Ok(()) };
+        let Ok(_guard) = self.lock(Lock::Content, PATIENCE) else { return Ok(()) };
         self.idle_layers()?.iter().try_for_each(|folder| put_away(folder))
     }
 
