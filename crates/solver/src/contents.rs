@@ -185,6 +185,14 @@ impl Contents {
         Ok(content)
     }
 
+    /// Refuses to read what the store has no room for. Of what nobody else writes it is known that it came through an archive.
+    pub(crate) fn check_room<'a>(&self, files: impl Iterator<Item = &'a Stat>) -> io::Result<()> {
+        let Some(root) = self.path.as_ref().and_then(|path| path.ancestors().find(|above| above.is_dir())) else {
+            return Ok(());
+        };
+        carrack_store::check_room(files.copied(), File::open(root)?)
+    }
+
     /// Keeps what this build has seen for the next one.
     pub(crate) fn save(&self) -> io::Result<()> {
         let new = self.new();

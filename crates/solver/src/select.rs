@@ -363,6 +363,7 @@ fn contents(tree: &Tree, sources: &[Source], known: &Contents) -> io::Result<Vec
         }
         contents.push(content.unwrap_or(Content { digest: None, attributes: String::new() }));
     }
+    known.check_room(unknown.iter().map(|(_, _, stat)| *stat).filter(|stat| kind(stat) == FileType::RegularFile))?;
     let next = AtomicUsize::new(0);
     let work = || -> io::Result<Vec<(usize, Content)>> {
         let mut read = Vec::new();

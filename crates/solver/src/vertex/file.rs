@@ -94,8 +94,10 @@ impl Solver<'_> {
             let mut digests = vec![base.identity()];
             for selection in &selections {
                 let digest = selection.digest();
-                let (digest, states) =
-                    digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+                let (digest, states) = digest.map_err(|error| match is_full(&error) {
+                    true => disk_full(vertex, "cannot copy the sources".to_owned(), &error),
+                    false => failed(vertex, "read the sources").cause(error.to_string()).boxed(),
+                })?;
                 digests.push(digest);
                 taken.push(Taken { input: selection.input, digest, sources: &selection.sources, states });
             }

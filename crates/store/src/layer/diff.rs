@@ -13,7 +13,7 @@ use super::view::is_opaque;
 use super::{OPAQUE, WHITEOUT};
 use crate::codes;
 use crate::fault::fault;
-use crate::files::entries;
+use crate::files::{check_room, entries};
 use crate::tar::{Kind, Member, Writer};
 
 /// What the root folder of a container has, whatever the archive says that its image was made of: as in Docker, anybody
@@ -147,6 +147,7 @@ impl<W: Write> Walk<'_, W> {
         match kind {
             FileType::RegularFile => {
                 let mut file = node::open_file(dir, name)?;
+                check_room([*stat], &file)?;
                 let mut member = member(path, Kind::File, attributes);
                 member.size_bytes = file.metadata()?.len();
                 self.append(&member, &mut file)
