@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use carrack_sys::overlay::Overlay;
 use rustix::fs::FlockOperation;
 use rustix::mount::MountAttrFlags;
 
-use super::Snapshotter as _;
+use super::{Snapshot, Snapshotter as _};
 use crate::compression::decompress;
 use crate::erofs::{self, Data, Inode};
 use crate::fault::{Context as _, fault};
@@ -167,6 +168,15 @@ impl Store {
             (Err(error), _) => Err(format!("a file can't be read through the mounts: {error}")),
             _ => Err("an overlay does not show what the mount says".to_owned()),
         }
+    }
+
+    /// What a layer takes on disk besides its blob: the tar of one file may be that.
+    pub fn bytes_beside_blob(&self, snapshot: &Snapshot) -> u64 {
+        let of = |path: &Path| fs::metadata(path).ok();
+        let tar = of(&self.snapshot_dir(&snapshot.chain).join(TAR));
+        let shared = tar.zip(of(&self.blob_path(&snapshot.diff_id)));
+        let shared = shared.filter(|(tar, blob)| (tar.dev(), tar.ino()) == (blob.dev(), blob.ino()));
+        snapshot.size_bytes.saturating_sub(shared.map_or(0, |(tar, _)| tar.blocks() * 512))
     }
 
     /// Where a layer of this form is attached, for all processes of the host.

@@ -257,3 +257,22 @@ fn layers_are_attached_while_they_are_used() {
     scene.store.remove(&top).unwrap();
     assert_eq!(attached(), 1);
 }
+
+/// A tar that blob and layer have in common is one file on disk.
+#[test]
+fn a_blob_and_its_layer_are_counted_once() {
+    use crate::{LayerAttributes, LayerContent};
+    let Some(scene) = Scene::one_file() else { return };
+    let attributes = LayerAttributes { mode: 0o644, uid: 0, gid: 0, modified: (0, 0), xattrs: Vec::new() };
+    let layer = scene.store.commit_written(&scene.lease, None, &mut |writer| {
+        let content = LayerContent::File(1 << 20, &mut std::io::repeat(b'x'));
+        writer.add(Path::new("file"), attributes.clone(), content).unwrap();
+        Ok(())
+    });
+    let layer = layer.unwrap();
+    let snapshot = scene.store.snapshot(&layer.chain).unwrap().unwrap();
+    assert!(snapshot.size_bytes > 1 << 20);
+    assert!(scene.store.bytes_beside_blob(&snapshot) < 100_000);
+    fs::remove_file(scene.dir.path().join("data/content/blobs/sha256").join(layer.diff_id.hex())).unwrap();
+    assert_eq!(scene.store.bytes_beside_blob(&snapshot), snapshot.size_bytes);
+}
