@@ -6,10 +6,16 @@
 pub mod codes;
 mod expression;
 mod file;
+mod functions;
+mod matrix;
 mod overrides;
 mod project;
 mod resolve;
+mod scope;
 mod target;
+mod template;
+mod types;
+mod value;
 
 pub use file::{File, Format, parse};
 pub use overrides::Override;

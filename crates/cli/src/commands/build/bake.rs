@@ -143,7 +143,7 @@ fn list(
     failed: &dyn Fn(Box<Diagnostic>) -> Failure,
 ) -> Outcome {
     let (listed, header) = match kind.trim_start_matches("type=") {
-        "targets" => (bake.targets(), ["TARGET", "TARGETS", "DESCRIPTION"]),
+        "targets" => (bake.targets(environment).map_err(failed)?, ["TARGET", "TARGETS", "DESCRIPTION"]),
         "variables" => (bake.variables(environment).map_err(failed)?, ["VARIABLE", "VALUE", "DESCRIPTION"]),
         _ => return Err(flags::invalid("--list", kind, "targets or variables").into()),
     };
