@@ -183,6 +183,7 @@ impl Inventory {
                 purl: purl(&package, system.as_ref()),
                 locations: locations.into_iter().collect(),
                 origin: self.layers.get(layer.checked_sub(1)?)?.clone(),
+                from: None,
                 package,
             })
         });

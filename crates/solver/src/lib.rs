@@ -33,6 +33,7 @@ mod report;
 mod schedule;
 mod select;
 mod solve;
+mod stages;
 mod tree;
 mod usage;
 mod vertex;

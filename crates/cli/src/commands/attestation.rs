@@ -69,10 +69,17 @@ pub(crate) fn run(session: &Session, command: &AttestationCommand) -> Outcome {
 /// The instruction is cut: whole ones are in the documents.
 fn packages_table(sbom: &Sbom) -> String {
     const SHOWN: usize = 60;
+    let cut = |instruction: &str| {
+        let mut shown: String = instruction.chars().take(SHOWN).collect();
+        if shown.len() < instruction.len() {
+            shown.push('…');
+        }
+        shown
+    };
     let rows = sbom.bill().packages.iter().map(|listed| {
-        let mut instruction: String = listed.origin.instruction.chars().take(SHOWN).collect();
-        if instruction.len() < listed.origin.instruction.len() {
-            instruction.push('…');
+        let mut instruction = cut(&listed.origin.instruction);
+        if let Some(from) = &listed.from {
+            instruction = format!("{} by {instruction}", cut(&from.instruction));
         }
         let ecosystem = serde_json::to_value(listed.package.ecosystem).unwrap_or_default();
         vec![
