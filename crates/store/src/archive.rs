@@ -139,7 +139,7 @@ impl Store {
         let mut images = Vec::new();
         for descriptor in manifests {
             let names = names.remove(&descriptor.digest).unwrap_or_default();
-            if let Some(manifest) = self.choose(lease, descriptor.clone(), platform, 0)? {
+            if let Some(manifest) = self.choose(lease, descriptor.clone(), platform)? {
                 images.push(self.load_manifest(lease, &manifest, names)?);
             }
         }
@@ -155,7 +155,17 @@ impl Store {
         lease: &Lease,
         descriptor: Descriptor,
         wanted: &Platform,
-        depth: u32,
+    ) -> Result<Option<Descriptor>> {
+        self.choose_below(lease, descriptor, (wanted, 0), &mut HashSet::new())
+    }
+
+    /// Each index once: indexes that name each other again and again lead to more than anybody could follow.
+    fn choose_below(
+        &self,
+        lease: &Lease,
+        descriptor: Descriptor,
+        (wanted, depth): (&Platform, u32),
+        seen: &mut HashSet<Digest>,
     ) -> Result<Option<Descriptor>> {
         let fits = descriptor.platform.as_ref().is_none_or(|platform| platform.matches(wanted));
         let is_attestation =
@@ -166,10 +176,13 @@ impl Store {
         if !media_type::is_index(&descriptor.media_type) || depth > 4 {
             return Err(invalid(format!("`{}` is neither a manifest nor an index", descriptor.media_type)).boxed());
         }
+        if !seen.insert(descriptor.digest) {
+            return Ok(None);
+        }
         lease.add(&[descriptor.digest])?;
         let index: Index = self.json("index", &descriptor.digest)?;
         for child in index.manifests {
-            if let Some(manifest) = self.choose(lease, child, wanted, depth + 1)? {
+            if let Some(manifest) = self.choose_below(lease, child, (wanted, depth + 1), seen)? {
                 return Ok(Some(manifest));
             }
         }
