@@ -106,6 +106,22 @@ fn a_matrix_is_built_and_attested() {
         let types: Vec<&str> = types.as_array().unwrap().iter().map(|one| one["type"].as_str().unwrap()).collect();
         assert_eq!(types, ["sbom", "provenance"], "{image}");
     }
+    // Each platform's image has its own.
+    let subject = |platform: &str| {
+        let statement = project.json(&["attestation", "inspect", "--platform", platform, "both"]);
+        statement["subject"][0]["digest"]["sha256"].as_str().unwrap().to_owned()
+    };
+    let manifests = &project.json(&["image", "inspect", "both"])[0]["Manifests"];
+    let mut images = std::collections::BTreeSet::new();
+    for (index, platform) in ["linux/amd64", "linux/arm64"].into_iter().enumerate() {
+        let digest = manifests[index]["Descriptor"]["digest"].as_str().unwrap();
+        assert_eq!(digest, format!("sha256:{}", subject(platform)), "{platform}");
+        let bill = project.json(&["sbom", "--platform", platform, "both"]);
+        images.insert(bill["image"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(images.len(), 2);
+    let missing = project.fails(&["attestation", "ls", "--platform", "linux/s390x", "both"]);
+    assert_eq!(missing.code(), "registry/no-such-platform");
     let least = &predicate("both")["buildDefinition"]["externalParameters"]["request"]["args"];
     assert!(least["platform"].is_string() && least["build-arg:CHOSEN"].is_null(), "{least}");
     machine.finish();
