@@ -56,7 +56,7 @@ codes! {
         check: "Compare the key with those of a target.",
         fix: "Correct it; TARGET may be a pattern such as `*`.";
     NOT_YET = "bake/not-yet", "Something of bake files that is not there yet",
-        cause: "Some functions of bake files, those of times, hashes and patterns above all, are known and not done.",
+        cause: "Some functions of bake files, those of hashes and patterns above all, are known and not done.",
         check: "The place is underlined.",
         fix: "Write the value out, or give it by a variable.";
 }

@@ -237,6 +237,7 @@ impl Scope<'_> {
         let value = match self.functions.get(name) {
             Some(block) => self.defined(block, values, span)?,
             None if name == "homedir" => Value::String((self.environment)("HOME").unwrap_or_default()),
+            None if name == "timestamp" => Value::String((self.environment)(crate::NOW).unwrap_or_default()),
             None => {
                 let arguments = Arguments { name, values: &values, spans: &spans, span };
                 functions::call(&arguments).unwrap_or_else(|| Err(self.unknown_function(name, span)))?

@@ -5,6 +5,7 @@ mod format;
 mod lists;
 mod numbers;
 mod texts;
+mod time;
 
 use carrack_diag::{Diagnostic, Result, Span};
 use serde_json::{Map, Value};
@@ -24,15 +25,15 @@ pub(crate) struct Arguments<'a> {
 
 /// Those that [`call`] knows, for hints.
 pub(crate) const NAMES: &str = "absolute add and base64decode base64encode basename can ceil chomp chunklist coalesce coalescelist compact \
-    concat contains convert dirname distinct divide element equal flatten floor format formatlist greaterthan \
+    concat contains convert dirname distinct divide element equal flatten floor format formatdate formatlist greaterthan \
     greaterthanorequalto hasindex homedir indent index indexof int join jsondecode jsonencode keys length lessthan \
     lessthanorequalto lookup lower max merge min modulo multiply negate not notequal or parseint pow range replace \
     reverse reverselist sanitize sethaselement setintersection setproduct setsubtract setunion signum slice sort \
-    split strlen substr subtract title trim trimprefix trimspace trimsuffix try upper urlencode values zipmap";
+    split strlen substr subtract timestamp title trim trimprefix trimspace trimsuffix try upper urlencode values zipmap";
 
 /// Functions of buildx that are not there.
-pub(crate) const NOT_YET: &str = "bcrypt byteslen bytesslice cidrhost cidrnetmask cidrsubnet cidrsubnets csvdecode formatdate log md5 regex \
-    regex_replace regexall rsadecrypt setsymmetricdifference sha1 sha256 sha512 timeadd timestamp unix_timestamp \
+pub(crate) const NOT_YET: &str = "bcrypt byteslen bytesslice cidrhost cidrnetmask cidrsubnet cidrsubnets csvdecode log md5 regex \
+    regex_replace regexall rsadecrypt setsymmetricdifference sha1 sha256 sha512 timeadd unix_timestamp \
     unixtimestampparse uuidv4 uuidv5";
 
 /// No text that a function makes of others is longer, in bytes, and no list.
@@ -41,6 +42,7 @@ const RESULT_MAX: usize = 1 << 22;
 /// What a function of this name gives; none where there is none.
 pub(crate) fn call(arguments: &Arguments<'_>) -> Option<Result<Value>> {
     texts::call(arguments)
+        .or_else(|| time::call(arguments))
         .or_else(|| lists::call(arguments))
         .or_else(|| numbers::call(arguments))
         .or_else(|| logic(arguments))

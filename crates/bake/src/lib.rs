@@ -26,5 +26,8 @@ pub use target::Target;
 pub const FILE_NAMES: [&str; 4] =
     ["docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl"];
 
+/// What the environment is asked for the time by, which no variable is called: RFC 3339, UTC, whole seconds.
+pub const NOW: &str = "timestamp()";
+
 #[cfg(test)]
 mod tests;

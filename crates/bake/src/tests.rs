@@ -211,6 +211,11 @@ fn errors() {
     assert_snapshot!(error("target \"x\" {\n  args = [\"a\"]\n}\n"), @"bake/wrong-type f.hcl:2:10 `args` is a map of texts [write args as a map of texts]");
     assert_snapshot!(error("target \"x\" {\n  tags = [TGA]\n}\nTAG = 1\n"), @"bake/unknown-variable f.hcl:2:11 there is no variable `TGA` [did you mean `TAG`?]");
     assert_snapshot!(error("target \"x\" {\n  tags = [regex(\"a\", \"b\")]\n}\n"), @"bake/not-yet f.hcl:2:11 the function `regex` is not there yet [write the value out]");
+    for (pattern, time) in [("YYY", "2023-01-02T03:04:05Z"), ("YY", "nope"), ("'a", "2023-01-02T03:04:05Z"), ("Y", "é")]
+    {
+        let error = error(&format!("target \"x\" {{\n  tags = [formatdate(\"{pattern}\", \"{time}\")]\n}}\n"));
+        assert!(error.starts_with("bake/invalid-expression f.hcl:2:"), "{error}");
+    }
     assert_snapshot!(error("target \"x\" {\n  tags = [uper(\"a\")]\n}\n"), @"bake/unknown-function f.hcl:2:11 there is no function `uper` [did you mean `upper`?]");
     assert_snapshot!(error("target \"x\" {\n  tags = [tostring(1)]\n}\n"), @"bake/unknown-function f.hcl:2:11 there is no function `tostring` [bake files say convert(value, string), convert(value, list(string)) and so on]");
     assert_snapshot!(error("target \"x\" {\n  tags = [upper(\"a\", \"b\")]\n}\n"), @"bake/invalid-expression f.hcl:2:11 `upper` takes one value [look at what it is given]");
@@ -302,6 +307,10 @@ fn a_matrix_makes_targets_and_a_group_of_them() {
     let plan = resolve(&case).unwrap();
     assert_eq!(plan.groups["x"], ["x-a", "x-b"]);
     assert_eq!(plan.targets["x-b"].flags(), ["--build-arg=V=B", "--build-arg=b=k"]);
+    let environment = &[(crate::NOW, "2026-01-02T03:04:05Z")];
+    let text = "target \"x\" {\n target = formatdate(\"YYYYMMDD\", timestamp())\n}\n";
+    let plan = resolve(&Case { files: &[("f.hcl", text)], names: &["x"], environment, ..NOTHING }).unwrap();
+    assert_eq!(plan.targets["x"].flags(), ["--target=20260102"]);
     let empty = MATRIX.replace(r#"["3.11", "3.12"]"#, "[]");
     let error = resolve(&Case { files: &[("f.hcl", &empty)], names: &["py"], ..NOTHING }).unwrap_err();
     assert!(error.starts_with("bake/unknown-target"), "{error}");
@@ -373,6 +382,19 @@ fn functions_give_what_buildx_gives() {
             r#"["%{ for x in [1, 2] ~} ${x} %{~ endfor }", "a ${~ 1 ~} b", "%{ if 1 > 2 }y%{ else }n%{ endif }"]"#,
             r#"["12","a1b","n"]"#,
         ),
+        (
+            r#"formatdate("YYYY-MM-DD hh:mm:ss ZZZZZ ZZZ", "2023-01-02T03:04:05Z")"#,
+            r#""2023-01-02 03:04:05 +00:00 UTC""#,
+        ),
+        (
+            r#"formatdate("EEEE, DD-MMM-YY HH:mmaa Z", "2023-11-12T13:04:05+02:00")"#,
+            r#""Sunday, 12-Nov-23 01:04pm +02:00""#,
+        ),
+        (
+            r#"formatdate("YYYYMMDD'T'hhmmss EEE MMMM D M h H m s AA ZZZ ZZZZ", "2023-11-02T00:04:05.5-00:30")"#,
+            r#""20231102T000405 Thu November 2 11 0 12 4 5 AM -0030 -0030""#,
+        ),
+        (r#"formatdate("'it''s' YYYY", "2024-02-29T03:04:05Z")"#, r#""it's 2024""#),
         (r#"[concat(["a"], ["b", 1]), min([3, 2]...), 9007199254740993]"#, r#"[["a","b",1],2,9007199254740993]"#),
     ] {
         assert_eq!(one(expression), format!("--target={value}"), "{expression}");
