@@ -13,6 +13,7 @@ mod erofs;
 mod fault;
 mod files;
 mod garbage;
+mod gzip;
 mod image;
 mod layer;
 mod lease;
