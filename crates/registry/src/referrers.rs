@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::absolute;
 use carrack_oci::{Artifact, ArtifactBlob, Descriptor, Digest, Index, Manifest, Reference, media_type};
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
-use crate::client::{Client, Document, Site, absolute, mismatch};
+use crate::client::{Client, Document, Site, mismatch};
 use crate::codes;
 use crate::http::protocol;
 
