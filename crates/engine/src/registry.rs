@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use carrack_attestation::{IN_TOTO, PROVENANCE, SBOM, predicate_of};
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type};
 use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer};
@@ -22,6 +23,8 @@ use crate::codes;
 use crate::engine::{Engine, host_error, seconds_since};
 use unpacking::Unpacking;
 
+/// Largest statement about an image that is taken with it, in bytes.
+pub(crate) const STATEMENT_LIMIT: u64 = 32 << 20;
 /// Largest manifest or configuration that is read back from the store, in bytes.
 const JSON_LIMIT: u64 = 4 << 20;
 
@@ -110,6 +113,7 @@ impl Engine {
         let layers = layers(reference, &config, &resolved.parsed)?;
         self.fetch_and_unpack(client, &resolved, &layers, &lease, watch)?;
         let origin = by_digest(reference, &resolved.named)?;
+        let predicates = self.predicates_with(client, &resolved, &lease);
         let is_tag = reference.digest().is_none();
         let before = self.store.find_image(&reference.to_string())?.map(|image| image.manifest.digest);
         let image = self.store.put_image(
@@ -120,6 +124,7 @@ impl Engine {
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
                 names: if is_tag && moves { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
+                predicates,
                 ..NewImage::default()
             },
         )?;
@@ -133,6 +138,36 @@ impl Engine {
             id: image.id,
             is_new: before != Some(image.manifest.digest),
         })
+    }
+
+    /// What is said of an image at its registry. The image is no less one where that can't be had.
+    fn predicates_with(&self, client: &Client, image: &Resolved, lease: &Lease) -> Vec<Predicate> {
+        let referring = client.referring(image, IN_TOTO, STATEMENT_LIMIT);
+        let (statements, is_tagged) = referring.unwrap_or_default();
+        let kept = self.predicates_of(&statements, &image.manifest.digest, lease);
+        let mut kept = kept.unwrap_or_default();
+        // Where it stands among the tags, somebody asked for it.
+        kept.iter_mut().for_each(|predicate| predicate.is_asked |= is_tagged);
+        kept
+    }
+
+    /// What statements say of the image with this manifest, the contents kept by the lease. Of one that is known to be said
+    /// unasked it can't be told whether somebody asked.
+    pub(crate) fn predicates_of(
+        &self,
+        statements: &[Vec<u8>],
+        manifest: &Digest,
+        lease: &Lease,
+    ) -> Result<Vec<Predicate>> {
+        let said = statements.iter().filter_map(|statement| predicate_of(statement, manifest));
+        let known = said.filter(|(kind, _)| [SBOM, PROVENANCE].contains(&kind.as_str()));
+        known
+            .map(|(kind, bytes)| {
+                let digest = self.store.ingest_bytes(lease, &bytes)?;
+                let content = Descriptor::new("application/json", digest, bytes.len() as u64);
+                Ok(Predicate { is_asked: kind != PROVENANCE, kind, content })
+            })
+            .collect()
     }
 
     /// By the digest that the registry tells of the tag, where the image came from there under that digest.

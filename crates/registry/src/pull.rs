@@ -29,8 +29,8 @@ pub struct Resolved {
     pub manifest: Document,
     /// The same, read.
     pub parsed: Manifest,
-    reference: Reference,
-    sources: Vec<Arc<Site>>,
+    pub(crate) reference: Reference,
+    pub(crate) sources: Vec<Arc<Site>>,
 }
 
 impl Resolved {
