@@ -22,7 +22,7 @@ pub use carrack_http::Proxies;
 pub use carrack_oci::{Artifact, ArtifactBlob};
 pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
-pub use pull::Resolved;
+pub use pull::{Resolved, images_of};
 pub use push::{Destination, PushBlob};
 pub use referrers::Contents;
 pub use settings::{RegistrySettings, Settings};

@@ -377,19 +377,22 @@ fn starts_at(content_range: Option<&str>, offset: u64) -> bool {
 
 /// The first that fits, and is no attestation.
 fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
-    let images = || index.manifests.iter().filter(|child| is_image(child));
+    let images = || images_of(index);
     let fitting = images().find(|child| child.platform.as_ref().is_some_and(|platform| platform.matches(wanted)));
     // One that says nothing of its platform may be for any.
     fitting.or_else(|| images().find(|child| child.platform.is_none()))
 }
 
-fn is_image(child: &Descriptor) -> bool {
-    let is_attestation = child.annotations.contains_key("vnd.docker.reference.type");
-    !is_attestation && (media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type))
+/// What an index lists but for attestations, which BuildKit puts beside its images.
+pub fn images_of(index: &Index) -> impl Iterator<Item = &Descriptor> {
+    index.manifests.iter().filter(|child| {
+        let is_attestation = child.annotations.contains_key("vnd.docker.reference.type");
+        !is_attestation && (media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type))
+    })
 }
 
 fn platforms(index: &Index) -> Vec<String> {
-    let platforms = index.manifests.iter().filter(|child| is_image(child)).filter_map(|child| child.platform.as_ref());
+    let platforms = images_of(index).filter_map(|child| child.platform.as_ref());
     let mut platforms: Vec<String> = platforms.map(Platform::to_string).collect();
     platforms.sort();
     platforms.dedup();
