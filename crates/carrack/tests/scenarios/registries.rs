@@ -545,6 +545,18 @@ fn debians_registry_and_skopeo_understand_us() {
     make(&machine, &name);
     machine.ok(&["push", &name]);
     assert_eq!(theirs(&name), digest(&machine, &name));
+    // Layer by layer, by a program that is not ours.
+    let manifest: serde_json::Value =
+        serde_json::from_str(&skopeo(&["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]))
+            .unwrap();
+    let inspected = machine.json(&["image", "inspect", &name]);
+    for (at, layer) in manifest["layers"].as_array().unwrap().iter().enumerate() {
+        let hex = layer["digest"].as_str().unwrap().split_once(':').unwrap().1;
+        let blob = data.join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
+        let plain = Command::new("gzip").args(["-d", "-c"]).stdin(std::fs::File::open(blob).unwrap()).output().unwrap();
+        assert!(plain.status.success());
+        assert_eq!(sha256(&machine, &plain.stdout), inspected[0]["RootFS"]["Layers"][at]);
+    }
     let source = format!("docker://{name}");
     for (format, compression) in [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")] {
         let copy = format!("{host}/{format}/{compression}:1");
@@ -581,6 +593,23 @@ fn debians_registry_and_skopeo_understand_us() {
     machine.ok(&["buildx", "imagetools", "create", "-t", &moved, &both]);
     assert_eq!(theirs(&moved), theirs(&both));
     skopeo(&["copy", "--all", "--src-tls-verify=false", &format!("docker://{moved}"), "dir:both"]);
+    // On an empty root everything comes back as it went, and goes on as it came.
+    let Some(fresh) = Machine::new() else { return };
+    for (name, at) in [(&name, "team"), (&zstd, "zstd"), (&both, "both")] {
+        fresh.ok(&["pull", "-q", "--all-platforms", name]);
+        let parts = |machine: &Machine| {
+            let image = &machine.json(&["image", "inspect", name])[0];
+            (image["Id"].clone(), image["RootFS"].clone(), image["Config"].clone())
+        };
+        if *name != both {
+            assert_eq!(parts(&fresh), parts(&machine), "{name}");
+        }
+        let on = format!("{host}/on/{at}:1");
+        fresh.ok(&["tag", name, &on]);
+        fresh.ok(&["push", "-q", &on]);
+        assert_eq!(theirs(&on), theirs(name), "{name}");
+    }
+    fresh.finish();
     machine.finish();
 }
 
