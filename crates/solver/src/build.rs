@@ -32,7 +32,7 @@ use crate::progress::{Event, Progress, Silent};
 use crate::report::{BuildReport, report};
 use crate::schedule;
 use crate::solve::{hand_on, solve, solve_with_caches};
-use crate::tree::Tree;
+use crate::tree::{Tree, small};
 use crate::vertex::{Outcome, Solver};
 
 /// Where a Dockerfile comes from.
@@ -574,7 +574,7 @@ fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result
             let folder = request.context.as_deref().unwrap_or(Path::new("/"));
             Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into()))
         }
-        _ => std::fs::read(path),
+        _ => small(std::fs::File::open(path)?),
     };
     let path = match &request.dockerfile {
         DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
