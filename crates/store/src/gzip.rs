@@ -57,7 +57,8 @@ impl<R: BufRead> Gzip<R> {
 
     /// The next piece, whole unless it is the last.
     fn piece(&mut self) -> io::Result<Vec<u8>> {
-        let mut piece = Vec::new();
+        // The first may be all there is, and small.
+        let mut piece = Vec::with_capacity(if self.workers.is_empty() { 0 } else { PIECE_BYTES });
         (&mut self.plain).take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
         self.is_read = piece.len() < PIECE_BYTES;
         Ok(piece)
@@ -154,7 +155,7 @@ impl Packer {
     fn pack(&mut self, piece: &[u8]) -> io::Result<Packed> {
         let mut crc = Crc::new();
         crc.update(piece);
-        let mut bytes = Vec::with_capacity(piece.len() / 2);
+        let mut bytes = Vec::with_capacity(packed_bytes_max(piece.len()));
         let is_stored = |unit: &&[u8]| self.level == 0 || is_noise(unit);
         let stored: Vec<bool> = piece.chunks(UNIT_BYTES).collect::<Vec<_>>().iter().map(is_stored).collect();
         let mut rest = piece;
@@ -171,8 +172,7 @@ impl Packer {
         let start = bytes.len();
         loop {
             let taken = self.deflate.total_in() as usize;
-            // More than the whole can become, so that once is enough.
-            bytes.reserve(plain.len() + plain.len() / 4 + 1024);
+            bytes.reserve(packed_bytes_max(plain.len()));
             self.deflate.compress_vec(&plain[taken..], bytes, FlushCompress::Sync).map_err(io::Error::other)?;
             if self.deflate.total_in() as usize == plain.len() && bytes.len() < bytes.capacity() {
                 break;
@@ -184,6 +184,11 @@ impl Packer {
         }
         Ok(())
     }
+}
+
+/// More than so many bytes can become, however they are compressed.
+fn packed_bytes_max(plain_bytes: usize) -> usize {
+    plain_bytes + plain_bytes / 4 + 1024
 }
 
 /// As blocks that hold the bytes as they are.
