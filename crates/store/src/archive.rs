@@ -355,7 +355,7 @@ impl Store {
             ("manifest.json", serde_json::to_vec(&docker)),
             ("oci-layout", Ok(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())),
         ];
-        let mut tar = Writer::new(io::BufWriter::with_capacity(1 << 16, out));
+        let mut tar = Writer::new(out);
         let write = || -> io::Result<()> {
             for dir in ["blobs/", "blobs/sha256/"] {
                 tar.append(&Member::new(dir, Kind::Dir), &mut io::empty())?;
