@@ -4,6 +4,7 @@ mod config;
 mod copy;
 mod run;
 mod scope;
+mod size;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +120,9 @@ pub fn lower(dockerfile: &Dockerfile, options: &LowerOptions) -> Result<Lowered,
         }
         let before = needed.len();
         for index in needed.clone() {
+            if lowering.is_too_large() {
+                break;
+            }
             let stage = lowering.stage(index);
             lowering.stages.insert(index, stage);
             needed.append(&mut lowering.late);
@@ -167,6 +171,8 @@ struct Lowering<'a> {
     /// Stages that turned out to be needed while another was lowered.
     late: BTreeSet<usize>,
     used_arguments: BTreeSet<String>,
+    /// Of everything above, roughly.
+    size_bytes: usize,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -190,6 +196,7 @@ impl<'a> Lowering<'a> {
             needs: Vec::new(),
             late: BTreeSet::new(),
             used_arguments: BTreeSet::new(),
+            size_bytes: 0,
             diagnostics: Vec::new(),
         }
     }
@@ -279,6 +286,10 @@ impl<'a> Lowering<'a> {
                     (None, None) => None,
                 };
                 self.used_arguments.insert(name.clone());
+                self.grow(value.as_ref().map_or(0, String::len), argument.name.span);
+                if self.is_too_large() {
+                    return scope;
+                }
                 // Without a value, a name that the builder defines keeps that.
                 if value.is_some() || !scope.has(&name) {
                     scope.define(&name, value);

@@ -375,6 +375,34 @@ fn addresses() {
 }
 
 /// D9: a named context comes before stages and images, whatever form the name has.
+/// Neither logs nor images tell the password of an address.
+#[test]
+fn passwords_of_addresses_are_not_shown() {
+    let graph =
+        graph("FROM scratch\nARG WORD=secret\nADD https://me:$WORD@example.com/a?b@c https://me@example.com/b /x/\n");
+    let names = names(&graph);
+    assert!(names.contains(&"[fetch] https://xxxxx:xxxxx@example.com/a?b@c"), "{names:?}");
+    assert!(names.contains(&"[fetch] https://me@example.com/b"), "{names:?}");
+    let history: Vec<_> = graph.history.iter().filter_map(|step| step.entry.created_by.as_deref()).collect();
+    let copied = history.iter().find(|text| text.starts_with("ADD")).unwrap();
+    assert!(!copied.contains("secret") && copied.contains("https://xxxxx:xxxxx@example.com/a"), "{copied}");
+}
+
+/// Values that every step and stage has again are refused before they fill the machine.
+#[test]
+fn files_that_become_too_large() {
+    let long = "x".repeat(900_000);
+    let stages: String = (0..500).map(|number| format!("FROM s{number} AS s{}\n", number + 1)).collect();
+    for text in
+        [format!("FROM a\nENV a={long}\n{}", "RUN true\n".repeat(500)), format!("FROM a AS s0\nENV a={long}\n{stages}")]
+    {
+        let errors = errors(&text);
+        assert!(errors.starts_with("build/too-large") && errors.lines().count() == 1, "{errors}");
+    }
+    let usual = format!("FROM a\nENV A={}\n{}", "x".repeat(4_000), "RUN true\n".repeat(5_000));
+    assert_eq!(execs(&graph(&usual)).len(), 5_000);
+}
+
 #[test]
 fn named_contexts() {
     let lowered = |text: &str| {

@@ -14,7 +14,7 @@ use carrack_store::{Roots, Scratch, Store};
 use crate::{archive, codes, fetch, git};
 
 /// A Dockerfile that comes alone is text that somebody has written, in bytes.
-const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
+pub(crate) const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 
 /// A context that has come from elsewhere; its folder is gone with this value.
 #[derive(Debug)]

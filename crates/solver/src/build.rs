@@ -1,6 +1,8 @@
 //! The whole of a build: read, parse, lower, evaluate, write the image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,7 @@ use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
-use crate::arrived::ArrivedContext;
+use crate::arrived::{ArrivedContext, DOCKERFILE_LIMIT_BYTES};
 use crate::attest::{self, Attestations, Made};
 use crate::cache::Aliases;
 use crate::cache::export::{CacheExport, CacheRegistry, Results};
@@ -574,10 +576,27 @@ fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result
             let folder = request.context.as_deref().unwrap_or(Path::new("/"));
             Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into()))
         }
-        _ => std::fs::read(path),
+        _ => File::open(path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }),
+    };
+    let unreadable = |name: &str, reason: String| {
+        Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {name}")).cause(reason)
+    };
+    let limited = |name: &str, text: &str| match text.len() as u64 > DOCKERFILE_LIMIT_BYTES {
+        true => {
+            let reason = format!("it is larger than {} MiB", DOCKERFILE_LIMIT_BYTES >> 20);
+            Err(unreadable(name, reason).hint("put large files into the context, and copy them from there").boxed())
+        }
+        false => Ok(()),
     };
     let path = match &request.dockerfile {
-        DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
+        DockerfileSource::Text { name, text } => {
+            limited(name, text)?;
+            return Ok(sources.add(name.clone(), text.clone()));
+        }
         DockerfileSource::Path(path) | DockerfileSource::Inside(path) => path,
     };
     let lower_case = path.with_file_name("dockerfile");
@@ -592,12 +611,13 @@ fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result
         other => (path, other),
     };
     let bytes = bytes.map_err(|error| {
-        Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))
-            .cause(error.to_string())
+        unreadable(&path.display().to_string(), error.to_string())
             .hint("write it there, or name another one: with `--file`, in Compose with `dockerfile:`")
             .boxed()
     })?;
-    Ok(sources.add(path.display().to_string(), String::from_utf8_lossy(&bytes)))
+    let (name, text) = (path.display().to_string(), String::from_utf8_lossy(&bytes));
+    limited(&name, &text)?;
+    Ok(sources.add(name, text))
 }
 
 fn lower_options(request: &BuildRequest) -> LowerOptions {

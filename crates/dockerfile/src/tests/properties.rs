@@ -149,6 +149,16 @@ fn beginnings_of_a_file_are_parsed() {
     }
 }
 
+/// Of a text that is no Dockerfile only the beginning is complained about.
+#[test]
+fn mistakes_without_end() {
+    let source = SourceFile { path: "Dockerfile".into(), text: "FRM a\n".repeat(200_000).into() };
+    assert_eq!(crate::parse(FileId(0), &source).1.len(), 100);
+    let source =
+        SourceFile { path: "Dockerfile".into(), text: format!("FROM a\nRUN {}\n", "<<E ".repeat(200_000)).into() };
+    assert_eq!(crate::parse(FileId(0), &source).1.len(), 1);
+}
+
 /// Many stages, many ignore patterns, and lines without end.
 #[test]
 fn large_files() {

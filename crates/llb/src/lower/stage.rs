@@ -92,6 +92,7 @@ impl Lowering<'_> {
         let file = self.file;
         let ast = &file.stages[index];
         let mut stage = self.begin(index);
+        self.grow(stage.inherited_bytes() + stage.history_bytes(0), ast.from.span);
         let triggers = std::mem::take(&mut stage.image.config.on_build);
         let triggers: Vec<Instruction> =
             triggers.iter().filter_map(|text| self.trigger(text, ast.from.image.span)).collect();
@@ -110,7 +111,12 @@ impl Lowering<'_> {
                 Place::Step(number) => is_layer(&instruction) && number == stage.step + 1,
             });
             if stop.is_none_or(|stop| stop.moment == Moment::After) {
+                let known = (self.vertices.len(), stage.history.len());
                 self.instruction(&mut stage, instruction);
+                self.grow(self.vertices_bytes(known.0) + stage.history_bytes(known.1), instruction.span);
+            }
+            if self.is_too_large() {
+                return stage;
             }
             if let Some(stop) = stop {
                 self.shell(&mut stage, (&instruction.text, instruction.span), Some(instruction), stop.moment);
