@@ -1,8 +1,6 @@
 //! The whole of a build: read, parse, lower, evaluate, write the image.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +16,7 @@ use carrack_oci::{Digest, History, ImageConfig, Platform, Reference};
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, NewImage, Store};
 
-use crate::arrived::{ArrivedContext, DOCKERFILE_LIMIT_BYTES};
+use crate::arrived::ArrivedContext;
 use crate::attest::{self, Attestations, Made};
 use crate::cache::Aliases;
 use crate::cache::export::{CacheExport, CacheRegistry, Results};
@@ -26,6 +24,7 @@ use crate::cache::import::{CacheImport, lock};
 use crate::codes;
 use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
+use crate::dockerfile;
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
 use crate::export::{BuildOutput, export};
@@ -34,7 +33,6 @@ use crate::progress::{Event, Progress, Silent};
 use crate::report::{BuildReport, report};
 use crate::schedule;
 use crate::solve::{hand_on, solve, solve_with_caches};
-use crate::tree::Tree;
 use crate::vertex::{Outcome, Solver};
 
 /// Where a Dockerfile comes from.
@@ -387,7 +385,7 @@ pub fn predict(
 /// The images that a build begins with, as far as its Dockerfile can be read.
 pub fn bases(request: &BuildRequest) -> BTreeSet<Reference> {
     let mut sources = SourceMap::new();
-    let Ok(file) = read(request, &mut sources) else { return BTreeSet::new() };
+    let Ok(file) = dockerfile::read(request, &mut sources) else { return BTreeSet::new() };
     let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
     match lower(&dockerfile, &lower_options(request)) {
         Ok(Lowered::Needs(needs)) => needs.into_iter().map(|need| need.reference).collect(),
@@ -469,7 +467,7 @@ fn plan(
     (changing, stop): (&BTreeSet<Reference>, Option<&str>),
     sources: &mut SourceMap,
 ) -> Result<BuildPlan, Vec<Diagnostic>> {
-    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = dockerfile::read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, mut warnings) = carrack_dockerfile::parse(file, sources.get(file));
     let contexts = open_contexts(request, sources, &mut warnings).map_err(|diagnostic| vec![*diagnostic])?;
     if warnings.iter().any(Diagnostic::is_error) {
@@ -570,56 +568,6 @@ fn open_contexts(
     Ok(contexts)
 }
 
-fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
-    let read = |path: &Path| match &request.dockerfile {
-        DockerfileSource::Inside(_) => {
-            let folder = request.context.as_deref().unwrap_or(Path::new("/"));
-            Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into()))
-        }
-        _ => File::open(path).and_then(|file| {
-            let mut bytes = Vec::new();
-            file.take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        }),
-    };
-    let unreadable = |name: &str, reason: String| {
-        Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {name}")).cause(reason)
-    };
-    let limited = |name: &str, text: &str| match text.len() as u64 > DOCKERFILE_LIMIT_BYTES {
-        true => {
-            let reason = format!("it is larger than {} MiB", DOCKERFILE_LIMIT_BYTES >> 20);
-            Err(unreadable(name, reason).hint("put large files into the context, and copy them from there").boxed())
-        }
-        false => Ok(()),
-    };
-    let path = match &request.dockerfile {
-        DockerfileSource::Text { name, text } => {
-            limited(name, text)?;
-            return Ok(sources.add(name.clone(), text.clone()));
-        }
-        DockerfileSource::Path(path) | DockerfileSource::Inside(path) => path,
-    };
-    let lower_case = path.with_file_name("dockerfile");
-    let (path, bytes) = match read(path) {
-        // As in BuildKit.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.ends_with("Dockerfile") => {
-            match read(&lower_case) {
-                Ok(bytes) => (&lower_case, Ok(bytes)),
-                Err(_) => (path, Err(error)),
-            }
-        }
-        other => (path, other),
-    };
-    let bytes = bytes.map_err(|error| {
-        unreadable(&path.display().to_string(), error.to_string())
-            .hint("write it there, or name another one: with `--file`, in Compose with `dockerfile:`")
-            .boxed()
-    })?;
-    let (name, text) = (path.display().to_string(), String::from_utf8_lossy(&bytes));
-    limited(&name, &text)?;
-    Ok(sources.add(name, text))
-}
-
 fn lower_options(request: &BuildRequest) -> LowerOptions {
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
     LowerOptions {
@@ -648,7 +596,7 @@ fn findings(
 /// # Errors
 /// What a build would find wrong before its first step, and findings where the file says that they are errors.
 pub fn check(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = dockerfile::read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, mut found) = carrack_dockerfile::parse(file, sources.get(file));
     let contexts = open_contexts(request, sources, &mut found).map_err(|diagnostic| vec![*diagnostic])?;
     if found.iter().any(Diagnostic::is_error) {
@@ -702,7 +650,7 @@ pub fn targets(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Ta
 }
 
 fn parsed(request: &BuildRequest, sources: &mut SourceMap) -> Result<Dockerfile, Vec<Diagnostic>> {
-    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = dockerfile::read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, found) = carrack_dockerfile::parse(file, sources.get(file));
     if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok(dockerfile) }
 }

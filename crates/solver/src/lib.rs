@@ -15,6 +15,7 @@ mod container;
 mod contents;
 mod context;
 mod copy;
+mod dockerfile;
 mod draft;
 mod exec;
 mod explain;
