@@ -185,8 +185,7 @@ pub(crate) fn add_host(request: &mut BuildRequest, name: &str, address: &str) ->
 pub(crate) fn allow(request: &mut BuildRequest, entitlement: &str) -> Result<()> {
     match entitlement {
         "security.insecure" => request.allows_insecure = true,
-        // What `RUN --network=host` asks for is given without asking.
-        "network.host" => {}
+        "network.host" => request.allows_host_network = true,
         other => return Err(flags::invalid("--allow", other, "security.insecure or network.host")),
     }
     Ok(())

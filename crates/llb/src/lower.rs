@@ -36,6 +36,8 @@ pub struct LowerOptions {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Whether a RUN may ask for every privilege (`--allow security.insecure`).
     pub allows_insecure: bool,
+    /// Whether a RUN may ask for the host's network (`--allow network.host`).
+    pub allows_host_network: bool,
     /// Where to stop: then the output is no image but a shell there, an `Exec` with what an instruction there would have.
     pub breakpoint: Option<Breakpoint>,
 }
@@ -60,6 +62,7 @@ impl LowerOptions {
             images: Vec::new(),
             contexts: BTreeMap::new(),
             allows_insecure: false,
+            allows_host_network: false,
             breakpoint: None,
         }
     }

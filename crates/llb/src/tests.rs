@@ -234,6 +234,15 @@ fn entrypoint_drops_the_cmd_of_the_base_only() {
     assert_eq!(graph("FROM a\nCMD []\n").config.config.cmd.unwrap(), Vec::<String>::new());
 }
 
+/// The network with what listens on the host's loopback is given to those only that the caller trusts, as in BuildKit.
+#[test]
+fn the_hosts_network_is_asked_for() {
+    let text = "FROM a\nRUN --network=host x\n";
+    assert_snapshot!(errors(text), @"build/not-allowed Dockerfile:2:15 RUN --network=host is not allowed to this build [build with --allow network.host if you trust the Dockerfile]");
+    assert!(lower_with(text, |options| options.allows_host_network = true, &base_config()).is_ok());
+    assert_eq!(graph("FROM a\n").config.config.working_dir, "", "as the base has it");
+}
+
 /// D9: a final stage from nothing.
 #[test]
 fn scratch_has_a_path_and_a_root() {

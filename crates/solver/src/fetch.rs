@@ -58,7 +58,10 @@ pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel:
     let is_known = known.as_ref().is_some_and(|known| address.checksum.is_none_or(|wanted| wanted == known.digest));
     // What its digest names cannot have changed.
     if !(is_known && address.checksum.is_some()) {
-        kept.refresh(address, known.filter(|_| is_known), cancel)?;
+        // What was not taken is of no use to the next fetch, which begins anew.
+        kept.refresh(address, known.filter(|_| is_known), cancel).inspect_err(|_| {
+            let _ = fs::remove_file(&kept.fresh);
+        })?;
     }
     kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))?;
     kept.record().map(|record| record.digest).ok_or_else(|| failed(address, "what was fetched is gone"))
@@ -233,8 +236,6 @@ fn download(
     let body = response.into_body().into_with_config().limit(u64::MAX).reader();
     let (digest, size_bytes) = write(body, path, is_abandoned).map_err(|error| failed(address, &error.to_string()))?;
     if size_bytes > SIZE_LIMIT_BYTES {
-        // What is left is replaced by the next fetch.
-        let _ = fs::remove_file(path);
         return Err(too_large(address));
     }
     // Without a time a file gets the epoch, so that the same content gives the same layer (as BuildKit does it).
@@ -247,6 +248,9 @@ fn write(body: impl Read, path: &Path, is_abandoned: &AtomicBool) -> io::Result<
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
+    }
+    if is_abandoned.load(Ordering::SeqCst) {
+        return Err(io::ErrorKind::Interrupted.into());
     }
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = Hasher::new(file);

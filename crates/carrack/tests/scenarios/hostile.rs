@@ -214,6 +214,9 @@ fn dockerfiles_that_are_none() {
     let doubled: String = (0..64).map(|number| format!("ARG a{}=$a{number}$a{number}\n", number + 1)).collect();
     refused(format!("FROM busybox\nARG a0=xxxxxxxx\n{doubled}").into_bytes(), "build/invalid-variable");
 
+    refused(b"FROM scratch\nRUN --security=insecure true\n".to_vec(), "build/not-allowed");
+    refused(b"FROM scratch\nRUN --network=host true\n".to_vec(), "build/not-allowed");
+
     // A here-document's name is a file's name in the folder, whatever it says.
     project.write(
         "Dockerfile",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use carrack_diag::{Diagnostic, Span, Spanned};
 use carrack_dockerfile::ast::{Argument, Command, CommandLine, Instruction, Run};
 use carrack_dockerfile::parse_trigger;
-use carrack_oci::{History, ImageConfig};
+use carrack_oci::{History, ImageConfig, Platform};
 
 use super::scope::Scope;
 use super::{Base, Lowering};
@@ -60,10 +60,18 @@ impl Stage {
         self.image.config.env = self.scope.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
     }
 
+    /// Where programs begin. An image that says nothing begins at its root.
+    pub(super) fn working_directory(&self) -> &str {
+        match self.image.config.working_dir.as_str() {
+            "" => "/",
+            path => path,
+        }
+    }
+
     /// A path of the image, made absolute from the working directory. `..` ends at the root. A slash at the end stays.
     pub(super) fn absolute(&self, path: &str) -> String {
         let joined =
-            if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.image.config.working_dir) };
+            if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.working_directory()) };
         let is_folder = path.ends_with('/') || path.ends_with("/.") || path == ".";
         let clean = clean(&joined);
         if is_folder && clean != "/" { format!("{clean}/") } else { clean }
@@ -165,7 +173,7 @@ impl Lowering<'_> {
         };
         let mut stage = Stage {
             index,
-            image: ImageConfig::scratch(&self.options.target_platform),
+            image: empty_image(&self.options.target_platform),
             scope: Scope::new(self.file.directives.escape),
             vertex: VertexId(0),
             base: None,
@@ -194,20 +202,17 @@ impl Lowering<'_> {
                 stage.scope.environment = variables(&stage.image.config.env);
             }
             Some((Base::Folder(name), platform)) => {
-                stage.image = ImageConfig::scratch(&platform);
+                stage.image = empty_image(&platform);
                 stage.vertex = self.folder_image(name, from.span);
             }
             Some((Base::Scratch, platform)) => {
-                stage.image = ImageConfig::scratch(&platform);
+                stage.image = empty_image(&platform);
                 stage.vertex = self.source(Source::Scratch, "FROM scratch".into(), from.span);
             }
             None => stage.vertex = self.source(Source::Scratch, "FROM scratch".into(), from.span),
         }
         if stage.scope.get("PATH").is_none() {
             stage.scope.set("PATH".into(), DEFAULT_PATH.into());
-        }
-        if stage.image.config.working_dir.is_empty() {
-            stage.image.config.working_dir = "/".into();
         }
         stage.store_environment();
         stage
@@ -291,6 +296,13 @@ impl Lowering<'_> {
         stage.vertex = vertex;
         stage.record(format!("WORKDIR {path}"), Some(vertex));
     }
+}
+
+/// What is said of an image of nothing, as in BuildKit.
+fn empty_image(platform: &Platform) -> ImageConfig {
+    let mut image = ImageConfig::scratch(platform);
+    image.config.working_dir = "/".into();
+    image
 }
 
 /// `NAME=VALUE` pairs; a name without a value has an empty one.
