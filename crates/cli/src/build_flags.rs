@@ -279,15 +279,6 @@ pub(crate) fn metadata(built: &BuildResult) -> serde_json::Value {
     metadata
 }
 
-/// Writes what a build is to leave in a file.
-pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|error| {
-        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
-            .cause(error.to_string())
-            .boxed()
-    })
-}
-
 /// `SOURCE_DATE_EPOCH`, from the build arguments or the caller's environment, which a build gets as an argument then.
 pub(crate) fn epoch(request: &mut BuildRequest) -> Result<()> {
     const NAME: &str = "SOURCE_DATE_EPOCH";

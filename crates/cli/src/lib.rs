@@ -8,6 +8,7 @@ mod cache_flags;
 pub mod codes;
 mod commands;
 mod container_flags;
+mod destination;
 mod flags;
 mod output;
 mod project;

@@ -32,19 +32,38 @@ pub fn on_signal(act: impl FnOnce() + Send + 'static) -> Result<()> {
     Ok(())
 }
 
+/// Interrupts end nothing until it is dropped, by the thread that made it.
+#[derive(Debug)]
+struct Blocked(Mask);
+
+impl Blocked {
+    /// Also where they can be read meanwhile.
+    fn new() -> Result<(Self, SignalFd)> {
+        let failed = |errno| host_error("can't wait for interrupts", errno);
+        let blocked = Self(block(&INTERRUPTS).map_err(failed)?);
+        Ok((blocked, SignalFd::new(&INTERRUPTS).map_err(failed)?))
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // A mask that was read can be set again.
+        let _ = restore(&self.0);
+    }
+}
+
 /// Until it is dropped, an interrupt makes it readable and does nothing else.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
-    mask: Mask,
+    _blocked: Blocked,
     signals: SignalFd,
 }
 
 impl Interrupts {
     /// To be dropped by the thread that made it.
     pub(crate) fn new() -> Result<Self> {
-        let failed = |errno| host_error("can't wait for interrupts", errno);
-        let mask = block(&INTERRUPTS).map_err(failed)?;
-        Ok(Self { mask, signals: SignalFd::new(&INTERRUPTS).map_err(failed)? })
+        let (blocked, signals) = Blocked::new()?;
+        Ok(Self { _blocked: blocked, signals })
     }
 
     /// Takes one note of an interrupt; false where there is none.
@@ -59,13 +78,6 @@ impl AsFd for Interrupts {
     }
 }
 
-impl Drop for Interrupts {
-    fn drop(&mut self) {
-        // A mask that was read can be set again.
-        let _ = restore(&self.mask);
-    }
-}
-
 /// Some send a signal to a process and to its group: what comes that soon is the same interrupt.
 const REPEAT: Duration = Duration::from_secs(1);
 
@@ -73,19 +85,18 @@ const REPEAT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Flag {
     flag: Arc<AtomicBool>,
-    mask: Mask,
     /// Closed, it ends the thread.
     end: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    _blocked: Blocked,
 }
 
 impl Flag {
     /// To be called before other threads are started, and dropped by the thread that made it.
     pub fn new() -> Result<Self> {
-        let failed = |errno| host_error("can't wait for interrupts", errno);
-        let (ended, end) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-        let mask = block(&INTERRUPTS).map_err(failed)?;
-        let signals = SignalFd::new(&INTERRUPTS).map_err(failed)?;
+        let pipe = pipe_with(PipeFlags::CLOEXEC);
+        let (ended, end) = pipe.map_err(|errno| host_error("can't wait for interrupts", errno))?;
+        let (blocked, signals) = Blocked::new()?;
         let flag = Arc::new(AtomicBool::new(false));
         let set = Arc::clone(&flag);
         let thread = std::thread::spawn(move || {
@@ -105,7 +116,7 @@ impl Flag {
                 }
             }
         });
-        Ok(Self { flag, mask, end: Some(end), thread: Some(thread) })
+        Ok(Self { flag, end: Some(end), thread: Some(thread), _blocked: blocked })
     }
 
     /// What an interrupt sets; others may set it too.
@@ -118,10 +129,9 @@ impl Drop for Flag {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // It can't panic, and a mask that was read can be set again.
+            // It can't panic.
             let _ = thread.join();
         }
-        let _ = restore(&self.mask);
     }
 }
 

@@ -19,10 +19,11 @@ use crate::settings::{Settings, is_loopback, wrong};
 /// Largest manifest, configuration or token answer, in bytes (distribution-spec "Pushing Manifests" recommends it).
 pub(crate) const SMALL_LIMIT: u64 = 4 << 20;
 
-/// Where requests go: an agent, with its connections, for each `scheme://host:port`.
+/// Where requests go: an agent, with its connections, for each `scheme://host:port` and the registry whose settings hold
+/// for it, if any.
 pub(crate) struct Http {
     pub(crate) settings: Settings,
-    agents: Mutex<HashMap<String, Agent>>,
+    agents: Mutex<HashMap<(String, Option<String>), Agent>>,
     authorities: OnceLock<Vec<Certificate<'static>>>,
 }
 
@@ -146,13 +147,13 @@ impl Http {
         if authority.as_str().contains('@') {
             return Err(protocol(&without_query(url), "it carries a user name".into()).into());
         }
-        let key = format!("{scheme}://{authority}");
+        // What is said of a registry holds for no other host that it redirects to.
+        let own = authority.as_str() == host || host == "docker.io";
+        let key = (format!("{scheme}://{authority}"), own.then(|| host.to_owned()));
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(agent) = agents.get(&key) {
             return Ok(agent.clone());
         }
-        // What is said of a registry holds for no other host that it redirects to.
-        let own = authority.as_str() == host || host == "docker.io";
         let port = authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
         let tls = if scheme == "https" { Some(self.tls(authority.as_str(), host, own)?) } else { None };
         let proxy = self.settings.proxy(scheme, authority.host(), port).map(proxy).transpose()?;

@@ -11,10 +11,8 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{GitAddress, HttpAddress};
 use carrack_store::{Roots, Scratch, Store};
 
+use crate::tree::small;
 use crate::{archive, codes, fetch, git};
-
-/// A Dockerfile that comes alone is text that somebody has written, in bytes.
-pub(crate) const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 
 /// A context that has come from elsewhere; its folder is gone with this value.
 #[derive(Debug)]
@@ -72,19 +70,14 @@ impl Arrival {
         let read = Read::by_ref(&mut stream).take(512).read_to_end(&mut start);
         read.map_err(|error| unreadable(&error.to_string()))?;
         let is_tar = archive::is_tar(&start);
-        let mut whole = start.as_slice().chain(stream);
+        let whole = start.as_slice().chain(stream);
         if is_tar {
             let place = place()?;
             let (hold, path) = place.scratch()?;
             carrack_store::extract(whole, &path, &path, Some((0, 0)))?;
             return Ok(Self::Context(ArrivedContext { path, origin: None, _hold: hold, _apart: place.apart }));
         }
-        let mut bytes = Vec::new();
-        let read = whole.by_ref().take(DOCKERFILE_LIMIT_BYTES + 1).read_to_end(&mut bytes);
-        read.map_err(|error| unreadable(&error.to_string()))?;
-        if bytes.len() as u64 > DOCKERFILE_LIMIT_BYTES {
-            return Err(unreadable("it is no tar, and larger than any Dockerfile"));
-        }
+        let bytes = small(whole).map_err(|error| unreadable(&format!("it is no tar, and {error}")))?;
         let text = String::from_utf8(bytes).map_err(|_| unreadable("it is neither a tar nor text"))?;
         Ok(Self::Dockerfile(text))
     }

@@ -1,6 +1,7 @@
 //! What is said of a built image: the packages in it, how it was built.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use carrack_attestation::{Material, Mode, PROVENANCE, Provenance, SBOM, Step, Vcs, spdx};
 use carrack_diag::{Diagnostic, Result, SourceMap, Span};
@@ -99,6 +100,7 @@ fn told(
     let mut materials: BTreeSet<Material> = made.materials.clone();
     materials.extend(plan.graph.vertices.iter().filter_map(|vertex| image(&vertex.op)));
     materials.extend(request.attestations.context.clone());
+    materials.extend(request.arrived.iter().filter_map(|arrived| arrived.origin().cloned()));
     let reaches_out = |op: &Op| match op {
         Op::Exec(exec) => exec.network != Network::None,
         Op::Source(source) => matches!(source, Source::Http(_) | Source::Git(_)),
@@ -150,7 +152,7 @@ fn path(request: &BuildRequest) -> String {
         DockerfileSource::Inside(path) => path.display().to_string(),
         DockerfileSource::Path(path) => {
             let inside = request.context.as_ref().and_then(|context| path.strip_prefix(context).ok());
-            let shown = inside.or_else(|| path.file_name().map(std::path::Path::new)).unwrap_or(path);
+            let shown = inside.or_else(|| path.file_name().map(Path::new)).unwrap_or(path);
             shown.display().to_string()
         }
     }
@@ -190,7 +192,11 @@ fn arguments(request: &BuildRequest) -> BTreeMap<String, String> {
 /// Folders of this machine that the build could take files from.
 fn locals(request: &BuildRequest) -> Vec<String> {
     let is_local = request.context.is_some() && request.attestations.context.is_none();
-    let named = request.contexts.iter().filter(|(_, context)| matches!(context, NamedContext::Folder(_)));
+    let has_arrived = |path: &Path| request.arrived.iter().any(|arrived| arrived.path() == path);
+    let named = request
+        .contexts
+        .iter()
+        .filter(|(_, context)| matches!(context, NamedContext::Folder(path) if !has_arrived(path)));
     is_local.then(|| "context".to_owned()).into_iter().chain(named.map(|(name, _)| name.clone())).collect()
 }
 

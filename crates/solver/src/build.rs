@@ -24,7 +24,6 @@ use crate::cache::import::{CacheImport, lock};
 use crate::codes;
 use crate::contents::Contents;
 use crate::context::{ContextReport, Contexts, Folder};
-use crate::dockerfile;
 use crate::exec::Executor;
 use crate::explain::{Explainer, StepExplanation};
 use crate::export::{BuildOutput, export};
@@ -33,6 +32,7 @@ use crate::progress::{Event, Progress, Silent};
 use crate::report::{BuildReport, report};
 use crate::schedule;
 use crate::solve::{hand_on, solve, solve_with_caches};
+use crate::tree::{Tree, small};
 use crate::vertex::{Outcome, Solver};
 
 /// Where a Dockerfile comes from.
@@ -388,7 +388,7 @@ pub fn predict(
 /// The images that a build begins with, as far as its Dockerfile can be read.
 pub fn bases(request: &BuildRequest) -> BTreeSet<Reference> {
     let mut sources = SourceMap::new();
-    let Ok(file) = dockerfile::read(request, &mut sources) else { return BTreeSet::new() };
+    let Ok(file) = read(request, &mut sources) else { return BTreeSet::new() };
     let (dockerfile, _) = carrack_dockerfile::parse(file, sources.get(file));
     match lower(&dockerfile, &lower_options(request)) {
         Ok(Lowered::Needs(needs)) => needs.into_iter().map(|need| need.reference).collect(),
@@ -470,7 +470,7 @@ fn plan(
     (changing, stop): (&BTreeSet<Reference>, Option<&str>),
     sources: &mut SourceMap,
 ) -> Result<BuildPlan, Vec<Diagnostic>> {
-    let file = dockerfile::read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, mut warnings) = carrack_dockerfile::parse(file, sources.get(file));
     let contexts = open_contexts(request, sources, &mut warnings).map_err(|diagnostic| vec![*diagnostic])?;
     if warnings.iter().any(Diagnostic::is_error) {
@@ -571,6 +571,38 @@ fn open_contexts(
     Ok(contexts)
 }
 
+fn read(request: &BuildRequest, sources: &mut SourceMap) -> carrack_diag::Result<FileId> {
+    let read = |path: &Path| match &request.dockerfile {
+        DockerfileSource::Inside(_) => {
+            let folder = request.context.as_deref().unwrap_or(Path::new("/"));
+            Tree::folder(folder).and_then(|tree| tree.bytes(path)?.ok_or(std::io::ErrorKind::NotFound.into()))
+        }
+        _ => small(std::fs::File::open(path)?),
+    };
+    let path = match &request.dockerfile {
+        DockerfileSource::Text { name, text } => return Ok(sources.add(name.clone(), text.clone())),
+        DockerfileSource::Path(path) | DockerfileSource::Inside(path) => path,
+    };
+    let lower_case = path.with_file_name("dockerfile");
+    let (path, bytes) = match read(path) {
+        // As in BuildKit.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.ends_with("Dockerfile") => {
+            match read(&lower_case) {
+                Ok(bytes) => (&lower_case, Ok(bytes)),
+                Err(_) => (path, Err(error)),
+            }
+        }
+        other => (path, other),
+    };
+    let bytes = bytes.map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE, format!("read the Dockerfile {}", path.display()))
+            .cause(error.to_string())
+            .hint("write it there, or name another one: with `--file`, in Compose with `dockerfile:`")
+            .boxed()
+    })?;
+    Ok(sources.add(path.display().to_string(), String::from_utf8_lossy(&bytes)))
+}
+
 fn lower_options(request: &BuildRequest) -> LowerOptions {
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
     LowerOptions {
@@ -600,7 +632,7 @@ fn findings(
 /// # Errors
 /// What a build would find wrong before its first step, and findings where the file says that they are errors.
 pub fn check(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let file = dockerfile::read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, mut found) = carrack_dockerfile::parse(file, sources.get(file));
     let contexts = open_contexts(request, sources, &mut found).map_err(|diagnostic| vec![*diagnostic])?;
     if found.iter().any(Diagnostic::is_error) {
@@ -654,7 +686,7 @@ pub fn targets(request: &BuildRequest, sources: &mut SourceMap) -> Result<Vec<Ta
 }
 
 fn parsed(request: &BuildRequest, sources: &mut SourceMap) -> Result<Dockerfile, Vec<Diagnostic>> {
-    let file = dockerfile::read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
     let (dockerfile, found) = carrack_dockerfile::parse(file, sources.get(file));
     if found.iter().any(Diagnostic::is_error) { Err(found) } else { Ok(dockerfile) }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use carrack_oci::Config;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::foreground::{self, Streams};
 use carrack_runtime::host;
-use carrack_runtime::init::{self, Child, SpawnRequest};
+use carrack_runtime::init::{self, Child, InitFailure, SpawnRequest};
 use carrack_specgen::container::{Mount, MountSource, NetworkMode, Ulimit};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, HostFacts, InitPlan, Resolved};
@@ -185,13 +185,7 @@ impl<'a> ContainerExecutor<'a> {
         let (out, out_writer) = pipe()?;
         let (error, error_writer) = pipe()?;
         let null = File::open("/dev/null").map_err(|error| failed("open /dev/null", &error))?;
-        let spawned = init::spawn(&SpawnRequest {
-            plan,
-            stdio: [null.as_fd(), out_writer.as_fd(), error_writer.as_fd()],
-            network_namespace: connection.namespace.as_ref().map(OwnedFd::as_fd),
-            container: None,
-            cgroup: Some(cgroup),
-        });
+        let spawned = spawn(connection, plan, cgroup, [null.as_fd(), out_writer.as_fd(), error_writer.as_fd()]);
         // The pipes end when the container's copies are closed.
         drop((out_writer, error_writer));
         let child = match spawned {
@@ -222,18 +216,22 @@ impl<'a> ContainerExecutor<'a> {
     ) -> Result<i32> {
         let streams = if is_in_terminal(request) { Streams::none() } else { Streams::pipes(true) };
         let streams = streams.map_err(|error| failed("make pipes", &error))?;
-        let child = init::spawn(&SpawnRequest {
-            plan,
-            stdio: streams.theirs(),
-            network_namespace: connection.namespace.as_ref().map(OwnedFd::as_fd),
-            container: None,
-            cgroup: Some(cgroup),
-        });
+        let child = spawn(connection, plan, cgroup, streams.theirs());
         let child = child.map_err(|failure| not_started(request, &failure))?;
         let status = streams.stay(&child, true, request.cancel);
         cgroup.kill()?;
         status.map_err(|error| failed("stay with the shell", &error))
     }
+}
+
+fn spawn(
+    connection: &Connection,
+    plan: &InitPlan,
+    cgroup: &Cgroup,
+    stdio: [BorrowedFd<'_>; 3],
+) -> std::result::Result<Child, InitFailure> {
+    let network_namespace = connection.namespace.as_ref().map(OwnedFd::as_fd);
+    init::spawn(&SpawnRequest { plan, stdio, network_namespace, container: None, cgroup: Some(cgroup) })
 }
 
 fn is_in_terminal(request: &ExecRequest<'_>) -> bool {
@@ -345,7 +343,7 @@ fn failed(what: &str, error: &io::Error) -> Box<Diagnostic> {
     Diagnostic::error(&codes::STEP_FAILED, format!("cannot {what}")).cause(error.to_string()).boxed()
 }
 
-fn not_started(request: &ExecRequest<'_>, failure: &init::InitFailure) -> Box<Diagnostic> {
+fn not_started(request: &ExecRequest<'_>, failure: &InitFailure) -> Box<Diagnostic> {
     let program = request.exec.arguments.first().map_or("", String::as_str);
     Diagnostic::error(&codes::RUN_FAILED, format!("the container for `{program}` could not be started"))
         .cause(failure.to_string())

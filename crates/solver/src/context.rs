@@ -14,7 +14,7 @@ use crate::build::DockerfileSource;
 use crate::codes;
 use crate::contents::Contents;
 use crate::select::Source;
-use crate::tree::{Tree, kind};
+use crate::tree::{Tree, kind, small};
 
 /// How much of the context a build uses (D7).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Folder {
         };
         // The Dockerfile may lie outside of the context, and its ignore file beside it; links of a context lead nowhere else.
         let own = match dockerfile {
-            DockerfileSource::Path(path) => (beside(path), std::fs::read(beside(path)).map(Some)),
+            DockerfileSource::Path(path) => (beside(path), std::fs::File::open(beside(path)).and_then(small).map(Some)),
             DockerfileSource::Inside(path) => (beside(path), tree.bytes(&beside(path))),
             DockerfileSource::Text { .. } => (PathBuf::new(), Ok(None)),
         };

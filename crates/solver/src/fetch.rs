@@ -185,11 +185,12 @@ impl Kept {
                 .boxed());
         }
         let keep = || -> io::Result<()> {
-            // The record goes first and comes last: it never speaks of another file.
+            // The record goes first and comes last, and after a power failure too it never speaks of another file.
             match fs::remove_file(&self.record) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+            File::open(&self.fresh)?.sync_all()?;
             fs::rename(&self.fresh, &self.file)?;
             fs::write(&self.record, serde_json::to_vec(&record)?)
         };

@@ -15,7 +15,6 @@ mod container;
 mod contents;
 mod context;
 mod copy;
-mod dockerfile;
 mod draft;
 mod exec;
 mod explain;

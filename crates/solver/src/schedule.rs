@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Scope;
+use std::thread::{Builder, Scope};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Vertex, VertexId};
@@ -114,8 +114,9 @@ where
         if let Some(index) = state.ready.pop_front() {
             state.running += 1;
             if !state.ready.is_empty() && state.threads < shared.parallelism {
-                state.threads += 1;
-                scope.spawn(|| work(scope, shared));
+                // Where a limit of the host allows no more threads, those that there are do it.
+                let spawned = Builder::new().spawn_scoped(scope, || work(scope, shared));
+                state.threads += usize::from(spawned.is_ok());
             }
             let edges = &shared.vertices[index].inputs;
             let inputs = edges.iter().filter_map(|edge| state.results[edge.vertex.0].clone()).collect();

@@ -17,6 +17,9 @@ use rustix::mount::MountAttrFlags;
 /// As many as the kernel follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
+/// Dockerfiles, ignore files and lists of users are texts that somebody has written, in bytes.
+const TEXT_LIMIT_BYTES: u64 = 16 << 20;
+
 /// Who a new file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -159,12 +162,22 @@ impl Tree {
 
     /// A small file, links followed; none where it is missing. A large one is an error.
     pub(crate) fn bytes(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        use io::Read as _;
-        const LIMIT_BYTES: u64 = 16 << 20;
         let Some(real) = self.resolve(path)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        self.file(&real)?.take(LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LIMIT_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(Some(bytes)) }
+        small(self.file(&real)?).map(Some)
+    }
+}
+
+/// All of a small file. An endless one is an error, and so is one that would have to be cut.
+pub(crate) fn small(file: impl io::Read) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut bytes = Vec::new();
+    file.take(TEXT_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > TEXT_LIMIT_BYTES {
+        true => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {} MiB, and than any text that somebody has written", TEXT_LIMIT_BYTES >> 20),
+        )),
+        false => Ok(bytes),
     }
 }
 

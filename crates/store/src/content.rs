@@ -16,7 +16,8 @@ pub struct Ingest {
     store: Store,
     held: Held,
     file: File,
-    hashing: Hashing,
+    /// None where hashing has failed: what is written then can't be believed any more.
+    hashing: Option<Hashing>,
     /// So much of it is on its way to the disk.
     written_back: u64,
 }
@@ -91,7 +92,7 @@ impl Store {
         self.mutable()?;
         let held = Held::file(&self.ingest_dir())?;
         let file = held.file.try_clone().context("open", &held.path)?;
-        let hashing = Hashing::Here(Hasher::new(io::sink()));
+        let hashing = Some(Hashing::Here(Hasher::new(io::sink())));
         Ok(Ingest { store: self.clone(), held, file, hashing, written_back: 0 })
     }
 
@@ -213,7 +214,7 @@ impl Ingest {
 
     /// How many bytes were written.
     pub fn size_bytes(&self) -> u64 {
-        self.hashing.size_bytes()
+        self.hashing.as_ref().map_or(0, Hashing::size_bytes)
     }
 
     /// What is written so far, readable from its beginning while more is written; its own place in it.
@@ -229,7 +230,8 @@ impl Ingest {
     /// # Errors
     /// `store/digest-mismatch` where `expected` is another digest.
     pub fn seal(self, expected: Option<&Digest>, durability: Durability) -> Result<Sealed> {
-        let (digest, size_bytes) = self.hashing.finish().context("hash", &self.held.path)?;
+        let finished = self.hashing.ok_or_else(no_hashing).and_then(Hashing::finish);
+        let (digest, size_bytes) = finished.context("hash", &self.held.path)?;
         let file = self.file;
         if let Some(expected) = expected
             && *expected != digest
@@ -259,6 +261,10 @@ impl Store {
     }
 }
 
+fn no_hashing() -> io::Error {
+    io::Error::other("what came before could not be hashed")
+}
+
 fn mismatch(expected: &Digest, found: &Digest) -> Box<Diagnostic> {
     Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the content of {expected} is {found}"))
         .hint("fetch or make it again; nothing of it was kept")
@@ -267,10 +273,14 @@ fn mismatch(expected: &Digest, found: &Digest) -> Box<Diagnostic> {
 
 impl Write for Ingest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        let hashing = std::mem::replace(&mut self.hashing, Hashing::Here(Hasher::new(io::sink())));
-        self.hashing = hashing.update(&bytes[..count])?;
-        let behind = self.hashing.size_bytes() - self.written_back;
+        let hashing = self.hashing.take().ok_or_else(no_hashing)?;
+        let count = self.file.write(bytes);
+        let hashing = self.hashing.insert(match &count {
+            Ok(count) => hashing.update(&bytes[..*count])?,
+            Err(_) => hashing,
+        });
+        let count = count?;
+        let behind = hashing.size_bytes() - self.written_back;
         if behind >= WRITEBACK_BYTES {
             // Sooner or later the kernel does it unasked.
             let _ = carrack_sys::file::start_writeback(&self.held.file, self.written_back, behind);

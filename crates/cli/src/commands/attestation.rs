@@ -1,15 +1,13 @@
 //! `sbom`, `attestation`.
 
-use std::path::Path;
-
-use carrack_diag::{Diagnostic, Result, SourceMap};
+use carrack_diag::{Diagnostic, SourceMap};
 use carrack_engine::{AttestationView, Sbom};
 use serde_json::json;
 
 use super::Session;
 use crate::arguments::{AttestationCommand, SbomArguments, SbomFormat};
-use crate::codes;
 use crate::output::{Outcome, exit, human_size, table};
+use crate::{codes, destination};
 
 pub(crate) fn sbom(session: &Session, arguments: &SbomArguments) -> Outcome {
     let sbom = session.observer()?.sbom(&arguments.name)?;
@@ -24,7 +22,7 @@ pub(crate) fn sbom(session: &Session, arguments: &SbomArguments) -> Outcome {
         None => packages_table(&sbom),
     };
     if let Some(path) = &arguments.output {
-        write(path, &text())?;
+        destination::write(path, &text())?;
         session
             .output
             .result("sbom", &json!({ "file": path, "packages": sbom.bill().packages.len() }), |_| String::new());
@@ -86,12 +84,4 @@ fn packages_table(sbom: &Sbom) -> String {
         ]
     });
     table(&["NAME", "VERSION", "TYPE", "LAYER", "BROUGHT BY"], &rows.collect::<Vec<_>>())
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|error| {
-        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
-            .cause(error.to_string())
-            .boxed()
-    })
 }

@@ -29,7 +29,7 @@ use super::{Session, current_folder};
 use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{build_flags, cache_flags, flags};
+use crate::{build_flags, cache_flags, destination, flags};
 pub(crate) use bake::bake;
 use call::Call;
 use context::Fetched;
@@ -51,7 +51,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     if let Some(call) = Call::of(arguments.check, arguments.call.as_deref())? {
         return call.answer(session, &engine, request);
     }
-    let outputs = Outputs::new(&arguments.more.output)?;
+    let mut outputs = Outputs::new(&arguments.more.output)?;
     let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
     request.explain = arguments.more.explain;
     request.report = arguments.more.report;
@@ -74,7 +74,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     }
     let wanted = platforms::wanted(arguments)?;
     if wanted.len() > 1 || platforms::is_forced(request) {
-        return platforms::build(session, &engine, (request, arguments), &wanted, (&outputs, pushed), &display);
+        return platforms::build(session, &engine, (request, arguments), &wanted, (&mut outputs, pushed), &display);
     }
     let built = run(session, &engine, request, &display).map_err(|failure| debug::offer(failure, arguments, None));
     let mut built = built?;
@@ -86,10 +86,10 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
         }
     }
     if let Some(path) = &arguments.more.metadata_file {
-        build_flags::write_file(path, &format!("{:#}\n", build_flags::metadata(&built)))?;
+        destination::write(path, &format!("{:#}\n", build_flags::metadata(&built)))?;
     }
     if let Some(path) = &arguments.iidfile {
-        build_flags::write_file(path, &built.image.id.to_string())?;
+        destination::write(path, &built.image.id.to_string())?;
     }
     if outputs.takes_standard_output() {
         note(&report::text(&built));

@@ -14,7 +14,7 @@ use crate::arguments::{
     StartArguments, StopArguments,
 };
 use crate::output::{Failure, Outcome, exit, note, print};
-use crate::{codes, container_flags, flags};
+use crate::{codes, container_flags, destination, flags};
 
 pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     let engine_failure = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
@@ -76,11 +76,7 @@ fn check_cidfile(given: &ContainerFlags) -> Result<()> {
 
 fn write_cidfile(given: &ContainerFlags, id: &str) -> Result<()> {
     let Some(path) = &given.cidfile else { return Ok(()) };
-    std::fs::write(path, id).map_err(|error| {
-        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
-            .cause(error.to_string())
-            .boxed()
-    })
+    destination::write(path, id)
 }
 
 /// Docker takes such flags too: scripts give them without looking at the network.

@@ -12,6 +12,7 @@ use super::Session;
 use crate::arguments::{
     BootstrapArguments, ImagesArguments, ImportArguments, LoadArguments, RmiArguments, SaveArguments, TagArguments,
 };
+use crate::destination::Destination;
 use crate::output::{Failure, Outcome, exit, human_duration, human_size, note, table};
 use crate::{codes, flags, template};
 
@@ -101,19 +102,9 @@ pub(crate) fn save(session: &Session, arguments: &SaveArguments) -> Outcome {
     let engine = session.observer()?;
     match &arguments.output {
         Some(path) => {
-            let unwritable = |error: std::io::Error| {
-                Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
-                    .cause(error.to_string())
-                    .boxed()
-            };
-            let partial = path.with_extension("part");
-            let mut file = File::create(&partial).map_err(unwritable)?;
-            let saved = engine.save(&arguments.names, &mut file);
-            let saved = saved.and_then(|()| std::fs::rename(&partial, path).map_err(unwritable));
-            if saved.is_err() {
-                let _ = std::fs::remove_file(&partial);
-            }
-            saved?;
+            let (destination, mut file) = Destination::open(path)?;
+            engine.save(&arguments.names, &mut file)?;
+            destination.finish()?;
         }
         None if std::io::stdout().is_terminal() => {
             return Err(flags::invalid("--output", "-", "--output FILE: standard output is a terminal").into());

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::Engine;
 use carrack_engine::build::{CacheRegistry, Compression, Images, RegistryCaches};
 use carrack_engine::registry::{Client, CredentialFile, HistoryView, PullPolicy, Pulled, Settings};
+use carrack_engine::{Engine, interrupt};
 use carrack_oci::{Platform, Reference};
 use serde_json::{Value, json};
 
@@ -376,6 +376,12 @@ fn ask(question: &str, shown: bool) -> Result<String> {
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
         let _ = tcsetattr(&stdin, OptionalActions::Flush, &silent);
+        let before = before.clone();
+        // Who thinks better of it gets the terminal back as it was.
+        interrupt::on_signal(move || {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+            note("\n");
+        })?;
     }
     let mut line = String::new();
     let read = stdin.read_line(&mut line);

@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
 use super::{Yard, is_able, tag};
-use crate::BuildRequest;
+use crate::{BuildRequest, DockerfileSource};
 
 /// D1: the result of a small build, files and configuration.
 #[test]
@@ -158,7 +158,21 @@ fn an_empty_step_has_no_layer() {
     );
 }
 
-/// D4, F-like mounts: context, stage, cache, secret, file.
+/// A file that does not end is an error: neither the whole memory nor a part of the file is taken for it.
+#[test]
+fn texts_without_an_end() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    let endless = std::path::PathBuf::from("/dev/zero");
+    let request = BuildRequest { dockerfile: DockerfileSource::Path(endless), ..yard.request("") };
+    assert_snapshot!(yard.run(&request).unwrap_err(), @"build/unreadable read the Dockerfile /dev/zero | it is larger than 16 MiB, and than any text that somebody has written [write it there, or name another one: with `--file`, in Compose with `dockerfile:`]");
+    let request = yard.request("FROM scratch\nCOPY . /\n");
+    std::fs::write(yard.context().join(".dockerignore"), vec![b'\n'; (16 << 20) + 1]).unwrap();
+    assert!(yard.run(&request).unwrap_err().starts_with("build/unreadable"));
+}
+
 /// What is written while a RUN's mounts are made ready is not taken for what it was before.
 #[test]
 fn a_context_that_changes_while_it_is_bound_is_an_error() {
@@ -193,6 +207,7 @@ fn a_context_that_changes_while_it_is_bound_is_an_error() {
     yard.run(&request).unwrap();
 }
 
+/// D4, F-like mounts: context, stage, cache, secret, file.
 #[test]
 fn mounts_of_run() {
     if !is_able() {
@@ -222,6 +237,15 @@ fn mounts_of_run() {
     assert!(yard.run(&request).unwrap().cached_steps < result.steps);
     let missing = yard.fail("FROM scratch\nRUN --mount=type=secret,id=none,required print x\n");
     assert_snapshot!(missing, @"build/missing-secret Dockerfile:2:1 the build was not given the secret `none` [pass it: --secret id=none,src=FILE]");
+    // A cache that can't be begun is not begun.
+    let from = yard.fail(
+        "FROM scratch AS s\nRUN write /t tool\n\
+         FROM scratch\nRUN --mount=type=cache,target=/d,from=s,source=/none print x\n",
+    );
+    assert!(from.starts_with("build/source-not-found"), "{from}");
+    let caches = std::fs::read_dir(yard.folder.path().join("data/build/mounts")).unwrap();
+    let folders = caches.flatten().filter(|entry| entry.path().is_dir()).count();
+    assert_eq!(folders, 1, "of /c alone");
     let leftovers = std::fs::read_dir(yard.folder.path().join("run/build")).unwrap().count();
     assert_eq!(leftovers, 0, "nothing of a step stays on the run root");
 }

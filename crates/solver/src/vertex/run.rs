@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
@@ -171,7 +171,7 @@ impl Solver<'_> {
                 (source, !writable)
             }
             MountKind::Cache(cache) => {
-                let (path, locks) = self.cache_folder(vertex, cache, inputs)?;
+                let (path, locks) = self.cache_folder(vertex, cache, inputs, folder)?;
                 prepared._locks.extend(locks);
                 (ExecMountSource::Host(path), cache.read_only)
             }
@@ -272,12 +272,14 @@ impl Solver<'_> {
         made.ok_or_else(|| not_bound(vertex, source))
     }
 
-    /// The folder of a cache mount, made where it is new, and the locks that its use asks for.
+    /// The folder of a cache mount, made where it is new, and the locks that its use asks for. It is made in `fresh`, which
+    /// goes with the step whatever happens to it.
     fn cache_folder(
         &self,
         vertex: &Vertex,
         cache: &CacheMount,
         inputs: &[Arc<Outcome>],
+        fresh: &Path,
     ) -> Result<(PathBuf, Vec<File>)> {
         let folder = mounts::folder(self.store);
         let name = Digest::of(&cache.id).hex();
@@ -315,20 +317,16 @@ impl Solver<'_> {
         if path.is_dir() {
             return Ok((path, lock));
         }
-        // A step's own: several may be the first to use one cache.
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let unique = path.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
-        let fresh = folder.join(format!(".new-{}", container_id(&unique)));
-        fs::create_dir_all(&fresh).map_err(io_failed)?;
+        fs::create_dir_all(fresh).map_err(io_failed)?;
         if let Some((input, source)) = &cache.from {
-            self.materialise(vertex, *input, source, &inputs[*input], &fresh)?;
+            self.materialise(vertex, *input, source, &inputs[*input], fresh)?;
         }
         let finish = || -> io::Result<()> {
-            chown(&fresh, Some(cache.uid), Some(cache.gid))?;
-            fs::set_permissions(&fresh, fs::Permissions::from_mode(cache.mode))?;
+            chown(fresh, Some(cache.uid), Some(cache.gid))?;
+            fs::set_permissions(fresh, fs::Permissions::from_mode(cache.mode))?;
             // Another step of this id may have been faster; its folder, although still empty, is in use.
-            match rustix::fs::renameat_with(CWD, &fresh, CWD, &path, RenameFlags::NOREPLACE) {
-                Err(rustix::io::Errno::EXIST) => fs::remove_dir_all(&fresh),
+            match rustix::fs::renameat_with(CWD, fresh, CWD, &path, RenameFlags::NOREPLACE) {
+                Err(rustix::io::Errno::EXIST) => Ok(()),
                 other => Ok(other?),
             }
         };

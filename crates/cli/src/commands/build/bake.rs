@@ -18,7 +18,7 @@ use super::several::{self, Wanted};
 use super::{Session, context, current_folder, platforms, prepare, registry, result};
 use crate::arguments::{BakeArguments, BuildLine, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, table};
-use crate::{build_flags, codes, container_flags, flags, project};
+use crate::{build_flags, codes, container_flags, destination, flags, project};
 
 /// Builds the targets that are asked for, those that others begin with first, and what several share once (D11).
 pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
@@ -276,14 +276,14 @@ fn run(
         }
     }
     let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
-    finish(session, engine, &builds, (&begins, &built), (arguments, display))
+    finish(session, engine, &mut builds, (&begins, &built), (arguments, display))
 }
 
 /// Indexes, files, and what is told of it all.
 fn finish(
     session: &Session,
     engine: &Engine,
-    builds: &[Build<'_>],
+    builds: &mut [Build<'_>],
     (begins, built): (&BTreeMap<&str, usize>, &[BuildResult]),
     (arguments, display): (&BakeArguments, &Display),
 ) -> Outcome {
@@ -313,7 +313,7 @@ fn finish(
         answer.insert(build.name.to_owned(), shown);
     }
     if let Some(path) = &arguments.metadata_file {
-        build_flags::write_file(path, &format!("{:#}\n", Value::Object(metadata)))?;
+        destination::write(path, &format!("{:#}\n", Value::Object(metadata)))?;
     }
     session.output.result("bake", &Value::Object(answer), |_| String::new());
     Ok(exit::DONE)

@@ -15,6 +15,9 @@ use crate::arguments::BuildArguments;
 use crate::output::Failure;
 use crate::{codes, flags};
 
+/// No Dockerfile that somebody has written is longer, in bytes.
+const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
+
 /// What has been fetched, each address once.
 #[derive(Default)]
 pub(super) struct Fetched(BTreeMap<String, Arc<ArrivedContext>>);
@@ -55,6 +58,7 @@ pub(super) fn remote(
     let Some(context) = fetched.context(engine, text, keeps_git, interrupted.is_set())? else { return Ok(None) };
     let mut request = engine.build_request(context.path());
     request.dockerfile = DockerfileSource::Inside(PathBuf::from(dockerfile.unwrap_or("Dockerfile")));
+    request.attestations.context = context.origin().cloned();
     request.arrived.push(context);
     Ok(Some(request))
 }
@@ -131,11 +135,18 @@ fn dockerfile(arguments: &BuildArguments, folder: &Path) -> Result<DockerfileSou
 }
 
 fn standard_input() -> Result<String, Failure> {
-    let text = std::io::read_to_string(std::io::stdin().lock()).map_err(|error| {
+    use std::io::Read as _;
+    let unreadable = |reason: String| {
         Diagnostic::error(&codes::UNREADABLE_FILE, "can't read a Dockerfile from standard input")
-            .cause(error.to_string())
+            .cause(reason)
             .hint("an archive is a context: give it with `-` as the last argument")
-    })?;
+    };
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(DOCKERFILE_LIMIT_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if text.len() as u64 > DOCKERFILE_LIMIT_BYTES {
+        return Err(unreadable(format!("it is larger than {} MiB", DOCKERFILE_LIMIT_BYTES >> 20)).into());
+    }
     Ok(text)
 }
 

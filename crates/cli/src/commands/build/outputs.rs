@@ -10,10 +10,15 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_engine::build::{BuildOutput, BuildRequest, Compression};
 use carrack_oci::Reference;
 
+use crate::destination::{Destination, unwritable};
 use crate::{codes, flags};
 
 /// What was asked for, in order.
-pub(super) struct Outputs(Vec<Output>);
+pub(super) struct Outputs {
+    wanted: Vec<Output>,
+    /// Files that are being written.
+    open: Vec<Destination>,
+}
 
 struct Output {
     kind: Kind,
@@ -36,8 +41,9 @@ enum Kind {
 
 impl Outputs {
     pub(super) fn new(texts: &[String]) -> Result<Self> {
-        let outputs = Self(texts.iter().map(|text| Output::parse(text)).collect::<Result<_>>()?);
-        let streams = outputs.0.iter().filter(|output| output.is_stream()).count();
+        let wanted = texts.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>>>()?;
+        let outputs = Self { wanted, open: Vec::new() };
+        let streams = outputs.wanted.iter().filter(|output| output.is_stream()).count();
         if streams > 1 {
             return Err(flags::invalid("--output", "-", "standard output once"));
         }
@@ -49,28 +55,34 @@ impl Outputs {
 
     /// How layers go to the registries of the image's names, where they do.
     pub(super) fn pushed(&self) -> Option<Compression> {
-        self.0.iter().find(|output| output.push).map(|output| output.compression)
+        self.wanted.iter().find(|output| output.push).map(|output| output.compression)
     }
 
     pub(super) fn takes_standard_output(&self) -> bool {
-        self.0.iter().any(Output::is_stream)
+        self.wanted.iter().any(Output::is_stream)
     }
 
     /// Opens what is written to. Files get their names when all is in them.
-    pub(super) fn open(&self, request: &mut BuildRequest) -> Result<()> {
-        for output in &self.0 {
+    pub(super) fn open(&mut self, request: &mut BuildRequest) -> Result<()> {
+        for output in &self.wanted {
             request.rewrite_times |= output.rewrite_times;
+            let mut file = || -> Result<Arc<File>> {
+                let Some(path) = &output.destination else { return standard_output().map(Arc::new) };
+                let (destination, file) = Destination::open(path)?;
+                self.open.push(destination);
+                Ok(Arc::new(file))
+            };
             let made = match output.kind {
                 Kind::Image => {
                     request.tags.extend(output.names.clone());
                     BuildOutput::Image
                 }
                 Kind::Folder => BuildOutput::Folder(output.destination.clone().unwrap_or_default()),
-                Kind::Tar => BuildOutput::Tar(Arc::new(output.file()?)),
+                Kind::Tar => BuildOutput::Tar(file()?),
                 Kind::Archive => {
                     let names = if output.names.is_empty() { request.tags.clone() } else { output.names.clone() };
-                    let file = Arc::new(output.file()?);
-                    BuildOutput::Archive { file, names, compression: output.compression, force: output.force }
+                    let (compression, force) = (output.compression, output.force);
+                    BuildOutput::Archive { file: file()?, names, compression, force }
                 }
             };
             request.outputs.push(made);
@@ -78,53 +90,19 @@ impl Outputs {
         Ok(())
     }
 
-    pub(super) fn finish(&self) -> Result<()> {
-        for path in self.0.iter().filter_map(Output::written) {
-            std::fs::rename(partial(path), path).map_err(|error| unwritable(path, &error))?;
-        }
-        Ok(())
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.open.drain(..).try_for_each(Destination::finish)
     }
 }
 
-impl Drop for Outputs {
-    fn drop(&mut self) {
-        for path in self.0.iter().filter_map(Output::written) {
-            // After a build that succeeded it has its name.
-            let _ = std::fs::remove_file(partial(path));
-        }
-    }
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    name.into()
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Box<Diagnostic> {
-    Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't write {}", path.display()))
-        .cause(error.to_string())
-        .boxed()
+fn standard_output() -> Result<File> {
+    let own = std::io::stdout().as_fd().try_clone_to_owned();
+    own.map(File::from).map_err(|error| unwritable(Path::new("standard output"), &error))
 }
 
 impl Output {
     fn is_stream(&self) -> bool {
         self.destination.is_none() && matches!(self.kind, Kind::Tar | Kind::Archive)
-    }
-
-    /// The file that it becomes.
-    fn written(&self) -> Option<&Path> {
-        self.destination.as_deref().filter(|_| matches!(self.kind, Kind::Tar | Kind::Archive))
-    }
-
-    fn file(&self) -> Result<File> {
-        match &self.destination {
-            Some(path) => File::create(partial(path)).map_err(|error| unwritable(path, &error)),
-            None => {
-                let own = std::io::stdout().as_fd().try_clone_to_owned();
-                own.map(File::from).map_err(|error| unwritable(Path::new("standard output"), &error))
-            }
-        }
     }
 
     fn parse(text: &str) -> Result<Self> {

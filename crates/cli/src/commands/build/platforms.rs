@@ -13,7 +13,7 @@ use super::{Session, report, result};
 use crate::arguments::BuildArguments;
 use crate::commands::registry;
 use crate::output::{Outcome, exit, note};
-use crate::{build_flags, cache_flags, codes};
+use crate::{cache_flags, codes, destination};
 
 /// The platforms of `--platform`, each once.
 pub(super) fn wanted(arguments: &BuildArguments) -> Result<Vec<Platform>> {
@@ -41,7 +41,7 @@ pub(super) fn build(
     engine: &Engine,
     (request, arguments): (&BuildRequest, &BuildArguments),
     platforms: &[Platform],
-    (outputs, pushed): (&Outputs, Option<Compression>),
+    (outputs, pushed): (&mut Outputs, Option<Compression>),
     display: &Display,
 ) -> Outcome {
     if request.outputs.iter().any(|output| matches!(output, BuildOutput::Tar(_))) {
@@ -69,10 +69,10 @@ pub(super) fn build(
         if !names.is_empty() {
             metadata["image.name"] = names.join(",").into();
         }
-        build_flags::write_file(path, &format!("{metadata:#}\n"))?;
+        destination::write(path, &format!("{metadata:#}\n"))?;
     }
     if let Some(path) = &arguments.iidfile {
-        build_flags::write_file(path, &descriptor.digest.to_string())?;
+        destination::write(path, &descriptor.digest.to_string())?;
     }
     if outputs.takes_standard_output() {
         return Ok(exit::DONE);
