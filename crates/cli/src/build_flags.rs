@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::build::{BuildRequest, BuildResult, Mode, ProvenanceRequest, StepNetwork};
+use carrack_engine::build::{BuildRequest, BuildResult, Mode, ProvenanceRequest, Secrets, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
@@ -46,11 +46,13 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
         let (key, value) = annotation(text)?;
         request.annotations.insert(key, value);
     }
-    for text in &more.secret {
-        let (id, value) = secret(text)?;
-        request.secrets.insert(id, value);
-    }
+    request.secrets.extend(secrets(&more.secret)?);
     Ok(())
+}
+
+/// The contents of `--secret`, by id.
+pub(crate) fn secrets(texts: &[String]) -> Result<Secrets> {
+    texts.iter().map(|text| secret(text)).collect()
 }
 
 /// What `--attest`, `--sbom` and `--provenance` ask for; without any, the least provenance, as in Docker, where

@@ -17,8 +17,10 @@ use carrack_store::Store;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
+use ureq::config::RedirectAuthHeaders;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::authorization::{self, Secrets};
 use crate::codes;
 use crate::mounts::ignore_missing;
 
@@ -52,14 +54,21 @@ struct Record {
 
 /// Puts the file behind an address into `folder`, under the address's name. Its time is that of its last change as far as
 /// the server tells, its mode 0600. Gives its digest.
-pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel: &AtomicBool) -> Result<Digest> {
+pub(crate) fn fetch(
+    store: &Store,
+    address: &HttpAddress,
+    secrets: &Secrets,
+    folder: &Path,
+    cancel: &AtomicBool,
+) -> Result<Digest> {
+    let authorization = authorization::of_file(secrets, &address.url)?;
     let kept = Kept::open(store, &address.url).map_err(|error| failed(address, &error.to_string()))?;
     let known = kept.record();
     let is_known = known.as_ref().is_some_and(|known| address.checksum.is_none_or(|wanted| wanted == known.digest));
     // What its digest names cannot have changed.
     if !(is_known && address.checksum.is_some()) {
         // What was not taken is of no use to the next fetch, which begins anew.
-        kept.refresh(address, known.filter(|_| is_known), cancel).inspect_err(|_| {
+        kept.refresh((address, authorization), known.filter(|_| is_known), cancel).inspect_err(|_| {
             let _ = fs::remove_file(&kept.fresh);
         })?;
     }
@@ -154,15 +163,20 @@ impl Kept {
     }
 
     /// Asks the server, and takes what is new.
-    fn refresh(&self, address: &HttpAddress, known: Option<Record>, cancel: &AtomicBool) -> Result<()> {
+    fn refresh(
+        &self,
+        (address, authorization): (&HttpAddress, Option<String>),
+        known: Option<Record>,
+        cancel: &AtomicBool,
+    ) -> Result<()> {
         let is_abandoned = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = channel();
-        let job = (address.clone(), self.fresh.clone(), is_abandoned.clone());
+        let job = (address.clone(), authorization, self.fresh.clone(), is_abandoned.clone());
         // A thread of its own, so that an interrupted build does not wait for a silent server.
         std::thread::spawn(move || {
-            let (address, path, is_abandoned) = job;
+            let (address, authorization, path, is_abandoned) = job;
             // Nobody listens any more once the build is over.
-            let _ = sender.send(download(&address, known.as_ref(), &path, &is_abandoned));
+            let _ = sender.send(download((&address, authorization), known.as_ref(), &path, &is_abandoned));
         });
         let answer = loop {
             match receiver.recv_timeout(LOOK) {
@@ -209,12 +223,15 @@ impl Kept {
 
 /// Asks for the file and writes it to `path`; none where the server says that what is known still holds.
 fn download(
-    address: &HttpAddress,
+    (address, authorization): (&HttpAddress, Option<String>),
     known: Option<&Record>,
     path: &Path,
     is_abandoned: &AtomicBool,
 ) -> Result<Option<Record>> {
     let mut request = agent()?.get(&address.url);
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
     if let Some(etag) = known.and_then(|known| known.etag.as_ref()) {
         request = request.header("if-none-match", etag);
     } else if let Some(time) = known.and_then(|known| known.last_modified.as_ref()) {
@@ -285,6 +302,7 @@ fn agent() -> Result<&'static Agent> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(REDIRECTS_MAX)
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .user_agent(concat!("carrack/", env!("CARGO_PKG_VERSION")))
         // What is asked for is the file, not what it can be squeezed into on the way.
         .accept_encoding("identity")
