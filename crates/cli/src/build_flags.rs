@@ -23,8 +23,7 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     attest(request, more)?;
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
-        let (name, address) = flags::add_host(text)?;
-        add_host(request, &name, &address)?;
+        request.settings.hosts.push(flags::add_host(text)?);
     }
     let size =
         |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
@@ -172,15 +171,6 @@ pub(crate) fn network(flag: &str, text: &str) -> Result<StepNetwork> {
         "host" => Ok(StepNetwork::Host),
         other => Err(flags::invalid(flag, other, "default, none or host")),
     }
-}
-
-/// A further name in the /etc/hosts of steps.
-pub(crate) fn add_host(request: &mut BuildRequest, name: &str, address: &str) -> Result<()> {
-    if address == "host-gateway" {
-        return Err(not_yet("a build with host-gateway", "give the address, or build with --network=host"));
-    }
-    request.settings.hosts.push((name.to_owned(), address.to_owned()));
-    Ok(())
 }
 
 /// A right that the Dockerfile may ask for.

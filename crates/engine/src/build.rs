@@ -230,7 +230,8 @@ impl BuildNetwork for DefaultNetwork {
     fn connect(&self, id: &str) -> Result<Connection> {
         let namespace = Namespace::create()?;
         let attachment = Attachment { network: DEFAULT_NETWORK.into(), ..Attachment::default() };
-        self.0.attach(id, &namespace, &[attachment])?;
+        let endpoints = self.0.attach(id, &namespace, &[attachment])?;
+        let gateway = endpoints.first().map(|endpoint| endpoint.gateway.into());
         let hold = Hold { networks: self.0.clone(), id: id.to_owned() };
         let resolvers = host_resolvers()?;
         let mut resolv_conf: String = resolvers.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
@@ -239,7 +240,7 @@ impl BuildNetwork for DefaultNetwork {
         }
         let namespace = namespace.as_fd().try_clone_to_owned();
         let namespace = namespace.map_err(|error| host_error("can't hold the step's network namespace", error))?;
-        Ok(Connection { namespace: Some(namespace), resolv_conf, hold: Box::new(hold) })
+        Ok(Connection { namespace: Some(namespace), resolv_conf, gateway, hold: Box::new(hold) })
     }
 
     fn release(&self, id: &str) -> Result<()> {

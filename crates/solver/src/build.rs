@@ -501,9 +501,11 @@ fn plan(
 
 /// What the request says of all steps.
 fn configure(graph: &mut Graph, request: &BuildRequest) {
+    let hostname = request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty());
     for vertex in &mut graph.vertices {
         if let Op::Exec(exec) = &mut vertex.op {
             exec.settings.clone_from(&request.settings);
+            exec.settings.hostname = hostname.cloned();
             if exec.network == Network::Default {
                 exec.network = request.network;
             }

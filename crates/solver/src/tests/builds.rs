@@ -267,7 +267,7 @@ fn mistakes() {
     assert_snapshot!(yard.fail("FROM scratch\nCOPY server.py /d/\nCOPY server.py /d/server.py/\n"), @"build/copy-failed Dockerfile:3:1 cannot write /d/server.py | not a directory [a file or link stands where a folder is needed: copy elsewhere, or remove it]");
     assert_snapshot!(yard.fail("FORM scratch\n"), @"dockerfile/unknown-instruction Dockerfile:1:1 `FORM` is not an instruction [did you mean FROM?]");
     let mut request = yard.request("");
-    request.dockerfile = crate::DockerfileSource::Path(yard.context().join("none"));
+    request.dockerfile = DockerfileSource::Path(yard.context().join("none"));
     assert!(yard.run(&request).unwrap_err().starts_with("build/unreadable"));
     let warned = yard.build("FROM scratch\nCOPY *.none /\n");
     assert_eq!(warned.warnings[0].code.id, "build/no-match");

@@ -149,10 +149,7 @@ fn steps(request: &mut BuildRequest, loaded: &Loaded, how: &Build) -> Result<(),
         request.network =
             build_flags::network("network", &network.value).map_err(|error| at(network.span, error.into()))?;
     }
-    for host in &how.extra_hosts {
-        let (name, address) = &host.value;
-        build_flags::add_host(request, name, address).map_err(|error| at(host.span, error.into()))?;
-    }
+    request.settings.hosts = how.extra_hosts.iter().map(|host| host.value.clone()).collect();
     request.settings.shm_size_bytes = how.shm_size_bytes;
     request.settings.ulimits = how.ulimits.iter().map(|(name, limit)| (name.clone(), limit.value)).collect();
     request.allows_insecure |= how.privileged;
