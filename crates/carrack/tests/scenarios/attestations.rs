@@ -283,10 +283,15 @@ fn what_is_said_of_an_image_comes_back_with_it() {
         // Whoever speaks of another image is not believed, and whoever fails keeps no image back.
         machine.ok(&["rmi", &name, "more:1"]);
         if knows {
-            registry.lie(|seen| seen.path.contains("/referrers/").then(|| Reply::status(403)));
-            project.ok(&["pull", &name]);
-            assert_eq!(said(&name), []);
-            machine.ok(&["rmi", &name]);
+            for status in [403, 500] {
+                registry.lie(move |seen| seen.path.contains("/referrers/").then(|| Reply::status(status)));
+                registry.take_seen();
+                project.ok(&["pull", &name]);
+                assert_eq!(said(&name), []);
+                let asked = registry.take_seen().into_iter().filter(|seen| seen.path.contains("/referrers/")).count();
+                assert_eq!(asked, 1, "nobody waits for it");
+                machine.ok(&["rmi", &name]);
+            }
         }
     }
     machine.finish();
