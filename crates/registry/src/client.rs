@@ -26,6 +26,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const REDIRECTIONS: u32 = 5;
 /// More pages of tags than this are a mistake.
 const PAGES_MAX: u32 = 256;
+/// All pages of a list together are no longer, in bytes.
+pub(crate) const LIST_MAX_BYTES: usize = 16 << 20;
 
 /// Talks to registries. One serves any number of threads; connections and tokens are kept between requests.
 pub struct Client {
@@ -125,7 +127,7 @@ impl Client {
             tags: Option<Vec<String>>,
         }
         let mut path = format!("/v2/{}/tags/list?n=1000", reference.path());
-        let mut found = Vec::new();
+        let (mut found, mut size_bytes) = (Vec::new(), 0);
         for _ in 0..PAGES_MAX {
             let response = self.get(site, &Scope::pull(reference.path()), &path, &[])?;
             if response.status != 200 {
@@ -134,14 +136,16 @@ impl Client {
             let url = response.url.clone();
             let next = next_page(&url, response.header("link"));
             let bytes = response.small("the list of tags").map_err(|fault| unanswered(&url, fault))?;
+            size_bytes += bytes.len();
             let tags: Tags = serde_json::from_slice(&bytes).map_err(|error| protocol(&url, error.to_string()))?;
             found.extend(tags.tags.unwrap_or_default());
             match next.filter(|next| self.is_of(site, next) && *next != path) {
+                Some(_) if size_bytes > LIST_MAX_BYTES => break,
                 Some(next) => path = next,
-                None => break,
+                None => return Ok(found),
             }
         }
-        Ok(found)
+        Err(protocol(&path, format!("its list of tags has {} and does not end", found.len())))
     }
 
     /// Where to look for an image: its registry's mirrors, then the registry.

@@ -166,7 +166,7 @@ impl Client {
         let scope = Scope::pull(repository.path());
         let filter = artifact_type.map(|kind| format!("?artifactType={}", escape(kind))).unwrap_or_default();
         let mut path = format!("/v2/{}/referrers/{subject}{filter}", repository.path());
-        let mut found = Vec::new();
+        let (mut found, mut size_bytes) = (Vec::new(), 0);
         for _ in 0..PAGES_MAX {
             let request = self.request(site, Method::GET, &path)?.header("accept", media_type::INDEX);
             let response = self.call_repeatedly(site, &scope, request, None, repetitions)?;
@@ -183,13 +183,15 @@ impl Client {
             let bytes = response.small("the list of referrers").map_err(|fault| unanswered(&url, fault))?;
             let index: Index = serde_json::from_slice(&bytes).map_err(|error| protocol(&url, error.to_string()))?;
             found.extend(index.manifests);
+            size_bytes += bytes.len();
             match next {
+                Some(_) if size_bytes > crate::client::LIST_MAX_BYTES => break,
                 Some(next) if self.is_of(site, &next) => path = next,
                 Some(_) => return Err(protocol(&url, "its list of referrers goes on at another host".into())),
                 None => return Ok(Some(found)),
             }
         }
-        Err(protocol(&path, format!("its list of referrers has more than {PAGES_MAX} pages")))
+        Err(protocol(&path, format!("its list of referrers has {} and does not end", found.len())))
     }
 
     fn referrers_of_tag(&self, site: &Site, repository: &Reference, subject: &Digest) -> Result<Option<Index>> {

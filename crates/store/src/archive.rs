@@ -164,7 +164,7 @@ impl Store {
         let mut images = Vec::new();
         for descriptor in manifests {
             let names = names.remove(&descriptor.digest).unwrap_or_default();
-            if let Some(manifest) = self.choose(lease, descriptor.clone(), platform, 0)? {
+            if let Some(manifest) = self.choose(lease, descriptor.clone(), platform)? {
                 let said = self.statements_about(&manifest.digest, index)?;
                 let predicates = statements(lease, &manifest.digest, &said)?;
                 images.push(self.load_manifest(lease, &manifest, names, predicates)?);
@@ -182,7 +182,17 @@ impl Store {
         lease: &Lease,
         descriptor: Descriptor,
         wanted: &Platform,
-        depth: u32,
+    ) -> Result<Option<Descriptor>> {
+        self.choose_below(lease, descriptor, (wanted, 0), &mut HashSet::new())
+    }
+
+    /// Each index once: indexes that name each other again and again lead to more than anybody could follow.
+    fn choose_below(
+        &self,
+        lease: &Lease,
+        descriptor: Descriptor,
+        (wanted, depth): (&Platform, u32),
+        seen: &mut HashSet<Digest>,
     ) -> Result<Option<Descriptor>> {
         let fits = descriptor.platform.as_ref().is_none_or(|platform| platform.matches(wanted));
         let is_attestation =
@@ -193,10 +203,13 @@ impl Store {
         if !media_type::is_index(&descriptor.media_type) || depth > 4 {
             return Err(invalid(format!("`{}` is neither a manifest nor an index", descriptor.media_type)).boxed());
         }
+        if !seen.insert(descriptor.digest) {
+            return Ok(None);
+        }
         lease.add(&[descriptor.digest])?;
         let index: Index = self.json("index", &descriptor.digest)?;
         for child in index.manifests {
-            if let Some(manifest) = self.choose(lease, child, wanted, depth + 1)? {
+            if let Some(manifest) = self.choose_below(lease, child, (wanted, depth + 1), seen)? {
                 return Ok(Some(manifest));
             }
         }
@@ -342,7 +355,7 @@ impl Store {
             ("manifest.json", serde_json::to_vec(&docker)),
             ("oci-layout", Ok(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())),
         ];
-        let mut tar = Writer::new(io::BufWriter::with_capacity(1 << 16, out));
+        let mut tar = Writer::new(out);
         let write = || -> io::Result<()> {
             for dir in ["blobs/", "blobs/sha256/"] {
                 tar.append(&Member::new(dir, Kind::Dir), &mut io::empty())?;

@@ -33,7 +33,7 @@ mod volume;
 pub use archive::{Import, ReadStatements};
 pub use compression::decompress;
 pub use content::{Ingest, Sealed};
-pub use files::{Durability, check_name, disk_usage, remove_tree};
+pub use files::{Durability, check_name, check_room, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage, Predicate};
 pub use layer::{

@@ -28,7 +28,7 @@ impl Store {
         let index: Index = parse_json("index.json", &index)?;
         let descriptor = chosen(folder, &index, wanted)?;
         self.take_in_layout(&lease, folder, descriptor, 0)?;
-        let manifest = self.choose(&lease, descriptor.clone(), platform, 0)?;
+        let manifest = self.choose(&lease, descriptor.clone(), platform)?;
         let Some(manifest) = manifest else {
             return Err(invalid(format!("{} holds no image for {platform}", folder.display())).boxed());
         };

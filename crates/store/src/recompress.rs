@@ -94,7 +94,7 @@ impl Store {
         let mut reader = Reader::new(decompress(self.blob(&layer.blob.digest)?)?);
         let mut ingest = self.ingest()?;
         let mut copy = || -> io::Result<()> {
-            let mut writer = Writer::new(io::BufWriter::with_capacity(1 << 16, &mut ingest));
+            let mut writer = Writer::new(&mut ingest);
             let broken = |error| match error {
                 TarError::Io(error) => error,
                 TarError::Malformed(reason) => io::Error::new(io::ErrorKind::InvalidData, reason),

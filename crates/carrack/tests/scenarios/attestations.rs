@@ -69,6 +69,51 @@ fn each_package_of_an_image_names_the_layer_and_instruction_that_brought_it() {
     machine.finish();
 }
 
+/// What was copied from a stage is told with the instruction that brought it there, however many stages it went through, in
+/// what is shown now and in what was attested (X17).
+#[test]
+fn a_package_that_was_copied_names_what_brought_it_into_its_stage() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("stages");
+    let package = |name: &str| {
+        let folder = format!("/out/node_modules/{name}");
+        format!("mkdir -p {folder} && echo '{{\"name\": \"{name}\", \"version\": \"1.0.0\"}}' > {folder}/package.json")
+    };
+    let dockerfile = format!(
+        "FROM busybox AS one\nRUN {}\nFROM busybox AS two\nCOPY --from=one /out /out\nRUN {}\n\
+         FROM busybox\nCOPY --from=two /out/ /app/\nRUN {}\nCOPY --link --from=two /out/ /linked/\n",
+        package("first"),
+        package("second"),
+        package("own")
+    );
+    project.write("Dockerfile", dockerfile);
+    project.ok(&["build", "-t", "stages", "--sbom=true", "."]);
+    let found = project.json(&["sbom", "stages"]);
+    let of = |name: &str| {
+        let mut packages = found["packages"].as_array().unwrap().iter();
+        packages.find(|package| package["name"] == name).unwrap().clone()
+    };
+    for (name, stage) in [("first", "[one 2/2] RUN mkdir"), ("second", "[two 3/3] RUN mkdir")] {
+        let package = of(name);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        assert!(text(&package["instruction"]).starts_with("COPY /out/ /app/"), "{package}");
+        assert!(text(&package["from"]["instruction"]).starts_with(stage), "{package}");
+        assert!(text(&package["from"]["instruction"]).contains(name), "{package}");
+    }
+    assert_eq!(of("own")["from"], Value::Null);
+    let table = project.ok(&["sbom", "stages"]);
+    let first = table.lines().find(|line| line.starts_with("first ")).unwrap();
+    assert!(first.contains("[one 2/2] RUN") && first.contains(" by COPY /out/"), "{first}");
+    let attested = project.json(&["attestation", "inspect", "--type", "sbom", "stages"]).to_string();
+    assert!(attested.contains("from instruction: [two 3/3] RUN mkdir"), "{attested}");
+    // Without the cache nobody knows any more; what the image itself tells stays.
+    project.ok(&["builder", "prune", "--all", "--force"]);
+    let found = project.json(&["sbom", "stages"]);
+    let first = found["packages"].as_array().unwrap().iter().find(|package| package["name"] == "first").unwrap();
+    assert_eq!((&first["from"], first["instruction"].is_string()), (&Value::Null, true));
+    machine.finish();
+}
+
 /// The types of what is said of an image, and how much of each.
 fn said(project: &Project<'_>, name: &str) -> Vec<(String, u64)> {
     let listed = project.json(&["attestation", "ls", name]);

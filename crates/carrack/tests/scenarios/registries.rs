@@ -20,6 +20,15 @@ fn digest(machine: &Machine, name: &str) -> String {
     machine.json(&["image", "inspect", name])[0]["Descriptor"]["digest"].as_str().unwrap().to_owned()
 }
 
+/// The name of an image that the registry has and the machine has not.
+fn only_there(machine: &Machine, registry: &Registry) -> String {
+    let name = format!("{}/box:1", registry.host());
+    machine.ok(&["tag", "busybox", &name]);
+    machine.ok(&["push", &name]);
+    machine.ok(&["rmi", &name]);
+    name
+}
+
 #[test]
 fn what_goes_out_comes_back_and_keeps_its_digest_elsewhere() {
     let Some(machine) = Machine::new() else { return };
@@ -54,10 +63,7 @@ fn what_goes_out_comes_back_and_keeps_its_digest_elsewhere() {
 fn an_image_is_asked_for_as_the_policy_says() {
     let Some(machine) = Machine::new() else { return };
     let registry = Registry::start();
-    let name = format!("{}/box:1", registry.host());
-    machine.ok(&["tag", "busybox", &name]);
-    machine.ok(&["push", &name]);
-    machine.ok(&["rmi", &name]);
+    let name = only_there(&machine, &registry);
     registry.take_seen();
     let run =
         |flags: &[&'static str]| [&["run", "--rm", "--network", "none"], flags, &[name.as_str(), "true"]].concat();
@@ -82,10 +88,7 @@ fn an_image_is_asked_for_as_the_policy_says() {
 fn projects_and_builds_get_what_they_are_based_on() {
     let Some(machine) = Machine::new() else { return };
     let registry = Registry::start();
-    let name = format!("{}/box:1", registry.host());
-    machine.ok(&["tag", "busybox", &name]);
-    machine.ok(&["push", &name]);
-    machine.ok(&["rmi", &name]);
+    let name = only_there(&machine, &registry);
     let project = machine.project("shop");
     let compose =
         |image: &str, more: &str| format!("services:\n  web:\n    image: {image}\n{more}    command: sleep 1000\n");

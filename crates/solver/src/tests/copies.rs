@@ -1,4 +1,5 @@
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use insta::assert_snapshot;
 
@@ -32,6 +33,23 @@ fn destinations() {
     assert_eq!(files("COPY --parents d/./e /to/"), "755 0:0 to/\n755 0:0 to/e/\n644 0:0 to/e/y \"y\"\n");
     assert_eq!(files("COPY --exclude=e d /to"), "755 0:0 to/\n644 0:0 to/x \"x\"\n");
     assert_eq!(files("COPY <<A <<B /to/\n1\nA\n2\nB"), "755 0:0 to/\n644 0:0 to/A \"1\\n\"\n644 0:0 to/B \"2\\n\"\n");
+}
+
+/// A folder that a copy makes is as old as what it is a copy of; one that is there stays as it is.
+#[test]
+fn times_of_folders() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("d/x", "x");
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    std::fs::File::open(yard.context().join("d")).unwrap().set_modified(time).unwrap();
+    let image = yard.build("FROM scratch\nCOPY d /new/\nCOPY d /deep/er\nWORKDIR /there\nCOPY d /there\n");
+    let tree = yard.tree(&image);
+    let modified = |path: &str| tree.stat(Path::new(path)).unwrap().unwrap().st_mtime;
+    assert_eq!((modified("new"), modified("deep/er")), (1_000_000_000, 1_000_000_000));
+    assert!(modified("there") > 1_000_000_000 && modified("deep") > 1_000_000_000);
 }
 
 /// D1: owners by number and name, modes.
@@ -143,7 +161,7 @@ fn links_of_the_image() {
     644 0:0 usr/lib/f "f"
     644 0:0 usr/lib/g "g"
     "#);
-    assert!(!std::path::Path::new("/tmp/escaped").exists());
+    assert!(!Path::new("/tmp/escaped").exists());
     let refused = yard.fail(&format!("{base}COPY tree /\n"));
     assert_snapshot!(refused, @"build/copy-failed Dockerfile:4:1 cannot write /lib | a folder cannot replace what is no folder [a file or link stands where a folder is needed: copy elsewhere, or remove it]");
 }
@@ -246,4 +264,62 @@ fn hard_links_stay_links_and_times_are_kept() {
     let lower = carrack_store::Snapshotter::lower_dirs(&yard.store, result.image.chain()).unwrap();
     let (a, b) = (lower[0].join("d/a").metadata().unwrap(), lower[0].join("d/b").metadata().unwrap());
     assert_eq!((a.ino(), a.mtime()), (b.ino(), 0));
+}
+
+/// A file with holes may claim more than any disk has: it is refused before it is read.
+#[test]
+fn holes_larger_than_the_disk() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("small", "small").write("d/whole", "whole");
+    let holes = std::fs::File::create(yard.context().join("d/holes")).unwrap();
+    holes.set_len(1 << 42).unwrap();
+    let refused = yard.fail("FROM scratch\nCOPY d /d\n");
+    let wanted =
+        "store/disk-full Dockerfile:2:1 cannot copy the sources | files with holes come to 4398046511104 bytes";
+    assert!(refused.starts_with(wanted), "{refused}");
+    assert_eq!(yard.files(&yard.build("FROM scratch\nCOPY small /\n")), "644 0:0 small \"small\"\n");
+    // What there is room for is copied as what it reads as.
+    holes.set_len(9000).unwrap();
+    assert!(yard.files(&yard.build("FROM scratch\nCOPY d /d\n")).contains("d/holes \"\\0\\0"));
+}
+
+/// The class of CVE-2024-23651: whatever a folder becomes while it is copied, nothing from outside of the context comes in.
+#[test]
+fn a_folder_that_becomes_a_link_while_it_is_copied() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    let outside = yard.folder.path().join("outside");
+    for folder in [&outside, &yard.context().join("d/e")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    for number in 0..50 {
+        std::fs::write(outside.join(format!("f{number}")), "secret").unwrap();
+        yard.write(&format!("d/e/f{number}"), "public");
+    }
+    let (folder, link) = (yard.context().join("d/e"), yard.folder.path().join("link"));
+    symlink(&outside, &link).unwrap();
+    let is_over = AtomicBool::new(false);
+    let exchange = || {
+        rustix::fs::renameat_with(rustix::fs::CWD, &folder, rustix::fs::CWD, &link, rustix::fs::RenameFlags::EXCHANGE)
+    };
+    let mut shown = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                exchange().unwrap();
+            }
+        });
+        for number in 0..40 {
+            let built = yard.run(&yard.request(&format!("FROM scratch\nCOPY d /to{number}\n")));
+            shown.extend(built.map(|image| yard.files(&image)));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(!shown.iter().any(|files| files.contains("secret")), "{shown:?}");
 }

@@ -208,6 +208,28 @@ fn of_an_index_the_platform_counts() {
     assert_eq!(error.message, "the archive holds no image for linux/riscv64");
 }
 
+/// Five indexes, each of which names the next a thousand times, are five.
+#[test]
+fn indexes_that_name_each_other_are_followed_once() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let describe = |kind: &str, bytes: &[u8]| serde_json::json!({"mediaType": kind, "digest": Digest::of(bytes), "size": bytes.len()});
+    let mut of_other = describe(media_type::MANIFEST, b"not even there");
+    of_other["platform"] = serde_json::json!({"os": "linux", "architecture": "s390x"});
+    let mut archive = Builder::new();
+    let mut inner = of_other;
+    for _ in 0..4 {
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": vec![inner; 1000]}).to_string();
+        inner = describe(media_type::INDEX, index.as_bytes());
+        archive = archive.file(&format!("blobs/sha256/{}", Digest::of(&index).hex()), index);
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [inner]}).to_string();
+    let error = load(&scene, &archive.file("index.json", index).build()).unwrap_err();
+    assert_eq!(error.code.id, "store/invalid-image");
+}
+
 #[test]
 fn a_root_file_system_is_imported_as_one_plain_layer() {
     if !is_root() {
