@@ -1,7 +1,7 @@
 //! A layer that is written as a tar from the start, over what lies below it: nothing is mounted for writing, and nothing
 //! is written twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,9 @@ impl<'a, 'w> Draft<'a, 'w> {
     }
 
     fn add(&mut self, path: &Path, attributes: &Attributes, content: LayerContent<'_>) -> io::Result<()> {
-        let above: Vec<&Path> = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).collect();
+        let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        // Above what the layer has, it has everything.
+        let above: Vec<&Path> = above.take_while(|above| !self.told.contains(*above)).collect();
         for folder in above.into_iter().rev() {
             self.tell(folder)?;
         }
@@ -77,8 +79,9 @@ impl Place for Draft<'_, '_> {
 
     fn make_folders(&mut self, path: &Path, mode: u32, owner: Owner) -> io::Result<PathBuf> {
         let mut missing = Vec::new();
+        let mut known = HashSet::new();
         let made = walk(path, &mut |path| {
-            if missing.iter().any(|known| known == path) {
+            if known.contains(path) {
                 return Ok(Some(None));
             }
             match self.kind(path)? {
@@ -86,6 +89,7 @@ impl Place for Draft<'_, '_> {
                 Some(_) => Ok(Some(None)),
                 None => {
                     missing.push(path.to_owned());
+                    known.insert(path.to_owned());
                     Ok(Some(None))
                 }
             }
