@@ -27,6 +27,9 @@ pub struct Listed {
     /// What brought it.
     #[serde(flatten)]
     pub origin: Arc<Origin>,
+    /// Of what was copied from another stage, what brought it there, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Arc<Origin>>,
 }
 
 /// A file that could not be understood, so that what it knows is missing.

@@ -4,7 +4,8 @@ use crate::bill::{Bill, Subject};
 
 /// A bill as CycloneDX 1.6 in JSON. The same bill and subject give the same document.
 ///
-/// Which layer and instruction brought a component stands in its properties `carrack:layer` and `carrack:instruction`.
+/// Which layer and instruction brought a component stands in its properties `carrack:layer` and `carrack:instruction`; those of
+/// the stage that it was copied from in `carrack:from-layer` and `carrack:from-instruction`.
 pub fn cyclonedx(bill: &Bill, subject: &Subject) -> Value {
     let mut components = Vec::new();
     if let Some(system) = &bill.system {
@@ -22,6 +23,9 @@ pub fn cyclonedx(bill: &Bill, subject: &Subject) -> Value {
             property("layer", &listed.origin.layer.to_string()),
             property("instruction", &listed.origin.instruction),
         ];
+        properties.extend(listed.from.iter().flat_map(|from| {
+            [property("from-layer", &from.layer.to_string()), property("from-instruction", &from.instruction)]
+        }));
         properties.extend(listed.locations.iter().map(|path| property("location", path)));
         json!({
             "type": "library",

@@ -160,7 +160,7 @@ impl Inventory {
     pub fn finish(mut self) -> Bill {
         // What is installed counts; what was to be installed only where nothing is.
         let declared: Vec<String> =
-            self.found.iter().filter(|(_, found)| found.form == Form::NodeLock).map(|(path, _)| path.clone()).collect();
+            self.found.iter().filter(|(_, found)| found.form.is_declared()).map(|(path, _)| path.clone()).collect();
         for path in declared {
             let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
             let installed = format!("{folder}node_modules/");
@@ -183,6 +183,7 @@ impl Inventory {
                 purl: purl(&package, system.as_ref()),
                 locations: locations.into_iter().collect(),
                 origin: self.layers.get(layer.checked_sub(1)?)?.clone(),
+                from: None,
                 package,
             })
         });

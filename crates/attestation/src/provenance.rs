@@ -124,7 +124,10 @@ impl Provenance {
         });
         let mut buildkit = json!({});
         if let Some(vcs) = &self.vcs {
-            buildkit["vcs"] = json!({ "source": vcs.source, "revision": vcs.revision });
+            buildkit["vcs"] = json!({ "revision": vcs.revision });
+            if !vcs.source.is_empty() {
+                buildkit["vcs"]["source"] = vcs.source.clone().into();
+            }
         }
         if is_max {
             let data = base64::engine::general_purpose::STANDARD.encode(&self.source);

@@ -5,7 +5,8 @@ use crate::packages::Ecosystem;
 
 /// A bill as SPDX 2.3 in JSON. The same bill and subject give the same document.
 ///
-/// Of each package `sourceInfo` says which file told of it, and `comment` which layer and instruction brought it.
+/// Of each package `sourceInfo` says which file told of it, and `comment` which layer and instruction brought it, also into
+/// the stage that it was copied from.
 pub fn spdx(bill: &Bill, subject: &Subject) -> Value {
     const IMAGE: &str = "SPDXRef-Image";
     let mut packages = vec![json!({
@@ -47,7 +48,7 @@ pub fn spdx(bill: &Bill, subject: &Subject) -> Value {
             "licenseConcluded": "NOASSERTION",
             "licenseDeclared": "NOASSERTION",
             "copyrightText": "NOASSERTION",
-            "comment": format!("layerID: {}\ninstruction: {}", listed.origin.layer, listed.origin.instruction),
+            "comment": comment(listed),
             "externalRefs": [{
                 "referenceCategory": "PACKAGE-MANAGER",
                 "referenceType": "purl",
@@ -72,6 +73,14 @@ pub fn spdx(bill: &Bill, subject: &Subject) -> Value {
         document["comment"] = format!("not read:\n{}", lines.join("\n")).into();
     }
     document
+}
+
+fn comment(listed: &Listed) -> String {
+    let mut comment = format!("layerID: {}\ninstruction: {}", listed.origin.layer, listed.origin.instruction);
+    if let Some(from) = &listed.from {
+        comment.push_str(&format!("\nfrom layerID: {}\nfrom instruction: {}", from.layer, from.instruction));
+    }
+    comment
 }
 
 fn creator() -> String {

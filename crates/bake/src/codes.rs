@@ -31,6 +31,14 @@ codes! {
         cause: "Variables are those of `variable` blocks and values at the top of the file; the environment only gives values.",
         check: "`carrack bake --list=variables` lists them.",
         fix: "Correct the name, or define it: `variable \"NAME\" { default = \"value\" }`.";
+    UNKNOWN_FUNCTION = "bake/unknown-function", "A function that is not defined",
+        cause: "Functions are those of `function` blocks and those that every bake file has.",
+        check: "Compare the name with buildx's list of functions.",
+        fix: "Correct the name, or define it: `function \"NAME\" { params = [a] result = upper(a) }`.";
+    INVALID_MATRIX = "bake/invalid-matrix", "A matrix of targets can't be understood",
+        cause: "`matrix` is a map of lists, and `name` gives each of its targets another name of letters, digits, `-` and `_`.",
+        check: "`carrack bake --list=targets` lists the names that come of it.",
+        fix: "Write `name = \"app-${version}\"` and `matrix = { version = [\"1\", \"2\"] }`; `sanitize()` makes names fit.";
     REFUSED_VARIABLE = "bake/refused-variable", "The value of a variable is refused",
         cause: "A `validation` of the variable is not met, or the environment's value is not of its type.",
         check: "The message repeats what the file says.",
@@ -48,7 +56,7 @@ codes! {
         check: "Compare the key with those of a target.",
         fix: "Correct it; TARGET may be a pattern such as `*`.";
     NOT_YET = "bake/not-yet", "Something of bake files that is not there yet",
-        cause: "Functions, matrices and loops of bake files are understood and not done.",
+        cause: "Some functions of bake files, those of hashes and patterns above all, are known and not done.",
         check: "The place is underlined.",
-        fix: "Write the value or the targets out.";
+        fix: "Write the value out, or give it by a variable.";
 }

@@ -1,114 +1,83 @@
 //! Values of expressions.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-
 use carrack_diag::{Diagnostic, FileId, Result, Span, nearest};
-use hcl_edit::expr::{BinaryOperator, Expression, ObjectKey, TraversalOperator, UnaryOperator};
-use hcl_edit::template::{Directive, Element, Template};
-use serde_json::{Map, Number, Value};
+use hcl_edit::expr::{
+    BinaryOperator, Expression, ForExpr, FuncCall, ObjectKey, Traversal, TraversalOperator, UnaryOperator,
+};
+use hcl_edit::template::Template;
+use serde_json::{Map, Value};
 
 use crate::codes;
-use crate::file::{Block, Expr, place, template};
-
-/// Everything that expressions may name. Values are made when they are first asked for.
-pub(crate) struct Scope<'a> {
-    /// Blocks of one name from several files, in their order.
-    pub(crate) variables: BTreeMap<&'a str, Vec<&'a Block>>,
-    /// Values at the top of files.
-    pub(crate) values: BTreeMap<&'a str, &'a Expr>,
-    /// What the caller gives.
-    pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
-    /// None is being made.
-    known: RefCell<BTreeMap<String, Option<Value>>>,
-    depth: Cell<usize>,
-}
+use crate::functions::{self, Arguments};
+use crate::scope::Scope;
+use crate::types::Type;
+use crate::value::{calculated, number, number_of, sorted, text, truth, weight, wrong};
 
 /// So deep may values stand in each other, and lead to each other.
 const MAX_DEPTH: usize = 200;
 
-/// Where an expression stands. Parts of a JSON string have the place of the string.
+/// Where an expression stands, and the names that have values of their own there. Parts of a JSON string have the place of
+/// the string.
 #[derive(Clone, Copy)]
-struct Origin {
-    file: FileId,
-    fixed: Option<Span>,
+pub(crate) struct Origin<'l> {
+    pub(crate) file: FileId,
+    pub(crate) fixed: Option<Span>,
+    pub(crate) locals: Option<&'l Locals<'l>>,
 }
 
-impl Origin {
-    fn of(self, part: &impl hcl_edit::Span) -> Span {
-        self.fixed.unwrap_or_else(|| place(self.file, part))
+impl Origin<'_> {
+    pub(crate) fn with<'l>(self, locals: &'l Locals<'l>) -> Origin<'l> {
+        Origin { file: self.file, fixed: self.fixed, locals: Some(locals) }
     }
 }
 
-impl<'a> Scope<'a> {
-    pub(crate) fn new(environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self {
-            variables: BTreeMap::new(),
-            values: BTreeMap::new(),
-            environment,
-            known: RefCell::default(),
-            depth: Cell::new(0),
-        }
+/// Values of parameters, of loops, of a matrix.
+#[derive(Default)]
+pub(crate) struct Locals<'l> {
+    named: Vec<(String, Value)>,
+    above: Option<&'l Self>,
+}
+
+impl<'l> Locals<'l> {
+    pub(crate) fn new<'n>(above: Option<&'l Self>, named: impl IntoIterator<Item = (&'n str, Value)>) -> Self {
+        Self { named: named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), above }
     }
 
-    /// The value of an expression.
-    pub(crate) fn value(&self, expr: &Expr) -> Result<Value> {
-        match expr {
-            Expr::Hcl(file, expression) => self.evaluate(Origin { file: *file, fixed: None }, expression),
-            Expr::Json(span, value) => self.json(*span, value),
-        }
+    fn get(&self, name: &str) -> Option<&Value> {
+        let own = self.named.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        own.or_else(|| self.above?.get(name))
     }
+}
 
-    fn json(&self, span: Span, value: &Value) -> Result<Value> {
-        Ok(match value {
-            Value::String(text) if text.contains("${") || text.contains("%{") => {
-                let origin = Origin { file: span.file, fixed: Some(span) };
-                self.template(origin, &template(text, span)?)?
-            }
-            Value::Array(items) => Value::Array(items.iter().map(|item| self.json(span, item)).collect::<Result<_>>()?),
-            Value::Object(fields) => {
-                let fields = fields.iter().map(|(key, value)| Ok((key.clone(), self.json(span, value)?)));
-                Value::Object(fields.collect::<Result<_>>()?)
-            }
-            other => other.clone(),
-        })
-    }
-
-    fn evaluate(&self, origin: Origin, expression: &Expression) -> Result<Value> {
+impl Scope<'_> {
+    pub(crate) fn evaluate(&self, origin: Origin<'_>, expression: &Expression) -> Result<Value> {
         let span = origin.of(expression);
         if self.depth.get() >= MAX_DEPTH {
             let message = format!("values lead to more than {MAX_DEPTH} others");
             let diagnostic = Diagnostic::error(&codes::INVALID_EXPRESSION, message).at(span, "too deep here");
             return Err(diagnostic.hint("write some of them out").boxed());
         }
+        self.spend(1, span)?;
         self.depth.set(self.depth.get() + 1);
         let value = self.made(origin, expression, span);
         self.depth.set(self.depth.get() - 1);
         value
     }
 
-    fn made(&self, origin: Origin, expression: &Expression, span: Span) -> Result<Value> {
+    fn made(&self, origin: Origin<'_>, expression: &Expression, span: Span) -> Result<Value> {
         Ok(match expression {
             Expression::Null(_) => Value::Null,
             Expression::Bool(value) => Value::Bool(*value.value()),
-            Expression::Number(number) => number_of(number.value().as_f64()),
+            Expression::Number(number) => match number.value().as_i64() {
+                Some(whole) => Value::from(whole),
+                None => number.value().as_f64().map_or(Value::Null, number_of),
+            },
             Expression::String(text) => Value::String(text.value().clone()),
             Expression::Array(items) => {
                 let items = items.iter().map(|item| self.evaluate(origin, item));
                 Value::Array(items.collect::<Result<_>>()?)
             }
-            Expression::Object(object) => {
-                let mut fields = Map::new();
-                for (key, value) in object {
-                    let key = match key {
-                        ObjectKey::Ident(name) => name.to_string(),
-                        ObjectKey::Expression(Expression::Variable(name)) => name.to_string(),
-                        ObjectKey::Expression(key) => text(&self.evaluate(origin, key)?, origin.of(key))?,
-                    };
-                    fields.insert(key, self.evaluate(origin, value.expr())?);
-                }
-                Value::Object(fields)
-            }
+            Expression::Object(object) => self.object(origin, object)?,
             Expression::StringTemplate(template) => {
                 let mut parts = Template::new();
                 template.iter().for_each(|element| parts.push(element.clone()));
@@ -120,7 +89,7 @@ impl<'a> Scope<'a> {
                 self.template(origin, &heredoc.template)?
             }
             Expression::Parenthesis(inner) => self.evaluate(origin, inner.inner())?,
-            Expression::Variable(name) => self.variable(name.as_str(), span)?,
+            Expression::Variable(name) => self.named(origin, name.as_str(), span)?,
             Expression::Conditional(parts) => {
                 let chosen = truth(&self.evaluate(origin, &parts.cond_expr)?, origin.of(&parts.cond_expr))?;
                 self.evaluate(origin, if chosen { &parts.true_expr } else { &parts.false_expr })?
@@ -130,7 +99,7 @@ impl<'a> Scope<'a> {
                 let at = origin.of(&operation.expr);
                 match operation.operator.value() {
                     UnaryOperator::Not => Value::Bool(!truth(&value, at)?),
-                    UnaryOperator::Neg => number_of(Some(-number(&value, at)?)),
+                    UnaryOperator::Neg => number_of(-number(&value, at)?),
                 }
             }
             Expression::BinaryOp(operation) => {
@@ -139,33 +108,86 @@ impl<'a> Scope<'a> {
                 let right = || self.evaluate(origin, &operation.rhs_expr);
                 binary(*operation.operator.value(), &left, right, sides)?
             }
-            Expression::Traversal(traversal) => {
-                if let Expression::Variable(name) = &traversal.expr
-                    && matches!(name.as_str(), "target" | "group")
-                {
-                    return Err(not_yet(span, "a value of another target"));
-                }
-                let mut value = self.evaluate(origin, &traversal.expr)?;
-                for operator in &traversal.operators {
-                    value = self.element(origin, value, operator.value(), span)?;
-                }
-                value
-            }
-            Expression::FuncCall(call) => {
-                return Err(not_yet(span, &format!("the function `{}`", call.name.name.as_str())));
-            }
-            Expression::ForExpr(_) => return Err(not_yet(span, "`for` in an expression")),
+            Expression::Traversal(traversal) => self.traversal(origin, traversal, span)?,
+            Expression::FuncCall(call) => self.call(origin, call, span)?,
+            Expression::ForExpr(loops) => self.loops(origin, loops)?,
         })
     }
 
-    fn element(&self, origin: Origin, value: Value, operator: &TraversalOperator, span: Span) -> Result<Value> {
+    fn object(&self, origin: Origin<'_>, object: &hcl_edit::expr::Object) -> Result<Value> {
+        let mut fields = Map::new();
+        for (key, value) in object {
+            let key = match key {
+                ObjectKey::Ident(name) => name.to_string(),
+                ObjectKey::Expression(Expression::Variable(name)) => name.to_string(),
+                ObjectKey::Expression(key) => text(&self.evaluate(origin, key)?, origin.of(key))?,
+            };
+            fields.insert(key, self.evaluate(origin, value.expr())?);
+        }
+        Ok(Value::Object(fields))
+    }
+
+    fn named(&self, origin: Origin<'_>, name: &str, span: Span) -> Result<Value> {
+        match origin.locals.and_then(|locals| locals.get(name)) {
+            Some(value) => {
+                self.spend(weight(value), span)?;
+                Ok(value.clone())
+            }
+            None => self.variable(name, span),
+        }
+    }
+
+    fn traversal(&self, origin: Origin<'_>, traversal: &Traversal, span: Span) -> Result<Value> {
+        let mut operators = traversal.operators.as_slice();
+        let mut value = match (&traversal.expr, operators) {
+            (Expression::Variable(kind), [name, key, rest @ ..])
+                if matches!(kind.as_str(), "target" | "group") && self.is_free(origin, kind.as_str()) =>
+            {
+                operators = rest;
+                match (name.value(), key.value()) {
+                    (TraversalOperator::GetAttr(name), TraversalOperator::GetAttr(key)) => {
+                        self.other(kind.as_str(), name.as_str(), key.as_str(), span)?
+                    }
+                    _ => return Err(not_yet(span, "a value of another target by such a path")),
+                }
+            }
+            (expression, _) => self.evaluate(origin, expression)?,
+        };
+        for (index, operator) in operators.iter().enumerate() {
+            if let TraversalOperator::AttrSplat(_) | TraversalOperator::FullSplat(_) = operator.value() {
+                let items = match value {
+                    Value::Array(items) => items,
+                    Value::Null => Vec::new(),
+                    one => vec![one],
+                };
+                let rest = &operators[index + 1..];
+                let each = |item: Value| {
+                    rest.iter().try_fold(item, |item, operator| self.element(origin, &item, operator.value(), span))
+                };
+                return Ok(Value::Array(items.into_iter().map(each).collect::<Result<_>>()?));
+            }
+            value = self.element(origin, &value, operator.value(), span)?;
+        }
+        Ok(value)
+    }
+
+    /// Whether a name is no variable's, so that it may mean something else.
+    fn is_free(&self, origin: Origin<'_>, name: &str) -> bool {
+        origin.locals.and_then(|locals| locals.get(name)).is_none()
+            && !self.variables.contains_key(name)
+            && !self.values.contains_key(name)
+    }
+
+    fn element(&self, origin: Origin<'_>, value: &Value, operator: &TraversalOperator, span: Span) -> Result<Value> {
         let key = match operator {
             TraversalOperator::GetAttr(name) => Value::String(name.to_string()),
             TraversalOperator::Index(index) => self.evaluate(origin, index)?,
             TraversalOperator::LegacyIndex(index) => Value::from(*index.value()),
-            _ => return Err(not_yet(span, "`*` in a path")),
+            TraversalOperator::AttrSplat(_) | TraversalOperator::FullSplat(_) => {
+                return Err(not_yet(span, "`*` twice in a path"));
+            }
         };
-        let found = match (&value, &key) {
+        let found = match (value, &key) {
             (Value::Array(items), key) => {
                 key.as_f64().and_then(|index| items.get(index as usize)).filter(|_| key.as_f64() >= Some(0.0))
             }
@@ -180,188 +202,121 @@ impl<'a> Scope<'a> {
         })
     }
 
-    fn template(&self, origin: Origin, template: &Template) -> Result<Value> {
-        let mut whole = String::new();
-        let mut single = None;
-        for element in template {
-            match element {
-                Element::Literal(literal) => whole.push_str(literal.value()),
-                Element::Interpolation(part) => {
-                    let value = self.evaluate(origin, &part.expr)?;
-                    if template.len() == 1 && !value.is_string() {
-                        single = Some(value);
-                        continue;
-                    }
-                    whole.push_str(&text(&value, origin.of(&part.expr))?);
+    fn call(&self, origin: Origin<'_>, call: &FuncCall, span: Span) -> Result<Value> {
+        let name = call.name.name.as_str();
+        let arguments: Vec<&Expression> = call.args.iter().collect();
+        match (name, arguments.as_slice()) {
+            // The first that has a value.
+            ("try", [first, rest @ ..]) => {
+                let first = self.evaluate(origin, first);
+                return rest.iter().fold(first, |found, next| found.or_else(|_| self.evaluate(origin, next)));
+            }
+            ("can", [one]) => return Ok(Value::Bool(self.evaluate(origin, one).is_ok())),
+            ("convert", [one, kind]) => {
+                let (kind, value) = (Type::read(origin, kind)?, self.evaluate(origin, one)?);
+                return kind.convert(&value).ok_or_else(|| wrong(origin.of(*one), kind.describe()));
+            }
+            _ => {}
+        }
+        let mut values = Vec::new();
+        let mut spans = Vec::new();
+        for (index, argument) in arguments.iter().enumerate() {
+            let (value, at) = (self.evaluate(origin, argument)?, origin.of(*argument));
+            match value {
+                Value::Array(items) if call.args.expand_final() && index + 1 == arguments.len() => {
+                    spans.extend(items.iter().map(|_| at));
+                    values.extend(items);
                 }
-                Element::Directive(directive) => {
-                    let what = match directive.as_ref() {
-                        Directive::If(_) => "`%{ if }` in a text",
-                        Directive::For(_) => "`%{ for }` in a text",
-                    };
-                    return Err(not_yet(origin.of(directive.as_ref()), what));
+                _ if call.args.expand_final() && index + 1 == arguments.len() => return Err(wrong(at, "a list")),
+                value => {
+                    values.push(value);
+                    spans.push(at);
                 }
             }
         }
-        Ok(single.unwrap_or(Value::String(whole)))
-    }
-
-    /// What a defined variable holds.
-    pub(crate) fn variable_of(&self, name: &str, blocks: &[&Block]) -> Result<Value> {
-        let span = blocks.last().map_or(Span::new(FileId(0), 0, 0), |block| block.name.span);
-        self.variable(name, span)
-    }
-
-    fn variable(&self, name: &str, span: Span) -> Result<Value> {
-        if let Some(known) = self.known.borrow().get(name) {
-            return known.clone().ok_or_else(|| {
-                Diagnostic::error(&codes::INVALID_EXPRESSION, format!("the value of `{name}` leads to itself"))
-                    .at(span, "asked for while it is made")
-                    .hint("take one of the names out of the circle")
-                    .boxed()
-            });
-        }
-        self.known.borrow_mut().insert(name.to_owned(), None);
-        let value = self.make(name, span)?;
-        self.known.borrow_mut().insert(name.to_owned(), Some(value.clone()));
-        if let Some(blocks) = self.variables.get(name) {
-            blocks.iter().flat_map(|block| &block.blocks).try_for_each(|block| self.validate(name, block))?;
-        }
+        let value = match self.functions.get(name) {
+            Some(block) => self.defined(block, values, span)?,
+            None if name == "homedir" => Value::String((self.environment)("HOME").unwrap_or_default()),
+            None if name == "timestamp" => Value::String((self.environment)(crate::NOW).unwrap_or_default()),
+            None => {
+                let arguments = Arguments { name, values: &values, spans: &spans, span };
+                functions::call(&arguments).unwrap_or_else(|| Err(self.unknown_function(name, span)))?
+            }
+        };
+        self.spend(weight(&value), span)?;
         Ok(value)
     }
 
-    fn make(&self, name: &str, span: Span) -> Result<Value> {
-        let Some(blocks) = self.variables.get(name) else {
-            if let Some(value) = self.values.get(name) {
-                return self.value(value);
-            }
-            // What the tool itself gives.
-            if let Some(value) = Some(name).filter(|name| name.starts_with("BAKE_")).and_then(self.environment) {
-                return Ok(Value::String(value));
-            }
-            let known = self.variables.keys().chain(self.values.keys()).copied();
-            let diagnostic = Diagnostic::error(&codes::UNKNOWN_VARIABLE, format!("there is no variable `{name}`"))
-                .at(span, "not defined");
-            return Err(match nearest(name, known) {
-                Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
-                None => diagnostic.hint(format!("define it: variable \"{name}\" {{ default = \"\" }}")),
-            }
-            .boxed());
-        };
-        let last = |key: &str| {
-            blocks.iter().rev().find_map(|block| block.attributes.iter().find(|(name, _)| name.value == key))
-        };
-        let default = match last("default") {
-            Some((_, expr)) => self.value(expr)?,
-            None => Value::Null,
-        };
-        let kind = match last("type") {
-            None => None,
-            Some((_, Expr::Hcl(_, expression))) => match expression.as_ref() {
-                Expression::Variable(kind) => Some(kind.to_string()),
-                other => return Err(not_yet(place(span.file, other), "a variable of this type")),
-            },
-            Some((_, expr)) => self.value(expr)?.as_str().map(str::to_owned),
-        };
-        let kind = match (kind.as_deref(), &default) {
-            (Some("string"), _) | (None, Value::String(_) | Value::Null) => "string",
-            (Some("bool"), _) | (None, Value::Bool(_)) => "bool",
-            (Some("number"), _) | (None, Value::Number(_)) => "number",
-            _ => "other",
-        };
-        let Some(given) = (self.environment)(name) else { return Ok(default) };
-        let at = blocks.last().map_or(span, |block| block.name.span);
-        let refused = |form: &str| {
-            Diagnostic::error(&codes::REFUSED_VARIABLE, format!("{name}=`{given}` of the environment is not {form}"))
-                .at(at, "the variable")
-                .hint("unset it, or give another value")
-                .boxed()
-        };
-        match kind {
-            "bool" => match given.to_ascii_lowercase().as_str() {
-                "1" | "t" | "true" => Ok(Value::Bool(true)),
-                "0" | "f" | "false" => Ok(Value::Bool(false)),
-                _ => Err(refused("true or false")),
-            },
-            "number" => match given.parse::<f64>() {
-                Ok(value) => Ok(number_of(Some(value))),
-                Err(_) => Err(refused("a number")),
-            },
-            "string" => Ok(Value::String(given)),
-            _ => Err(not_yet(at, "a list or map from the environment")),
+    fn unknown_function(&self, name: &str, span: Span) -> Box<Diagnostic> {
+        if functions::NOT_YET.split(' ').any(|known| known == name) {
+            return not_yet(span, &format!("the function `{name}`"));
         }
+        let known = self.functions.keys().copied().chain(functions::NAMES.split(' '));
+        let diagnostic = Diagnostic::error(&codes::UNKNOWN_FUNCTION, format!("there is no function `{name}`"));
+        let diagnostic = diagnostic.at(span, "called here");
+        match (name, nearest(name, known)) {
+            ("tostring" | "tonumber" | "tobool" | "tolist" | "toset" | "tomap", _) => {
+                diagnostic.hint("bake files say convert(value, string), convert(value, list(string)) and so on")
+            }
+            (_, Some(near)) => diagnostic.hint(format!("did you mean `{near}`?")),
+            (_, None) => diagnostic.hint("define it: function \"name\" { params = [a] result = a }"),
+        }
+        .boxed()
     }
 
-    /// `validation { condition = … error_message = … }`.
-    fn validate(&self, name: &str, block: &Block) -> Result<()> {
-        let find = |key: &str| block.attributes.iter().find(|(name, _)| name.value == key).map(|(_, expr)| expr);
-        let unknown = |span: Span| {
-            Diagnostic::error(&codes::UNKNOWN_KEY, "a validation is a condition and an error_message")
-                .at(span, "not that")
-                .hint("write validation { condition = NAME != \"\" error_message = \"why\" }")
-                .boxed()
-        };
-        if block.name.value != "validation" {
-            return Err(unknown(block.name.span));
+    fn loops(&self, origin: Origin<'_>, loops: &ForExpr) -> Result<Value> {
+        let collection = self.evaluate(origin, &loops.intro.collection_expr)?;
+        let (mut list, mut fields) = (Vec::new(), Map::new());
+        for (key, value) in each(&collection, origin.of(&loops.intro.collection_expr))? {
+            let key = loops.intro.key_var.as_ref().map(|name| (name.as_str(), key));
+            let locals = Locals::new(origin.locals, key.into_iter().chain([(loops.intro.value_var.as_str(), value)]));
+            let inner = origin.with(&locals);
+            if let Some(condition) = &loops.cond
+                && !truth(&self.evaluate(inner, &condition.expr)?, origin.of(&condition.expr))?
+            {
+                continue;
+            }
+            let Some(key) = &loops.key_expr else {
+                list.push(self.evaluate(inner, &loops.value_expr)?);
+                continue;
+            };
+            let (name, at) = (self.evaluate(inner, key)?, origin.of(key));
+            let name = text(&name, at)?;
+            let value = self.evaluate(inner, &loops.value_expr)?;
+            match fields.get_mut(&name) {
+                Some(Value::Array(group)) if loops.grouping => group.push(value),
+                Some(_) => {
+                    let message = format!("the loop makes `{name}` twice");
+                    return Err(Diagnostic::error(&codes::INVALID_EXPRESSION, message)
+                        .at(at, "made again")
+                        .hint("write `...` behind the value to have lists of them")
+                        .boxed());
+                }
+                None => {
+                    fields.insert(name, if loops.grouping { Value::Array(vec![value]) } else { value });
+                }
+            }
         }
-        let condition = find("condition").ok_or_else(|| unknown(block.name.span))?;
-        if truth(&self.value(condition)?, condition.span())? {
-            return Ok(());
-        }
-        let reason = match find("error_message") {
-            Some(message) => text(&self.value(message)?, message.span())?,
-            None => "its condition is not met".to_owned(),
-        };
-        Err(Diagnostic::error(&codes::REFUSED_VARIABLE, format!("the value of `{name}` is refused"))
-            .at(condition.span(), "not met")
-            .cause(reason)
-            .hint(format!("set {name} in the environment"))
-            .boxed())
+        Ok(if loops.key_expr.is_some() { Value::Object(fields) } else { Value::Array(list) })
     }
 }
 
-fn not_yet(span: Span, what: &str) -> Box<Diagnostic> {
+/// What a loop goes through: keys, or places from 0, with their values.
+pub(crate) fn each(collection: &Value, span: Span) -> Result<Vec<(Value, Value)>> {
+    match collection {
+        Value::Array(items) => {
+            Ok(items.iter().enumerate().map(|(index, item)| (Value::from(index), item.clone())).collect())
+        }
+        Value::Object(fields) => {
+            Ok(sorted(fields).into_iter().map(|(key, value)| (Value::String(key.clone()), value.clone())).collect())
+        }
+        _ => Err(wrong(span, "a list or map")),
+    }
+}
+
+pub(crate) fn not_yet(span: Span, what: &str) -> Box<Diagnostic> {
     let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("{what} is not there yet"));
     diagnostic.at(span, "used here").hint("write the value out").boxed()
-}
-
-fn wrong(span: Span, form: &str) -> Box<Diagnostic> {
-    Diagnostic::error(&codes::INVALID_EXPRESSION, format!("{form} belongs here"))
-        .at(span, "something else")
-        .hint("look at the types of both sides")
-        .boxed()
-}
-
-fn truth(value: &Value, span: Span) -> Result<bool> {
-    match value {
-        Value::Bool(truth) => Ok(*truth),
-        Value::String(text) if text == "true" => Ok(true),
-        Value::String(text) if text == "false" => Ok(false),
-        _ => Err(wrong(span, "true or false")),
-    }
-}
-
-fn number(value: &Value, span: Span) -> Result<f64> {
-    let parsed = value.as_str().and_then(|text| text.parse().ok());
-    value.as_f64().or(parsed).ok_or_else(|| wrong(span, "a number"))
-}
-
-/// A whole number is one without a point.
-fn number_of(value: Option<f64>) -> Value {
-    let Some(value) = value else { return Value::Null };
-    let whole = value.fract() == 0.0 && value.abs() < 9e15;
-    if whole { Value::from(value as i64) } else { Number::from_f64(value).map_or(Value::Null, Value::Number) }
-}
-
-/// A value within a text.
-pub(crate) fn text(value: &Value, span: Span) -> Result<String> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Bool(truth) => Ok(truth.to_string()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Null => Ok(String::new()),
-        Value::Array(_) | Value::Object(_) => Err(wrong(span, "a text")),
-    }
 }
 
 fn binary(
@@ -380,8 +335,8 @@ fn binary(
     let numbers = || Ok::<_, Box<Diagnostic>>((number(left, at_left)?, number(&right, at_right)?));
     Ok(match operator {
         And | Or => Value::Bool(truth(&right, at_right)?),
-        Eq => Value::Bool(*left == right),
-        NotEq => Value::Bool(*left != right),
+        Eq => Value::Bool(functions::is_equal(left, &right)),
+        NotEq => Value::Bool(!functions::is_equal(left, &right)),
         Less | LessEq | Greater | GreaterEq => {
             let (left, right) = numbers()?;
             Value::Bool(match operator {
@@ -396,13 +351,13 @@ fn binary(
             if right == 0.0 && matches!(operator, Div | Mod) {
                 return Err(wrong(at_right, "a number other than 0"));
             }
-            number_of(Some(match operator {
+            calculated(match operator {
                 Plus => left + right,
                 Minus => left - right,
                 Mul => left * right,
                 Div => left / right,
                 _ => left % right,
-            }))
+            })
         }
     })
 }

@@ -23,6 +23,7 @@ pub struct File {
     pub(crate) variables: Vec<Block>,
     pub(crate) groups: Vec<Block>,
     pub(crate) targets: Vec<Block>,
+    pub(crate) functions: Vec<Block>,
     /// Values at the top of the file.
     pub(crate) values: Vec<(Spanned<String>, Expr)>,
 }
@@ -34,6 +35,13 @@ pub(crate) struct Block {
     pub(crate) attributes: Vec<(Spanned<String>, Expr)>,
     /// `validation` of a variable.
     pub(crate) blocks: Vec<Block>,
+}
+
+impl Block {
+    /// The value of a key.
+    pub(crate) fn attribute(&self, wanted: &str) -> Option<&Expr> {
+        self.attributes.iter().rev().find(|(key, _)| key.value == wanted).map(|(_, expr)| expr)
+    }
 }
 
 /// A value that is not evaluated yet.
@@ -61,9 +69,15 @@ pub(crate) fn place(file: FileId, part: &impl hcl_edit::Span) -> Span {
 /// Reads a file.
 ///
 /// # Errors
-/// `bake/invalid-file`, `bake/unknown-key`, `bake/not-yet`.
+/// `bake/invalid-file`, `bake/unknown-key`.
 pub fn parse(file: FileId, source: &SourceFile, format: Format) -> Result<File> {
-    let mut parsed = File { variables: Vec::new(), groups: Vec::new(), targets: Vec::new(), values: Vec::new() };
+    let mut parsed = File {
+        variables: Vec::new(),
+        groups: Vec::new(),
+        targets: Vec::new(),
+        functions: Vec::new(),
+        values: Vec::new(),
+    };
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
     let shift = source.text.len() - text.len();
     match format {
@@ -137,16 +151,13 @@ fn list<'a>(kind: &Spanned<String>, parsed: &'a mut File) -> Result<&'a mut Vec<
         "variable" => Ok(&mut parsed.variables),
         "group" => Ok(&mut parsed.groups),
         "target" => Ok(&mut parsed.targets),
-        "function" => Err(Diagnostic::error(&codes::NOT_YET, "functions of bake files are not there yet")
-            .at(kind.span, "defined here")
-            .hint("write its value where it is called")
-            .boxed()),
+        "function" => Ok(&mut parsed.functions),
         other => {
             let diagnostic = Diagnostic::error(&codes::UNKNOWN_KEY, format!("bake files have no block `{other}`"))
                 .at(kind.span, "unknown block");
             Err(match nearest(other, BLOCKS) {
                 Some(known) => diagnostic.hint(format!("did you mean `{known}`?")),
-                None => diagnostic.hint("they have variable, group and target"),
+                None => diagnostic.hint("they have variable, function, group and target"),
             }
             .boxed())
         }

@@ -1,5 +1,6 @@
 //! From files to what is built.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carrack_compose::Project;
@@ -7,11 +8,14 @@ use carrack_diag::{Diagnostic, Result, Span, nearest};
 use serde_json::{Map, Value, json};
 
 use crate::codes;
-use crate::expression::{Scope, text};
+use crate::expression::Locals;
 use crate::file::{Block, Expr, File};
+use crate::matrix::{self, Instance};
 use crate::overrides::{self, Override};
 use crate::project;
+use crate::scope::Scope;
 use crate::target::{KEYS, Setting, Target, key};
+use crate::value::text;
 
 /// Files in the order of merging: later ones add to earlier ones, and win.
 #[derive(Debug, Default)]
@@ -50,10 +54,7 @@ pub struct Listed {
 impl Plan {
     /// As `--print` shows it.
     pub fn to_json(&self) -> Value {
-        let group = |(name, targets): (&String, &Vec<String>)| {
-            let sorted: BTreeSet<&String> = targets.iter().collect();
-            (name.clone(), json!({ "targets": sorted }))
-        };
+        let group = |(name, targets): (&String, &Vec<String>)| (name.clone(), json!({ "targets": targets }));
         let groups: Map<String, Value> = self.groups.iter().map(group).collect();
         let target = |(name, target): (&String, &Target)| (name.clone(), target.to_json(self.asked.contains(name)));
         let targets: Map<String, Value> = self.targets.iter().map(target).collect();
@@ -82,7 +83,7 @@ impl Bake {
         overrides: &[Override],
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Plan> {
-        let resolving = Resolving::new(self, overrides, environment);
+        let resolving = Resolving::new(self, overrides, environment)?;
         let default = ["default".to_owned()];
         let names = if names.is_empty() { &default } else { names };
         let mut plan = Plan::default();
@@ -91,9 +92,12 @@ impl Bake {
             let found = resolving.members(name, None, &mut Vec::new(), &mut plan.groups)?;
             all.extend(found.into_iter().filter(|found| !all.contains(found)).collect::<Vec<_>>());
         }
-        if !names.contains(&"default".to_owned()) || !plan.groups.contains_key("default") {
-            plan.groups.insert("default".into(), names.to_vec());
-        }
+        // What is asked for by name joins the group that is asked for without one.
+        let asked: BTreeSet<String> = names.iter().filter(|name| *name != "default").cloned().collect();
+        let of_default = plan.groups.remove("default").unwrap_or_default();
+        let of_default: BTreeSet<String> = asked.into_iter().chain(of_default).collect();
+        let of_default = if of_default.is_empty() { names.to_vec() } else { of_default.into_iter().collect() };
+        plan.groups.insert("default".into(), of_default);
         plan.asked = all.iter().cloned().collect();
         let mut way = Vec::new();
         for name in &all {
@@ -111,47 +115,11 @@ impl Bake {
     }
 
     /// All targets and groups.
-    pub fn targets(&self) -> Vec<Listed> {
-        let mut listed: BTreeMap<String, Listed> = BTreeMap::new();
-        let constant = |block: &Block, wanted: &str| {
-            let nothing = |_: &str| None;
-            let found = block.attributes.iter().find(|(key, _)| key.value == wanted);
-            // Only what is written out is told: nothing is evaluated for a list.
-            found.and_then(|(_, expr)| Scope::new(&nothing).value(expr).ok())
-        };
-        let mut put = |name: &str, value: String, description: String| {
-            let line = listed.entry(name.to_owned()).or_insert_with(|| Listed {
-                name: name.to_owned(),
-                value: String::new(),
-                description: String::new(),
-            });
-            for (own, new) in [(&mut line.value, value), (&mut line.description, description)] {
-                if !new.is_empty() {
-                    *own = new;
-                }
-            }
-        };
-        for source in &self.files {
-            match source {
-                Source::Project { targets, .. } => {
-                    targets.keys().for_each(|name| put(name, String::new(), String::new()));
-                }
-                Source::File(file) => {
-                    for block in file.targets.iter().chain(&file.groups) {
-                        let described = constant(block, "description");
-                        let description = described.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-                        let members = match constant(block, "targets") {
-                            Some(Value::Array(names)) => {
-                                names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-                            }
-                            _ => String::new(),
-                        };
-                        put(&block.name.value, members, description);
-                    }
-                }
-            }
-        }
-        listed.into_values().collect()
+    ///
+    /// # Errors
+    /// What is wrong with the names of a matrix.
+    pub fn targets(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Listed>> {
+        Ok(Resolving::new(self, &[], environment)?.listed().into_values().collect())
     }
 
     /// All variables, with what they hold now.
@@ -159,7 +127,7 @@ impl Bake {
     /// # Errors
     /// What is wrong with one of them.
     pub fn variables(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Listed>> {
-        let resolving = Resolving::new(self, &[], environment);
+        let resolving = Resolving::new(self, &[], environment)?;
         let mut listed = Vec::new();
         for (name, blocks) in &resolving.scope.variables {
             let value = resolving.scope.variable_of(name, blocks)?;
@@ -183,33 +151,81 @@ struct Resolving<'a> {
     scope: Scope<'a>,
     overrides: &'a [Override],
     groups: BTreeMap<&'a str, Vec<&'a Block>>,
+    /// Those of a file, for each of the files that are no project's.
+    instances: Vec<Vec<Instance<'a>>>,
+    /// Targets by the block whose matrix makes them.
+    matrices: BTreeMap<&'a str, Vec<String>>,
+    /// With all that they inherit, each made once however many inherit from it.
+    inherited: RefCell<BTreeMap<String, Target>>,
+    /// The targets of groups, each group's found once however many hold it.
+    members: RefCell<BTreeMap<String, Vec<String>>>,
 }
 
 impl<'a> Resolving<'a> {
-    fn new(bake: &'a Bake, overrides: &'a [Override], environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    fn new(bake: &'a Bake, overrides: &'a [Override], environment: &'a dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut scope = Scope::new(environment);
         let mut groups: BTreeMap<&str, Vec<&Block>> = BTreeMap::new();
-        for source in &bake.files {
-            let Source::File(file) = source else { continue };
+        let files = || {
+            bake.files.iter().filter_map(|source| match source {
+                Source::File(file) => Some(file),
+                Source::Project { .. } => None,
+            })
+        };
+        for file in files() {
             for block in &file.variables {
                 scope.variables.entry(&block.name.value).or_default().push(block);
             }
             for (name, value) in &file.values {
                 scope.values.insert(&name.value, value);
             }
+            for block in &file.functions {
+                scope.functions.insert(&block.name.value, block);
+            }
             for block in &file.groups {
                 groups.entry(&block.name.value).or_default().push(block);
+                scope.others.insert(("group", &block.name.value), block);
+            }
+            for block in &file.targets {
+                scope.others.insert(("target", &block.name.value), block);
             }
         }
-        Self { bake, scope, overrides, groups }
+        // Conditions hold for every build, whatever names the variable.
+        for (name, blocks) in &scope.variables {
+            if blocks.iter().any(|block| !block.blocks.is_empty()) {
+                scope.variable_of(name, blocks)?;
+            }
+        }
+        let (mut instances, mut matrices): (Vec<_>, BTreeMap<&str, Vec<String>>) = (Vec::new(), BTreeMap::new());
+        for file in files() {
+            let mut own = Vec::new();
+            for block in &file.targets {
+                let made = matrix::instances(&scope, block)?;
+                if made.iter().any(|instance| instance.name != block.name.value) {
+                    let names = matrices.entry(&block.name.value).or_default();
+                    names.extend(made.iter().map(|instance| instance.name.clone()));
+                }
+                own.extend(made);
+            }
+            instances.push(own);
+        }
+        Ok(Self {
+            bake,
+            scope,
+            overrides,
+            groups,
+            instances,
+            matrices,
+            inherited: RefCell::default(),
+            members: RefCell::default(),
+        })
     }
 
-    fn blocks(&self, name: &str) -> impl Iterator<Item = &'a Block> {
-        let files = self.bake.files.iter().filter_map(|source| match source {
-            Source::File(file) => Some(file),
-            Source::Project { .. } => None,
-        });
-        files.flat_map(|file| &file.targets).filter(move |block| block.name.value == name)
+    fn instances(&self, name: &str) -> impl Iterator<Item = &Instance<'a>> {
+        self.instances.iter().flatten().filter(move |instance| instance.name == name)
+    }
+
+    fn place(&self, name: &str) -> Option<Span> {
+        self.instances(name).last().map(|instance| instance.block.name.span)
     }
 
     fn is_target(&self, name: &str) -> bool {
@@ -218,7 +234,45 @@ impl<'a> Resolving<'a> {
             .files
             .iter()
             .any(|source| matches!(source, Source::Project { targets, .. } if targets.contains_key(name)));
-        of_service || self.blocks(name).next().is_some()
+        of_service || self.instances(name).next().is_some()
+    }
+
+    /// Targets and groups by name.
+    fn listed(&self) -> BTreeMap<String, Listed> {
+        let mut listed: BTreeMap<String, Listed> = BTreeMap::new();
+        let mut put = |name: &str, value: String, description: String| {
+            let line = listed.entry(name.to_owned()).or_insert_with(|| Listed {
+                name: name.to_owned(),
+                value: String::new(),
+                description: String::new(),
+            });
+            for (own, new) in [(&mut line.value, value), (&mut line.description, description)] {
+                if !new.is_empty() {
+                    *own = new;
+                }
+            }
+        };
+        let described = |block: &Block, locals: &Locals<'_>| {
+            // What can't be evaluated is told when it is built.
+            let value = block.attribute("description").and_then(|expr| self.scope.value_with(expr, locals).ok());
+            value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        for source in &self.bake.files {
+            if let Source::Project { targets, .. } = source {
+                targets.keys().for_each(|name| put(name, String::new(), String::new()));
+            }
+        }
+        for instance in self.instances.iter().flatten() {
+            put(&instance.name, String::new(), described(instance.block, &instance.locals()));
+        }
+        for (name, targets) in &self.matrices {
+            put(name, targets.join(", "), String::new());
+        }
+        for block in self.groups.values().flatten() {
+            let members = block.attribute("targets").and_then(|expr| list(&self.scope, "targets", expr).ok());
+            put(&block.name.value, members.unwrap_or_default().join(", "), described(block, &Locals::default()));
+        }
+        listed
     }
 
     /// The targets that a name stands for. Groups are noted with their members.
@@ -232,6 +286,9 @@ impl<'a> Resolving<'a> {
         if comes_back(way, name) {
             return Err(cycle(name, asked));
         }
+        if let Some(known) = self.members.borrow().get(name) {
+            return Ok(known.clone());
+        }
         // A later file's group takes the place of an earlier one's.
         let block = self.groups.get(name).and_then(|blocks| blocks.last());
         let projects = self.bake.files.iter().flat_map(|source| match source {
@@ -239,6 +296,10 @@ impl<'a> Resolving<'a> {
             _ => &[],
         });
         let services: Vec<&String> = projects.collect();
+        if let (None, Some(targets)) = (block, self.matrices.get(name)) {
+            groups.insert(name.to_owned(), targets.clone());
+            return Ok(targets.clone());
+        }
         if block.is_none() && services.is_empty() {
             return if self.is_target(name) { Ok(vec![name.to_owned()]) } else { Err(self.unknown(name, asked)) };
         }
@@ -264,16 +325,17 @@ impl<'a> Resolving<'a> {
         }
         way.pop();
         groups.insert(name.to_owned(), written);
+        self.members.borrow_mut().insert(name.to_owned(), members.clone());
         Ok(members)
     }
 
     fn unknown(&self, name: &str, asked: Option<Span>) -> Box<Diagnostic> {
-        let known = self.bake.targets();
+        let known = self.listed();
         let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_TARGET, format!("there is no target or group `{name}`"));
         if let Some(span) = asked {
             diagnostic = diagnostic.at(span, "asked for here");
         }
-        let names: Vec<&str> = known.iter().map(|listed| listed.name.as_str()).collect();
+        let names: Vec<&str> = known.keys().map(String::as_str).collect();
         match nearest(name, names.iter().copied()) {
             Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
             None if names.is_empty() => diagnostic.hint("the files define none"),
@@ -285,7 +347,7 @@ impl<'a> Resolving<'a> {
     /// A target, and those whose images are its contexts.
     fn with_links(&self, name: &str, targets: &mut BTreeMap<String, Target>, way: &mut Vec<String>) -> Result<()> {
         if comes_back(way, name) {
-            return Err(cycle(name, self.blocks(name).last().map(|block| block.name.span)));
+            return Err(cycle(name, self.place(name)));
         }
         if targets.contains_key(name) {
             return Ok(());
@@ -295,7 +357,7 @@ impl<'a> Resolving<'a> {
         way.push(name.to_owned());
         for (_, linked) in target.links() {
             if !self.is_target(linked) {
-                return Err(self.unknown(linked, self.blocks(name).last().map(|block| block.name.span)));
+                return Err(self.unknown(linked, self.place(name)));
             }
             self.with_links(linked, targets, way)?;
         }
@@ -309,12 +371,16 @@ impl<'a> Resolving<'a> {
         if comes_back(way, name) {
             return Err(cycle(name, asked));
         }
+        if let Some(known) = self.inherited.borrow().get(name) {
+            return Ok(known.clone());
+        }
         if !self.is_target(name) {
             return Err(self.unknown(name, asked));
         }
         way.push(name.to_owned());
         let mut own = Target::default();
         let mut parents: Option<(Vec<String>, Span)> = None;
+        let mut instances = self.instances.iter();
         for source in &self.bake.files {
             match source {
                 Source::Project { targets, .. } => {
@@ -322,11 +388,11 @@ impl<'a> Resolving<'a> {
                         own.merge(target);
                     }
                 }
-                Source::File(file) => {
-                    for block in file.targets.iter().filter(|block| block.name.value == name) {
-                        own.merge(&self.block(block)?);
-                        let inherits = block.attributes.iter().find(|(key, _)| key.value == "inherits");
-                        if let Some((_, expr)) = inherits {
+                Source::File(_) => {
+                    let of_file = instances.next().into_iter().flatten();
+                    for instance in of_file.filter(|instance| instance.name == name) {
+                        own.merge(&self.block(instance)?);
+                        if let Some(expr) = instance.block.attribute("inherits") {
                             parents = Some((own.list("inherits").to_vec(), expr.span()));
                         }
                     }
@@ -342,11 +408,13 @@ impl<'a> Resolving<'a> {
         }
         whole.merge(&own);
         way.pop();
+        self.inherited.borrow_mut().insert(name.to_owned(), whole.clone());
         Ok(whole)
     }
 
     /// What one block says.
-    fn block(&self, block: &Block) -> Result<Target> {
+    fn block(&self, instance: &Instance<'_>) -> Result<Target> {
+        let (block, locals) = (instance.block, instance.locals());
         let mut target = Target::default();
         if let Some(inner) = block.blocks.first() {
             let known: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
@@ -354,16 +422,13 @@ impl<'a> Resolving<'a> {
         }
         for (written, expr) in &block.attributes {
             if matches!(written.value.as_str(), "matrix" | "name") {
-                let message = format!("`{}` of a target is not there yet", written.value);
-                let diagnostic =
-                    Diagnostic::error(&codes::NOT_YET, message).at(written.span, "a target for each value");
-                return Err(diagnostic.hint("write the targets out, and share what they have with `inherits`").boxed());
+                continue;
             }
             let Some((key, kind)) = key(&written.value) else {
                 let known: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
                 return Err(unknown_key(&written.value, written.span, "a target", &known));
             };
-            let value = self.scope.value(expr)?;
+            let value = self.scope.value_with(expr, &locals)?;
             if !value.is_null() {
                 target.set(key, Setting::of(key, kind, &value, expr.span())?);
             }

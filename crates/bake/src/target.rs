@@ -6,7 +6,7 @@ use carrack_diag::{Diagnostic, Result, Span};
 use serde_json::{Map, Value, json};
 
 use crate::codes;
-use crate::expression::text;
+use crate::value::text;
 
 /// What values a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,9 +276,21 @@ impl Target {
                     Value::Object(given)
                 }
             };
-            fields.insert((*key).to_owned(), value);
+            // What is printed is a bake file again.
+            let is_free = matches!(*key, "annotations" | "dockerfile-inline" | "args" | "labels");
+            fields.insert((*key).to_owned(), if is_free { escaped(value) } else { value });
         }
         Value::Object(fields)
+    }
+}
+
+/// What looks like a template and is none, written so that it is none; as in buildx, of what is free text.
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace("${", "$${").replace("%{", "%%{")),
+        Value::Array(items) => items.into_iter().map(escaped).collect(),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(key, value)| (key, escaped(value))).collect()),
+        other => other,
     }
 }
 

@@ -84,7 +84,7 @@ fn targets_groups_inheritance_and_variables() {
     let plan = resolve(&Case { files: &[("f.hcl", FILE)], ..NOTHING }).unwrap();
     assert_eq!(plan.targets.keys().collect::<Vec<_>>(), ["app", "base", "tools"], "what others need is there");
     assert_eq!(plan.asked.iter().collect::<Vec<_>>(), ["app", "tools"]);
-    assert_eq!(plan.groups["default"], ["app", "all"]);
+    assert_eq!(plan.groups["default"], ["all", "app"]);
     let app = &plan.targets["app"];
     assert_eq!((app.context(), app.dockerfile()), ("app", "Dockerfile.app"));
     assert_eq!(app.links().collect::<Vec<_>>(), [("base", "base")]);
@@ -210,11 +210,29 @@ fn errors() {
     assert_snapshot!(error("target \"x\" {\n  tags = \"a\"\n}\n"), @"bake/wrong-type f.hcl:2:10 `tags` is a list of texts [write tags as a list of texts]");
     assert_snapshot!(error("target \"x\" {\n  args = [\"a\"]\n}\n"), @"bake/wrong-type f.hcl:2:10 `args` is a map of texts [write args as a map of texts]");
     assert_snapshot!(error("target \"x\" {\n  tags = [TGA]\n}\nTAG = 1\n"), @"bake/unknown-variable f.hcl:2:11 there is no variable `TGA` [did you mean `TAG`?]");
-    assert_snapshot!(error("target \"x\" {\n  tags = [upper(\"a\")]\n}\n"), @"bake/not-yet f.hcl:2:11 the function `upper` is not there yet [write the value out]");
-    assert_snapshot!(error("target \"x\" {\n  matrix = { a = [1] }\n}\n"), @"bake/not-yet f.hcl:2:3 `matrix` of a target is not there yet [write the targets out, and share what they have with `inherits`]");
-    assert_snapshot!(error("function \"f\" {\n  params = []\n}\n"), @"bake/not-yet f.hcl:1:1 functions of bake files are not there yet [write its value where it is called]");
-    assert_snapshot!(error("target \"x\" {\n  tags = [for a in [1] : a]\n}\n"), @"bake/not-yet f.hcl:2:10 `for` in an expression is not there yet [write the value out]");
-    assert_snapshot!(error("target \"x\" {\n  tags = target.y.tags\n}\n"), @"bake/not-yet f.hcl:2:10 a value of another target is not there yet [write the value out]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [regex(\"a\", \"b\")]\n}\n"), @"bake/not-yet f.hcl:2:11 the function `regex` is not there yet [write the value out]");
+    for (pattern, time) in [("YYY", "2023-01-02T03:04:05Z"), ("YY", "nope"), ("'a", "2023-01-02T03:04:05Z"), ("Y", "é")]
+    {
+        let error = error(&format!("target \"x\" {{\n  tags = [formatdate(\"{pattern}\", \"{time}\")]\n}}\n"));
+        assert!(error.starts_with("bake/invalid-expression f.hcl:2:"), "{error}");
+    }
+    assert_snapshot!(error("target \"x\" {\n  tags = [uper(\"a\")]\n}\n"), @"bake/unknown-function f.hcl:2:11 there is no function `uper` [did you mean `upper`?]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [tostring(1)]\n}\n"), @"bake/unknown-function f.hcl:2:11 there is no function `tostring` [bake files say convert(value, string), convert(value, list(string)) and so on]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [upper(\"a\", \"b\")]\n}\n"), @"bake/invalid-expression f.hcl:2:11 `upper` takes one value [look at what it is given]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [join(\",\", \"b\")]\n}\n"), @"bake/invalid-expression f.hcl:2:21 a list belongs here [look at the types of both sides]");
+    assert_snapshot!(error("target \"x\" {\n  tags = [format(\"%d\", \"b\")]\n}\n"), @"bake/invalid-expression f.hcl:2:11 `format` takes a number for %d [look at what it is given]");
+    assert_snapshot!(error("function \"f\" {\n  params = [a]\n}\ntarget \"x\" {\n  tags = [f(1)]\n}\n"), @"bake/unknown-key f.hcl:1:10 the function `f` has no result [write params = [a, b], variadic_params = rest if there are more, and result]");
+    assert_snapshot!(error("function \"f\" {\n  params = [a]\n  result = a\n}\ntarget \"x\" {\n  tags = [f(1, 2)]\n}\n"), @"bake/invalid-expression f.hcl:6:11 `f` takes one value, and gets 2 [give as many as it has `params`]");
+    assert_snapshot!(error("function \"f\" {\n  params = [a]\n  result = f(a)\n}\ntarget \"x\" {\n  tags = [f(1)]\n}\n"), @"bake/invalid-expression f.hcl:3:12 the function `f` leads to itself [take one of the calls out of the circle]");
+    assert_snapshot!(error("target \"x\" {\n  matrix = { a = [1, 2] }\n}\n"), @r#"bake/invalid-matrix f.hcl:1:8 two targets of the matrix are called `x` [write name = "app-${version}" and matrix = { version = ["1", "2"] }]"#);
+    assert_snapshot!(error("target \"x\" {\n  matrix = { a = [1.5] }\n  name = \"x-${a}\"\n}\n"), @"bake/invalid-matrix f.hcl:3:10 `x-1.5` is no name of a target [sanitize(…) makes a text fit]");
+    assert_snapshot!(error("target \"x\" {\n  matrix = { a = 1 }\n  name = \"x-${a}\"\n}\n"), @r#"bake/invalid-matrix f.hcl:2:12 `a` of a matrix is a list [write name = "app-${version}" and matrix = { version = ["1", "2"] }]"#);
+    assert_snapshot!(error("target \"x\" {\n  name = \"y\"\n}\n"), @r#"bake/invalid-matrix f.hcl:2:10 `name` of a target is for a matrix [write name = "app-${version}" and matrix = { version = ["1", "2"] }]"#);
+    assert_snapshot!(error("target \"a.b\" {\n}\n"), @"bake/invalid-matrix f.hcl:1:8 `a.b` is no name of a target [sanitize(…) makes a text fit]");
+    assert_snapshot!(error("target \"x\" {\n  args = { for a in [1, 1] : \"k\" => a }\n}\n"), @"bake/invalid-expression f.hcl:2:30 the loop makes `k` twice [write `...` behind the value to have lists of them]");
+    assert_snapshot!(error("target \"x\" {\n  tags = target.y.tags\n}\n"), @"bake/unknown-variable f.hcl:2:10 there is no target.y.tags [what another inherits has to be named there]");
+    assert_snapshot!(error("variable \"V\" {\n  type = list(sring)\n}\ntarget \"x\" {\n  tags = V\n}\n"), @"bake/invalid-expression f.hcl:2:15 a type belongs here [types are string, number, bool, any, list(…), set(…), map(…), tuple([…]), object({…})]");
+    assert_snapshot!(error("variable \"V\" {\n  type = number\n  default = \"a\"\n}\ntarget \"x\" {\n  tags = [V]\n}\n"), @"bake/refused-variable f.hcl:3:13 the default of `V` is not of its type [correct the default or the type]");
     assert_snapshot!(error("A = B\nB = A\ntarget \"x\" {\n  tags = [A]\n}\n"), @"bake/invalid-expression f.hcl:2:5 the value of `A` leads to itself [take one of the names out of the circle]");
     assert_snapshot!(error("target \"x\" {\n  inherits = [\"y\"]\n}\ntarget \"y\" {\n  inherits = [\"x\"]\n}\n"), @"bake/cycle f.hcl:5:14 `x` leads to itself [take one of the names out of the circle]");
     assert_snapshot!(error("target \"x\" {\n  contexts = { a = \"target:x\" }\n}\n"), @"bake/cycle f.hcl:1:8 `x` leads to itself [take one of the names out of the circle]");
@@ -231,6 +249,213 @@ fn errors() {
     let environment = &[("V", "many")];
     let text = "variable \"V\" {\n  default = 1\n}\ntarget \"x\" {\n  tags = [\"${V}\"]\n}\n";
     assert_snapshot!(resolve(&Case { files: &[("f.hcl", text)], names: &["x"], environment, ..NOTHING }).unwrap_err(), @"bake/refused-variable f.hcl:1:10 V=`many` of the environment is not a number [unset it, or give another value]");
+}
+
+const MATRIX: &str = r#"
+variable "TAG" { default = "latest" }
+variable "PYTHONS" { default = ["3.11", "3.12"] }
+function "tags" {
+  params          = [name, version]
+  variadic_params = more
+  result          = concat(["r/${name}:${version}-${TAG}"], [for one in more : "r/${name}:${one}"])
+}
+target "base" {
+  args = { BASE = "debian" }
+}
+target "py" {
+  name     = "py-${sanitize(version)}-${kind.name}"
+  matrix   = { version = PYTHONS, kind = [{ name = "slim" }, { name = "full", tag = "whole" }] }
+  inherits = ["base"]
+  target   = kind.name
+  args     = { VERSION = version, BASE = target.base.args.BASE == "debian" ? "d" : "o" }
+  tags     = kind.name == "full" ? tags("py", version, kind.tag) : tags("py", version)
+}
+target "all" {
+  contexts = { for version in PYTHONS : "py${version}" => "target:py-${sanitize(version)}-slim" }
+}
+group "default" { targets = ["py"] }
+"#;
+
+#[test]
+fn a_matrix_makes_targets_and_a_group_of_them() {
+    let plan = resolve(&Case { files: &[("f.hcl", MATRIX)], ..NOTHING }).unwrap();
+    assert_eq!(plan.groups["default"], ["py"]);
+    assert_eq!(plan.groups["py"], ["py-3_11-slim", "py-3_11-full", "py-3_12-slim", "py-3_12-full"]);
+    let mut flags = plan.targets["py-3_12-full"].flags();
+    flags.sort();
+    let wanted = [
+        "--build-arg=BASE=d",
+        "--build-arg=VERSION=3.12",
+        "--tag=r/py:3.12-latest",
+        "--tag=r/py:whole",
+        "--target=full",
+    ];
+    assert_eq!(flags, wanted);
+    let all = resolve(&Case { files: &[("f.hcl", MATRIX)], names: &["all"], ..NOTHING }).unwrap();
+    assert_eq!(all.targets.keys().collect::<Vec<_>>(), ["all", "py-3_11-slim", "py-3_12-slim"]);
+    // One of them alone, with what is set for some of them.
+    let set = &["py-*-full.args.VERSION=9", "*.args.X=1"];
+    let one = resolve(&Case { files: &[("f.hcl", MATRIX)], names: &["py-3_11-full"], set, ..NOTHING }).unwrap();
+    let flags = one.targets["py-3_11-full"].flags();
+    assert!(flags.contains(&"--build-arg=VERSION=9".to_owned()) && flags.contains(&"--build-arg=X=1".to_owned()));
+    // The same in JSON, whose list may come from the environment.
+    let json = r#"{"variable": {"VS": {"type": "list(string)", "default": ["1"]}},
+        "function": {"up": {"params": ["a"], "result": "${upper(a)}"}},
+        "target": {"x": {"name": "x-${v}", "matrix": {"v": "${VS}"}, "args": {"V": "${up(v)}", "${v}": "k"}}}}"#;
+    let environment = &[("VS", "a,b")];
+    let case = Case { files: &[("f.json", json)], names: &["x"], environment, ..NOTHING };
+    let plan = resolve(&case).unwrap();
+    assert_eq!(plan.groups["x"], ["x-a", "x-b"]);
+    assert_eq!(plan.targets["x-b"].flags(), ["--build-arg=V=B", "--build-arg=b=k"]);
+    let environment = &[(crate::NOW, "2026-01-02T03:04:05Z")];
+    let text = "target \"x\" {\n target = formatdate(\"YYYYMMDD\", timestamp())\n}\n";
+    let plan = resolve(&Case { files: &[("f.hcl", text)], names: &["x"], environment, ..NOTHING }).unwrap();
+    assert_eq!(plan.targets["x"].flags(), ["--target=20260102"]);
+    let empty = MATRIX.replace(r#"["3.11", "3.12"]"#, "[]");
+    let error = resolve(&Case { files: &[("f.hcl", &empty)], names: &["py"], ..NOTHING }).unwrap_err();
+    assert!(error.starts_with("bake/unknown-target"), "{error}");
+}
+
+/// What buildx 0.29 gives for each.
+#[test]
+fn functions_give_what_buildx_gives() {
+    let one =
+        |expression: &str| flags(&format!("target \"x\" {{\n target = jsonencode({expression})\n}}\n"), "x").remove(0);
+    for (expression, value) in [
+        (r#"flatten([["a"], [["b"]], "c"])"#, r#"["a","b","c"]"#),
+        (r#"merge({ a = 1 }, { a = 2, b = 3 })"#, r#"{"a":2,"b":3}"#),
+        (r#"[keys({ b = 1, a = 2 }), values({ b = 1, a = 2 })]"#, r#"[["a","b"],[2,1]]"#),
+        (r#"[coalesce(null, "", "x"), coalescelist([], ["a"]), compact(["a", "", "b"])]"#, r#"["",["a"],["a","b"]]"#),
+        (
+            r#"[distinct(["a", "b", "a"]), element(["a", "b"], 3), lookup({ a = "1" }, "z", "d")]"#,
+            r#"[["a","b"],"b","d"]"#,
+        ),
+        (
+            r#"[zipmap(["a"], [1]), chunklist(["a", "b", "c"], 2), range(1, 7, 2)]"#,
+            r#"[{"a":1},[["a","b"],["c"]],[1,3,5]]"#,
+        ),
+        (
+            r#"[slice(["a", "b", "c"], 1, 2), title("hello world"), indent(2, "a\nb")]"#,
+            r#"[["b"],"Hello World","a\n  b"]"#,
+        ),
+        (
+            r#"[reverse("abc"), reverselist([1, 2]), sanitize("a.b/c@d:é"), urlencode("a b&c/é")]"#,
+            r#"["cba",[2,1],"a_b_c_d__","a+b%26c%2F%C3%A9"]"#,
+        ),
+        (
+            r#"[trim("xxaxx", "x"), chomp("a\n\n"), substr("hello", 1, 3), substr("hello", -3, -1), strlen("é")]"#,
+            r#"["a","a","ell","llo",1]"#,
+        ),
+        (
+            r#"[formatlist("%s-%s", ["a", "b"], "c"), format("%5.2f|%-3s|%q|%03d", 1.234, "a", "b", 7)]"#,
+            r#"[["a-c","b-c"]," 1.23|a  |\"b\"|007"]"#,
+        ),
+        (
+            r#"[parseint("ff", 16), pow(2, 10), signum(-3), int(3.7), ceil(1.2), modulo(7, 3), absolute(-2)]"#,
+            "[255,1024,-1,3,2,1,2]",
+        ),
+        (
+            r#"[setproduct(["a", "b"], ["c"]), setunion(["b"], ["a"]), setsubtract(["a", "b"], ["a"])]"#,
+            r#"[[["a","c"],["b","c"]],["a","b"],["b"]]"#,
+        ),
+        (
+            r#"[contains(["a"], "a"), hasindex(["a"], 0), indexof(["a", "b"], "b"), dirname("/a/b"), basename("/a/b")]"#,
+            r#"[true,true,1,"/a","b"]"#,
+        ),
+        (
+            r#"[split(",", "a,b"), join(",", ["a", 1], [true]), replace("1.2", ".", "-"), base64decode(base64encode("hé"))]"#,
+            r#"[["a","b"],"a,1,true","1-2","hé"]"#,
+        ),
+        (
+            r#"[equal(1, "1"), 1 == 1.0, and(true, false), or(true, "false"), max(1, 3, 2), 0.1 + 0.2, 10 / 4]"#,
+            "[false,true,false,true,3,0.3,2.5]",
+        ),
+        (
+            r#"[try(nothing.here, "d"), can(nothing), convert("1", number) + 1, convert([1, 2], list(string))]"#,
+            r#"["d",false,2,["1","2"]]"#,
+        ),
+        (r#"{ for x in ["a", "b"] : x => upper(x) if x != "b" }"#, r#"{"a":"A"}"#),
+        (r#"{ for k, v in { b = 1, a = 2 } : "k" => v... }"#, r#"{"k":[2,1]}"#),
+        (r#"[for k, v in { b = 1, a = 2 } : "${k}=${v}"]"#, r#"["a=2","b=1"]"#),
+        (r#"[[{ a = 1 }, { a = 2 }][*].a, [{ a = 1 }].*.a]"#, "[[1,2],[1]]"),
+        (
+            r#"["%{ for x in [1, 2] ~} ${x} %{~ endfor }", "a ${~ 1 ~} b", "%{ if 1 > 2 }y%{ else }n%{ endif }"]"#,
+            r#"["12","a1b","n"]"#,
+        ),
+        (
+            r#"formatdate("YYYY-MM-DD hh:mm:ss ZZZZZ ZZZ", "2023-01-02T03:04:05Z")"#,
+            r#""2023-01-02 03:04:05 +00:00 UTC""#,
+        ),
+        (
+            r#"formatdate("EEEE, DD-MMM-YY HH:mmaa Z", "2023-11-12T13:04:05+02:00")"#,
+            r#""Sunday, 12-Nov-23 01:04pm +02:00""#,
+        ),
+        (
+            r#"formatdate("YYYYMMDD'T'hhmmss EEE MMMM D M h H m s AA ZZZ ZZZZ", "2023-11-02T00:04:05.5-00:30")"#,
+            r#""20231102T000405 Thu November 2 11 0 12 4 5 AM -0030 -0030""#,
+        ),
+        (r#"formatdate("'it''s' YYYY", "2024-02-29T03:04:05Z")"#, r#""it's 2024""#),
+        (r#"[concat(["a"], ["b", 1]), min([3, 2]...), 9007199254740993]"#, r#"[["a","b",1],2,9007199254740993]"#),
+    ] {
+        assert_eq!(one(expression), format!("--target={value}"), "{expression}");
+    }
+}
+
+#[test]
+fn variables_have_types() {
+    let text = "variable \"L\" {\n type = list(number)\n default = [\"1\"]\n}\nvariable \"O\" {\n type = object({ a = string })\n \
+                default = { a = 1, b = 2 }\n}\ntarget \"x\" {\n args = { S = length(L), O = jsonencode(O) }\n}\n";
+    let of = |environment: &[(&str, &str)]| {
+        let case = Case { files: &[("f.hcl", text)], names: &["x"], environment, ..NOTHING };
+        resolve(&case).map(|plan| plan.targets["x"].flags().join(" "))
+    };
+    assert_eq!(of(&[]).unwrap(), r#"--build-arg=O={"a":"1"} --build-arg=S=1"#);
+    assert_eq!(
+        of(&[("L", "1,\"2\",3"), ("O_JSON", r#"{"a": "é"}"#)]).unwrap(),
+        r#"--build-arg=O={"a":"é"} --build-arg=S=3"#
+    );
+    assert_snapshot!(of(&[("L", "1,x")]).unwrap_err(), @"bake/refused-variable f.hcl:1:10 L=`1,x` of the environment is not a list of the type [unset it, or give another value]");
+    assert_snapshot!(of(&[("O", "x")]).unwrap_err(), @"bake/refused-variable f.hcl:5:10 O=`x` of the environment is not a text for this type: set O_JSON [unset it, or give another value]");
+    assert_snapshot!(of(&[("O_JSON", "[]")]).unwrap_err(), @"bake/refused-variable f.hcl:5:10 O_JSON=`[]` of the environment is not JSON of its type [unset it, or give another value]");
+}
+
+/// Functions that call each other to any depth.
+#[test]
+fn deep_calls_end() {
+    let chain: String = (0..500)
+        .map(|index| format!("function \"f{index}\" {{\n params = [a]\n result = [f{}([[a]])][0]\n}}\n", index + 1))
+        .collect();
+    let end = error(&format!("{chain}target \"x\" {{\n tags = [f0(1)]\n}}\n"));
+    assert!(end.starts_with("bake/invalid-expression"), "{end}");
+    let loops = format!("A = {}1{}\n", "[for a in [1] : ".repeat(90), "]".repeat(90));
+    assert!(error(&format!("{loops}target \"x\" {{\n tags = [jsonencode(A)]\n}}\n")).starts_with("bake/"));
+}
+
+/// A few lines that stand for more than there is end soon: names that each are twice the next, groups and parents likewise.
+#[test]
+fn what_doubles_ends() {
+    let doubled = |line: &dyn Fn(usize) -> String| (0..60).map(line).collect::<String>();
+    let texts = doubled(&|index| format!("V{index} = \"${{V{0}}}${{V{0}}}\"\n", index + 1));
+    let lists = doubled(&|index| format!("V{index} = [V{0}, V{0}]\n", index + 1));
+    let calls = doubled(&|index| {
+        format!("function \"f{index}\" {{\n params = [a]\n result = \"${{f{0}(a)}}${{f{0}(a)}}\"\n}}\n", index + 1)
+    });
+    let long = "V0 = join(\"\", [for a in range(1000) : join(\"\", [for b in range(1000) : format(\"%900s\", b)])])\n"
+        .to_owned();
+    for (text, name) in
+        [(texts + "V60 = \"x\"\n", "V0"), (lists + "V60 = 1\n", "length(V0)"), (calls, "f0(1)"), (long, "V0")]
+    {
+        let error = error(&format!("{text}target \"x\" {{\n tags = [\"${{{name}}}\"]\n}}\n"));
+        assert!(error.starts_with("bake/invalid-expression") || error.starts_with("bake/unknown-function"), "{error}");
+    }
+    let groups = doubled(&|index| format!("group \"g{index}\" {{\n targets = [\"g{0}\", \"g{0}\"]\n}}\n", index + 1));
+    let case = format!("{groups}group \"g60\" {{\n targets = [\"x\"]\n}}\ntarget \"x\" {{}}\n");
+    assert_eq!(resolve(&Case { files: &[("f.hcl", &case)], names: &["g0"], ..NOTHING }).unwrap().targets.len(), 1);
+    let heirs = doubled(&|index| format!("target \"t{index}\" {{\n inherits = [\"t{0}\", \"t{0}\"]\n}}\n", index + 1));
+    let case = format!("{heirs}target \"t60\" {{}}\n");
+    assert_eq!(resolve(&Case { files: &[("f.hcl", &case)], names: &["t0"], ..NOTHING }).unwrap().targets.len(), 1);
+    let many = "target \"x\" {\n matrix = { a = range(1000), b = range(1000) }\n name = \"x${a}-${b}\"\n}\n";
+    assert!(error(many).starts_with("bake/invalid-matrix"));
 }
 
 #[test]
@@ -262,7 +487,7 @@ proptest! {
     fn mutations_of_a_file_are_read_or_refused(
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..3, any::<char>()), 1..6),
     ) {
-        let mut characters: Vec<char> = FILE.chars().collect();
+        let mut characters: Vec<char> = [FILE, MATRIX].concat().chars().collect();
         for (index, kind, character) in edits {
             let at = index.index(characters.len());
             match kind {

@@ -2,8 +2,8 @@
 
 use carrack_attestation::{Bill, PROVENANCE, SBOM, Subject, cyclonedx, spdx};
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::Digest;
-use carrack_store::Predicate;
+use carrack_oci::{Digest, Platform};
+use carrack_store::{Image, Predicate};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,12 +17,30 @@ pub struct Sbom {
 }
 
 impl Engine {
-    /// The packages of an image, each with the layer and instruction that brought it. Reads all its layers; changes nothing
-    /// (I-5).
-    pub fn sbom(&self, name: &str) -> Result<Sbom> {
-        let image = self.store.image(name)?;
+    /// The packages of an image, each with the layer and instruction that brought it; of one for several platforms, of this
+    /// machine's where none is named. Reads all its layers; changes nothing (I-5).
+    pub fn sbom(&self, name: &str, platform: Option<&Platform>) -> Result<Sbom> {
+        let image = self.image_for(name, platform)?;
         let bill = carrack_solver::bill(&self.store, &image.layers, &image.config.history)?;
         Ok(Sbom { bill, subject: carrack_solver::subject(&image) })
+    }
+
+    fn image_for(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
+        let image = self.store.image(name)?;
+        let Some(platform) = platform.filter(|platform| !image.config.platform().matches(platform)) else {
+            return Ok(image);
+        };
+        let index = name.parse().ok().map(|name| self.store.index_of(&name)).transpose()?.flatten();
+        let images = index.map_or_else(|| vec![image], |index| index.images);
+        let known: Vec<String> = images.iter().map(|image| image.config.platform().to_string()).collect();
+        let found = images.into_iter().find(|image| image.config.platform().matches(platform));
+        found.ok_or_else(|| {
+            let message = format!("{name} is not here for {platform}");
+            Diagnostic::error(&carrack_registry::codes::NO_PLATFORM, message)
+                .cause(format!("it is here for {}", known.join(", ")))
+                .hint("name one of them, or pull or build it for that platform")
+                .boxed()
+        })
     }
 }
 
@@ -46,9 +64,9 @@ pub struct AttestationView {
 const KINDS: [(&str, &str); 2] = [("sbom", SBOM), ("provenance", PROVENANCE)];
 
 impl Engine {
-    /// What is said of an image of this store.
-    pub fn attestations(&self, name: &str) -> Result<Vec<AttestationView>> {
-        let image = self.store.image(name)?;
+    /// What is said of an image of this store; of one for several platforms, of this machine's where none is named.
+    pub fn attestations(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<AttestationView>> {
+        let image = self.image_for(name, platform)?;
         let view = |predicate: &Predicate| {
             let known = KINDS.iter().find(|(_, uri)| *uri == predicate.kind);
             AttestationView {
@@ -63,8 +81,8 @@ impl Engine {
     }
 
     /// A statement about an image: in-toto's, as it goes to registries. None where nothing of this type is said.
-    pub fn attestation(&self, name: &str, kind: &str) -> Result<Option<Value>> {
-        let image = self.store.image(name)?;
+    pub fn attestation(&self, name: &str, platform: Option<&Platform>, kind: &str) -> Result<Option<Value>> {
+        let image = self.image_for(name, platform)?;
         let uri = KINDS.iter().find(|(known, _)| *known == kind).map_or(kind, |(_, uri)| uri);
         let Some(predicate) = image.predicates.iter().find(|predicate| predicate.kind == uri) else { return Ok(None) };
         let artifact = carrack_solver::attestation(&self.store, predicate, &image.manifest, &image.names)?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::{absolute, is_loopback};
 use carrack_oci::{Digest, Reference, media_type};
 use ureq::http::Method;
 
@@ -14,7 +15,7 @@ use crate::codes;
 use crate::credentials::{Credential, CredentialFile};
 use crate::http::{Content, Fault, Http, Request, Response, pause, protocol};
 use crate::referrers::next_page;
-use crate::settings::{Settings, is_loopback};
+use crate::settings::Settings;
 
 /// How often a request gets a new token: those beside it may have used up the one that was got for it.
 pub(crate) const RENEWALS: u32 = 5;
@@ -25,6 +26,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const REDIRECTIONS: u32 = 5;
 /// More pages of tags than this are a mistake.
 const PAGES_MAX: u32 = 256;
+/// All pages of a list together are no longer, in bytes.
+pub(crate) const LIST_MAX_BYTES: usize = 16 << 20;
 
 /// Talks to registries. One serves any number of threads; connections and tokens are kept between requests.
 pub struct Client {
@@ -124,7 +127,7 @@ impl Client {
             tags: Option<Vec<String>>,
         }
         let mut path = format!("/v2/{}/tags/list?n=1000", reference.path());
-        let mut found = Vec::new();
+        let (mut found, mut size_bytes) = (Vec::new(), 0);
         for _ in 0..PAGES_MAX {
             let response = self.get(site, &Scope::pull(reference.path()), &path, &[])?;
             if response.status != 200 {
@@ -133,14 +136,16 @@ impl Client {
             let url = response.url.clone();
             let next = next_page(&url, response.header("link"));
             let bytes = response.small("the list of tags").map_err(|fault| unanswered(&url, fault))?;
+            size_bytes += bytes.len();
             let tags: Tags = serde_json::from_slice(&bytes).map_err(|error| protocol(&url, error.to_string()))?;
             found.extend(tags.tags.unwrap_or_default());
             match next.filter(|next| self.is_of(site, next) && *next != path) {
+                Some(_) if size_bytes > LIST_MAX_BYTES => break,
                 Some(next) => path = next,
-                None => break,
+                None => return Ok(found),
             }
         }
-        Ok(found)
+        Err(protocol(&path, format!("its list of tags has {} and does not end", found.len())))
     }
 
     /// Where to look for an image: its registry's mirrors, then the registry.
@@ -474,27 +479,6 @@ fn is_below(url: &str, base: &str) -> bool {
     url.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The address that a `Location` means.
-pub(crate) fn absolute(url: &str, location: &str) -> Option<String> {
-    if location.starts_with("https://") || location.starts_with("http://") {
-        return Some(location.to_owned());
-    }
-    let scheme_end = url.find("://")? + 3;
-    if let Some(rest) = location.strip_prefix("//") {
-        return Some(format!("{}{rest}", &url[..scheme_end]));
-    }
-    let host_end = url[scheme_end..].find(['/', '?']).map_or(url.len(), |at| scheme_end + at);
-    if location.starts_with('/') {
-        return Some(format!("{}{location}", &url[..host_end]));
-    }
-    if location.starts_with('?') {
-        return Some(format!("{}{location}", url.split('?').next()?));
-    }
-    let path = url.split('?').next()?;
-    let folder = path.rfind('/').filter(|at| *at >= host_end).map_or(path, |at| &path[..at]);
-    Some(format!("{folder}/{location}"))
-}
-
 /// Fit for a terminal.
 fn shown(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(128).collect()
@@ -503,20 +487,6 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_location_is_taken_relative_to_where_it_came_from() {
-        let url = "http://h:5000/v2/a/blobs/uploads/?x=1";
-        for (location, expected) in [
-            ("https://o/x", "https://o/x"),
-            ("//o/x", "http://o/x"),
-            ("/v2/y?z=1", "http://h:5000/v2/y?z=1"),
-            ("?z=1", "http://h:5000/v2/a/blobs/uploads/?z=1"),
-            ("id", "http://h:5000/v2/a/blobs/uploads/id"),
-        ] {
-            assert_eq!(absolute(url, location).as_deref(), Some(expected));
-        }
-    }
 
     #[test]
     fn a_host_that_begins_alike_is_another_host() {

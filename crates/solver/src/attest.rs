@@ -182,9 +182,15 @@ fn arguments(request: &BuildRequest) -> BTreeMap<String, String> {
     ];
     arguments.extend(own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     for (name, context) in &request.contexts {
-        if let NamedContext::Image(reference) = context {
-            arguments.insert(format!("context:{name}"), format!("docker-image://{}", reference.familiar()));
-        }
+        let place = match context {
+            NamedContext::Image(reference) => Some(format!("docker-image://{}", reference.familiar())),
+            NamedContext::Folder(path) => {
+                let arrived = request.arrived.iter().find(|arrived| arrived.path() == path);
+                arrived.and_then(|arrived| Some(arrived.origin()?.uri.clone()))
+            }
+            NamedContext::Built(_) => None,
+        };
+        arguments.extend(place.map(|place| (format!("context:{name}"), place)));
     }
     arguments
 }

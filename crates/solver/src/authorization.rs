@@ -39,7 +39,7 @@ pub(crate) fn of_repository(secrets: &Secrets, repository: &str) -> Result<Optio
 }
 
 /// `https://host[:port]` and `host[:port]` of an address.
-fn origin(url: &str) -> Option<(String, &str)> {
+pub(crate) fn origin(url: &str) -> Option<(String, &str)> {
     let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);

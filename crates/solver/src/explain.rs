@@ -198,6 +198,13 @@ pub struct StepInputs {
     selections: Vec<(usize, Digest)>,
 }
 
+impl StepInputs {
+    /// The layers that it took files of, by their topmost chains; of a folder there is none.
+    pub(crate) fn copied_from(&self) -> impl Iterator<Item = Digest> {
+        self.inputs.iter().skip(1).filter_map(|input| input.id)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Input {
     /// The step's name or the image's.

@@ -8,21 +8,34 @@ use carrack_diag::Result;
 use carrack_oci::{Digest, History, ImageConfig};
 use carrack_store::{Image, Layer, LayerMember, Store};
 
+use crate::stages::Stages;
+
 /// Larger programs are put aside on disk while they are read, in bytes.
 const IN_MEMORY_MAX: u64 = 8 << 20;
 
-/// The packages of layers, base first, each with what brought it. Reads every layer once; nothing is left behind.
+/// The packages of layers, base first, each with what brought it; what was copied from a stage also with what brought it
+/// there, as long as the build cache knows the stage. Reads every layer once; nothing is left behind.
 ///
 /// # Errors
 /// Where a layer is missing or no tar.
 pub fn bill(store: &Store, layers: &[Layer], history: &[History]) -> Result<Bill> {
+    let mut bill = bill_of(store, layers, instructions(history))?;
+    Stages::complete(store, layers, &mut bill)?;
+    Ok(bill)
+}
+
+/// What made each layer, as far as it is told.
+pub(crate) fn instructions(history: &[History]) -> impl Iterator<Item = String> {
+    let told = history.iter().filter(|entry| !entry.empty_layer);
+    // What was imported has a comment only.
+    told.map(|entry| entry.created_by.as_ref().or(entry.comment.as_ref()).cloned().unwrap_or_default())
+}
+
+pub(crate) fn bill_of(store: &Store, layers: &[Layer], instructions: impl IntoIterator<Item = String>) -> Result<Bill> {
     let mut inventory = Inventory::new();
-    let mut instructions = history.iter().filter(|entry| !entry.empty_layer);
+    let mut instructions = instructions.into_iter();
     for layer in layers {
-        // What was imported has a comment only.
-        let instruction =
-            instructions.next().and_then(|entry| entry.created_by.as_deref().or(entry.comment.as_deref()));
-        inventory.layer(layer.diff_id, instruction.unwrap_or_default());
+        inventory.layer(layer.diff_id, &instructions.next().unwrap_or_default());
         store.walk_layer(layer, &mut |path, member, content| {
             let kind = match &member {
                 LayerMember::File { mode, .. } => Kind::File(*mode),

@@ -34,6 +34,7 @@ mod report;
 mod schedule;
 mod select;
 mod solve;
+mod stages;
 mod tree;
 mod usage;
 mod vertex;

@@ -28,11 +28,11 @@ impl Store {
         let index: Index = parse_json("index.json", &index)?;
         let descriptor = chosen(folder, &index, wanted)?;
         self.take_in_layout(&lease, folder, descriptor, 0)?;
-        let manifest = self.choose(&lease, descriptor.clone(), platform, 0)?;
+        let manifest = self.choose(&lease, descriptor.clone(), platform)?;
         let Some(manifest) = manifest else {
             return Err(invalid(format!("{} holds no image for {platform}", folder.display())).boxed());
         };
-        self.load_manifest(&lease, &manifest, Vec::new()).map(|(image, _)| image)
+        self.load_manifest(&lease, &manifest, Vec::new(), Vec::new()).map(|(image, _)| image)
     }
 
     /// What a descriptor leads to. Other platforms' layers may be missing, and are only taken where they are chosen later.

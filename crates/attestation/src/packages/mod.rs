@@ -8,6 +8,7 @@ mod debian;
 mod elf;
 mod go;
 mod node;
+mod node_lock;
 mod python;
 mod rust;
 mod system;
@@ -58,6 +59,13 @@ pub struct Package {
     pub source: Option<String>,
 }
 
+impl Form {
+    /// Whether it says what was to be installed, and not what is.
+    pub(crate) fn is_declared(self) -> bool {
+        matches!(self, Self::NodeLock | Self::YarnLock | Self::PnpmLock)
+    }
+}
+
 impl Package {
     /// None for what no package is called.
     fn new(ecosystem: Ecosystem, name: &str, version: &str) -> Option<Self> {
@@ -83,6 +91,10 @@ pub enum Form {
     NodePackage,
     /// `package-lock.json`: what was to be installed.
     NodeLock,
+    /// The same of Yarn: `yarn.lock`.
+    YarnLock,
+    /// The same of pnpm: `pnpm-lock.yaml`.
+    PnpmLock,
     /// `Cargo.lock`.
     CargoLock,
     /// os-release.
@@ -107,6 +119,8 @@ pub(crate) fn form_of(path: &str, mode: u32) -> Option<Form> {
         "package.json" if node::is_installed(folder) => Form::NodePackage,
         // In `node_modules` npm keeps a copy for itself.
         "package-lock.json" | "npm-shrinkwrap.json" if !path.contains("node_modules/") => Form::NodeLock,
+        "yarn.lock" if !path.contains("node_modules/") => Form::YarnLock,
+        "pnpm-lock.yaml" if !path.contains("node_modules/") => Form::PnpmLock,
         "Cargo.lock" => Form::CargoLock,
         "os-release" if matches!(folder, "etc" | "usr/lib") => Form::OsRelease,
         "rpmdb.sqlite" | "Packages.db" | "Packages"
@@ -134,6 +148,8 @@ pub(crate) fn read(form: Form, content: &mut (impl Read + Seek)) -> Result<Optio
         Form::Unsupported => return Err("RPM's database is not read: its packages are not listed".into()),
         Form::NodePackage => node::package(&bytes(content)?)?,
         Form::NodeLock => node::lock(&bytes(content)?)?,
+        Form::YarnLock => node_lock::yarn(&text(content)?),
+        Form::PnpmLock => node_lock::pnpm(&text(content)?),
         Form::OsRelease => {
             let system = OperatingSystem::parse(&text(content)?);
             return Ok(system.map(|system| Said { system: Some(system), ..Said::default() }));

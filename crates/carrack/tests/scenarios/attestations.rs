@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use carrack_testkit::registry::Registry;
+use carrack_testkit::registry::{Registry, Reply};
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, Project};
@@ -66,6 +66,51 @@ fn each_package_of_an_image_names_the_layer_and_instruction_that_brought_it() {
     );
     assert_eq!(project.fails(&["sbom", "nothing"]).code(), "store/image-not-found");
     assert_eq!(project.fails(&["sbom", "bill", "--output", "none/bill.json"]).code(), "cli/unreadable-file");
+    machine.finish();
+}
+
+/// What was copied from a stage is told with the instruction that brought it there, however many stages it went through, in
+/// what is shown now and in what was attested (X17).
+#[test]
+fn a_package_that_was_copied_names_what_brought_it_into_its_stage() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("stages");
+    let package = |name: &str| {
+        let folder = format!("/out/node_modules/{name}");
+        format!("mkdir -p {folder} && echo '{{\"name\": \"{name}\", \"version\": \"1.0.0\"}}' > {folder}/package.json")
+    };
+    let dockerfile = format!(
+        "FROM busybox AS one\nRUN {}\nFROM busybox AS two\nCOPY --from=one /out /out\nRUN {}\n\
+         FROM busybox\nCOPY --from=two /out/ /app/\nRUN {}\nCOPY --link --from=two /out/ /linked/\n",
+        package("first"),
+        package("second"),
+        package("own")
+    );
+    project.write("Dockerfile", dockerfile);
+    project.ok(&["build", "-t", "stages", "--sbom=true", "."]);
+    let found = project.json(&["sbom", "stages"]);
+    let of = |name: &str| {
+        let mut packages = found["packages"].as_array().unwrap().iter();
+        packages.find(|package| package["name"] == name).unwrap().clone()
+    };
+    for (name, stage) in [("first", "[one 2/2] RUN mkdir"), ("second", "[two 3/3] RUN mkdir")] {
+        let package = of(name);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        assert!(text(&package["instruction"]).starts_with("COPY /out/ /app/"), "{package}");
+        assert!(text(&package["from"]["instruction"]).starts_with(stage), "{package}");
+        assert!(text(&package["from"]["instruction"]).contains(name), "{package}");
+    }
+    assert_eq!(of("own")["from"], Value::Null);
+    let table = project.ok(&["sbom", "stages"]);
+    let first = table.lines().find(|line| line.starts_with("first ")).unwrap();
+    assert!(first.contains("[one 2/2] RUN") && first.contains(" by COPY /out/"), "{first}");
+    let attested = project.json(&["attestation", "inspect", "--type", "sbom", "stages"]).to_string();
+    assert!(attested.contains("from instruction: [two 3/3] RUN mkdir"), "{attested}");
+    // Without the cache nobody knows any more; what the image itself tells stays.
+    project.ok(&["builder", "prune", "--all", "--force"]);
+    let found = project.json(&["sbom", "stages"]);
+    let first = found["packages"].as_array().unwrap().iter().find(|package| package["name"] == "first").unwrap();
+    assert_eq!((&first["from"], first["instruction"].is_string()), (&Value::Null, true));
     machine.finish();
 }
 
@@ -227,6 +272,55 @@ fn attestations_go_with_the_image_to_archives_and_registries() {
         types.sort();
         let wanted = ["https://slsa.dev/provenance/v1", "https://spdx.dev/Document"];
         assert_eq!(types, wanted[usize::from(!knows)..]);
+    }
+    machine.finish();
+}
+
+/// By registries of both kinds and by archives.
+#[test]
+fn what_is_said_of_an_image_comes_back_with_it() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("back");
+    project.write("Dockerfile", "FROM busybox\nCOPY status /var/lib/dpkg/status\n").write("status", STATUS);
+    for knows in [true, false] {
+        let (registry, other) = (Registry::start(), Registry::start());
+        if knows {
+            registry.know_referrers();
+        }
+        let name = format!("{}/back:1", registry.host());
+        project.ok(&["build", "-q", "-t", &name, "--sbom", "."]);
+        let before = said(&project, &name);
+        let asked = |all: &[(String, u64)]| all.iter().filter(|(kind, _)| kind == "sbom").cloned().collect::<Vec<_>>();
+        assert_eq!((before.len(), asked(&before).len()), (2, 1));
+        project.ok(&["push", &name]);
+        project.ok(&["save", "-o", "back.tar", &name]);
+        machine.ok(&["rmi", &name]);
+        project.ok(&["pull", &name]);
+        let statement = |name: &str| -> Value {
+            serde_json::from_str(&project.ok(&["attestation", "inspect", "--type", "sbom", name])).unwrap()
+        };
+        let back = said(&project, &name);
+        assert_eq!(back, if knows { before.clone() } else { asked(&before) }, "what nobody asked for has no tag");
+        let digest = machine.json(&["image", "inspect", &name])[0]["Descriptor"]["digest"].clone();
+        assert_eq!(format!("sha256:{}", statement(&name)["subject"][0]["digest"]["sha256"].as_str().unwrap()), digest);
+        // And on to the next registry, under the same digest.
+        let next = format!("{}/next:1", other.host());
+        project.ok(&["tag", &name, &next]);
+        assert_eq!(project.json(&["push", &next])["digest"], digest);
+        assert_eq!(other.referrers("next", digest.as_str().unwrap()).len(), 1);
+        machine.ok(&["rmi", &next]);
+        machine.ok(&["rmi", &name]);
+        project.ok(&["load", "-i", "back.tar"]);
+        assert_eq!(said(&project, &name), asked(&before));
+        assert_eq!(statement(&name)["predicate"]["spdxVersion"], "SPDX-2.3");
+        // Whoever speaks of another image is not believed, and whoever fails keeps no image back.
+        machine.ok(&["rmi", &name]);
+        if knows {
+            registry.lie(|seen| seen.path.contains("/referrers/").then(|| Reply::status(403)));
+            project.ok(&["pull", &name]);
+            assert_eq!(said(&project, &name), []);
+            machine.ok(&["rmi", &name]);
+        }
     }
     machine.finish();
 }

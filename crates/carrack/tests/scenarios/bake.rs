@@ -64,6 +64,69 @@ fn targets_are_built_with_what_they_share_once() {
     machine.finish();
 }
 
+const MATRIX: &str = r#"
+function "tag" {
+  params = [version]
+  result = ["matrix:${version}", version == "two" ? "matrix:latest" : ""]
+}
+target "all" {
+  name              = "all-${version}"
+  matrix            = { version = ["one", "two"] }
+  args              = { VERSION = upper(version) }
+  tags              = tag(version)
+  attest            = ["type=sbom", "type=provenance,mode=max"]
+  dockerfile-inline = "FROM busybox\nARG VERSION\nRUN echo $VERSION > /version\n"
+}
+target "both" {
+  dockerfile-inline = "FROM scratch\nCOPY app/file /\n"
+  platforms         = ["linux/amd64", "linux/arm64"]
+  tags              = ["both"]
+  args              = { CHOSEN = "for this build" }
+  attest            = ["type=sbom", "type=provenance"]
+}
+"#;
+
+/// A matrix is as many images, each with what is said of it (D11, X17).
+#[test]
+fn a_matrix_is_built_and_attested() {
+    let Some(machine) = Machine::new() else { return };
+    let project = project(&machine);
+    project.write("docker-bake.hcl", MATRIX);
+    let built = project.json(&["bake", "all", "both"]);
+    assert_eq!(built.as_object().unwrap().keys().collect::<Vec<_>>(), ["all-one", "all-two", "both"]);
+    let read = |image: &str| project.ok(&["run", "--rm", image, "cat", "/version"]);
+    assert_eq!((read("matrix:one"), read("matrix:latest")), ("ONE".into(), "TWO".into()));
+    let predicate = |image: &str| project.json(&["attestation", "inspect", image])["predicate"].clone();
+    let said = predicate("matrix:two");
+    let definition = &said["buildDefinition"];
+    assert_eq!(definition["externalParameters"]["request"]["args"]["build-arg:VERSION"], "TWO");
+    assert!(definition["resolvedDependencies"][0]["uri"].as_str().unwrap().starts_with("pkg:docker/busybox"));
+    for image in ["matrix:one", "both"] {
+        let types = project.json(&["attestation", "ls", image]);
+        let types: Vec<&str> = types.as_array().unwrap().iter().map(|one| one["type"].as_str().unwrap()).collect();
+        assert_eq!(types, ["sbom", "provenance"], "{image}");
+    }
+    // Each platform's image has its own.
+    let subject = |platform: &str| {
+        let statement = project.json(&["attestation", "inspect", "--platform", platform, "both"]);
+        statement["subject"][0]["digest"]["sha256"].as_str().unwrap().to_owned()
+    };
+    let manifests = &project.json(&["image", "inspect", "both"])[0]["Manifests"];
+    let mut images = std::collections::BTreeSet::new();
+    for (index, platform) in ["linux/amd64", "linux/arm64"].into_iter().enumerate() {
+        let digest = manifests[index]["Descriptor"]["digest"].as_str().unwrap();
+        assert_eq!(digest, format!("sha256:{}", subject(platform)), "{platform}");
+        let bill = project.json(&["sbom", "--platform", platform, "both"]);
+        images.insert(bill["image"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(images.len(), 2);
+    let missing = project.fails(&["attestation", "ls", "--platform", "linux/s390x", "both"]);
+    assert_eq!(missing.code(), "registry/no-such-platform");
+    let least = &predicate("both")["buildDefinition"]["externalParameters"]["request"]["args"];
+    assert!(least["platform"].is_string() && least["build-arg:CHOSEN"].is_null(), "{least}");
+    machine.finish();
+}
+
 #[test]
 fn files_are_found_printed_and_listed() {
     let Some(machine) = Machine::new() else { return };
@@ -83,8 +146,8 @@ fn files_are_found_printed_and_listed() {
     assert!(project.ok(&["bake", "--list=variables"]).contains("latest"));
 
     let place = |arguments: &[&str]| project.fails(arguments).place();
-    project.write("wrong.hcl", "target \"x\" {\n  tags = [upper(\"a\")]\n}\n");
-    assert_eq!(place(&["bake", "-f", "wrong.hcl", "x"]), ("bake/not-yet".into(), "wrong.hcl:2:11".into()));
+    project.write("wrong.hcl", "target \"x\" {\n  tags = [uper(\"a\")]\n}\n");
+    assert_eq!(place(&["bake", "-f", "wrong.hcl", "x"]), ("bake/unknown-function".into(), "wrong.hcl:2:11".into()));
     assert_eq!(project.fails(&["bake", "nobody"]).code(), "bake/unknown-target");
     assert_eq!(project.fails(&["bake", "--set", "app.nothing=1"]).code(), "bake/invalid-override");
     assert_eq!(project.fails(&["bake", "https://example.com/repository.git"]).code(), "cli/not-yet");

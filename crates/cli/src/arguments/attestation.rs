@@ -12,6 +12,9 @@ pub(crate) struct SbomArguments {
     /// Write to a file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Of an image for several platforms: for which one (default: this machine's)
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// The image
     pub(crate) name: String,
 }
@@ -26,6 +29,9 @@ pub(crate) enum AttestationCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct AttestationLsArguments {
+    /// Of an image for several platforms: for which one (default: this machine's)
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// The image
     pub(crate) name: String,
 }
@@ -35,6 +41,9 @@ pub(crate) struct AttestationInspectArguments {
     /// sbom, provenance, or the URI of a predicate's type
     #[arg(long, value_name = "TYPE", default_value = "provenance")]
     pub(crate) r#type: String,
+    /// Of an image for several platforms: for which one (default: this machine's)
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// The image
     pub(crate) name: String,
 }

@@ -1,7 +1,8 @@
 //! `sbom`, `attestation`.
 
-use carrack_diag::{Diagnostic, SourceMap};
+use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_engine::{AttestationView, Sbom};
+use carrack_oci::Platform;
 use serde_json::json;
 
 use super::Session;
@@ -10,7 +11,7 @@ use crate::output::{Outcome, exit, human_size, table};
 use crate::{codes, destination};
 
 pub(crate) fn sbom(session: &Session, arguments: &SbomArguments) -> Outcome {
-    let sbom = session.observer()?.sbom(&arguments.name)?;
+    let sbom = session.observer()?.sbom(&arguments.name, platform(arguments.platform.as_deref())?.as_ref())?;
     session.output.diagnostics(&sbom.warnings(), &SourceMap::new());
     let document = match arguments.format {
         SbomFormat::Table => None,
@@ -33,11 +34,15 @@ pub(crate) fn sbom(session: &Session, arguments: &SbomArguments) -> Outcome {
     Ok(exit::DONE)
 }
 
+fn platform(text: Option<&str>) -> Result<Option<Platform>> {
+    text.map(str::parse).transpose()
+}
+
 pub(crate) fn run(session: &Session, command: &AttestationCommand) -> Outcome {
     let engine = session.observer()?;
     match command {
         AttestationCommand::Ls(arguments) => {
-            let views = engine.attestations(&arguments.name)?;
+            let views = engine.attestations(&arguments.name, platform(arguments.platform.as_deref())?.as_ref())?;
             session.output.result("attestations", &views, |views| {
                 let row = |view: &AttestationView| {
                     vec![
@@ -52,7 +57,8 @@ pub(crate) fn run(session: &Session, command: &AttestationCommand) -> Outcome {
         }
         AttestationCommand::Inspect(arguments) => {
             let (name, kind) = (&arguments.name, &arguments.r#type);
-            let Some(statement) = engine.attestation(name, kind)? else {
+            let Some(statement) = engine.attestation(name, platform(arguments.platform.as_deref())?.as_ref(), kind)?
+            else {
                 let message = format!("nothing of the type `{kind}` is said of {name}");
                 return Err(Diagnostic::error(&codes::NO_ATTESTATION, message)
                     .hint(format!(
@@ -69,10 +75,17 @@ pub(crate) fn run(session: &Session, command: &AttestationCommand) -> Outcome {
 /// The instruction is cut: whole ones are in the documents.
 fn packages_table(sbom: &Sbom) -> String {
     const SHOWN: usize = 60;
+    let cut = |instruction: &str| {
+        let mut shown: String = instruction.chars().take(SHOWN).collect();
+        if shown.len() < instruction.len() {
+            shown.push('…');
+        }
+        shown
+    };
     let rows = sbom.bill().packages.iter().map(|listed| {
-        let mut instruction: String = listed.origin.instruction.chars().take(SHOWN).collect();
-        if instruction.len() < listed.origin.instruction.len() {
-            instruction.push('…');
+        let mut instruction = cut(&listed.origin.instruction);
+        if let Some(from) = &listed.from {
+            instruction = format!("{} by {instruction}", cut(&from.instruction));
         }
         let ecosystem = serde_json::to_value(listed.package.ecosystem).unwrap_or_default();
         vec![

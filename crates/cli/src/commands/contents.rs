@@ -161,15 +161,19 @@ struct Limits {
 
 impl Limits {
     fn new(arguments: &ImageTreeArguments) -> Result<Self> {
+        let wrong = |text: &str| flags::invalid("--max-waste", text, "a percentage such as 5%, or a size such as 10MB");
         let mut limits = Self { size_bytes: None, waste_bytes: None, waste_percent: None };
         if let Some(text) = &arguments.max_size {
             limits.size_bytes = Some(flags::printed_size_bytes("--max-size", text)?);
         }
         if let Some(text) = &arguments.max_waste {
             match text.strip_suffix('%').map(|number| number.trim().parse::<f64>()) {
-                None => limits.waste_bytes = Some(flags::printed_size_bytes("--max-waste", text)?),
+                None => {
+                    let size_bytes = flags::printed_size_bytes("--max-waste", text).map_err(|_| wrong(text))?;
+                    limits.waste_bytes = Some(size_bytes);
+                }
                 Some(Ok(percent)) if (0.0..=100.0).contains(&percent) => limits.waste_percent = Some(percent),
-                Some(_) => return Err(flags::invalid("--max-waste", text, "a percentage such as 5%, or a size")),
+                Some(_) => return Err(wrong(text)),
             }
         }
         Ok(limits)

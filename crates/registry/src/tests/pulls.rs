@@ -192,6 +192,22 @@ fn a_manifest_that_is_another_or_too_large_is_refused() {
     assert!(scene.fails("app:1").starts_with("registry/too-large"));
 }
 
+/// A list whose every page names another one is no list; nor is a part of it taken for the whole.
+#[test]
+fn lists_that_do_not_end_are_refused() {
+    let scene = Scene::new();
+    let pages = AtomicUsize::new(0);
+    let page = format!("{{\"tags\":[\"{}\"]}}", "x".repeat(2 << 20));
+    scene.registry.lie(move |_| {
+        let next = format!("</v2/app/tags/list?last={}>; rel=\"next\"", pages.fetch_add(1, Ordering::SeqCst));
+        Some(Reply::body(200, page.clone()).header("Link", next))
+    });
+    let error = scene.client().tags(&scene.name("app:1")).unwrap_err();
+    assert_eq!(error.code.id, "registry/protocol");
+    let seen = scene.registry.take_seen().iter().filter(|seen| seen.path.contains("/tags/list")).count();
+    assert!((2..20).contains(&seen), "{seen} pages");
+}
+
 #[test]
 fn redirections_are_followed_without_credentials() {
     let scene = Scene::new();

@@ -16,7 +16,7 @@ fn every(test: impl Fn(&Scene, &dyn Snapshotter)) {
     if !is_root() {
         return;
     }
-    for scene in std::iter::once(Scene::on_disk()).chain(Scene::one_file()) {
+    for scene in std::iter::once(Scene::on_disk()).chain(Scene::one_file()).chain(Scene::auto()) {
         test(&scene, &scene.store);
     }
 }
@@ -277,6 +277,20 @@ fn a_layer_whose_writing_fails_leaves_nothing() {
         for folder in [scene.store.new_snapshots_dir(), scene.store.ingest_dir()] {
             assert!(fs::read_dir(folder).unwrap().next().is_none());
         }
+    });
+}
+
+/// A tar has no holes: a file of them would fill the disk.
+#[test]
+fn holes_larger_than_the_disk_are_refused() {
+    every(|scene, snapshotter| {
+        let scratch = scene.store.scratch(None).unwrap();
+        let upper = scratch.upper().upper;
+        File::create(upper.join("holes")).unwrap().set_len(1 << 42).unwrap();
+        let refused = snapshotter.commit_upper(&scene.lease, None, &upper).unwrap_err();
+        assert_eq!(refused.code.id, "store/disk-full");
+        assert_eq!(snapshotter.snapshots().unwrap(), []);
+        assert!(fs::read_dir(scene.store.ingest_dir()).unwrap().next().is_none());
     });
 }
 

@@ -31,9 +31,12 @@ pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
     let bake = read(arguments, &mut sources)?;
     let failed = |diagnostic: Box<Diagnostic>| Failure::new(vec![*diagnostic], sources.clone());
     let given = variables(arguments)?;
+    let seconds = jiff::Timestamp::now().as_second();
+    let now = jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string();
     let environment = |name: &str| match name {
         "BAKE_LOCAL_PLATFORM" => Some(Platform::host().to_string()),
         "BAKE_CMD_CONTEXT" => Some("cwd://".to_owned()),
+        carrack_bake::NOW => Some(now.clone()),
         name => given.get(name).cloned().or_else(|| std::env::var(name).ok()),
     };
     if let Some(kind) = &arguments.list {
@@ -143,7 +146,7 @@ fn list(
     failed: &dyn Fn(Box<Diagnostic>) -> Failure,
 ) -> Outcome {
     let (listed, header) = match kind.trim_start_matches("type=") {
-        "targets" => (bake.targets(), ["TARGET", "TARGETS", "DESCRIPTION"]),
+        "targets" => (bake.targets(environment).map_err(failed)?, ["TARGET", "TARGETS", "DESCRIPTION"]),
         "variables" => (bake.variables(environment).map_err(failed)?, ["VARIABLE", "VALUE", "DESCRIPTION"]),
         _ => return Err(flags::invalid("--list", kind, "targets or variables").into()),
     };
