@@ -32,11 +32,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("specgen", &["diag", "oci", "compose"]),
     ("plan", &["diag", "oci", "compose", "specgen"]),
     ("sys", &[]),
+    ("http", &[]),
     ("store", &["diag", "oci", "sys"]),
-    ("registry", &["diag", "oci", "store"]),
+    ("registry", &["diag", "oci", "http", "store"]),
     ("network", &["diag", "oci", "specgen", "plan", "sys", "store"]),
     ("runtime", &["diag", "oci", "specgen", "plan", "sys", "store"]),
-    ("solver", &["diag", "oci", "dockerfile", "attestation", "llb", "specgen", "sys", "store", "runtime"]),
+    ("solver", &["diag", "oci", "dockerfile", "attestation", "llb", "specgen", "sys", "http", "store", "runtime"]),
     (
         "engine",
         &[

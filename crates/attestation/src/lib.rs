@@ -18,7 +18,7 @@ pub use inventory::{Inventory, Kind};
 pub use packages::{Ecosystem, Form, OperatingSystem, Package, TEXT_LIMIT};
 pub use provenance::{Material, Mode, Provenance, Step, Vcs};
 pub use spdx::spdx;
-pub use statement::{IN_TOTO, PROVENANCE, SBOM, attestation, statement};
+pub use statement::{IN_TOTO, PROVENANCE, SBOM, attestation, predicate_of, statement};
 
 #[cfg(test)]
 mod tests;

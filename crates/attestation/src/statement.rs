@@ -62,3 +62,26 @@ pub fn attestation(
     let blob = ArtifactBlob { media_type: IN_TOTO.to_owned(), bytes, annotations: annotations.clone() };
     Ok(Artifact { artifact_type: IN_TOTO.to_owned(), subject: subject.clone(), blobs: vec![blob], annotations })
 }
+
+/// What a statement says of the image with this manifest: the predicate's type, and the predicate. None where it speaks of
+/// something else, or is no statement.
+pub fn predicate_of(statement: &[u8], subject: &Digest) -> Option<(String, Vec<u8>)> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Statement<'a> {
+        #[serde(borrow)]
+        subject: Vec<About<'a>>,
+        predicate_type: String,
+        #[serde(borrow)]
+        predicate: &'a RawValue,
+    }
+    #[derive(serde::Deserialize)]
+    struct About<'a> {
+        #[serde(borrow)]
+        digest: BTreeMap<&'a str, &'a str>,
+    }
+    let statement: Statement<'_> = serde_json::from_slice(statement).ok()?;
+    let hex = subject.hex();
+    let is_meant = statement.subject.iter().any(|about| about.digest.get("sha256").is_some_and(|found| *found == hex));
+    is_meant.then(|| (statement.predicate_type, statement.predicate.get().as_bytes().to_vec()))
+}

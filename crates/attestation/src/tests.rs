@@ -465,3 +465,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_statement_is_believed_of_its_subject_only() {
+    let (image, other) = (Digest::of("image"), Digest::of("other"));
+    let predicate = br#"{"b":1.50,"a":[{}]}"#;
+    let bytes = statement(SBOM, predicate, &image, &["x".to_owned()]).unwrap();
+    assert_eq!(predicate_of(&bytes, &image), Some((SBOM.to_owned(), predicate.to_vec())));
+    assert_eq!(predicate_of(&bytes, &other), None);
+    for strange in
+        ["", "{}", "[]", r#"{"subject":[],"predicateType":"x","predicate":1}"#, r#"{"subject":[{"digest":{}}]}"#]
+    {
+        assert_eq!(predicate_of(strange.as_bytes(), &image), None, "{strange}");
+    }
+}

@@ -12,25 +12,13 @@ pub(crate) fn render(template: &str, value: &Value) -> Result<String> {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         out.push_str(&unescape(before));
-        let wrong = || flags::invalid("--format", template, "text with {{.Field}} or {{json .Field}}, or `json`");
-        let (action, tail) = after.split_once("}}").ok_or_else(wrong)?;
+        let (action, tail) = after.split_once("}}").ok_or_else(|| wrong(template))?;
         let action = action.trim();
         let (json, path) = match action.strip_prefix("json ") {
             Some(path) => (true, path.trim()),
             None => (false, action),
         };
-        let path = path.strip_prefix('.').ok_or_else(|| match action.split_whitespace().next() {
-            Some(word) => wrong_word(word),
-            None => wrong(),
-        })?;
-        let mut found = value;
-        for field in path.split('.').filter(|field| !field.is_empty()) {
-            found = found.get(field).ok_or_else(|| {
-                Diagnostic::error(&codes::INVALID_VALUE, format!("--format: no field `{field}` here"))
-                    .hint(format!("fields: {}", fields(found)))
-                    .boxed()
-            })?;
-        }
+        let found = found(value, path, template)?;
         match found {
             _ if json => out.push_str(&found.to_string()),
             Value::String(text) => out.push_str(text),
@@ -41,6 +29,35 @@ pub(crate) fn render(template: &str, value: &Value) -> Result<String> {
     }
     out.push_str(&unescape(rest));
     Ok(out)
+}
+
+/// What a path means: `.Field.Name`, `index .Field "key"`, or that in parentheses and a path from there.
+fn found<'a>(value: &'a Value, path: &str, template: &str) -> Result<&'a Value> {
+    if let Some((inner, rest)) = path.strip_prefix('(').and_then(|path| path.split_once(')')) {
+        let inner = found(value, inner.trim(), template)?;
+        return if rest.is_empty() { Ok(inner) } else { found(inner, rest, template) };
+    }
+    if let Some((path, key)) = path.strip_prefix("index ").and_then(|words| words.trim().split_once(' ')) {
+        let key = key.trim().strip_prefix('"').and_then(|key| key.strip_suffix('"')).ok_or_else(|| wrong(template))?;
+        return field(found(value, path, template)?, key);
+    }
+    let path = path.strip_prefix('.').ok_or_else(|| match path.split_whitespace().next() {
+        Some(word) => wrong_word(word),
+        None => wrong(template),
+    })?;
+    path.split('.').filter(|name| !name.is_empty()).try_fold(value, field)
+}
+
+fn field<'a>(value: &'a Value, name: &str) -> Result<&'a Value> {
+    value.get(name).ok_or_else(|| {
+        Diagnostic::error(&codes::INVALID_VALUE, format!("--format: no field `{name}` here"))
+            .hint(format!("fields: {}", fields(value)))
+            .boxed()
+    })
+}
+
+fn wrong(template: &str) -> Box<Diagnostic> {
+    flags::invalid("--format", template, "text with {{.Field}} or {{json .Field}}, or `json`")
 }
 
 /// A line for each of `rows`. After `table ` columns are those between tabs, and `headings` of the fields stand above.
@@ -83,7 +100,12 @@ mod tests {
     fn plain_fields_are_filled_and_all_else_is_named() {
         let value = json!({ "Names": "web", "State": { "Pid": 7 } });
         assert_eq!(render("{{.Names}}\\t{{ .State.Pid }} {{json .State}}", &value).unwrap(), "web\t7 {\"Pid\":7}");
+        let value = json!({ "Names": "web", "State": { "Pid": 7, "a/b.c": { "d": [1] } } });
+        assert_eq!(render("{{ json (index .State \"a/b.c\").d }} {{index .State \"Pid\"}}", &value).unwrap(), "[1] 7");
         for (template, named) in [
+            ("{{index .State \"x\"}}", "`x`"),
+            ("{{index .State x}}", "{{index"),
+            ("{{(index .State \"Pid\"}}", "`(index`"),
             ("{{upper .Names}}", "`upper`"),
             ("{{range .State}}x{{end}}", "`range`"),
             ("{{.Nmaes}}", "`Nmaes`"),

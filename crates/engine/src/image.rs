@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_oci::{Config, Digest, Platform, Reference};
-use carrack_store::Import;
+use carrack_store::{Import, Lease};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -89,7 +89,8 @@ impl Engine {
     /// Loads the images of an archive and gives their names.
     pub fn load(&self, archive: &mut dyn Read) -> Result<Vec<String>> {
         let mut loaded = Vec::new();
-        for (image, names) in self.store.load(archive, &Platform::host())? {
+        let statements = |lease: &Lease, manifest: &Digest, said: &[Vec<u8>]| self.predicates_of(said, manifest, lease);
+        for (image, names) in self.store.load(archive, &Platform::host(), &statements)? {
             loaded.extend(names.iter().map(Reference::familiar));
             if names.is_empty() {
                 loaded.push(image.id.to_string());
@@ -98,7 +99,8 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Writes images into an archive that Docker and OCI tools read.
+    /// Writes images into an archive that Docker and OCI tools read, with what is said of them as artefacts beside them where
+    /// somebody asked for it.
     pub fn save(&self, names: &[String], archive: &mut dyn Write) -> Result<()> {
         let (mut images, mut indexes) = (Vec::new(), Vec::new());
         for name in names {
@@ -113,7 +115,14 @@ impl Engine {
             let named = name.parse::<Reference>().ok().filter(|reference| image.names.contains(reference));
             images.push((image, named.into_iter().collect()));
         }
-        self.store.save_all(&images, &indexes, &[], archive)
+        let listed = indexes.iter().flat_map(|(index, names)| index.images.iter().map(move |image| (image, names)));
+        let mut artifacts = Vec::new();
+        for (image, names) in images.iter().map(|(image, names)| (image, names)).chain(listed) {
+            for predicate in image.predicates.iter().filter(|predicate| predicate.is_asked) {
+                artifacts.push(carrack_solver::attestation(&self.store, predicate, &image.manifest, names)?);
+            }
+        }
+        self.store.save_all(&images, &indexes, &artifacts, archive)
     }
 
     /// Makes an image of one layer of a root file system's tar.

@@ -1,15 +1,17 @@
 //! Images from registries and to them.
 
 mod indexes;
+mod inspected;
 mod unpacking;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use carrack_attestation::{IN_TOTO, PROVENANCE, SBOM, predicate_of};
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type};
-use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer};
+use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer, images_of};
 use carrack_runtime::event::{self, Event as Happened};
 use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Predicate, Snapshotter as _};
 use serde::Serialize;
@@ -17,11 +19,14 @@ use serde::Serialize;
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
 
 pub use indexes::{Draft, DraftEntry, PlatformChange, to_json};
+pub use inspected::inspected;
 
 use crate::codes;
 use crate::engine::{Engine, host_error, seconds_since};
 use unpacking::Unpacking;
 
+/// Largest statement about an image that is taken with it, in bytes.
+pub(crate) const STATEMENT_LIMIT: u64 = 32 << 20;
 /// Largest manifest or configuration that is read back from the store, in bytes.
 const JSON_LIMIT: u64 = 4 << 20;
 
@@ -89,6 +94,58 @@ impl Engine {
         self.pull_as(client, reference, platform, watch, true)
     }
 
+    /// Brings an image here for several platforms, or for all that its index lists where none is given. Where that is all of
+    /// the index, the name stands for the index, and is pushed under its digest; else for the images by platform.
+    pub fn pull_platforms(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platforms: &[Platform],
+        watch: &dyn Watch,
+    ) -> Result<Pulled> {
+        let document = client.manifest(reference)?;
+        if !media_type::is_index(&document.media_type) {
+            let pull = |platform| self.pull(client, reference, platform, watch);
+            // For several platforms, all but one of them are missing, and that is told.
+            let pulled = platforms.iter().map(|platform| pull(Some(platform))).collect::<Result<Vec<_>>>()?;
+            return pulled.into_iter().next().map_or_else(|| pull(None), Ok);
+        }
+        let index: Index = serde_json::from_slice(&document.bytes)
+            .map_err(|error| host_error(format!("can't read the index {}", reference.familiar()), error))?;
+        let listed: Vec<&Platform> = images_of(&index).filter_map(|child| child.platform.as_ref()).collect();
+        let wanted: Vec<&Platform> = if platforms.is_empty() { listed } else { platforms.iter().collect() };
+        // The tag may move meanwhile; the index does not.
+        let pinned = by_digest(reference, &document.digest)?;
+        let lease = self.store.lease()?;
+        let before = self.store.find_image(&reference.to_string())?.map(|image| image.id);
+        let (mut images, mut first) = (Vec::new(), None);
+        for platform in wanted {
+            let pulled = self.pull_as(client, &pinned, Some(platform), watch, false)?;
+            let child = images_of(&index).find(|child| child.platform.as_ref().is_some_and(|it| it.matches(platform)));
+            // Under the manifest that the index lists: the image may have others.
+            let named = child.map_or(pulled.id, |child| child.digest).to_string();
+            let image = self.store.find_image(&named)?.map_or_else(|| self.store.image(&pulled.id.to_string()), Ok)?;
+            lease.add(&[image.id, image.manifest.digest])?;
+            images.push(image);
+            first.get_or_insert(pulled);
+        }
+        let first = first.ok_or_else(|| host_error("can't pull it", "its index names no image"))?;
+        let is_whole =
+            index.manifests.iter().all(|child| images.iter().any(|image| image.manifest.digest == child.digest));
+        let descriptor = Descriptor::new(&document.media_type, document.digest, document.bytes.len() as u64);
+        if is_whole {
+            self.store.ingest_bytes(&lease, &document.bytes)?;
+        }
+        let named = ImageIndex { descriptor: is_whole.then_some(descriptor), images };
+        if reference.digest().is_none() {
+            self.store.tag_index(&named, reference)?;
+        }
+        let after = self.store.find_image(&reference.to_string())?.map_or(first.id, |image| image.id);
+        self.emit_image("pull", &reference.familiar(), &after);
+        let is_new = first.is_new || before != Some(after);
+        Ok(Pulled { name: reference.familiar(), digest: document.digest, id: after, is_new })
+    }
+
     /// As [`Engine::pull`]. Whether the name moves: else it stays with the image that it stands for on this machine, and
     /// stands for this one on its platform too.
     fn pull_as(
@@ -110,6 +167,7 @@ impl Engine {
         let layers = layers(reference, &config, &resolved.parsed)?;
         self.fetch_and_unpack(client, &resolved, &layers, &lease, watch)?;
         let origin = by_digest(reference, &resolved.named)?;
+        let predicates = self.predicates_with(client, &resolved, &lease);
         let is_tag = reference.digest().is_none();
         let before = self.store.find_image(&reference.to_string())?.map(|image| image.manifest.digest);
         let image = self.store.put_image(
@@ -120,6 +178,7 @@ impl Engine {
                 manifest: Some((resolved.manifest.bytes.clone(), resolved.manifest.media_type.clone())),
                 names: if is_tag && moves { vec![reference.clone()] } else { Vec::new() },
                 repo_digests: vec![origin],
+                predicates,
                 ..NewImage::default()
             },
         )?;
@@ -133,6 +192,36 @@ impl Engine {
             id: image.id,
             is_new: before != Some(image.manifest.digest),
         })
+    }
+
+    /// What is said of an image at its registry. The image is no less one where that can't be had.
+    fn predicates_with(&self, client: &Client, image: &Resolved, lease: &Lease) -> Vec<Predicate> {
+        let referring = client.referring(image, IN_TOTO, STATEMENT_LIMIT);
+        let (statements, is_tagged) = referring.unwrap_or_default();
+        let kept = self.predicates_of(&statements, &image.manifest.digest, lease);
+        let mut kept = kept.unwrap_or_default();
+        // Where it stands among the tags, somebody asked for it.
+        kept.iter_mut().for_each(|predicate| predicate.is_asked |= is_tagged);
+        kept
+    }
+
+    /// What statements say of the image with this manifest, the contents kept by the lease. Of one that is known to be said
+    /// unasked it can't be told whether somebody asked.
+    pub(crate) fn predicates_of(
+        &self,
+        statements: &[Vec<u8>],
+        manifest: &Digest,
+        lease: &Lease,
+    ) -> Result<Vec<Predicate>> {
+        let said = statements.iter().filter_map(|statement| predicate_of(statement, manifest));
+        let known = said.filter(|(kind, _)| [SBOM, PROVENANCE].contains(&kind.as_str()));
+        known
+            .map(|(kind, bytes)| {
+                let digest = self.store.ingest_bytes(lease, &bytes)?;
+                let content = Descriptor::new("application/json", digest, bytes.len() as u64);
+                Ok(Predicate { is_asked: kind != PROVENANCE, kind, content })
+            })
+            .collect()
     }
 
     /// By the digest that the registry tells of the tag, where the image came from there under that digest.

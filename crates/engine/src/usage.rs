@@ -110,12 +110,13 @@ impl Engine {
         })
     }
 
-    /// What images have on disk: unpacked layers and blobs, each once.
+    /// What images have on disk: layers and blobs, each once.
     fn layers_bytes<'a>(&self, images: impl IntoIterator<Item = &'a Image>) -> Result<u64> {
         let (mut chains, mut blobs, mut total) = (BTreeSet::new(), BTreeSet::new(), 0);
         for layer in images.into_iter().flat_map(|image| &image.layers) {
             if chains.insert(layer.chain) {
-                total += self.store.snapshot(&layer.chain)?.map_or(0, |snapshot| snapshot.size_bytes);
+                let snapshot = self.store.snapshot(&layer.chain)?;
+                total += snapshot.map_or(0, |snapshot| self.store.bytes_beside_blob(&snapshot));
             }
             if blobs.insert(layer.blob.digest) {
                 total += self.store.blob_size_bytes(&layer.blob.digest).unwrap_or(0);

@@ -45,6 +45,11 @@ impl Digest {
         Some(Self(bytes))
     }
 
+    /// The digest that has these raw bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The raw 32 bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::is_loopback;
 use serde::Deserialize;
 use ureq::http::Method;
 
 use crate::credentials::Credential;
 use crate::http::{Content, Fault, Http, Request, Response, protocol};
-use crate::settings::is_loopback;
 use crate::{base64, codes};
 
 /// What a request may do, in the words of the token specification: `repository:library/nginx:pull`. The first is about

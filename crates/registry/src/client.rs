@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::{absolute, is_loopback};
 use carrack_oci::{Digest, Reference, media_type};
 use ureq::http::Method;
 
@@ -14,7 +15,7 @@ use crate::codes;
 use crate::credentials::{Credential, CredentialFile};
 use crate::http::{Content, Fault, Http, Request, Response, pause, protocol};
 use crate::referrers::next_page;
-use crate::settings::{Settings, is_loopback};
+use crate::settings::Settings;
 
 /// How often a request gets a new token: those beside it may have used up the one that was got for it.
 pub(crate) const RENEWALS: u32 = 5;
@@ -478,27 +479,6 @@ fn is_below(url: &str, base: &str) -> bool {
     url.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The address that a `Location` means.
-pub(crate) fn absolute(url: &str, location: &str) -> Option<String> {
-    if location.starts_with("https://") || location.starts_with("http://") {
-        return Some(location.to_owned());
-    }
-    let scheme_end = url.find("://")? + 3;
-    if let Some(rest) = location.strip_prefix("//") {
-        return Some(format!("{}{rest}", &url[..scheme_end]));
-    }
-    let host_end = url[scheme_end..].find(['/', '?']).map_or(url.len(), |at| scheme_end + at);
-    if location.starts_with('/') {
-        return Some(format!("{}{location}", &url[..host_end]));
-    }
-    if location.starts_with('?') {
-        return Some(format!("{}{location}", url.split('?').next()?));
-    }
-    let path = url.split('?').next()?;
-    let folder = path.rfind('/').filter(|at| *at >= host_end).map_or(path, |at| &path[..at]);
-    Some(format!("{folder}/{location}"))
-}
-
 /// Fit for a terminal.
 fn shown(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(128).collect()
@@ -507,20 +487,6 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_location_is_taken_relative_to_where_it_came_from() {
-        let url = "http://h:5000/v2/a/blobs/uploads/?x=1";
-        for (location, expected) in [
-            ("https://o/x", "https://o/x"),
-            ("//o/x", "http://o/x"),
-            ("/v2/y?z=1", "http://h:5000/v2/y?z=1"),
-            ("?z=1", "http://h:5000/v2/a/blobs/uploads/?z=1"),
-            ("id", "http://h:5000/v2/a/blobs/uploads/id"),
-        ] {
-            assert_eq!(absolute(url, location).as_deref(), Some(expected));
-        }
-    }
 
     #[test]
     fn a_host_that_begins_alike_is_another_host() {

@@ -38,7 +38,9 @@ codes! {
         "the registry refuses access",
         "The repository does not exist for this user: it is private and no credentials are known for the host, they are \
          wrong or expired, or they do not allow what was attempted. Registries do not tell these apart.",
-        "`cat ~/.docker/config.json` lists the hosts that credentials are kept for (under sudo, root's file counts).",
+        "`cat ~/.docker/config.json` lists the hosts that credentials are kept for (under sudo, root's file counts). They are \
+         sent to that host and, as it asks, to the token server that it names, which may be another; never to where either \
+         of them redirects.",
         "`carrack login HOST` as a user who may do it, and check the repository's name.";
     /// No such repository or tag.
     NOT_FOUND = "registry/not-found",

@@ -16,13 +16,21 @@ impl Client {
     /// # Errors
     /// Whatever keeps its configuration from arriving whole.
     pub fn platform_of(&self, reference: &Reference, document: &Document) -> Result<Option<Platform>> {
+        let bytes = self.config_of(reference, document)?.unwrap_or_default();
+        Ok(serde_json::from_slice::<ImageConfig>(&bytes).ok().map(|config| config.platform()))
+    }
+
+    /// The configuration of a manifest's image; none for an index, and for what is no image.
+    ///
+    /// # Errors
+    /// Whatever keeps it from arriving whole.
+    pub fn config_of(&self, reference: &Reference, document: &Document) -> Result<Option<Vec<u8>>> {
         let Ok(manifest) = serde_json::from_slice::<Manifest>(&document.bytes) else { return Ok(None) };
         let is_image = matches!(manifest.config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG);
         if !is_image || manifest.config.size > crate::http::SMALL_LIMIT {
             return Ok(None);
         }
-        let bytes = self.blob_bytes(&self.site(reference.host()), reference, &manifest.config)?;
-        Ok(serde_json::from_slice::<ImageConfig>(&bytes).ok().map(|config| config.platform()))
+        self.blob_bytes(&self.site(reference.host()), reference, &manifest.config).map(Some)
     }
 }
 

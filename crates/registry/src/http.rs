@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::{Names, Pace, is_loopback};
 use ureq::http::{HeaderMap, Method, Uri};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, SendBody};
 
 use crate::codes;
-use crate::names::Names;
-use crate::settings::{Settings, is_loopback, wrong};
+use crate::settings::{Settings, wrong};
 
 /// Largest manifest, configuration or token answer, in bytes (distribution-spec "Pushing Manifests" recommends it).
 pub(crate) const SMALL_LIMIT: u64 = 4 << 20;
@@ -53,6 +53,7 @@ pub(crate) struct Response {
     pub(crate) body: ureq::Body,
     /// Where it came from after redirections.
     pub(crate) url: String,
+    pub(crate) pace: Pace,
 }
 
 /// Why there is no answer.
@@ -87,10 +88,20 @@ impl Response {
     }
 
     /// The whole of a small body.
-    pub(crate) fn small(self, what: &str) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn small(mut self, what: &str) -> Result<Vec<u8>, Fault> {
         let mut bytes = Vec::new();
         let mut body = self.body.into_with_config().limit(u64::MAX).reader().take(SMALL_LIMIT + 1);
-        body.read_to_end(&mut bytes).map_err(|error| Fault::Cut(error.to_string()))?;
+        let mut piece = vec![0; 16 << 10];
+        loop {
+            let count = match body.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Fault::Cut(error.to_string())),
+            };
+            bytes.extend_from_slice(&piece[..count]);
+            self.pace.keep(count).map_err(Fault::Cut)?;
+        }
         if bytes.len() as u64 > SMALL_LIMIT {
             let message = format!("{what} from {} is larger than {} MiB", without_query(&self.url), SMALL_LIMIT >> 20);
             return Err(Diagnostic::error(&codes::TOO_LARGE, message).boxed().into());
@@ -98,9 +109,9 @@ impl Response {
         Ok(bytes)
     }
 
-    /// The body as it arrives.
-    pub(crate) fn stream(self) -> impl Read {
-        self.body.into_with_config().limit(u64::MAX).reader()
+    /// The body as it arrives, and whether it comes fast enough.
+    pub(crate) fn stream(self) -> (impl Read, Pace) {
+        (self.body.into_with_config().limit(u64::MAX).reader(), self.pace)
     }
 }
 
@@ -136,7 +147,8 @@ impl Http {
         };
         let response = answer.map_err(|error| self.fault(request, error))?;
         let (parts, body) = response.into_parts();
-        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body, url: request.url.clone() })
+        let (status, pace) = (parts.status.as_u16(), Pace::new(self.settings.idle_timeout));
+        Ok(Response { status, headers: parts.headers, body, url: request.url.clone(), pace })
     }
 
     fn agent(&self, url: &str, host: &str) -> Result<Agent, Fault> {
@@ -156,7 +168,8 @@ impl Http {
         }
         let port = authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
         let tls = if scheme == "https" { Some(self.tls(authority.as_str(), host, own)?) } else { None };
-        let proxy = self.settings.proxy(scheme, authority.host(), port).map(proxy).transpose()?;
+        let proxy = self.settings.proxies.of_address(scheme, authority.host(), port);
+        let proxy = proxy.map(|address| proxy_of(scheme, address)).transpose()?;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -308,28 +321,14 @@ pub(crate) fn without_query(url: &str) -> String {
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
-    let pem = std::fs::read(path).map_err(|error| wrong(path, error))?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(path, error))? {
-            certificates.push(certificate);
-        }
-    }
-    Ok(certificates)
+    carrack_http::certificates(path).map_err(|error| wrong(path, error))
 }
 
-fn proxy(address: &str) -> Result<Proxy> {
-    // It may hold a password.
-    let malformed = |reason: &str| {
-        Diagnostic::error(&codes::SETTINGS, "the proxy of HTTPS_PROXY or HTTP_PROXY can't be used")
-            .cause(reason)
-            .boxed()
-    };
-    let proxy = Proxy::new(address).map_err(|_| malformed("it is not http://[USER:PASSWORD@]HOST:PORT"))?;
-    match proxy.protocol() {
-        ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https => Ok(proxy),
-        _ => Err(malformed("SOCKS proxies are not supported: name one of HTTP")),
-    }
+fn proxy_of(scheme: &str, address: &str) -> Result<Proxy> {
+    carrack_http::proxy(address).map_err(|reason| {
+        let message = format!("the proxy of {}_PROXY can't be used", scheme.to_ascii_uppercase());
+        Diagnostic::error(&codes::SETTINGS, message).cause(reason).boxed()
+    })
 }
 
 /// How long to wait before a further try: doubled each time, a quarter more or less so that many clients do not come at

@@ -11,7 +11,6 @@ pub mod codes;
 mod copy;
 mod credentials;
 mod http;
-mod names;
 mod pull;
 mod push;
 mod referrers;
@@ -19,13 +18,14 @@ mod settings;
 mod transfer;
 
 pub use arriving::Arriving;
+pub use carrack_http::Proxies;
 pub use carrack_oci::{Artifact, ArtifactBlob};
 pub use client::{Client, Document};
 pub use credentials::{Credential, CredentialFile};
-pub use pull::Resolved;
+pub use pull::{Resolved, images_of};
 pub use push::{Destination, PushBlob};
 pub use referrers::Contents;
-pub use settings::{Proxies, RegistrySettings, Settings};
+pub use settings::{RegistrySettings, Settings};
 pub use transfer::{Event, Ignore, Transfer, Watch};
 
 #[cfg(test)]

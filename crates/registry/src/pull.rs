@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::Pace;
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type};
 use carrack_store::{Durability, Ingest, Sealed};
 use ureq::http::Method;
@@ -19,8 +20,6 @@ use crate::transfer::{Event, Transfer};
 const DEPTH_MAX: u32 = 4;
 /// So much progress makes a connection worth as many further tries as at the beginning.
 const PROGRESS_BYTES: u64 = 1 << 20;
-/// Less than a kibibyte in this time is nothing.
-const SLOWEST_BYTES: u64 = 1 << 10;
 
 /// An image of a registry for one platform, its blobs not fetched yet.
 pub struct Resolved {
@@ -30,8 +29,8 @@ pub struct Resolved {
     pub manifest: Document,
     /// The same, read.
     pub parsed: Manifest,
-    reference: Reference,
-    sources: Vec<Arc<Site>>,
+    pub(crate) reference: Reference,
+    pub(crate) sources: Vec<Arc<Site>>,
 }
 
 impl Resolved {
@@ -278,12 +277,13 @@ impl Client {
             let url = response.url.clone();
             let said = response.header("content-length").and_then(|length| length.parse::<u64>().ok());
             if let Some(said) = said
-                && said != blob.size - offset + skipped
+                && said != blob.size - (offset - skipped)
             {
-                return Err(wrong_size(reference, blob, &format!("{} bytes", said + offset - skipped)));
+                let said = said.saturating_add(offset - skipped);
+                return Err(wrong_size(reference, blob, &format!("{said} bytes")));
             }
-            let mut pace = Pace::new(self.http.settings.idle_timeout);
-            match copy(&mut response.stream(), sink, skipped, blob.size, &mut pace, moved) {
+            let (mut stream, mut pace) = response.stream();
+            match copy(&mut stream, sink, skipped, blob.size, &mut pace, moved) {
                 Ok(()) if sink.size_bytes() == blob.size => break,
                 Ok(()) => {}
                 Err(Stop::TooLong) => return Err(wrong_size(reference, blob, "more")),
@@ -365,32 +365,7 @@ fn copy(
         }
         sink.append(fresh).map_err(Stop::Failed)?;
         moved(sink.size_bytes(), false).map_err(Stop::Failed)?;
-        if !pace.keeps(count as u64) {
-            return Err(Stop::Cut(format!("almost nothing came for {} s", pace.period.as_secs())));
-        }
-    }
-}
-
-/// Sees to it that a server that sends a byte now and then does not hold us for ever.
-struct Pace {
-    period: Duration,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(period: Duration) -> Self {
-        Self { period, since: Instant::now(), bytes: 0 }
-    }
-
-    fn keeps(&mut self, bytes: u64) -> bool {
-        self.bytes += bytes;
-        if self.since.elapsed() < self.period {
-            return true;
-        }
-        let enough = self.bytes >= SLOWEST_BYTES;
-        *self = Self::new(self.period);
-        enough
+        pace.keep(count).map_err(Stop::Cut)?;
     }
 }
 
@@ -402,19 +377,22 @@ fn starts_at(content_range: Option<&str>, offset: u64) -> bool {
 
 /// The first that fits, and is no attestation.
 fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
-    let images = || index.manifests.iter().filter(|child| is_image(child));
+    let images = || images_of(index);
     let fitting = images().find(|child| child.platform.as_ref().is_some_and(|platform| platform.matches(wanted)));
     // One that says nothing of its platform may be for any.
     fitting.or_else(|| images().find(|child| child.platform.is_none()))
 }
 
-fn is_image(child: &Descriptor) -> bool {
-    let is_attestation = child.annotations.contains_key("vnd.docker.reference.type");
-    !is_attestation && (media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type))
+/// What an index lists but for attestations, which BuildKit puts beside its images.
+pub fn images_of(index: &Index) -> impl Iterator<Item = &Descriptor> {
+    index.manifests.iter().filter(|child| {
+        let is_attestation = child.annotations.contains_key("vnd.docker.reference.type");
+        !is_attestation && (media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type))
+    })
 }
 
 fn platforms(index: &Index) -> Vec<String> {
-    let platforms = index.manifests.iter().filter(|child| is_image(child)).filter_map(|child| child.platform.as_ref());
+    let platforms = images_of(index).filter_map(|child| child.platform.as_ref());
     let mut platforms: Vec<String> = platforms.map(Platform::to_string).collect();
     platforms.sort();
     platforms.dedup();

@@ -5,12 +5,13 @@ use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::absolute;
 use carrack_oci::{Descriptor, Digest, Reference};
 use carrack_store::{Compression, Durability, Ingest, Layer, compress};
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
-use crate::client::{Client, RENEWALS, REPETITIONS, Site, absolute};
+use crate::client::{Client, RENEWALS, REPETITIONS, Site};
 use crate::codes;
 use crate::http::{Content, Fault, Request, Response, pause, protocol};
 use crate::transfer::{Event, Transfer};

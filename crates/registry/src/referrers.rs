@@ -4,18 +4,23 @@
 use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::absolute;
 use carrack_oci::{Artifact, ArtifactBlob, Descriptor, Digest, Index, Manifest, Reference, media_type};
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
-use crate::client::{Client, Document, Site, absolute, mismatch};
+use crate::client::{Client, Document, Site, mismatch};
 use crate::codes;
 use crate::http::protocol;
+use crate::pull::Resolved;
 
 /// How often the tag that lists referrers is written again because somebody else wrote it meanwhile.
 const TAG_WRITES: u32 = 5;
 /// More pages of referrers than this are a mistake.
 const PAGES_MAX: u32 = 64;
+
+/// More artefacts than this are not asked for with an image.
+const ARTIFACTS_MAX: usize = 16;
 
 /// Blobs with their descriptors, in the manifest's order.
 pub type Contents = Vec<(Descriptor, Vec<u8>)>;
@@ -82,8 +87,46 @@ impl Client {
         entry: &Descriptor,
         limit_bytes: u64,
     ) -> Result<(Document, Contents)> {
-        let site = self.site(repository.host());
-        let document = self.manifest_at(&site, repository, Some(&entry.digest))?;
+        self.artifact_at(&self.site(repository.host()), repository, entry, limit_bytes)
+    }
+
+    /// The contents of all artefacts of one type that refer to a resolved image, from where its manifest came, no more than
+    /// `limit_bytes` of each; and whether they stand among the registry's tags.
+    ///
+    /// # Errors
+    /// As [`Client::referrers`] and [`Client::artifact`].
+    pub fn referring(&self, image: &Resolved, artifact_type: &str, limit_bytes: u64) -> Result<(Vec<Vec<u8>>, bool)> {
+        let Some(site) = image.sources.first() else { return Ok((Vec::new(), false)) };
+        let (repository, subject) = (&image.reference, &image.manifest.digest);
+        let (listed, is_tagged) = match self.referrers_listed(site, repository, subject, Some(artifact_type))? {
+            Some(listed) => (listed, false),
+            None => {
+                let tag = format!("/v2/{}/manifests/{}", repository.path(), referrers_tag(subject));
+                let request = self.request(site, Method::HEAD, &tag)?.header("accept", media_type::INDEX);
+                let index = match self.call(site, &Scope::pull(repository.path()), request, None)?.status {
+                    200 => self.referrers_of_tag(site, repository, subject)?,
+                    _ => None,
+                };
+                (index.map(|index| index.manifests).unwrap_or_default(), true)
+            }
+        };
+        let mut contents = Vec::new();
+        let is_meant = |entry: &&Descriptor| entry.artifact_type.as_deref() == Some(artifact_type);
+        for entry in listed.iter().filter(is_meant).take(ARTIFACTS_MAX) {
+            let (_, blobs) = self.artifact_at(site, repository, entry, limit_bytes)?;
+            contents.extend(blobs.into_iter().map(|(_, bytes)| bytes));
+        }
+        Ok((contents, is_tagged))
+    }
+
+    fn artifact_at(
+        &self,
+        site: &Site,
+        repository: &Reference,
+        entry: &Descriptor,
+        limit_bytes: u64,
+    ) -> Result<(Document, Contents)> {
+        let document = self.manifest_at(site, repository, Some(&entry.digest))?;
         let manifest: Manifest = serde_json::from_slice(&document.bytes)
             .map_err(|error| protocol(&repository.familiar(), format!("a referrer is no manifest: {error}")))?;
         let total = manifest.layers.iter().try_fold(0_u64, |total, blob| total.checked_add(blob.size));
@@ -95,7 +138,7 @@ impl Client {
         }
         let mut blobs = Vec::new();
         for blob in manifest.layers {
-            let bytes = self.blob_bytes(&site, repository, &blob)?;
+            let bytes = self.blob_bytes(site, repository, &blob)?;
             blobs.push((blob, bytes));
         }
         Ok((document, blobs))

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::Proxies;
 use serde::Deserialize;
 
 use crate::codes;
@@ -45,17 +45,6 @@ pub struct RegistrySettings {
     pub certificate_authority: Option<PathBuf>,
 }
 
-/// Proxies as the environment names them.
-#[derive(Debug, Clone, Default)]
-pub struct Proxies {
-    /// For `https://`.
-    pub https: Option<String>,
-    /// For `http://`.
-    pub http: Option<String>,
-    /// Hosts that are reached without, separated by commas.
-    pub bypass: String,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -83,16 +72,8 @@ impl Settings {
         let own = variable("XDG_CONFIG_HOME").map(PathBuf::from).or(home.map(|home| home.join(".config")));
         let mut settings = Self {
             certificate_folders: vec!["/etc/docker/certs.d".into()],
-            bundles: variable("SSL_CERT_FILE")
-                .map(PathBuf::from)
-                .into_iter()
-                .chain(SYSTEM_BUNDLES.iter().map(PathBuf::from))
-                .collect(),
-            proxies: Proxies {
-                https: variable("HTTPS_PROXY").or_else(|| variable("https_proxy")),
-                http: variable("HTTP_PROXY").or_else(|| variable("http_proxy")),
-                bypass: variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default(),
-            },
+            bundles: carrack_http::system_bundles(),
+            proxies: Proxies::of_environment(),
             ..Self::default()
         };
         let files = [Some(PathBuf::from("/etc/carrack")), own.map(|own| own.join("carrack"))];
@@ -114,59 +95,10 @@ impl Settings {
     pub(crate) fn registry(&self, host: &str) -> RegistrySettings {
         self.registries.get(host).cloned().unwrap_or_default()
     }
-
-    /// The proxy for an address; none where it is reached without.
-    pub(crate) fn proxy(&self, scheme: &str, host: &str, port: u16) -> Option<&str> {
-        let proxy = if scheme == "https" { &self.proxies.https } else { &self.proxies.http };
-        let bypassed = is_loopback(host) || self.proxies.bypass.split(',').any(|entry| bypasses(entry, host, port));
-        proxy.as_deref().filter(|_| !bypassed)
-    }
 }
-
-/// Where distributions keep the authorities that they trust: Debian, Fedora, openSUSE, Alpine.
-const SYSTEM_BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 pub(crate) fn wrong(path: &Path, reason: impl std::fmt::Display) -> Box<Diagnostic> {
     Diagnostic::error(&codes::SETTINGS, format!("can't read {}", path.display())).cause(reason.to_string()).boxed()
-}
-
-/// `localhost`, 127.0.0.0/8, ::1: what nobody can listen in on between.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Whether an entry of NO_PROXY is about a host: a name with all below it, an address, a network, `*`; with a port or not.
-fn bypasses(entry: &str, host: &str, port: u16) -> bool {
-    let entry = entry.trim();
-    if entry == "*" {
-        return true;
-    }
-    if let (Some((network, bits)), Ok(IpAddr::V4(address))) = (entry.split_once('/'), host.parse()) {
-        let parsed =
-            network.parse::<std::net::Ipv4Addr>().ok().zip(bits.parse::<u32>().ok().filter(|bits| *bits <= 32));
-        return parsed.is_some_and(|(network, bits)| {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            network.to_bits() & mask == address.to_bits() & mask
-        });
-    }
-    let entry = match entry.rsplit_once(':') {
-        Some((name, given)) if given.parse::<u16>().is_ok() && !name.contains(':') => {
-            if given.parse() != Ok(port) {
-                return false;
-            }
-            name
-        }
-        _ => entry,
-    };
-    let name = entry.trim_start_matches("*.").trim_start_matches('.').to_ascii_lowercase();
-    let host = host.to_ascii_lowercase();
-    !name.is_empty() && (host == name || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.')))
 }
 
 /// `registries.toml`: tables `[registry."HOST"]`. A key that nobody knows is a mistake worth telling.
@@ -196,24 +128,5 @@ mod tests {
         for wrong in ["insecure = true", "[registry.\"a\"]\ninsecur = true", "[registry.a", "[registry.a]\nca = 1"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn proxies_are_by_scheme_and_leave_out_what_they_should() {
-        let settings = Settings {
-            proxies: Proxies {
-                https: Some("http://proxy:3128".into()),
-                http: None,
-                bypass: "lan, .corp.example,10.0.0.0/8,special.example:5000".into(),
-            },
-            ..Settings::default()
-        };
-        let proxied = |host: &str, port: u16| settings.proxy("https", host, port).is_some();
-        assert!(proxied("docker.io", 443) && proxied("nolan", 443) && proxied("special.example", 443));
-        for host in ["lan", "a.LAN", "x.corp.example", "10.1.2.3", "127.0.0.1", "localhost", "::1"] {
-            assert!(!proxied(host, 443), "{host}");
-        }
-        assert!(!proxied("special.example", 5000));
-        assert_eq!(settings.proxy("http", "docker.io", 80), None);
     }
 }

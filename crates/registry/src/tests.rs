@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod credentials;
+mod hostile;
 mod pulls;
 mod pushes;
 mod referrers;

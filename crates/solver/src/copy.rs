@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use carrack_diag::Diagnostic;
 use carrack_llb::{CopyAction, FileContent, FileMode};
+use carrack_store::Store;
 use rustix::fs::{FileType, OFlags, Stat};
 
 use crate::archive;
+use crate::contents::{Contents, Inode};
 use crate::place::{Attributes, Node, OnDisk, Place};
 use crate::select::{Source, xattrs};
 use crate::tree::{Owner, Tree, kind, relative};
@@ -36,21 +38,27 @@ pub(crate) fn make_file(to: &mut dyn Place, file: &FileContent, owner: Owner) ->
     let target = target(to, &file.destination, Path::new(&file.name), above)?;
     let mode = file.mode.as_ref().map_or(0o644, |mode| mode.apply(0o644, false));
     let node = Node::File(file.content.len() as u64, &mut file.content.as_bytes());
-    to.put(&target, node, &Attributes::now(owner, mode)).map_err(Failure::new(&target))
+    to.put(&target, node, &Attributes::now(owner, mode)).map(|_| ()).map_err(Failure::new(&target))
 }
 
+/// Files that were written into a layer, and where in its tar their bytes begin.
+pub(crate) type Written = Vec<(Inode, u64)>;
+
 /// Copies sources to the destination of `action`. `owner` none keeps the sources' owners; `from_context` makes them root's.
+/// What `known` says that a layer has is taken from there.
 pub(crate) fn copy(
-    from: &Tree,
+    (from, known): (&Tree, Option<(&Store, &Contents)>),
     sources: &[Source],
     to: &mut dyn Place,
     action: &CopyAction,
     owner: Option<Owner>,
     from_context: bool,
-) -> Result<(), Failure> {
+) -> Result<Written, Failure> {
     let owner = owner.or(from_context.then_some(Owner::ROOT));
-    let mut copier = Copier { from, to, owner, mode: action.mode.as_ref(), links: HashMap::new() };
-    sources.iter().try_for_each(|source| copier.source(source, action))
+    let mode = action.mode.as_ref();
+    let mut copier = Copier { from, known, to, owner, mode, links: HashMap::new(), written: Written::new() };
+    sources.iter().try_for_each(|source| copier.source(source, action))?;
+    Ok(copier.written)
 }
 
 /// The same into a tree on disk, where `ADD` unpacks archives too.
@@ -70,7 +78,7 @@ pub(crate) fn copy_to_disk(
                 continue;
             }
         }
-        copy(from, std::slice::from_ref(source), &mut OnDisk(to), action, owner, from_context)?;
+        copy((from, None), std::slice::from_ref(source), &mut OnDisk(to), action, owner, from_context)?;
     }
     Ok(())
 }
@@ -144,11 +152,13 @@ fn through_link(to: &mut dyn Place, link: &Path, above: Above) -> io::Result<Pat
 
 struct Copier<'a> {
     from: &'a Tree,
+    known: Option<(&'a Store, &'a Contents)>,
     to: &'a mut dyn Place,
     owner: Option<Owner>,
     mode: Option<&'a FileMode>,
     /// The first copy of each file that has several names.
     links: HashMap<(u64, u64), PathBuf>,
+    written: Written,
 }
 
 impl Copier<'_> {
@@ -201,20 +211,35 @@ impl Copier<'_> {
             FileType::RegularFile => {
                 if stat.st_nlink > 1 {
                     if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                        return self.to.put(target, Node::Again(first), &self.attributes(stat, Vec::new()));
+                        let attributes = self.attributes(stat, Vec::new());
+                        return self.to.put(target, Node::Again(first), &attributes).map(|_| ());
                     }
                     self.links.insert((stat.st_dev, stat.st_ino), target.to_owned());
                 }
-                let mut file = self.from.file(real)?;
-                let attributes = self.attributes(stat, xattrs(&file)?);
-                self.to.put(target, Node::File(file.metadata()?.len(), &mut file), &attributes)
+                let offset = match self.known.and_then(|(store, contents)| contents.stored(store, stat)) {
+                    Some(mut stored) => {
+                        let attributes = self.attributes(stat, Vec::new());
+                        self.to.put(target, Node::File(stored.size_bytes(), &mut stored), &attributes)?
+                    }
+                    None => {
+                        let mut file = self.from.file(real)?;
+                        let attributes = self.attributes(stat, xattrs(&file)?);
+                        self.to.put(target, Node::File(file.metadata()?.len(), &mut file), &attributes)?
+                    }
+                };
+                self.written.extend(offset.map(|offset| (Inode::of(stat), offset)));
+                Ok(())
             }
             FileType::Symlink => {
                 let link = self.from.link_target(real)?;
-                self.to.put(target, Node::Link(&link), &self.attributes(stat, Vec::new()))
+                self.put(target, Node::Link(&link), &self.attributes(stat, Vec::new()))
             }
-            other => self.to.put(target, Node::Special(other, stat.st_rdev), &self.attributes(stat, Vec::new())),
+            other => self.put(target, Node::Special(other, stat.st_rdev), &self.attributes(stat, Vec::new())),
         }
+    }
+
+    fn put(&mut self, target: &Path, node: Node<'_>, attributes: &Attributes) -> io::Result<()> {
+        self.to.put(target, node, attributes).map(|_| ())
     }
 
     fn attributes(&self, stat: &Stat, xattrs: Vec<(std::ffi::CString, Vec<u8>)>) -> Attributes {

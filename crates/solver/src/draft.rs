@@ -1,7 +1,7 @@
 //! A layer that is written as a tar from the start, over what lies below it: nothing is mounted for writing, and nothing
 //! is written twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,18 +21,20 @@ enum Made {
 pub(crate) struct Draft<'a, 'w> {
     below: &'a Tree,
     writer: &'a mut LayerWriter<'w>,
-    made: BTreeMap<PathBuf, Made>,
+    made: HashMap<PathBuf, Made>,
     /// Folders that the layer has by now.
-    told: BTreeSet<PathBuf>,
+    told: HashSet<PathBuf>,
 }
 
 impl<'a, 'w> Draft<'a, 'w> {
     pub(crate) fn new(below: &'a Tree, writer: &'a mut LayerWriter<'w>) -> Self {
-        Self { below, writer, made: BTreeMap::new(), told: BTreeSet::new() }
+        Self { below, writer, made: HashMap::new(), told: HashSet::new() }
     }
 
-    fn add(&mut self, path: &Path, attributes: &Attributes, content: LayerContent<'_>) -> io::Result<()> {
-        let above: Vec<&Path> = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).collect();
+    fn add(&mut self, path: &Path, attributes: &Attributes, content: LayerContent<'_>) -> io::Result<u64> {
+        // Of a folder that is told, those above it are too.
+        let above = path.ancestors().skip(1).take_while(|above| !self.told.contains(*above));
+        let above: Vec<&Path> = above.filter(|above| !above.as_os_str().is_empty()).collect();
         for folder in above.into_iter().rev() {
             self.tell(folder)?;
         }
@@ -123,7 +125,7 @@ impl Place for Draft<'_, '_> {
         Ok(())
     }
 
-    fn put(&mut self, path: &Path, node: Node<'_>, attributes: &Attributes) -> io::Result<()> {
+    fn put(&mut self, path: &Path, node: Node<'_>, attributes: &Attributes) -> io::Result<Option<u64>> {
         if self.kind(path)? == Some(FileType::Directory) {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "a file cannot replace a folder"));
         }
@@ -144,10 +146,10 @@ impl Place for Draft<'_, '_> {
             }
             Node::Special(FileType::Fifo, _) => (Made::Other(FileType::Fifo), LayerContent::Fifo),
             // A socket is an open program's, and no layer keeps it.
-            Node::Special(..) => return Ok(()),
+            Node::Special(..) => return Ok(None),
         };
-        self.add(path, attributes, content)?;
+        let offset = self.add(path, attributes, content)?;
         self.made.insert(path.to_owned(), made);
-        Ok(())
+        Ok(Some(offset))
     }
 }

@@ -1,23 +1,27 @@
 //! Files behind addresses: fetched once, and afterwards only where the server says that they have changed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
+use carrack_http::{Names, Pace, Proxies};
 use carrack_llb::HttpAddress;
 use carrack_oci::{Digest, Hasher};
 use carrack_store::Store;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::http::{Response, Uri};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Body};
 
 use crate::codes;
 use crate::mounts::ignore_missing;
@@ -31,14 +35,6 @@ const WHOLE_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 const REDIRECTS_MAX: u32 = 10;
 /// How often a fetch looks whether the build is over.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Where systems keep the certificates that they trust.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// What is known of an address that was fetched.
 #[derive(Debug, Serialize, Deserialize)]
@@ -211,13 +207,10 @@ fn download(
     path: &Path,
     is_abandoned: &AtomicBool,
 ) -> Result<Option<Record>> {
-    let mut request = agent()?.get(&address.url);
-    if let Some(etag) = known.and_then(|known| known.etag.as_ref()) {
-        request = request.header("if-none-match", etag);
-    } else if let Some(time) = known.and_then(|known| known.last_modified.as_ref()) {
-        request = request.header("if-modified-since", time);
-    }
-    let response = request.call().map_err(|error| failed(address, &error.to_string()))?;
+    let etag = known.and_then(|known| known.etag.as_ref()).map(|etag| ("if-none-match", etag));
+    let time = known.and_then(|known| known.last_modified.as_ref()).map(|time| ("if-modified-since", time));
+    let headers: Vec<_> = etag.or(time).into_iter().collect();
+    let response = ask(address, &headers)?;
     let status = response.status();
     if status.as_u16() == 304 && known.is_some() {
         return Ok(None);
@@ -254,6 +247,7 @@ fn write(body: impl Read, path: &Path, is_abandoned: &AtomicBool) -> io::Result<
     let mut body = body.take(SIZE_LIMIT_BYTES + 1);
     let mut buffer = vec![0; 1 << 17];
     let mut size_bytes = 0;
+    let mut pace = Pace::new(IDLE_LIMIT);
     loop {
         if is_abandoned.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -263,27 +257,59 @@ fn write(body: impl Read, path: &Path, is_abandoned: &AtomicBool) -> io::Result<
             length => {
                 out.write_all(&buffer[..length])?;
                 size_bytes += length as u64;
+                pace.keep(length).map_err(io::Error::other)?;
             }
         }
     }
 }
 
-/// One for the process, with its connections.
-fn agent() -> Result<&'static Agent> {
-    static AGENT: OnceLock<Agent> = OnceLock::new();
-    if let Some(agent) = AGENT.get() {
-        return Ok(agent);
+/// The answer of the server, or of where it redirects to: the way there goes by the scheme and host of each.
+fn ask(address: &HttpAddress, headers: &[(&str, &String)]) -> Result<Response<Body>> {
+    let mut url = address.url.clone();
+    for _ in 0..=REDIRECTS_MAX {
+        let agent = agent(&url).map_err(|reason| failed(address, &reason))?;
+        let request = headers.iter().fold(agent.get(&url), |request, (name, value)| request.header(*name, *value));
+        let response = request.call().map_err(|error| failed(address, &error.to_string()))?;
+        if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
+            return Ok(response);
+        }
+        let location = response.headers().get("location").and_then(|location| location.to_str().ok());
+        let location = location.and_then(|location| carrack_http::absolute(&url, location));
+        url = location.ok_or_else(|| failed(address, "the server redirects to nowhere"))?;
     }
+    Err(failed(address, &format!("more than {REDIRECTS_MAX} redirections")))
+}
+
+/// One for the process and each proxy, with its connections.
+fn agent(url: &str) -> Result<Agent, String> {
+    static AGENTS: Mutex<BTreeMap<Option<String>, Agent>> = Mutex::new(BTreeMap::new());
+    let uri: Uri = url.parse().map_err(|_| format!("{} is no address", shown(url)))?;
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let proxies = Proxies::of_environment();
+    let proxy = proxies.of_address(scheme, uri.host().unwrap_or_default(), port);
+    let mut agents = AGENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = proxy.map(str::to_owned);
+    if let Some(agent) = agents.get(&key) {
+        return Ok(agent.clone());
+    }
+    let variable = || format!("{}_PROXY", scheme.to_ascii_uppercase());
+    let proxy = proxy
+        .map(carrack_http::proxy)
+        .transpose()
+        .map_err(|reason| format!("the proxy of {} can't be used: {reason}", variable()))?;
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::new_with_certs(&authorities()?))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build();
     let config = Agent::config_builder()
         .http_status_as_error(false)
-        .max_redirects(REDIRECTS_MAX)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .user_agent(concat!("carrack/", env!("CARGO_PKG_VERSION")))
         // What is asked for is the file, not what it can be squeezed into on the way.
         .accept_encoding("identity")
+        .proxy(proxy)
         .timeout_global(Some(WHOLE_LIMIT))
         .timeout_resolve(Some(CONNECT_LIMIT))
         .timeout_connect(Some(CONNECT_LIMIT))
@@ -291,28 +317,18 @@ fn agent() -> Result<&'static Agent> {
         .timeout_recv_response(Some(IDLE_LIMIT))
         .input_buffer_size(128 << 10)
         .tls_config(tls);
-    Ok(AGENT.get_or_init(|| config.build().new_agent()))
+    let agent = Agent::with_parts(config.build(), DefaultConnector::default(), Names::default());
+    agents.insert(key, agent.clone());
+    Ok(agent)
 }
 
-/// The system's, or those that SSL_CERT_FILE names.
-fn authorities() -> Result<Vec<Certificate<'static>>> {
-    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let path = named.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()));
-    // Without any, https fails and says so; http needs none.
-    let Some(path) = path else { return Ok(Vec::new()) };
-    let unreadable = |reason: String| {
-        let diagnostic =
-            Diagnostic::error(&codes::FETCH_FAILED, format!("read the certificates of {}", path.display()));
-        diagnostic.cause(reason).hint("correct the file, or name another with SSL_CERT_FILE").boxed()
+/// The system's, or those that SSL_CERT_FILE names. Without any, https fails and says so; http needs none.
+fn authorities() -> Result<Vec<Certificate<'static>>, String> {
+    let Some(path) = carrack_http::system_bundles().into_iter().find(|path| path.exists()) else {
+        return Ok(Vec::new());
     };
-    let pem = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| unreadable(error.to_string()))? {
-            certificates.push(certificate);
-        }
-    }
-    Ok(certificates)
+    carrack_http::certificates(&path)
+        .map_err(|error| format!("the certificates of {} can't be read: {error}", path.display()))
 }
 
 /// The one form of a date that servers may write today (RFC 9110, 5.6.7).

@@ -133,6 +133,10 @@ impl Git<'_> {
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "true").env("GIT_DIR", self.tree.join(".git"));
         command.env("GIT_WORK_TREE", &self.tree).env("LC_ALL", "C");
         command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1").env("GIT_HTTP_LOW_SPEED_TIME", "60");
+        // Its library knows this one in lower case only, as web servers take names in upper case from their callers.
+        if let Some(proxy) = std::env::var_os("HTTP_PROXY").filter(|_| std::env::var_os("http_proxy").is_none()) {
+            command.env("http_proxy", proxy);
+        }
         if arguments.first() == Some(&"submodule") {
             // It is a script that finds its repository itself.
             command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");

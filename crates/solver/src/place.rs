@@ -71,8 +71,8 @@ pub(crate) trait Place {
     /// When nothing more comes into it.
     fn end_folder(&mut self, path: &Path, attributes: &Attributes) -> io::Result<()>;
 
-    /// Puts what is no folder, instead of what is there.
-    fn put(&mut self, path: &Path, node: Node<'_>, attributes: &Attributes) -> io::Result<()>;
+    /// Puts what is no folder, instead of what is there; gives where in a layer's tar its content begins, where there is one.
+    fn put(&mut self, path: &Path, node: Node<'_>, attributes: &Attributes) -> io::Result<Option<u64>>;
 
     /// Where a path leads after all links; none where nothing is there.
     fn resolve(&self, path: &Path) -> io::Result<Option<PathBuf>> {
@@ -136,7 +136,7 @@ impl Place for OnDisk<'_> {
         self.set(&self.0.parent(path)?, name(path), false, attributes)
     }
 
-    fn put(&mut self, path: &Path, node: Node<'_>, attributes: &Attributes) -> io::Result<()> {
+    fn put(&mut self, path: &Path, node: Node<'_>, attributes: &Attributes) -> io::Result<Option<u64>> {
         let (parent, name) = (self.0.parent(path)?, name(path));
         match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if kind(&stat) == FileType::Directory => {
@@ -156,10 +156,12 @@ impl Place for OnDisk<'_> {
             Node::Link(target) => rustix::fs::symlinkat(target, &parent, name)?,
             Node::Again(first) => {
                 let (folder, old) = (self.0.parent(first)?, first.file_name().unwrap_or_default());
-                return Ok(rustix::fs::linkat(folder, old, &parent, name, AtFlags::empty())?);
+                rustix::fs::linkat(folder, old, &parent, name, AtFlags::empty())?;
+                return Ok(None);
             }
             Node::Special(kind, device) => rustix::fs::mknodat(&parent, name, kind, Mode::RUSR, device)?,
         }
-        self.set(&parent, name, is_link, attributes)
+        self.set(&parent, name, is_link, attributes)?;
+        Ok(None)
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -263,24 +263,52 @@ impl Filter<'_> {
 
 /// The first of the sources that is not as it was when they were selected.
 pub(crate) fn changed(tree: &Tree, sources: &[Source]) -> io::Result<Option<PathBuf>> {
-    let differs = |path: &Path, before: &Stat| -> io::Result<bool> {
-        let Some(now) = tree.stat(path)? else { return Ok(true) };
+    let differs = |now: Option<Stat>, before: &Stat| {
+        let Some(now) = now else { return true };
         let content = |stat: &Stat| (stat.st_ino, stat.st_mode, stat.st_size, stat.st_ctime, stat.st_ctime_nsec);
         // What comes or goes in a folder may be what is left out; what is copied of it is looked at by itself.
-        Ok(match kind(before) {
+        match kind(before) {
             FileType::Directory => now.st_mode != before.st_mode,
             _ => content(&now) != content(before),
-        })
-    };
-    for source in sources {
-        let entries = source.entries.iter().map(|entry| (source.real.join(&entry.path), &entry.stat));
-        for (path, before) in std::iter::once((source.real.clone(), &source.stat)).chain(entries) {
-            if differs(&path, before)? {
-                return Ok(Some(path));
-            }
         }
+    };
+    // Files of one folder mostly follow each other.
+    let mut last: Option<(&Path, OwnedFd)> = None;
+    for source in sources {
+        if differs(tree.stat(&source.real)?, &source.stat) {
+            return Ok(Some(source.real.clone()));
+        }
+        for entry in &source.entries {
+            let folder = entry.path.parent().unwrap_or(Path::new(""));
+            let open = match last.take() {
+                Some((path, open)) if path == folder => open,
+                _ => match tree.open(&source.real.join(folder), OFlags::PATH | OFlags::DIRECTORY) {
+                    Ok(open) => open,
+                    Err(error) if is_gone(&error) => return Ok(Some(source.real.join(folder))),
+                    Err(error) => return Err(error),
+                },
+            };
+            let now = match rustix::fs::statat(
+                &open,
+                entry.path.file_name().unwrap_or_default(),
+                AtFlags::SYMLINK_NOFOLLOW,
+            ) {
+                Ok(now) => Some(now),
+                Err(Errno::NOENT) => None,
+                Err(errno) => return Err(errno.into()),
+            };
+            if differs(now, &entry.stat) {
+                return Ok(Some(source.real.join(&entry.path)));
+            }
+            last = Some((folder, open));
+        }
+        last = None;
     }
     Ok(None)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The digest of what is copied: names, kinds, modes, owners where they are kept, links' targets, contents. Times are no
@@ -335,6 +363,7 @@ fn contents(tree: &Tree, sources: &[Source], known: &Contents) -> io::Result<Vec
         }
         contents.push(content.unwrap_or(Content { digest: None, attributes: String::new() }));
     }
+    known.check_room(unknown.iter().map(|(_, _, stat)| *stat).filter(|stat| kind(stat) == FileType::RegularFile))?;
     let next = AtomicUsize::new(0);
     let work = || -> io::Result<Vec<(usize, Content)>> {
         let mut read = Vec::new();

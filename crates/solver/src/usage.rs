@@ -126,8 +126,8 @@ fn steps(store: &Store, snapshots: &HashMap<Digest, Snapshot>) -> Result<Vec<Cac
         let Some(used) = records.used(&key)? else { continue };
         let group = record.layer.as_ref().map_or_else(|| key.clone(), |layer| layer.chain.hex());
         let size = |layer: &Layer| {
-            let unpacked = snapshots.get(&layer.chain).map_or(0, |snapshot| snapshot.size_bytes);
-            unpacked + store.blob_size_bytes(&layer.blob.digest).unwrap_or(0)
+            let beside = snapshots.get(&layer.chain).map_or(0, |snapshot| store.bytes_beside_blob(snapshot));
+            beside + store.blob_size_bytes(&layer.blob.digest).unwrap_or(0)
         };
         let entry = by_layer.entry(group).or_insert_with(|| CacheEntry {
             id: key.clone(),

@@ -14,7 +14,7 @@ use crate::compression::layer_media_type;
 use crate::fault::{Context as _, fault};
 use crate::image::{JSON_LIMIT, parse_config};
 use crate::tar::{Kind, Member, Reader, TarError, Writer};
-use crate::{Image, ImageIndex, Layer, Lease, NewImage, Snapshotter as _, Store, codes, decompress};
+use crate::{Image, ImageIndex, Layer, Lease, NewImage, Predicate, Snapshotter as _, Store, codes, decompress};
 
 /// Of the full name, as containerd and Docker write it into an index.
 const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -49,6 +49,14 @@ pub struct Import {
 
 type Loaded = (Image, Vec<Reference>);
 
+/// What statements, which came as artefacts that refer to a manifest, say of its image. Contents are kept by the lease.
+pub type ReadStatements<'a> = dyn Fn(&Lease, &Digest, &[Vec<u8>]) -> Result<Vec<Predicate>> + 'a;
+
+/// Of a statement about an image (in-toto), and of the artefact that carries it.
+const STATEMENT: &str = "application/vnd.in-toto+json";
+/// Largest statement that is read, in bytes.
+const STATEMENT_LIMIT: u64 = 32 << 20;
+
 /// The members of an archive, their content in the store.
 struct Members {
     files: HashMap<String, Digest>,
@@ -58,19 +66,24 @@ struct Members {
 
 impl Store {
     /// Takes in the images of an archive made by `docker save`, `podman save` or a tool that writes OCI layouts, plain or
-    /// compressed with gzip or zstd, and unpacks their layers. Of an image for several platforms, the one for `platform`. Gives
+    /// compressed with gzip or zstd, and unpacks their layers; what artefacts beside them say of them is kept. Of an image for several platforms, the one for `platform`. Gives
     /// each with the names that the archive has for it.
     ///
     /// # Errors
     /// `store/invalid-tar`, `store/invalid-image`, `store/digest-mismatch` and what makes a layer unusable; images before
     /// the faulty one are there then.
-    pub fn load(&self, stream: impl Read, platform: &Platform) -> Result<Vec<(Image, Vec<Reference>)>> {
+    pub fn load(
+        &self,
+        stream: impl Read,
+        platform: &Platform,
+        statements: &ReadStatements<'_>,
+    ) -> Result<Vec<(Image, Vec<Reference>)>> {
         let lease = self.lease()?;
         let while_reading = self.lease()?;
         let mut members = Members { files: HashMap::new(), links: HashMap::new(), digests: HashSet::new() };
         let images = self
             .take_in(stream, &while_reading, &mut members)
-            .and_then(|()| self.load_members(&lease, &members, platform));
+            .and_then(|()| self.load_members(&lease, &members, platform, statements));
         // From here on the images' own records keep what is needed.
         drop((lease, while_reading));
         self.drop_unneeded(&members.digests)?;
@@ -111,10 +124,16 @@ impl Store {
         Ok(())
     }
 
-    fn load_members(&self, lease: &Lease, members: &Members, platform: &Platform) -> Result<Vec<Loaded>> {
+    fn load_members(
+        &self,
+        lease: &Lease,
+        members: &Members,
+        platform: &Platform,
+        statements: &ReadStatements<'_>,
+    ) -> Result<Vec<Loaded>> {
         if let Some(index) = members.find("index.json") {
             let index: Index = self.json("index.json", &index)?;
-            return self.load_index(lease, &index, platform);
+            return self.load_index(lease, &index, platform, statements);
         }
         let Some(manifest) = members.find("manifest.json") else {
             return Err(invalid("the archive holds no image")
@@ -127,7 +146,13 @@ impl Store {
     }
 
     /// One image a manifest; several descriptors may name the same one.
-    fn load_index(&self, lease: &Lease, index: &Index, platform: &Platform) -> Result<Vec<Loaded>> {
+    fn load_index(
+        &self,
+        lease: &Lease,
+        index: &Index,
+        platform: &Platform,
+        statements: &ReadStatements<'_>,
+    ) -> Result<Vec<Loaded>> {
         let mut names: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
         let mut manifests: Vec<&Descriptor> = Vec::new();
         for descriptor in &index.manifests {
@@ -140,7 +165,9 @@ impl Store {
         for descriptor in manifests {
             let names = names.remove(&descriptor.digest).unwrap_or_default();
             if let Some(manifest) = self.choose(lease, descriptor.clone(), platform)? {
-                images.push(self.load_manifest(lease, &manifest, names)?);
+                let said = self.statements_about(&manifest.digest, index)?;
+                let predicates = statements(lease, &manifest.digest, &said)?;
+                images.push(self.load_manifest(lease, &manifest, names, predicates)?);
             }
         }
         if images.is_empty() {
@@ -189,11 +216,27 @@ impl Store {
         Ok(None)
     }
 
+    /// The statements of artefacts of an index that refer to a manifest.
+    fn statements_about(&self, subject: &Digest, index: &Index) -> Result<Vec<Vec<u8>>> {
+        let is_artifact = |entry: &&Descriptor| entry.artifact_type.as_deref() == Some(STATEMENT);
+        let mut blobs = Vec::new();
+        for entry in index.manifests.iter().filter(is_artifact) {
+            let manifest: Manifest = self.json("artefact", &entry.digest)?;
+            if manifest.subject.is_some_and(|found| found.digest == *subject) {
+                for blob in manifest.layers.iter().filter(|blob| blob.media_type == STATEMENT) {
+                    blobs.push(self.read_blob(&blob.digest, STATEMENT_LIMIT)?);
+                }
+            }
+        }
+        Ok(blobs)
+    }
+
     pub(crate) fn load_manifest(
         &self,
         lease: &Lease,
         descriptor: &Descriptor,
         names: Vec<Reference>,
+        predicates: Vec<Predicate>,
     ) -> Result<Loaded> {
         lease.add(&[descriptor.digest])?;
         let bytes = self.read_blob(&descriptor.digest, JSON_LIMIT)?;
@@ -204,6 +247,7 @@ impl Store {
             layers: layers_of(&config, manifest.layers)?,
             manifest: Some((bytes, descriptor.media_type.clone())),
             names,
+            predicates,
             ..NewImage::default()
         };
         self.put_unpacked(lease, &config, new)
@@ -311,7 +355,7 @@ impl Store {
             ("manifest.json", serde_json::to_vec(&docker)),
             ("oci-layout", Ok(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())),
         ];
-        let mut tar = Writer::new(io::BufWriter::with_capacity(1 << 16, out));
+        let mut tar = Writer::new(out);
         let write = || -> io::Result<()> {
             for dir in ["blobs/", "blobs/sha256/"] {
                 tar.append(&Member::new(dir, Kind::Dir), &mut io::empty())?;

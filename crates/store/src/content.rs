@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use carrack_diag::{Diagnostic, Result};
@@ -25,7 +25,15 @@ pub struct Ingest {
 /// Hashes beside the writing once there is much of it: both take about as long.
 enum Hashing {
     Here(Hasher<io::Sink>),
-    Beside(SyncSender<Vec<u8>>, JoinHandle<Hasher<io::Sink>>, u64),
+    Beside(Beside),
+}
+
+struct Beside {
+    full: SyncSender<Vec<u8>>,
+    /// Buffers that have been hashed: new ones would cost as much as filling them.
+    empty: Receiver<Vec<u8>>,
+    thread: JoinHandle<Hasher<io::Sink>>,
+    size_bytes: u64,
 }
 
 /// So much is hashed before a thread pays.
@@ -42,20 +50,26 @@ impl Hashing {
             }
             Self::Here(mut hasher) => {
                 let size_bytes = hasher.size_bytes();
-                let (sender, receiver) = sync_channel::<Vec<u8>>(WAITING_COUNT);
+                let (full, filled) = sync_channel::<Vec<u8>>(WAITING_COUNT);
+                let (emptied, empty) = channel();
                 let work = move || {
-                    for bytes in receiver {
-                        // Hashing into nothing can't fail.
+                    for bytes in filled {
+                        // Hashing into nothing can't fail; nor matters it that nobody wants the buffer any more.
                         let _ = hasher.write_all(&bytes);
+                        let _ = emptied.send(bytes);
                     }
                     hasher
                 };
                 let thread = std::thread::Builder::new().name("hash".into()).spawn(work)?;
-                Self::Beside(sender, thread, size_bytes).update(bytes)
+                Self::Beside(Beside { full, empty, thread, size_bytes }).update(bytes)
             }
-            Self::Beside(sender, thread, size_bytes) => {
-                sender.send(bytes.to_vec()).map_err(|_| io::Error::other("the hashing thread ended"))?;
-                Ok(Self::Beside(sender, thread, size_bytes + bytes.len() as u64))
+            Self::Beside(mut beside) => {
+                let mut buffer = beside.empty.try_recv().unwrap_or_default();
+                buffer.clear();
+                buffer.extend_from_slice(bytes);
+                beside.full.send(buffer).map_err(|_| io::Error::other("the hashing thread ended"))?;
+                beside.size_bytes += bytes.len() as u64;
+                Ok(Self::Beside(beside))
             }
         }
     }
@@ -63,16 +77,16 @@ impl Hashing {
     fn size_bytes(&self) -> u64 {
         match self {
             Self::Here(hasher) => hasher.size_bytes(),
-            Self::Beside(_, _, size_bytes) => *size_bytes,
+            Self::Beside(beside) => beside.size_bytes,
         }
     }
 
     fn finish(self) -> io::Result<(Digest, u64)> {
         let hasher = match self {
             Self::Here(hasher) => hasher,
-            Self::Beside(sender, thread, _) => {
-                drop(sender);
-                thread.join().map_err(|_| io::Error::other("the hashing thread ended"))?
+            Self::Beside(beside) => {
+                drop(beside.full);
+                beside.thread.join().map_err(|_| io::Error::other("the hashing thread ended"))?
             }
         };
         let (_, digest, size_bytes) = hasher.finish();

@@ -290,6 +290,11 @@ fn xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>, Inexpressible> {
     Ok(bytes)
 }
 
+/// Whether an inode can have these.
+pub(crate) fn holds(attributes: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    xattrs(attributes).is_ok()
+}
+
 fn xattr_count(xattrs: &[u8]) -> u16 {
     if xattrs.is_empty() { 0 } else { ((xattrs.len() - XATTR_HEADER) / 4 + 1) as u16 }
 }

@@ -4,21 +4,19 @@ use std::io;
 use std::path::Path;
 
 use carrack_diag::Diagnostic;
-use rustix::io::Errno;
 
 use crate::codes;
 
 /// `attempt` completes "can't … PATH": `"read"`, `"create the folder"`.
 pub(crate) fn fault(attempt: &str, path: &Path, error: impl Into<io::Error>) -> Box<Diagnostic> {
     let error = error.into();
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     let message = format!("can't {attempt} {}", path.display());
-    let diagnostic = match errno {
-        Some(Errno::NOSPC | Errno::DQUOT) => Diagnostic::error(&codes::DISK_FULL, message).hint(
+    let diagnostic = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Diagnostic::error(&codes::DISK_FULL, message).hint(
             "free space, for example with `carrack builder prune` or `carrack rmi`, or move the root to a larger file \
                    system with --root",
         ),
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Diagnostic::error(&codes::NO_PERMISSION, message)
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Diagnostic::error(&codes::NO_PERMISSION, message)
             .hint("run as the owner of the root, or choose another with --root and --run-root"),
         _ => Diagnostic::error(&codes::IO, message),
     };

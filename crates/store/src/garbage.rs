@@ -88,7 +88,7 @@ impl Store {
         let mut unneeded: Vec<_> = snapshots.iter().filter(|snapshot| !needed.contains(&snapshot.chain)).collect();
         unneeded.sort_by_key(|snapshot| std::cmp::Reverse(depth(&snapshot.chain)));
         for snapshot in unneeded {
-            garbage.size_bytes += snapshot.size_bytes;
+            garbage.size_bytes += self.bytes_beside_blob(snapshot);
             garbage.chains.push(snapshot.chain);
         }
         Ok(())

@@ -13,6 +13,7 @@ mod erofs;
 mod fault;
 mod files;
 mod garbage;
+mod gzip;
 mod image;
 mod layer;
 mod lease;
@@ -29,10 +30,10 @@ mod tar;
 mod vault;
 mod volume;
 
-pub use archive::Import;
+pub use archive::{Import, ReadStatements};
 pub use compression::decompress;
 pub use content::{Ingest, Sealed};
-pub use files::{Durability, check_name, disk_usage, remove_tree};
+pub use files::{Durability, check_name, check_room, disk_usage, remove_tree};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage, Predicate};
 pub use layer::{

@@ -32,7 +32,7 @@ impl Store {
         let Some(manifest) = manifest else {
             return Err(invalid(format!("{} holds no image for {platform}", folder.display())).boxed());
         };
-        self.load_manifest(&lease, &manifest, Vec::new()).map(|(image, _)| image)
+        self.load_manifest(&lease, &manifest, Vec::new(), Vec::new()).map(|(image, _)| image)
     }
 
     /// What a descriptor leads to. Other platforms' layers may be missing, and are only taken where they are chosen later.

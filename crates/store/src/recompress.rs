@@ -6,6 +6,7 @@ use carrack_diag::Result;
 use carrack_oci::{Descriptor, Digest, media_type};
 
 use crate::fault::{Context as _, fault};
+use crate::gzip::Gzip;
 use crate::tar::{Reader, TarError, Time, Writer};
 use crate::{Layer, Lease, Snapshotter as _, Store, chain_of, decompress};
 
@@ -47,10 +48,7 @@ impl Compression {
 pub fn compress<'a>(plain: impl BufRead + 'a, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::Plain => Box::new(plain),
-        // Without name and time.
-        Compression::Gzip { level } => {
-            Box::new(flate2::GzBuilder::new().buf_read(plain, flate2::Compression::new(level)))
-        }
+        Compression::Gzip { level } => Box::new(Gzip::new(plain, level)),
         Compression::Zstd { level } => Box::new(zstd::stream::read::Encoder::with_buffer(plain, level)?),
     })
 }
@@ -96,7 +94,7 @@ impl Store {
         let mut reader = Reader::new(decompress(self.blob(&layer.blob.digest)?)?);
         let mut ingest = self.ingest()?;
         let mut copy = || -> io::Result<()> {
-            let mut writer = Writer::new(io::BufWriter::with_capacity(1 << 16, &mut ingest));
+            let mut writer = Writer::new(&mut ingest);
             let broken = |error| match error {
                 TarError::Io(error) => error,
                 TarError::Malformed(reason) => io::Error::new(io::ErrorKind::InvalidData, reason),

@@ -21,9 +21,10 @@
 //! [`Snapshotter::commit_upper`] once nothing has it mounted.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, Hasher, chain_ids, media_type};
@@ -216,6 +217,9 @@ impl Snapshotter for Store {
 
     fn commit_written(&self, lease: &Lease, parent: Option<&Digest>, write: Write<'_>) -> Result<Layer> {
         let place = self.snapshots_dir();
+        if !self.keeps_one_file()? {
+            return self.commit_beside(lease, parent, write);
+        }
         let written = self.write_tar(parent, &place, |ingest, each| {
             let mut writer = LayerWriter::new(ingest, each);
             write(&mut writer)?;
@@ -224,7 +228,8 @@ impl Snapshotter for Store {
         self.commit_tar(lease, parent, written, |tree, tar| {
             let open = || self.view(parent);
             let below = parent.map(|_| layer::Below::new(&open));
-            unpack(tree, below.as_ref(), &mut File::open(tar).context("read", tar)?).map(|_| ())
+            files::make_dir(tree)?;
+            layer::apply(File::open(tar).context("read", tar)?, tree, below.as_ref())
         })
     }
 
@@ -411,6 +416,34 @@ impl Store {
         Ok(parent)
     }
 
+    /// Unpacks a layer while its tar is written.
+    fn commit_beside(&self, lease: &Lease, parent: Option<&Digest>, write: Write<'_>) -> Result<Layer> {
+        let place = self.snapshots_dir();
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        let tree = held.path.join(TREE);
+        files::make_dir(&tree)?;
+        let mut ingest = self.ingest()?;
+        let following = Following::new(ingest.reader()?);
+        let (written, unpacked) = std::thread::scope(|scope| {
+            let unpacking = scope.spawn(|| {
+                let open = || self.view(parent);
+                let below = parent.map(|_| layer::Below::new(&open));
+                layer::apply(&following, &tree, below.as_ref())
+            });
+            // However the writing ends, nobody waits for more.
+            let mut out = Leading { ingest: &mut ingest, following: &following };
+            let each = &mut |_: &crate::tar::Member, _| Ok(());
+            let mut writer = LayerWriter::new(&mut out, each);
+            let written = write(&mut writer).and_then(|()| writer.finish().context("write the layer in", &place));
+            drop(out);
+            (written, unpacking.join())
+        });
+        written?;
+        unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let sealed = ingest.seal(None, Durability::Cached)?;
+        self.commit_tar_in(held, lease, parent, Written { sealed, index: None }, |_, _| Ok(()))
+    }
+
     /// Writes a layer's tar, and its index where there is to be one. Errors call it `shown`.
     fn write_tar(
         &self,
@@ -443,6 +476,19 @@ impl Store {
         &self,
         lease: &Lease,
         parent: Option<&Digest>,
+        written: Written,
+        unpack: impl FnOnce(&Path, &Path) -> Result<()>,
+    ) -> Result<Layer> {
+        let held = Held::dir(&self.new_snapshots_dir())?;
+        self.commit_tar_in(held, lease, parent, written, unpack)
+    }
+
+    /// The same, in a folder that may have the tree already.
+    fn commit_tar_in(
+        &self,
+        held: Held,
+        lease: &Lease,
+        parent: Option<&Digest>,
         Written { sealed, index }: Written,
         unpack: impl FnOnce(&Path, &Path) -> Result<()>,
     ) -> Result<Layer> {
@@ -455,7 +501,6 @@ impl Store {
             self.publish(sealed, lease, Durability::Synced)?;
             return Ok(layer);
         }
-        let held = Held::dir(&self.new_snapshots_dir())?;
         match index {
             Some(index) => {
                 let path = held.path.join(INDEX);
@@ -583,6 +628,60 @@ fn check_diff_id(expected: &Digest, found: &Digest) -> Result<()> {
         false => Err(Diagnostic::error(&codes::DIGEST_MISMATCH, format!("the layer {expected} unpacks to {found}"))
             .hint("fetch or make the image again; nothing of the layer was kept")
             .boxed()),
+    }
+}
+
+/// A file that somebody still writes, read up to where that one is.
+struct Following {
+    file: File,
+    /// How many bytes are written, and whether these are all.
+    written: Mutex<(u64, bool)>,
+    more: Condvar,
+}
+
+impl Following {
+    fn new(file: File) -> Self {
+        Self { file, written: Mutex::default(), more: Condvar::new() }
+    }
+
+    fn tell(&self, size_bytes: u64, is_all: bool) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = (size_bytes, is_all);
+        self.more.notify_one();
+    }
+}
+
+impl Read for &Following {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut file = &self.file;
+        let position = file.stream_position()?;
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = self.more.wait_while(written, |(size_bytes, is_all)| *size_bytes <= position && !*is_all);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
+        file.read(buffer)
+    }
+}
+
+/// What is followed: whoever drops it has written all.
+struct Leading<'a> {
+    ingest: &'a mut Ingest,
+    following: &'a Following,
+}
+
+impl io::Write for Leading<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.ingest.write(bytes)?;
+        self.following.tell(self.ingest.size_bytes(), false);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.ingest.flush()
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.following.tell(self.ingest.size_bytes(), true);
     }
 }
 

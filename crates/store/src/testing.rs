@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use carrack_oci::Digest;
 use carrack_sys::overlay::Overlay;
@@ -76,6 +78,9 @@ impl Scene {
         if let Some(scene) = Self::one_file() {
             let chain = scene.apply(&layers).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(scene.show(&chain), shown, "as one file and unpacked");
+            for (index, tar) in scene.store.one_files() {
+                fsck_erofs(&index, &tar);
+            }
         }
         shown
     }
@@ -229,6 +234,31 @@ fn line(dir: BorrowedFd<'_>, name: &[u8], path: &str, lines: &mut String) {
         }
     }
     lines.push('\n');
+}
+
+/// Whether the reference tools are here: before 1.7 they know neither blocks of 512 bytes nor tars.
+pub(crate) fn has_erofs_utils() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let numbers = |word: &str| -> Option<(u32, u32)> {
+        let mut parts = word.trim_start_matches('v').split('.').map(str::parse);
+        Some((parts.next()?.ok()?, parts.next()?.ok()?))
+    };
+    *FOUND.get_or_init(|| {
+        let version = Command::new("fsck.erofs").arg("-V").output();
+        let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        version.split_whitespace().find_map(numbers) >= Some((1, 7))
+    })
+}
+
+/// What `fsck.erofs` says of an image over a tar, where it is here.
+pub(crate) fn fsck_erofs(image: &Path, tar: &Path) -> bool {
+    if !has_erofs_utils() {
+        return false;
+    }
+    let device = format!("--device={}", tar.display());
+    let checked = Command::new("fsck.erofs").arg(device).arg(image).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    true
 }
 
 /// Whether tests may make devices and set owners; says so where not.

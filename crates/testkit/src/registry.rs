@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use carrack_oci::Digest;
 
@@ -45,6 +46,8 @@ pub struct Reply {
     pub cut_after: Option<usize>,
     /// The body is sent again and again, until nobody reads.
     pub is_endless: bool,
+    /// Between one byte of the body and the next, where it trickles.
+    pub pause: Option<Duration>,
 }
 
 impl Reply {
@@ -69,6 +72,13 @@ impl Reply {
     #[must_use]
     pub fn cut(mut self, after: usize) -> Self {
         self.cut_after = Some(after);
+        self
+    }
+
+    /// A byte of the body, then nothing for so long, and so on.
+    #[must_use]
+    pub fn trickling(mut self, pause: Duration) -> Self {
+        self.pause = Some(pause);
         self
     }
 }
@@ -474,6 +484,13 @@ fn send(mut stream: &TcpStream, reply: &Reply, is_head: bool) -> std::io::Result
         return Ok(());
     }
     let end = reply.cut_after.unwrap_or(reply.body.len()).min(reply.body.len());
+    if let Some(pause) = reply.pause {
+        for byte in &reply.body[..end] {
+            stream.write_all(&[*byte])?;
+            std::thread::sleep(pause);
+        }
+        return Ok(());
+    }
     stream.write_all(&reply.body[..end])?;
     if reply.is_endless {
         loop {

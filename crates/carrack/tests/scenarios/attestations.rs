@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use carrack_testkit::registry::Registry;
+use carrack_testkit::registry::{Registry, Reply};
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, Project};
@@ -274,6 +274,55 @@ fn attestations_go_with_the_image_to_archives_and_registries() {
         types.sort();
         let wanted = ["https://slsa.dev/provenance/v1", "https://spdx.dev/Document"];
         assert_eq!(types, wanted[usize::from(!knows)..]);
+    }
+    machine.finish();
+}
+
+/// By registries of both kinds and by archives.
+#[test]
+fn what_is_said_of_an_image_comes_back_with_it() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("back");
+    project.write("Dockerfile", "FROM busybox\nCOPY status /var/lib/dpkg/status\n").write("status", STATUS);
+    for knows in [true, false] {
+        let (registry, other) = (Registry::start(), Registry::start());
+        if knows {
+            registry.know_referrers();
+        }
+        let name = format!("{}/back:1", registry.host());
+        project.ok(&["build", "-q", "-t", &name, "--sbom", "."]);
+        let before = said(&project, &name);
+        let asked = |all: &[(String, u64)]| all.iter().filter(|(kind, _)| kind == "sbom").cloned().collect::<Vec<_>>();
+        assert_eq!((before.len(), asked(&before).len()), (2, 1));
+        project.ok(&["push", &name]);
+        project.ok(&["save", "-o", "back.tar", &name]);
+        machine.ok(&["rmi", &name]);
+        project.ok(&["pull", &name]);
+        let statement = |name: &str| -> Value {
+            serde_json::from_str(&project.ok(&["attestation", "inspect", "--type", "sbom", name])).unwrap()
+        };
+        let back = said(&project, &name);
+        assert_eq!(back, if knows { before.clone() } else { asked(&before) }, "what nobody asked for has no tag");
+        let digest = machine.json(&["image", "inspect", &name])[0]["Descriptor"]["digest"].clone();
+        assert_eq!(format!("sha256:{}", statement(&name)["subject"][0]["digest"]["sha256"].as_str().unwrap()), digest);
+        // And on to the next registry, under the same digest.
+        let next = format!("{}/next:1", other.host());
+        project.ok(&["tag", &name, &next]);
+        assert_eq!(project.json(&["push", &next])["digest"], digest);
+        assert_eq!(other.referrers("next", digest.as_str().unwrap()).len(), 1);
+        machine.ok(&["rmi", &next]);
+        machine.ok(&["rmi", &name]);
+        project.ok(&["load", "-i", "back.tar"]);
+        assert_eq!(said(&project, &name), asked(&before));
+        assert_eq!(statement(&name)["predicate"]["spdxVersion"], "SPDX-2.3");
+        // Whoever speaks of another image is not believed, and whoever fails keeps no image back.
+        machine.ok(&["rmi", &name]);
+        if knows {
+            registry.lie(|seen| seen.path.contains("/referrers/").then(|| Reply::status(403)));
+            project.ok(&["pull", &name]);
+            assert_eq!(said(&project, &name), []);
+            machine.ok(&["rmi", &name]);
+        }
     }
     machine.finish();
 }

@@ -1,6 +1,9 @@
 //! What builds begin with beside their own folder: layouts, other services' images, repositories (D1 D11).
 
-use crate::machine::Machine;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+
+use crate::machine::{Failure, Machine};
 
 #[test]
 fn an_image_of_a_layout_is_a_context() {
@@ -100,5 +103,42 @@ fn a_repository_is_the_context_of_a_service() {
     assert_eq!(refused.error()["labels"][0]["line"], 3, "{}", refused.text());
     let plan = project.ok(&["up", "--dry-run"]);
     assert!(plan.contains("its context is fetched first"), "{plan}");
+    machine.finish();
+}
+
+/// What is added from an address comes the way that is named for its scheme, under either spelling of the variable.
+#[test]
+fn files_behind_addresses_come_through_the_proxy_of_their_scheme() {
+    let Some(machine) = Machine::new() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut head = |first: &str| {
+                let mut lines = reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+                lines.next().is_some_and(|line| line == first) && lines.count() > 0
+            };
+            let _ = head("CONNECT files.example:80 HTTP/1.1") && stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_ok();
+            if head("GET /file HTTP/1.1") {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nthrough");
+            }
+        }
+    });
+    let project = machine.project("proxied");
+    project.write("Dockerfile", "FROM busybox\nADD http://files.example/file /file\n");
+    for name in ["HTTP_PROXY", "http_proxy"] {
+        // Nobody listens at the other one.
+        let built = project.command(&["build", "-t", "proxied", "."]).env(name, &proxy).output().unwrap();
+        assert!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stderr));
+        assert_eq!(machine.ok(&["run", "--rm", "--network", "none", "proxied", "cat", "/file"]), "through");
+        machine.ok(&["builder", "prune", "-af"]);
+    }
+    let socks = "socks5://ann:s3cret@127.0.0.1:1";
+    let mut command = project.command(&["--json", "build", "."]);
+    let failure = Failure::of(command.env("HTTP_PROXY", socks).output().unwrap());
+    assert_eq!(failure.code(), "build/fetch-failed");
+    let text = failure.text();
+    assert!(text.contains("HTTP_PROXY") && text.contains("socks5") && !text.contains("s3cret"), "{text}");
     machine.finish();
 }

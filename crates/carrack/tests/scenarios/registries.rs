@@ -284,6 +284,126 @@ fn an_image_for_several_platforms_goes_out_as_one() {
     machine.finish();
 }
 
+/// All of it, or some of it.
+#[test]
+fn an_image_for_several_platforms_comes_as_one() {
+    let Some(machine) = Machine::new() else { return };
+    let (registry, other) = (Registry::start(), Registry::start());
+    let name = format!("{}/multi:1", registry.host());
+    let project = machine.project("multi");
+    project.write("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /\n");
+    for architecture in ["amd64", "arm64", "s390x"] {
+        project.write(&format!("{architecture}/which"), architecture);
+    }
+    let platforms = "linux/amd64,linux/arm64,linux/s390x";
+    project.ok(&["build", "-q", "--push", "--platform", platforms, "-t", &name, "."]);
+    let index = registry.manifest("multi", "1");
+    let digest_of_index = sha256(&machine, index.as_ref().unwrap());
+    machine.finish();
+
+    let Some(machine) = Machine::new() else { return };
+    let here = || machine.json(&["images"]).as_array().unwrap().iter().find(|it| it["tag"] == "1").unwrap().clone();
+    assert_eq!(machine.json(&["pull", "--platform", "linux/arm64,linux/s390x", &name])["digest"], *digest_of_index);
+    assert_eq!(here()["platforms"], serde_json::json!(["linux/arm64", "linux/s390x"]));
+    assert_eq!(machine.json(&["pull", "--all-platforms", &name])["digest"], *digest_of_index);
+    assert_eq!(here()["platforms"].as_array().unwrap().len(), 3);
+    let elsewhere = format!("{}/copy:1", other.host());
+    machine.ok(&["tag", &name, &elsewhere]);
+    assert_eq!(machine.json(&["push", &elsewhere])["digest"], *digest_of_index);
+    assert_eq!(other.manifest("copy", "1"), index);
+    let failure = machine.fails(&["pull", "--platform", "linux/arm64,linux/riscv64", &name]);
+    assert_eq!(failure.code(), "registry/no-such-platform");
+    // What is published for one platform only is not there for two.
+    let plain = format!("{}/box:1", registry.host());
+    machine.ok(&["tag", "busybox", &plain]);
+    machine.ok(&["push", "-q", &plain]);
+    machine.ok(&["pull", "--all-platforms", &plain]);
+    let failure = machine.fails(&["pull", "--platform", "linux/amd64,linux/riscv64", &plain]);
+    assert_eq!(failure.code(), "registry/no-such-platform");
+    machine.finish();
+}
+
+/// What is said of images at a registry, by us and as BuildKit does it, and by platform where there are several.
+#[test]
+fn imagetools_show_what_is_said_of_an_image() {
+    let Some(machine) = Machine::new() else { return };
+    let registry = Registry::start();
+    registry.know_referrers();
+    let name = |tag: &str| format!("{}/told:{tag}", registry.host());
+    let project = machine.project("told");
+    project.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    project.ok(&["build", "-q", "--push", "--sbom", "-t", &name("1"), "."]);
+    let platforms = "linux/amd64,linux/arm64";
+    project.ok(&["build", "-q", "--push", "--sbom", "--platform", platforms, "-t", &name("2"), "."]);
+    let shown = |tag: &str, format: &str| -> serde_json::Value {
+        let text = machine.ok(&["buildx", "imagetools", "inspect", &name(tag), "--format", format]);
+        serde_json::from_str(&text).unwrap()
+    };
+    assert_eq!(shown("1", "{{ json .SBOM.SPDX }}")["spdxVersion"], "SPDX-2.3");
+    assert!(shown("1", "{{json .Provenance}}")["SLSA"]["buildDefinition"].is_object());
+    assert_eq!(shown("1", "{{json .Image}}")["os"], "linux");
+    assert_eq!(shown("2", "{{json (index .SBOM \"linux/arm64\").SPDX}}")["spdxVersion"], "SPDX-2.3");
+    assert_eq!(shown("2", "{{json .Image}}").as_object().unwrap().len(), 2);
+
+    // BuildKit puts the statements beside the image, into its index.
+    let manifest = registry.manifest("told", "1").unwrap();
+    let digest = sha256(&machine, &manifest);
+    let artifact = parsed(registry.referrers("told", &digest).into_iter().next());
+    let mut children = vec![serde_json::json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": manifest.len(),
+        "platform": {"architecture": "amd64", "os": "linux"},
+    })];
+    let said = serde_json::json!({"schemaVersion": 2, "config": artifact["config"], "layers": artifact["layers"]});
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let told = registry.put_manifest("told", "said", kind, said.to_string().as_bytes());
+    children.push(serde_json::json!({
+        "mediaType": kind, "digest": told.to_string(), "size": said.to_string().len(),
+        "platform": {"architecture": "unknown", "os": "unknown"},
+        "annotations": {
+            "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": digest,
+        },
+    }));
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": children});
+    registry.put_manifest("told", "3", kind, index.to_string().as_bytes());
+    registry.lie(|seen| seen.path.contains("/referrers/").then(|| Reply::status(404)));
+    let said = shown("3", "{{json .}}");
+    assert!(said["SBOM"]["SPDX"].is_object() || said["Provenance"]["SLSA"].is_object(), "{said}");
+    assert_eq!(said["Image"]["os"], "linux", "one platform is shown without its name");
+    machine.finish();
+}
+
+/// Images from files: a name, a digest, a descriptor that says more than the registry knows.
+#[test]
+fn an_index_is_made_of_what_files_say() {
+    let Some(machine) = Machine::new() else { return };
+    let registry = Registry::start();
+    let name = |tag: &str| format!("{}/parts:{tag}", registry.host());
+    make(&machine, &name("1"));
+    machine.ok(&["push", "-q", &name("1")]);
+    machine.ok(&["tag", "busybox", &name("2")]);
+    machine.ok(&["push", "-q", &name("2")]);
+    let project = machine.project("files");
+    let descriptor = serde_json::json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(&machine, &name("1")), "size": 1,
+        "platform": {"os": "linux", "architecture": "arm", "variant": "v7"}, "annotations": {"team": "ours"},
+    });
+    project.write("one.json", descriptor.to_string()).write("two", format!("{}\n", digest(&machine, &name("2"))));
+    let create = ["buildx", "imagetools", "create", "-f", "one.json", "--file", "two", "-t"];
+    project.ok(&[&create[..], &[name("both").as_str()]].concat());
+    let index = parsed(registry.manifest("parts", "both"));
+    let children = index["manifests"].as_array().unwrap();
+    assert_eq!(
+        (&children[0]["platform"]["variant"], &children[0]["annotations"]["team"]),
+        (&"v7".into(), &"ours".into())
+    );
+    assert_eq!(children[1]["digest"], digest(&machine, &name("2")));
+    assert_ne!(children[0]["size"], 1, "what the registry has counts");
+    project.write("one.json", "{\"digest\": 1}");
+    assert_eq!(project.fails(&[&create[..], &[name("both").as_str()]].concat()).code(), "cli/invalid-value");
+    machine.finish();
+}
+
 /// Layers are unpacked before the registry's word on them is proved: what it lied about leaves nothing behind, and the lie is
 /// what is told.
 #[test]
@@ -428,6 +548,18 @@ fn debians_registry_and_skopeo_understand_us() {
     make(&machine, &name);
     machine.ok(&["push", &name]);
     assert_eq!(theirs(&name), digest(&machine, &name));
+    // Layer by layer, by a program that is not ours.
+    let manifest: serde_json::Value =
+        serde_json::from_str(&skopeo(&["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]))
+            .unwrap();
+    let inspected = machine.json(&["image", "inspect", &name]);
+    for (at, layer) in manifest["layers"].as_array().unwrap().iter().enumerate() {
+        let hex = layer["digest"].as_str().unwrap().split_once(':').unwrap().1;
+        let blob = data.join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
+        let plain = Command::new("gzip").args(["-d", "-c"]).stdin(std::fs::File::open(blob).unwrap()).output().unwrap();
+        assert!(plain.status.success());
+        assert_eq!(sha256(&machine, &plain.stdout), inspected[0]["RootFS"]["Layers"][at]);
+    }
     let source = format!("docker://{name}");
     for (format, compression) in [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")] {
         let copy = format!("{host}/{format}/{compression}:1");
@@ -464,6 +596,23 @@ fn debians_registry_and_skopeo_understand_us() {
     machine.ok(&["buildx", "imagetools", "create", "-t", &moved, &both]);
     assert_eq!(theirs(&moved), theirs(&both));
     skopeo(&["copy", "--all", "--src-tls-verify=false", &format!("docker://{moved}"), "dir:both"]);
+    // On an empty root everything comes back as it went, and goes on as it came.
+    let Some(fresh) = Machine::new() else { return };
+    for (name, at) in [(&name, "team"), (&zstd, "zstd"), (&both, "both")] {
+        fresh.ok(&["pull", "-q", "--all-platforms", name]);
+        let parts = |machine: &Machine| {
+            let image = &machine.json(&["image", "inspect", name])[0];
+            (image["Id"].clone(), image["RootFS"].clone(), image["Config"].clone())
+        };
+        if *name != both {
+            assert_eq!(parts(&fresh), parts(&machine), "{name}");
+        }
+        let on = format!("{host}/on/{at}:1");
+        fresh.ok(&["tag", name, &on]);
+        fresh.ok(&["push", "-q", &on]);
+        assert_eq!(theirs(&on), theirs(name), "{name}");
+    }
+    fresh.finish();
     machine.finish();
 }
 

@@ -1,5 +1,7 @@
 //! Registries.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -10,9 +12,12 @@ pub(crate) struct PullArguments {
     /// Print the image's name only
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Platform of the image
-    #[arg(long, value_name = "PLATFORM")]
-    pub(crate) platform: Option<String>,
+    /// Platforms of the image
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// The image for all platforms that it is there for
+    #[arg(long, conflicts_with = "platform")]
+    pub(crate) all_platforms: bool,
     /// The image: [HOST[:PORT]/]NAME[:TAG][@DIGEST]
     pub(crate) name: String,
 }
@@ -151,7 +156,7 @@ pub(crate) struct ImagetoolsInspectArguments {
     /// The manifest as it is
     #[arg(long, conflicts_with = "format")]
     pub(crate) raw: bool,
-    /// A template: {{json .Manifest}}, {{.Manifest.Digest}}
+    /// A template: {{json .Manifest}}, {{.Manifest.Digest}}, {{json .Image}}, {{json .SBOM}}, {{json .Provenance.SLSA}}
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// The image
@@ -169,6 +174,9 @@ pub(crate) struct ImagetoolsCreateArguments {
     /// Annotation of the index
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) annotation: Vec<String>,
+    /// File with an image: its name, its digest, or its descriptor as JSON, with the platform and annotations that it is to have
+    #[arg(short, long)]
+    pub(crate) file: Vec<PathBuf>,
     /// Show it without sending
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -59,7 +59,7 @@ pub(crate) fn pull(session: &Session, arguments: &PullArguments) -> Outcome {
 }
 
 fn pull_one(session: &Session, arguments: &PullArguments, reference: &Reference, written: &str) -> Outcome {
-    let platform = arguments.platform.as_deref().map(str::parse::<Platform>).transpose()?;
+    let platforms: Vec<Platform> = arguments.platform.iter().map(|text| text.parse()).collect::<Result<_>>()?;
     let engine = session.engine()?;
     let is_quiet = arguments.quiet || session.output.json;
     let lines = Lines::new(Verb::Pull, is_quiet, false);
@@ -71,7 +71,11 @@ fn pull_one(session: &Session, arguments: &PullArguments, reference: &Reference,
             reference.tag().map_or_else(|| reference.digest().map(ToString::to_string), |tag| Some(tag.into()));
         print(&format!("{}: Pulling from {}\n", wanted.unwrap_or_default(), short_repository(reference)));
     }
-    let pulled = engine.pull(&client()?, reference, platform.as_ref(), &lines)?;
+    let pulled = match platforms.as_slice() {
+        [] if !arguments.all_platforms => engine.pull(&client()?, reference, None, &lines)?,
+        [platform] => engine.pull(&client()?, reference, Some(platform), &lines)?,
+        several => engine.pull_platforms(&client()?, reference, several, &lines)?,
+    };
     lines.end();
     session.output.result("pull", &pulled, |pulled| {
         let name = complete(reference);

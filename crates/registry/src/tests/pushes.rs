@@ -7,10 +7,20 @@ use carrack_store::{Compression, Layer};
 use carrack_testkit::registry::{Access, Reply};
 
 use super::{Fixture, Scene, descriptor};
-use crate::{PushBlob, Transfer};
+use crate::{Client, PushBlob, Transfer};
 
 impl Scene {
-    fn push(&self, fixture: &Fixture, name: &Reference, mounts: &[&str]) -> Result<Digest> {
+    pub(super) fn push(&self, fixture: &Fixture, name: &Reference, mounts: &[&str]) -> Result<Digest> {
+        self.push_by(&self.client(), fixture, name, mounts)
+    }
+
+    pub(super) fn push_by(
+        &self,
+        client: &Client,
+        fixture: &Fixture,
+        name: &Reference,
+        mounts: &[&str],
+    ) -> Result<Digest> {
         let mut blobs = Vec::new();
         for blob in fixture.layers.iter().chain([&fixture.config]) {
             self.store.ingest_bytes(&self.lease, blob).unwrap();
@@ -19,14 +29,13 @@ impl Scene {
         }
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease: &self.lease, watch: &self.said, cancel: &cancel };
-        let client = self.client();
         let mounts = mounts.iter().map(|mount| (*mount).to_owned()).collect();
         let destination = client.destination(name, mounts, transfer);
         transfer.all(&blobs, |blob| destination.send(blob))?;
         destination.put_manifest(name.tag().unwrap(), media_type::MANIFEST, &fixture.manifest)
     }
 
-    fn has(&self, fixture: &Fixture, repository: &str, tag: &str) -> bool {
+    pub(super) fn has(&self, fixture: &Fixture, repository: &str, tag: &str) -> bool {
         let blobs = fixture.layers.iter().chain([&fixture.config]);
         blobs.clone().all(|blob| self.registry.blob(repository, &Digest::of(blob)).as_ref() == Some(blob))
             && self.registry.manifest(repository, tag).as_ref() == Some(&fixture.manifest)

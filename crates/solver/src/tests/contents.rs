@@ -1,10 +1,13 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use carrack_oci::Digest;
-use carrack_store::{Roots, Store};
+use carrack_store::{Image, Roots, Snapshotter as _, Store};
 use rustix::fs::Stat;
 
+use super::{Yard, is_able};
+use crate::NamedContext;
 use crate::contents::{Content, Contents};
 
 fn content(text: &str) -> Content {
@@ -96,4 +99,40 @@ fn a_list_that_was_cut_short_says_nothing() {
     assert_eq!(Contents::open(&store, &place, folder.path()).get(&stat), None);
     assert!(crate::contents::prune(&store).unwrap() > 0);
     assert!(!kept.exists());
+}
+
+/// What the next build copies of files that have not changed, it takes from the layer that has them: seen by a layer whose
+/// bytes were others'. Without the layer it reads the files.
+#[test]
+fn files_that_have_not_changed_are_copied_from_their_layer() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    // Files that were written long ago.
+    let settled = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests");
+    let build = |mode: u32| {
+        let mut request =
+            yard.request(&format!("FROM scratch\nCOPY --from=files --chmod={mode} keys.rs contents.rs /to/\n"));
+        request.contexts = BTreeMap::from([("files".to_owned(), NamedContext::Folder(settled.clone()))]);
+        yard.run(&request).unwrap().image
+    };
+    let content =
+        |image: &Image| fs::read(yard.store.lower_dirs(image.chain()).unwrap()[0].join("to/keys.rs")).unwrap();
+    let first = build(600);
+    let file = fs::read(settled.join("keys.rs")).unwrap();
+    assert_eq!(content(&first), file);
+
+    let tar = yard.folder.path().join("data/content/blobs/sha256").join(first.layers[0].diff_id.hex());
+    let mut bytes = fs::read(&tar).unwrap();
+    let begin = bytes.windows(file.len()).position(|window| window == file).unwrap();
+    bytes[begin..begin + 6].copy_from_slice(b"layer!");
+    fs::write(&tar, bytes).unwrap();
+    let second = build(640);
+    assert_eq!(content(&second)[..6], *b"layer!");
+    assert_eq!(content(&second)[6..], file[6..]);
+
+    let tar = tar.with_file_name(second.layers[0].diff_id.hex());
+    fs::remove_file(&tar).unwrap();
+    assert_eq!(content(&build(644)), file);
 }

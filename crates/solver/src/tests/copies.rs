@@ -247,3 +247,61 @@ fn hard_links_stay_links_and_times_are_kept() {
     let (a, b) = (lower[0].join("d/a").metadata().unwrap(), lower[0].join("d/b").metadata().unwrap());
     assert_eq!((a.ino(), a.mtime()), (b.ino(), 0));
 }
+
+/// A file with holes may claim more than any disk has: it is refused before it is read.
+#[test]
+fn holes_larger_than_the_disk() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("small", "small").write("d/whole", "whole");
+    let holes = std::fs::File::create(yard.context().join("d/holes")).unwrap();
+    holes.set_len(1 << 42).unwrap();
+    let refused = yard.fail("FROM scratch\nCOPY d /d\n");
+    let wanted =
+        "store/disk-full Dockerfile:2:1 cannot copy the sources | files with holes come to 4398046511104 bytes";
+    assert!(refused.starts_with(wanted), "{refused}");
+    assert_eq!(yard.files(&yard.build("FROM scratch\nCOPY small /\n")), "644 0:0 small \"small\"\n");
+    // What there is room for is copied as what it reads as.
+    holes.set_len(9000).unwrap();
+    assert!(yard.files(&yard.build("FROM scratch\nCOPY d /d\n")).contains("d/holes \"\\0\\0"));
+}
+
+/// The class of CVE-2024-23651: whatever a folder becomes while it is copied, nothing from outside of the context comes in.
+#[test]
+fn a_folder_that_becomes_a_link_while_it_is_copied() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    let outside = yard.folder.path().join("outside");
+    for folder in [&outside, &yard.context().join("d/e")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    for number in 0..50 {
+        std::fs::write(outside.join(format!("f{number}")), "secret").unwrap();
+        yard.write(&format!("d/e/f{number}"), "public");
+    }
+    let (folder, link) = (yard.context().join("d/e"), yard.folder.path().join("link"));
+    symlink(&outside, &link).unwrap();
+    let is_over = AtomicBool::new(false);
+    let exchange = || {
+        rustix::fs::renameat_with(rustix::fs::CWD, &folder, rustix::fs::CWD, &link, rustix::fs::RenameFlags::EXCHANGE)
+    };
+    let mut shown = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                exchange().unwrap();
+            }
+        });
+        for number in 0..40 {
+            let built = yard.run(&yard.request(&format!("FROM scratch\nCOPY d /to{number}\n")));
+            shown.extend(built.map(|image| yard.files(&image)));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(!shown.iter().any(|files| files.contains("secret")), "{shown:?}");
+}

@@ -8,16 +8,16 @@ use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 use carrack_oci::Digest;
 
 use super::{Begun, Outcome, Solver, Work, at_origin, disk_full, failed, is_full, keys_of};
-use crate::contents::Contents;
+use crate::contents::{Contents, Inode};
 use crate::context::Folder;
-use crate::copy::{self, Failure};
+use crate::copy::{self, Failure, Written};
 use crate::draft::Draft;
 use crate::explain::Taken;
 use crate::place::{OnDisk, Place};
 use crate::select::{self, Source, State};
 use crate::tree::{Owner, Tree, kind, relative};
 use crate::{codes, owner};
-use carrack_store::Snapshotter as _;
+use carrack_store::{Layer, Snapshotter as _, Store};
 use rustix::fs::FileType;
 
 /// What a copy takes from its input.
@@ -33,6 +33,13 @@ impl Selection {
         match &self.tree {
             Opened::Shared(folder) => unchanged(vertex, folder, &self.sources),
             Opened::Own(_) => Ok(()),
+        }
+    }
+
+    /// What a later build need not read again, as the layer has it.
+    fn stored_in(&self, layer: &Layer, written: &[(Inode, u64)]) {
+        if let Opened::Shared(folder) = &self.tree {
+            folder.contents.stored_in(&layer.diff_id, written);
         }
     }
 
@@ -57,6 +64,14 @@ impl Opened {
             Self::Own(tree) => tree,
         }
     }
+
+    /// With what is known of its files.
+    fn with_contents<'a>(&'a self, store: &'a Store) -> (&'a Tree, Option<(&'a Store, &'a Contents)>) {
+        match self {
+            Self::Shared(folder) => (&folder.tree, Some((store, &folder.contents))),
+            Self::Own(tree) => (tree, None),
+        }
+    }
 }
 
 impl Solver<'_> {
@@ -79,8 +94,10 @@ impl Solver<'_> {
             let mut digests = vec![base.identity()];
             for selection in &selections {
                 let digest = selection.digest();
-                let (digest, states) =
-                    digest.map_err(|error| failed(vertex, "read the sources").cause(error.to_string()).boxed())?;
+                let (digest, states) = digest.map_err(|error| match is_full(&error) {
+                    true => disk_full(vertex, "cannot copy the sources".to_owned(), &error),
+                    false => failed(vertex, "read the sources").cause(error.to_string()).boxed(),
+                })?;
                 digests.push(digest);
                 taken.push(Taken { input: selection.input, digest, sources: &selection.sources, states });
             }
@@ -102,11 +119,12 @@ impl Solver<'_> {
             return self.file_on_disk(vertex, actions, &selections, (&keys, inputs, &taken), &work);
         }
         let below = self.tree(vertex, base)?;
+        let mut written = Vec::new();
         let layer = self.store.commit_written(self.lease(vertex)?, base.chain(), &mut |writer| {
             let mut chosen = selections.iter();
             let mut draft = Draft::new(&below, writer);
             for action in actions {
-                self.act(vertex, action, &mut draft, (&below, false), &mut chosen)?;
+                written.extend(self.act(vertex, action, &mut draft, (&below, false), &mut chosen)?);
             }
             selections.iter().try_for_each(|selection| selection.unchanged(vertex))
         });
@@ -114,6 +132,9 @@ impl Solver<'_> {
             true => at_origin(*diagnostic, vertex).boxed(),
             false => diagnostic,
         })?;
+        for (selection, written) in selections.iter().zip(&written) {
+            selection.stored_in(&layer, written);
+        }
         self.enter(vertex, (&keys, inputs, &taken), layer, &work)
     }
 
@@ -173,6 +194,7 @@ impl Solver<'_> {
         Ok(())
     }
 
+    /// What a copy has written into a layer's tar; none of other actions.
     fn act<'s>(
         &self,
         vertex: &Vertex,
@@ -180,7 +202,7 @@ impl Solver<'_> {
         to: &mut dyn Place,
         (tree, on_disk): (&Tree, bool),
         selections: &mut impl Iterator<Item = &'s Selection>,
-    ) -> Result<()> {
+    ) -> Result<Option<Written>> {
         let find = |text: &Option<String>| -> Result<Option<Owner>> {
             let Some(text) = text else { return Ok(None) };
             let found = owner::lookup(text, tree);
@@ -190,22 +212,23 @@ impl Solver<'_> {
             Action::MakeFolder { path, mode, owner } => {
                 let owner = find(owner)?.unwrap_or(Owner::ROOT);
                 let made = to.make_folders(relative(path), *mode, owner);
-                made.map(|_| ()).map_err(|error| match is_full(&error) {
+                made.map(|_| None).map_err(|error| match is_full(&error) {
                     true => disk_full(vertex, format!("cannot make the folder {path}"), &error),
                     false => failed(vertex, "make the folder").cause(format!("{path}: {error}")).boxed(),
                 })
             }
             Action::MakeFile(file) => {
                 let owner = find(&file.owner)?.unwrap_or(Owner::ROOT);
-                copy::make_file(to, file, owner).map_err(|failure| copy_failed(vertex, failure))
+                copy::make_file(to, file, owner).map(|()| None).map_err(|failure| copy_failed(vertex, failure))
             }
             Action::Copy(copy) => {
-                let Some(selection) = selections.next() else { return Ok(()) };
+                let Some(selection) = selections.next() else { return Ok(None) };
                 let owner = find(&copy.owner)?;
-                let from = selection.tree.tree();
+                let (sources, from_folder) = (&selection.sources, selection.from_folder);
+                let from = selection.tree.with_contents(self.store);
                 let copied = match on_disk {
-                    true => copy::copy_to_disk(from, &selection.sources, tree, copy, owner, selection.from_folder),
-                    false => copy::copy(from, &selection.sources, to, copy, owner, selection.from_folder),
+                    true => copy::copy_to_disk(from.0, sources, tree, copy, owner, from_folder).map(|()| None),
+                    false => copy::copy(from, sources, to, copy, owner, from_folder).map(Some),
                 };
                 copied.map_err(|failure| copy_failed(vertex, failure))
             }

@@ -48,15 +48,15 @@ pub struct LayerWriter<'a> {
 
 impl<'a> LayerWriter<'a> {
     pub(crate) fn new(out: impl Write + 'a, each: Each<'a>) -> Self {
-        Self { tar: Writer::new(Box::new(io::BufWriter::with_capacity(1 << 18, out))), each }
+        Self { tar: Writer::new(Box::new(out)), each }
     }
 
-    /// Adds what stands at `path`, relative to the root. Of entries with one path the last one counts. A folder should
-    /// come before what is in it.
+    /// Adds what stands at `path`, relative to the root; gives how many bytes into the layer's tar its content begins. Of
+    /// entries with one path the last one counts. A folder should come before what is in it.
     ///
     /// # Errors
     /// Where it can't be written, or a file has fewer bytes than were said.
-    pub fn add(&mut self, path: &Path, attributes: LayerAttributes, content: LayerContent<'_>) -> io::Result<()> {
+    pub fn add(&mut self, path: &Path, attributes: LayerAttributes, content: LayerContent<'_>) -> io::Result<u64> {
         let bytes = path.as_os_str().as_bytes();
         if path.components().any(|part| part.as_os_str().as_bytes().starts_with(super::WHITEOUT)) {
             let message =
@@ -98,7 +98,8 @@ impl<'a> LayerWriter<'a> {
         // Of a link, its inode's first name says all the rest.
         member.xattrs = if kind == Kind::HardLink { Vec::new() } else { attributes.xattrs };
         let offset = self.tar.append(&member, content)?;
-        (self.each)(&member, offset)
+        (self.each)(&member, offset)?;
+        Ok(offset)
     }
 
     pub(crate) fn finish(self) -> io::Result<()> {

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::view::is_opaque;
 use super::{OPAQUE, WHITEOUT};
 use crate::codes;
 use crate::fault::fault;
-use crate::files::entries;
+use crate::files::{check_room, entries};
 use crate::tar::{Kind, Member, Writer};
 
 /// What the root folder of a container has, whatever the archive says that its image was made of: as in Docker, anybody
@@ -52,9 +52,9 @@ fn walk<W: Write>(
     dir: &Path,
     out: W,
     each: Each<'_>,
-    run: impl FnOnce(&mut Walk<'_, BufWriter<W>>, BorrowedFd<'_>) -> io::Result<()>,
+    run: impl FnOnce(&mut Walk<'_, W>, BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<()> {
-    let tar = Writer::new(BufWriter::with_capacity(1 << 16, out));
+    let tar = Writer::new(out);
     let mut walk = Walk { tar, each, is_layer: false, links: HashMap::new() };
     let all = || -> io::Result<()> {
         let root = File::open(dir)?;
@@ -147,6 +147,7 @@ impl<W: Write> Walk<'_, W> {
         match kind {
             FileType::RegularFile => {
                 let mut file = node::open_file(dir, name)?;
+                check_room([*stat], &file)?;
                 let mut member = member(path, Kind::File, attributes);
                 member.size_bytes = file.metadata()?.len();
                 self.append(&member, &mut file)

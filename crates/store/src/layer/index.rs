@@ -76,6 +76,10 @@ impl<'a> Indexer<'a> {
 
     /// The next member, whose content begins `offset` bytes into the tar.
     pub(crate) fn member(&mut self, member: &Member, offset: u64) -> Result<(), Stop> {
+        // Also of what is replaced by a later member: unpacking refuses what no file system takes.
+        if !erofs::holds(&member.xattrs) {
+            return Err(Stop::Inexpressible);
+        }
         let mut path = split(&member.path)?;
         let Some(name) = path.pop() else {
             if member.kind != Kind::Dir {

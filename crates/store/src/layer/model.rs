@@ -180,4 +180,39 @@ proptest! {
             (left, right) => prop_assert!(false, "{:?} but {:?}", left.map(|chain| unpacked.show(&chain)), right),
         }
     }
+
+    /// Damaged ones too, with checksums that hold: whoever writes the index reads what strangers have written.
+    #[test]
+    fn damage_means_the_same_in_every_form(
+        layers in any_layers(true),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let (true, Some(one_file)) = (is_root(), Scene::one_file()) else { return Ok(()) };
+        let unpacked = Scene::on_disk();
+        let mut tars: Vec<_> = layers.iter().map(|layer| tar(layer).build()).collect();
+        let all_kinds = Builder::new()
+            .xattr("user.note", "text")
+            .file("a/noted", "noted")
+            .char_device("a/device", 1, 3)
+            .fifo("a/pipe")
+            .symlink("a/link", "noted")
+            .hard_link("a/again", "a/noted");
+        let mut damaged = all_kinds.build_cut();
+        damaged.extend(tars.pop().unwrap_or_else(|| Builder::new().build()));
+        for (index, value) in flips {
+            let at = index.index(damaged.len());
+            damaged[at] = value;
+            let block = at / 512 * 512;
+            let mut header = ::tar::Header::new_ustar();
+            header.as_mut_bytes().copy_from_slice(&damaged[block..block + 512]);
+            header.set_cksum();
+            damaged[block..block + 512].copy_from_slice(header.as_bytes());
+        }
+        tars.push(damaged);
+        match (unpacked.apply(&tars), one_file.apply(&tars)) {
+            (Ok(chain), Ok(_)) => prop_assert_eq!(one_file.show(&chain), unpacked.show(&chain)),
+            (Err(left), Err(right)) => prop_assert_eq!(left.code.id, right.code.id),
+            (left, right) => prop_assert!(false, "{:?} but {:?}", left.map(|chain| unpacked.show(&chain)), right),
+        }
+    }
 }

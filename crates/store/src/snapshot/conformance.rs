@@ -280,6 +280,20 @@ fn a_layer_whose_writing_fails_leaves_nothing() {
     });
 }
 
+/// A tar has no holes: a file of them would fill the disk.
+#[test]
+fn holes_larger_than_the_disk_are_refused() {
+    every(|scene, snapshotter| {
+        let scratch = scene.store.scratch(None).unwrap();
+        let upper = scratch.upper().upper;
+        File::create(upper.join("holes")).unwrap().set_len(1 << 42).unwrap();
+        let refused = snapshotter.commit_upper(&scene.lease, None, &upper).unwrap_err();
+        assert_eq!(refused.code.id, "store/disk-full");
+        assert_eq!(snapshotter.snapshots().unwrap(), []);
+        assert!(fs::read_dir(scene.store.ingest_dir()).unwrap().next().is_none());
+    });
+}
+
 #[test]
 fn the_same_tree_is_the_same_layer() {
     every(|_, _| {

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use carrack_sys::overlay::Overlay;
 use rustix::fs::FlockOperation;
 use rustix::mount::MountAttrFlags;
 
-use super::Snapshotter as _;
+use super::{Snapshot, Snapshotter as _};
 use crate::compression::decompress;
 use crate::erofs::{self, Data, Inode};
 use crate::fault::{Context as _, fault};
@@ -43,6 +44,9 @@ pub enum LayerForm {
     /// One file where this host can mount it, else a folder.
     Auto,
 }
+
+/// How long a command waits at its end for others to be done with looking.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a tar that was read to its end came to.
 pub(super) struct Taken {
@@ -166,6 +170,15 @@ impl Store {
         }
     }
 
+    /// What a layer takes on disk besides its blob: the tar of one file may be that.
+    pub fn bytes_beside_blob(&self, snapshot: &Snapshot) -> u64 {
+        let of = |path: &Path| fs::metadata(path).ok();
+        let tar = of(&self.snapshot_dir(&snapshot.chain).join(TAR));
+        let shared = tar.zip(of(&self.blob_path(&snapshot.diff_id)));
+        let shared = shared.filter(|(tar, blob)| (tar.dev(), tar.ino()) == (blob.dev(), blob.ino()));
+        snapshot.size_bytes.saturating_sub(shared.map_or(0, |(tar, _)| tar.blocks() * 512))
+    }
+
     /// Where a layer of this form is attached, for all processes of the host.
     pub(super) fn attached(&self, chain: &Digest) -> Result<PathBuf> {
         let folder = self.attached_dir().join(chain.hex());
@@ -220,8 +233,8 @@ impl Store {
     /// # Errors
     /// `store/corrupt-record`: what can't be read might have anything.
     pub fn idle_layers(&self) -> Result<Vec<PathBuf>> {
-        let names = files::names(&self.attached_dir())?;
-        if names.is_empty() {
+        let attached = self.attached_layers()?;
+        if attached.is_empty() {
             return Ok(Vec::new());
         }
         let mut used: HashSet<Digest> = self.leased()?;
@@ -237,25 +250,39 @@ impl Store {
             open.extend(parent.filter(|parent| used.insert(*parent)));
         }
         let is_used = |name: &str| Digest::from_hex(name).is_some_and(|chain| used.contains(&chain));
-        Ok(names.iter().filter(|name| !is_used(name)).map(|name| self.attached_dir().join(name)).collect())
+        Ok(attached.iter().filter(|name| !is_used(name)).map(|name| self.attached_dir().join(name)).collect())
     }
 
-    /// Detaches layers that nobody has any more. Where somebody else just does the like, this leaves it to them.
+    /// By their names. Their folders stay: as long as another namespace has something there, which is on its way out, the
+    /// kernel takes its time to remove one.
+    fn attached_layers(&self) -> Result<Vec<String>> {
+        let mut names = files::names(&self.attached_dir())?;
+        names.retain(|name| mount::is_attached(&self.attached_dir().join(name)));
+        Ok(names)
+    }
+
+    /// Detaches layers that nobody has any more. Whoever lets go of a layer last may meet others who have looked before that,
+    /// and waits for them; where content is locked for long, this leaves it to the next command.
     ///
     /// # Errors
     /// Where one can't be detached.
     pub fn put_layers_away(&self) -> Result<()> {
-        if files::names(&self.attached_dir())?.is_empty() {
+        if self.attached_layers()?.is_empty() {
             return Ok(());
         }
         // Whoever begins to use a layer waits: see [`crate::Lease::add`].
-        let Ok(_guard) = self.lock(Lock::Content, Duration::ZERO) else { return Ok(()) };
+        let Ok(_guard) = self.lock(Lock::Content, PATIENCE) else { return Ok(()) };
         self.idle_layers()?.iter().try_for_each(|folder| put_away(folder))
     }
 
-    /// Detaches one layer.
+    /// Detaches one layer that is to go.
     pub(super) fn detach(&self, chain: &Digest) -> Result<()> {
-        put_away(&self.attached_dir().join(chain.hex()))
+        let folder = self.attached_dir().join(chain.hex());
+        put_away(&folder)?;
+        match fs::remove_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", &folder, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Detaches all, so that the folders can be removed.
@@ -272,6 +299,14 @@ impl Store {
         self.snapshot_dir(chain).join(INDEX).exists()
     }
 
+    /// Index and tar of each layer of this form.
+    #[cfg(test)]
+    pub(crate) fn one_files(&self) -> Vec<(PathBuf, PathBuf)> {
+        let layers = self.snapshots().unwrap();
+        let dirs = layers.iter().map(|layer| self.snapshot_dir(&layer.chain));
+        dirs.map(|dir| (dir.join(INDEX), dir.join(TAR))).filter(|(index, _)| index.exists()).collect()
+    }
+
     fn attached_dir(&self) -> PathBuf {
         self.roots().run.join("layers")
     }
@@ -281,10 +316,7 @@ fn put_away(folder: &Path) -> Result<()> {
     while mount::is_attached(folder) {
         mount::detach(folder).context("detach the layer at", folder)?;
     }
-    match fs::remove_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", folder, error)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn descriptor_path(descriptor: &OwnedFd) -> PathBuf {

@@ -2,17 +2,24 @@ use std::io::{self, Read, Write};
 
 use super::{BLOCK, Kind, Member, Time, USTAR_SIZE_MAX};
 
-/// Writes members as ustar headers, with a pax header before those that do not fit.
+/// Writes members as ustar headers, with a pax header before those that do not fit. It has a buffer of its own, which
+/// content is read into.
 pub(crate) struct Writer<W> {
     inner: W,
+    buffer: Box<[u8]>,
+    /// So much of the buffer waits to be written.
+    filled: usize,
+    /// With what waits.
     written: u64,
 }
+
+const BUFFER_BYTES: usize = 256 << 10;
 
 const ID_MAX: u32 = 0o777_7777;
 
 impl<W: Write> Writer<W> {
     pub(crate) fn new(inner: W) -> Self {
-        Self { inner, written: 0 }
+        Self { inner, buffer: vec![0; BUFFER_BYTES].into(), filled: 0, written: 0 }
     }
 
     /// Adds a member with exactly `size_bytes` of content; gives how many bytes into the archive its content begins.
@@ -30,24 +37,60 @@ impl<W: Write> Writer<W> {
         }
         self.write(&header_block(member, flag(member.kind)))?;
         let begin = self.written;
-        let copied = io::copy(&mut content.take(member.size_bytes), &mut self.inner)?;
-        if copied != member.size_bytes {
-            let message = format!("`{}` became shorter while it was read", super::shown(&member.path));
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
-        }
-        self.written += copied;
-        self.pad(copied)?;
+        self.copy(member, content)?;
+        self.pad(member.size_bytes)?;
         Ok(begin)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn copy(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<()> {
+        let mut left = member.size_bytes;
+        while left > 0 {
+            if self.filled == BUFFER_BYTES {
+                self.flush()?;
+            }
+            let space = BUFFER_BYTES - self.filled;
+            let wanted = usize::try_from(left).map_or(space, |left| left.min(space));
+            match content.read(&mut self.buffer[self.filled..self.filled + wanted]) {
+                Ok(0) => {
+                    let message = format!("`{}` became shorter while it was read", super::shown(&member.path));
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                }
+                Ok(count) => {
+                    self.filled += count;
+                    self.written += count as u64;
+                    left -= count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.written += bytes.len() as u64;
-        self.inner.write_all(bytes)
+        while !bytes.is_empty() {
+            if self.filled == BUFFER_BYTES {
+                self.flush()?;
+            }
+            let count = bytes.len().min(BUFFER_BYTES - self.filled);
+            self.buffer[self.filled..self.filled + count].copy_from_slice(&bytes[..count]);
+            self.filled += count;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.write_all(&self.buffer[..self.filled])?;
+        self.filled = 0;
+        Ok(())
     }
 
     /// Ends the archive with two zero blocks.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.inner.write_all(&[0; 2 * BLOCK])?;
+        self.write(&[0; 2 * BLOCK])?;
+        self.flush()?;
         Ok(self.inner)
     }
 

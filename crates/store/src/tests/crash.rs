@@ -225,7 +225,7 @@ fn a_full_disk_leaves_the_store_intact_and_says_what_to_do() {
     full(scene.store.ingest_bytes(&scene.lease, &large).unwrap_err());
     let layer = Builder::new().file("large", &large).build();
     full(scene.store.apply(&scene.lease, None, &Digest::of(&layer), &mut layer.as_slice()).unwrap_err());
-    full(scene.store.load(layer.as_slice(), &carrack_oci::Platform::host()).unwrap_err());
+    full(scene.store.load(layer.as_slice(), &carrack_oci::Platform::host(), &|_, _, _| Ok(Vec::new())).unwrap_err());
 
     // To the last block, so that not even a record fits.
     let mut filler = std::fs::File::create(scene.store.roots().data.join("filler")).unwrap();

@@ -1,10 +1,11 @@
 //! `manifest create|annotate|inspect|push|rm`, `buildx imagetools inspect|create`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::registry::{Client, Document, Draft, PlatformChange, to_json};
-use carrack_oci::{Index, Reference, media_type};
+use carrack_engine::registry::{Client, Document, Draft, DraftEntry, PlatformChange, inspected, to_json};
+use carrack_oci::{Digest, Index, Platform, Reference, media_type};
 use serde_json::{Value, json};
 
 use super::progress::{Lines, Verb};
@@ -127,7 +128,8 @@ fn push(session: &Session, arguments: &ManifestPushArguments) -> Outcome {
 
 pub(crate) fn imagetools_inspect(session: &Session, arguments: &ImagetoolsInspectArguments) -> Outcome {
     let reference: Reference = arguments.name.parse()?;
-    let document = client()?.manifest(&reference)?;
+    let client = client()?;
+    let document = client.manifest(&reference)?;
     if arguments.raw {
         print(&String::from_utf8_lossy(&document.bytes));
         return Ok(exit::DONE);
@@ -143,7 +145,14 @@ pub(crate) fn imagetools_inspect(session: &Session, arguments: &ImagetoolsInspec
             fields[field] = value;
         }
         // `json .Manifest` shows what the registry has, and its fields by Docker's names are told with it.
-        let value = json!({ "Name": reference.to_string(), "Manifest": fields });
+        let mut value = json!({ "Name": reference.to_string(), "Manifest": fields });
+        // More requests, for what may not be wanted.
+        if [".Image", ".SBOM", ".Provenance", "json .}"].iter().any(|field| format.contains(field)) {
+            let more = inspected(&client, &reference, &document)?;
+            for (field, said) in more.as_object().into_iter().flatten() {
+                value[field] = said.clone();
+            }
+        }
         print(&format!("{}\n", template::render(format, &value)?));
         return Ok(exit::DONE);
     }
@@ -182,13 +191,15 @@ fn described(reference: &Reference, document: &Document) -> String {
 }
 
 pub(crate) fn imagetools_create(session: &Session, arguments: &ImagetoolsCreateArguments) -> Outcome {
-    let mut sources: Vec<Reference> = arguments.sources.iter().map(|name| name.parse()).collect::<Result<_>>()?;
     let tags: Vec<Reference> = arguments.tag.iter().map(|name| name.parse()).collect::<Result<_>>()?;
+    let mut texts = arguments.file.iter().map(|path| text_of(path)).collect::<Result<Vec<String>>>()?;
+    texts.extend_from_slice(&arguments.sources);
+    let mut sources = texts.iter().map(|text| Source::of(text, tags.first())).collect::<Result<Vec<Source>>>()?;
     if arguments.append {
         let [first, ..] = tags.as_slice() else {
             return Err(flags::invalid("--append", "", "a --tag to append to").into());
         };
-        sources.insert(0, first.clone());
+        sources.insert(0, Source::plain(first.clone()));
     }
     if sources.is_empty() || tags.is_empty() && !arguments.dry_run {
         return Err(flags::invalid("--tag", "", "at least one tag and one source").into());
@@ -207,7 +218,7 @@ pub(crate) fn imagetools_create(session: &Session, arguments: &ImagetoolsCreateA
     let client = client()?;
     let engine = session.engine()?;
     // One source and nothing said of it: what it is stays as it is.
-    if let ([source], true) = (sources.as_slice(), annotations.is_empty()) {
+    if let ([Source { reference: source, told: None }], true) = (sources.as_slice(), annotations.is_empty()) {
         let document = client.manifest(source)?;
         if media_type::is_index(&document.media_type) || !arguments.prefer_index {
             if arguments.dry_run {
@@ -230,10 +241,67 @@ pub(crate) fn imagetools_create(session: &Session, arguments: &ImagetoolsCreateA
     told(session, tags.iter().map(push).collect::<Result<Vec<_>>>()?)
 }
 
-fn combined(engine: &carrack_engine::Engine, client: &Client, sources: &[Reference]) -> Result<Draft> {
-    let mut entries: Vec<carrack_engine::registry::DraftEntry> = Vec::new();
+/// What an index is made of: an image that a registry has, and what is said of it here.
+struct Source {
+    reference: Reference,
+    told: Option<Told>,
+}
+
+/// The fields of a descriptor (image-spec `descriptor.md`) that say what the registry does not know.
+#[derive(serde::Deserialize)]
+struct Told {
+    digest: Digest,
+    #[serde(default)]
+    platform: Option<Platform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Source {
+    fn plain(reference: Reference) -> Self {
+        Self { reference, told: None }
+    }
+
+    /// A name, a digest, or a descriptor's JSON; the latter two are of the first tag's repository.
+    fn of(text: &str, tag: Option<&Reference>) -> Result<Self> {
+        let text = text.trim();
+        let of_digest = |digest: &Digest| {
+            let tag =
+                tag.ok_or_else(|| flags::invalid("--tag", "", "a tag, whose repository has what a digest names"))?;
+            format!("{}/{}@{digest}", tag.host(), tag.path()).parse::<Reference>()
+        };
+        if let Ok(digest) = text.parse::<Digest>() {
+            return Ok(Self::plain(of_digest(&digest)?));
+        }
+        if !text.starts_with('{') {
+            return text.parse().map(Self::plain);
+        }
+        let told: Told = serde_json::from_str(text).map_err(|error| {
+            Diagnostic::error(&codes::INVALID_VALUE, "--file: a descriptor can't be read")
+                .cause(error.to_string())
+                .hint("it is JSON with `digest`, and `platform` and `annotations` where they are to be said")
+                .boxed()
+        })?;
+        Ok(Self { reference: of_digest(&told.digest)?, told: Some(told) })
+    }
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't read {}", path.display()))
+            .cause(error.to_string())
+            .boxed()
+    })
+}
+
+fn combined(engine: &carrack_engine::Engine, client: &Client, sources: &[Source]) -> Result<Draft> {
+    let mut entries: Vec<DraftEntry> = Vec::new();
     for source in sources {
-        for entry in engine.index_entries(client, source)? {
+        for mut entry in engine.index_entries(client, &source.reference)? {
+            if let Some(told) = source.told.as_ref().filter(|told| told.digest == entry.descriptor.digest) {
+                entry.descriptor.platform = told.platform.clone().or(entry.descriptor.platform);
+                entry.descriptor.annotations.extend(told.annotations.clone());
+            }
             if entries.iter().all(|known| known.descriptor.digest != entry.descriptor.digest) {
                 entries.push(entry);
             }

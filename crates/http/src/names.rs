@@ -24,7 +24,7 @@ const MESSAGE_MAX: usize = 65_535;
 
 /// Looks names up.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub struct Names {
     hosts: PathBuf,
     resolv_conf: PathBuf,
     port: u16,
