@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::build::{BuildRequest, BuildResult, Mode, ProvenanceRequest, StepNetwork};
+use carrack_engine::build::{BuildRequest, BuildResult, Mode, ProvenanceRequest, Secrets, StepNetwork};
 use carrack_oci::Reference;
 use serde_json::json;
 
@@ -23,8 +23,7 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     attest(request, more)?;
     request.no_cache_stages.clone_from(&more.no_cache_filter);
     for text in &more.add_host {
-        let (name, address) = flags::add_host(text)?;
-        add_host(request, &name, &address)?;
+        request.settings.hosts.push(flags::add_host(text)?);
     }
     let size =
         |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::size_bytes(flag, text)).transpose();
@@ -46,11 +45,13 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
         let (key, value) = annotation(text)?;
         request.annotations.insert(key, value);
     }
-    for text in &more.secret {
-        let (id, value) = secret(text)?;
-        request.secrets.insert(id, value);
-    }
+    request.secrets.extend(secrets(&more.secret)?);
     Ok(())
+}
+
+/// The contents of `--secret`, by id.
+pub(crate) fn secrets(texts: &[String]) -> Result<Secrets> {
+    texts.iter().map(|text| secret(text)).collect()
 }
 
 /// What `--attest`, `--sbom` and `--provenance` ask for; without any, the least provenance, as in Docker, where
@@ -184,21 +185,11 @@ pub(crate) fn network(flag: &str, text: &str) -> Result<StepNetwork> {
     }
 }
 
-/// A further name in the /etc/hosts of steps.
-pub(crate) fn add_host(request: &mut BuildRequest, name: &str, address: &str) -> Result<()> {
-    if address == "host-gateway" {
-        return Err(not_yet("a build with host-gateway", "give the address, or build with --network=host"));
-    }
-    request.settings.hosts.push((name.to_owned(), address.to_owned()));
-    Ok(())
-}
-
 /// A right that the Dockerfile may ask for.
 pub(crate) fn allow(request: &mut BuildRequest, entitlement: &str) -> Result<()> {
     match entitlement {
         "security.insecure" => request.allows_insecure = true,
-        // What `RUN --network=host` asks for is given without asking.
-        "network.host" => {}
+        "network.host" => request.allows_host_network = true,
         other => return Err(flags::invalid("--allow", other, "security.insecure or network.host")),
     }
     Ok(())

@@ -42,6 +42,8 @@ pub(crate) fn read(
                     .at(name.span, "opened here")
                     .hint(format!("end it with a line that holds `{}` alone", name.value)),
                 );
+                // Nothing is left for those behind it.
+                break;
             }
         }
     }

@@ -9,6 +9,9 @@ use crate::instruction;
 use crate::lines::{Line, Reader};
 use crate::{codes, words};
 
+/// What has so many mistakes is no Dockerfile, and nobody reads more of them.
+const ERRORS_MAX: usize = 100;
+
 /// Parses a file. The tree holds whatever could be understood; it is complete where no diagnostic is an error.
 pub fn parse(file: FileId, source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
@@ -21,6 +24,9 @@ pub fn parse(file: FileId, source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>)
     while let Some(line) = reader.logical(&mut empty) {
         dockerfile.empty_continuations.extend(empty.drain(..).next());
         statement(&line, &mut reader, &mut dockerfile, &mut diagnostics);
+        if diagnostics.len() >= ERRORS_MAX && diagnostics.iter().any(Diagnostic::is_error) {
+            break;
+        }
     }
     if dockerfile.stages.is_empty() && !diagnostics.iter().any(Diagnostic::is_error) {
         let end = source.text.trim_end().len();

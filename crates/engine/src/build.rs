@@ -18,7 +18,7 @@ pub use carrack_solver::{
     Arrival, ArrivedContext, Attestations, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheDestination,
     CacheEntry, CacheExport, CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource,
     Event, Images, MountFate, MountsRequest, MovedMount, NamedContext, Progress, ProvenanceRequest, PruneRequest,
-    Pruned, Reason, Silent, StepExplanation, StoreOnly, Stream, Together,
+    Pruned, Reason, Secrets, Silent, StepExplanation, StoreOnly, Stream, Together,
 };
 
 pub use crate::build_cache::RegistryCaches;
@@ -41,7 +41,13 @@ impl Engine {
 
     /// A context, or a Dockerfile, from an address. None where the text is no address. `keeps_git` leaves a repository its
     /// `.git`. `cancel`, set, ends it.
-    pub fn arrival_from(&self, text: &str, keeps_git: bool, cancel: &AtomicBool) -> Result<Option<Arrival>> {
+    pub fn arrival_from(
+        &self,
+        text: &str,
+        keeps_git: bool,
+        secrets: &Secrets,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Arrival>> {
         if let Some(address) = GitAddress::parse(text) {
             let mut address = address.map_err(|reason| {
                 Diagnostic::error(&carrack_llb::codes::INVALID_VALUE, format!("`{text}` cannot be used as a context"))
@@ -50,10 +56,11 @@ impl Engine {
                     .boxed()
             })?;
             address.keep_git_folder |= keeps_git;
-            return ArrivedContext::git(&self.store, &address, cancel).map(|context| Some(Arrival::Context(context)));
+            return ArrivedContext::git(&self.store, &address, secrets, cancel)
+                .map(|context| Some(Arrival::Context(context)));
         }
         let Some(address) = HttpAddress::parse(text, None) else { return Ok(None) };
-        Arrival::of_address(&self.store, &address, cancel).map(Some)
+        Arrival::of_address(&self.store, &address, secrets, cancel).map(Some)
     }
 
     /// The image that `FOLDER[:TAG][@DIGEST]` of an OCI layout means, taken into the store.
@@ -223,7 +230,8 @@ impl BuildNetwork for DefaultNetwork {
     fn connect(&self, id: &str) -> Result<Connection> {
         let namespace = Namespace::create()?;
         let attachment = Attachment { network: DEFAULT_NETWORK.into(), ..Attachment::default() };
-        self.0.attach(id, &namespace, &[attachment])?;
+        let endpoints = self.0.attach(id, &namespace, &[attachment])?;
+        let gateway = endpoints.first().map(|endpoint| endpoint.gateway.into());
         let hold = Hold { networks: self.0.clone(), id: id.to_owned() };
         let resolvers = host_resolvers()?;
         let mut resolv_conf: String = resolvers.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
@@ -232,7 +240,7 @@ impl BuildNetwork for DefaultNetwork {
         }
         let namespace = namespace.as_fd().try_clone_to_owned();
         let namespace = namespace.map_err(|error| host_error("can't hold the step's network namespace", error))?;
-        Ok(Connection { namespace: Some(namespace), resolv_conf, hold: Box::new(hold) })
+        Ok(Connection { namespace: Some(namespace), resolv_conf, gateway, hold: Box::new(hold) })
     }
 
     fn release(&self, id: &str) -> Result<()> {

@@ -30,6 +30,13 @@ codes! {
         "A quote or brace is not closed, an operator is unknown, or a required variable (`${NAME:?text}`) has no value.",
         "Read the reason below the underlined word.",
         "Correct the expression, or give the variable with --build-arg.";
+    /// A file that becomes larger than any machine should hold.
+    TOO_LARGE = "build/too-large",
+        "the Dockerfile becomes too large",
+        "Its instructions, with their variables expanded, take more memory than any real image needs: every RUN keeps the \
+         environment that it has, and every stage the whole of the one that it begins with.",
+        "Look for variables that are built from others again and again, and for generated files.",
+        "Shorten the variables, or put large texts into files of the context.";
     /// A FROM that expands to nothing.
     EMPTY_BASE = "build/empty-base",
         "the base image's name is empty",

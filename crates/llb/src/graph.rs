@@ -148,8 +148,11 @@ pub struct Exec {
 /// What a build says of all its programs; part of keys where it says anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ExecSettings {
-    /// Name and address, for /etc/hosts.
+    /// Name and address, for /etc/hosts; `host-gateway` is the host as the program reaches it.
     pub hosts: Vec<(String, String)>,
+    /// What programs are told that their machine is called; none is the executor's choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     /// Size of /dev/shm; none is the default.
     pub shm_size_bytes: Option<u64>,
     /// `nofile` → soft and hard limit; −1 is unlimited.

@@ -4,6 +4,7 @@ mod config;
 mod copy;
 mod run;
 mod scope;
+mod size;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ pub struct LowerOptions {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Whether a RUN may ask for every privilege (`--allow security.insecure`).
     pub allows_insecure: bool,
+    /// Whether a RUN may ask for the host's network (`--allow network.host`).
+    pub allows_host_network: bool,
     /// Where to stop: then the output is no image but a shell there, an `Exec` with what an instruction there would have.
     pub breakpoint: Option<Breakpoint>,
 }
@@ -59,6 +62,7 @@ impl LowerOptions {
             images: Vec::new(),
             contexts: BTreeMap::new(),
             allows_insecure: false,
+            allows_host_network: false,
             breakpoint: None,
         }
     }
@@ -119,6 +123,9 @@ pub fn lower(dockerfile: &Dockerfile, options: &LowerOptions) -> Result<Lowered,
         }
         let before = needed.len();
         for index in needed.clone() {
+            if lowering.is_too_large() {
+                break;
+            }
             let stage = lowering.stage(index);
             lowering.stages.insert(index, stage);
             needed.append(&mut lowering.late);
@@ -167,6 +174,8 @@ struct Lowering<'a> {
     /// Stages that turned out to be needed while another was lowered.
     late: BTreeSet<usize>,
     used_arguments: BTreeSet<String>,
+    /// Of everything above, roughly.
+    size_bytes: usize,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -190,6 +199,7 @@ impl<'a> Lowering<'a> {
             needs: Vec::new(),
             late: BTreeSet::new(),
             used_arguments: BTreeSet::new(),
+            size_bytes: 0,
             diagnostics: Vec::new(),
         }
     }
@@ -279,6 +289,10 @@ impl<'a> Lowering<'a> {
                     (None, None) => None,
                 };
                 self.used_arguments.insert(name.clone());
+                self.grow(value.as_ref().map_or(0, String::len), argument.name.span);
+                if self.is_too_large() {
+                    return scope;
+                }
                 // Without a value, a name that the builder defines keeps that.
                 if value.is_some() || !scope.has(&name) {
                     scope.define(&name, value);

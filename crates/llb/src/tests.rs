@@ -234,6 +234,15 @@ fn entrypoint_drops_the_cmd_of_the_base_only() {
     assert_eq!(graph("FROM a\nCMD []\n").config.config.cmd.unwrap(), Vec::<String>::new());
 }
 
+/// The network with what listens on the host's loopback is given to those only that the caller trusts, as in BuildKit.
+#[test]
+fn the_hosts_network_is_asked_for() {
+    let text = "FROM a\nRUN --network=host x\n";
+    assert_snapshot!(errors(text), @"build/not-allowed Dockerfile:2:15 RUN --network=host is not allowed to this build [build with --allow network.host if you trust the Dockerfile]");
+    assert!(lower_with(text, |options| options.allows_host_network = true, &base_config()).is_ok());
+    assert_eq!(graph("FROM a\n").config.config.working_dir, "", "as the base has it");
+}
+
 /// D9: a final stage from nothing.
 #[test]
 fn scratch_has_a_path_and_a_root() {
@@ -375,6 +384,34 @@ fn addresses() {
 }
 
 /// D9: a named context comes before stages and images, whatever form the name has.
+/// Neither logs nor images tell the password of an address.
+#[test]
+fn passwords_of_addresses_are_not_shown() {
+    let graph =
+        graph("FROM scratch\nARG WORD=secret\nADD https://me:$WORD@example.com/a?b@c https://me@example.com/b /x/\n");
+    let names = names(&graph);
+    assert!(names.contains(&"[fetch] https://xxxxx:xxxxx@example.com/a?b@c"), "{names:?}");
+    assert!(names.contains(&"[fetch] https://me@example.com/b"), "{names:?}");
+    let history: Vec<_> = graph.history.iter().filter_map(|step| step.entry.created_by.as_deref()).collect();
+    let copied = history.iter().find(|text| text.starts_with("ADD")).unwrap();
+    assert!(!copied.contains("secret") && copied.contains("https://xxxxx:xxxxx@example.com/a"), "{copied}");
+}
+
+/// Values that every step and stage has again are refused before they fill the machine.
+#[test]
+fn files_that_become_too_large() {
+    let long = "x".repeat(900_000);
+    let stages: String = (0..500).map(|number| format!("FROM s{number} AS s{}\n", number + 1)).collect();
+    for text in
+        [format!("FROM a\nENV a={long}\n{}", "RUN true\n".repeat(500)), format!("FROM a AS s0\nENV a={long}\n{stages}")]
+    {
+        let errors = errors(&text);
+        assert!(errors.starts_with("build/too-large") && errors.lines().count() == 1, "{errors}");
+    }
+    let usual = format!("FROM a\nENV A={}\n{}", "x".repeat(4_000), "RUN true\n".repeat(5_000));
+    assert_eq!(execs(&graph(&usual)).len(), 5_000);
+}
+
 #[test]
 fn named_contexts() {
     let lowered = |text: &str| {

@@ -75,7 +75,59 @@ fn configurations_written_by_go_are_read() {
     assert_eq!(config.config.cmd, None);
 }
 
+/// Documents with everything in them, for changing.
+const CONFIG: &str = r#"{"architecture":"arm64","variant":"v8","os":"linux","created":"2020-01-01T00:00:00Z","config":{"Env":["A=b"],
+"Cmd":["x"],"Entrypoint":["y"],"Volumes":{"/v":{}},"ExposedPorts":{"80/tcp":{}},"Labels":{"a":"b"},"User":"1:2","WorkingDir":"/w",
+"Healthcheck":{"Test":["CMD","true"],"Interval":30000000000,"Retries":3},"StopSignal":"SIGTERM","Shell":["sh"],"OnBuild":["RUN x"]},
+"rootfs":{"type":"layers","diff_ids":["sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]},
+"history":[{"created_by":"RUN x","empty_layer":true}]}"#;
+const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":
+"application/vnd.oci.image.manifest.v1+json","digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+"size":7,"platform":{"os":"linux","architecture":"amd64"},"annotations":{"a":"b"}}]}"#;
+const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":
+"application/vnd.oci.image.config.v1+json","digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+"size":7},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":
+"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","size":18446744073709551615}]}"#;
+
+/// What is read is written so that it is read the same.
+fn same_again<T: serde::Serialize + serde::de::DeserializeOwned>(text: &[u8]) -> bool {
+    let Ok(first) = serde_json::from_slice::<T>(text) else { return true };
+    let written = serde_json::to_vec(&first).unwrap();
+    let again: T = serde_json::from_slice(&written).unwrap();
+    serde_json::to_vec(&again).unwrap() == written
+}
+
+#[test]
+fn the_samples_are_whole() {
+    let config: ImageConfig = serde_json::from_str(CONFIG).unwrap();
+    assert_eq!(config.platform().to_string(), "linux/arm64/v8");
+    assert_eq!(chain_ids(&config.rootfs.diff_ids).len(), 1);
+    assert_eq!(serde_json::from_str::<Index>(INDEX).unwrap().manifests.len(), 1);
+    assert_eq!(serde_json::from_str::<Manifest>(MANIFEST).unwrap().layers.len(), 1);
+}
+
 proptest! {
+    #[test]
+    fn mutations_of_documents_are_read_or_refused(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0u8..4, any::<u8>()), 1..6),
+        sample in prop_oneof![Just(CONFIG), Just(INDEX), Just(MANIFEST)],
+    ) {
+        let mut text = sample.as_bytes().to_vec();
+        for (index, kind, byte) in edits {
+            let at = index.index(text.len());
+            match kind {
+                0 => { text.remove(at); }
+                1 => text.insert(at, byte),
+                2 => text[at] = byte,
+                _ => text[at] = b"0\"{}[],:-"[usize::from(byte) % 9],
+            }
+        }
+        prop_assert!(same_again::<ImageConfig>(&text) && same_again::<Index>(&text) && same_again::<Manifest>(&text));
+        if let Ok(config) = serde_json::from_slice::<ImageConfig>(&text) {
+            let _ = config.platform().to_string();
+        }
+    }
+
     #[test]
     fn parsing_survives_anything_and_round_trips(text in ".{0,80}") {
         if let Ok(parsed) = text.parse::<Reference>() {

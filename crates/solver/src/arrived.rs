@@ -11,6 +11,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{GitAddress, HttpAddress};
 use carrack_store::{Roots, Scratch, Store};
 
+use crate::authorization::Secrets;
 use crate::tree::small;
 use crate::{archive, codes, fetch, git};
 
@@ -37,10 +38,10 @@ impl ArrivedContext {
     ///
     /// # Errors
     /// `build/fetch-failed`, `build/wrong-checksum`; where there is no git.
-    pub fn git(store: &Store, address: &GitAddress, cancel: &AtomicBool) -> Result<Self> {
+    pub fn git(store: &Store, address: &GitAddress, secrets: &Secrets, cancel: &AtomicBool) -> Result<Self> {
         let place = Place::new(store)?;
         let (hold, folder) = place.scratch()?;
-        let (path, origin) = git::checkout(address, &folder, cancel)?;
+        let (path, origin) = git::checkout(address, secrets, &folder, cancel)?;
         Ok(Self { path, origin: Some(origin), _hold: hold, _apart: place.apart })
     }
 
@@ -86,10 +87,10 @@ impl Arrival {
     ///
     /// # Errors
     /// `build/fetch-failed`, and as for a stream.
-    pub fn of_address(store: &Store, address: &HttpAddress, cancel: &AtomicBool) -> Result<Self> {
+    pub fn of_address(store: &Store, address: &HttpAddress, secrets: &Secrets, cancel: &AtomicBool) -> Result<Self> {
         let place = Place::new(store)?;
         let (_hold, folder) = place.scratch()?;
-        let digest = fetch::fetch(&place.store, address, &folder, cancel)?;
+        let digest = fetch::fetch(&place.store, address, secrets, &folder, cancel)?;
         let file = fs::File::open(folder.join(&address.name)).map_err(|error| unreadable(&error.to_string()))?;
         let mut arrival = Self::put(|| Ok(place), file)?;
         if let Self::Context(context) = &mut arrival {

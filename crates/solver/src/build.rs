@@ -113,6 +113,8 @@ pub struct BuildRequest {
     pub arrived: Vec<Arc<ArrivedContext>>,
     /// Whether a RUN may have every privilege (`--allow security.insecure`).
     pub allows_insecure: bool,
+    /// Whether a RUN may have the host's network (`--allow network.host`) where `network` is another.
+    pub allows_host_network: bool,
     /// Whether it is told of each step why it was not cached.
     pub explain: bool,
     /// Caches to take results from, beside this root's own.
@@ -159,6 +161,7 @@ impl BuildRequest {
             contexts: BTreeMap::new(),
             arrived: Vec::new(),
             allows_insecure: false,
+            allows_host_network: false,
             explain: false,
             cache_from: Vec::new(),
             cache_to: Vec::new(),
@@ -498,9 +501,11 @@ fn plan(
 
 /// What the request says of all steps.
 fn configure(graph: &mut Graph, request: &BuildRequest) {
+    let hostname = request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty());
     for vertex in &mut graph.vertices {
         if let Op::Exec(exec) = &mut vertex.op {
             exec.settings.clone_from(&request.settings);
+            exec.settings.hostname = hostname.cloned();
             if exec.network == Network::Default {
                 exec.network = request.network;
             }
@@ -608,6 +613,7 @@ fn lower_options(request: &BuildRequest) -> LowerOptions {
         build_platform: Platform::host(),
         contexts: request.contexts.iter().map(|(name, context)| (name.clone(), lowered(context))).collect(),
         allows_insecure: request.allows_insecure,
+        allows_host_network: request.allows_host_network || request.network == Network::Host,
         ..LowerOptions::new(platform)
     }
 }

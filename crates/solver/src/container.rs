@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -26,7 +27,8 @@ use crate::exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executo
 use crate::private;
 use crate::progress::Stream;
 
-/// One for all steps: a step that writes it down makes the same layer again. As in BuildKit, no variable tells it.
+/// One for all steps that are not told another: a step that writes it down makes the same layer again. As in BuildKit, no
+/// variable tells it.
 const HOSTNAME: &str = "build";
 
 /// A network that a step has been connected to.
@@ -35,6 +37,8 @@ pub struct Connection {
     pub namespace: Option<OwnedFd>,
     /// The text of the step's /etc/resolv.conf.
     pub resolv_conf: String,
+    /// The host as the step reaches it; none where it has no way there but its own loopback.
+    pub gateway: Option<IpAddr>,
     /// What keeps the connection; dropped after the step.
     pub hold: Box<dyn Any + Send>,
 }
@@ -61,7 +65,7 @@ pub struct HostNetwork;
 impl BuildNetwork for HostNetwork {
     fn connect(&self, _id: &str) -> Result<Connection> {
         let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        Ok(Connection { namespace: None, resolv_conf, hold: Box::new(()) })
+        Ok(Connection { namespace: None, resolv_conf, gateway: None, hold: Box::new(()) })
     }
 
     fn release(&self, _id: &str) -> Result<()> {
@@ -100,7 +104,9 @@ impl<'a> ContainerExecutor<'a> {
         match request.exec.network {
             Network::Default => self.network.connect(request.id),
             Network::Host => HostNetwork.connect(request.id),
-            Network::None => Ok(Connection { namespace: None, resolv_conf: String::new(), hold: Box::new(()) }),
+            Network::None => {
+                Ok(Connection { namespace: None, resolv_conf: String::new(), gateway: None, hold: Box::new(()) })
+            }
         }
     }
 
@@ -118,8 +124,10 @@ impl<'a> ContainerExecutor<'a> {
     ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
         let mut container = container(request, connection);
         container.tty = is_in_terminal(request);
-        let mut hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n");
+        let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost\n", hostname(request));
+        let gateway = connection.gateway.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string();
         for (name, address) in &request.exec.settings.hosts {
+            let address = if address == "host-gateway" { &gateway } else { address };
             hosts.push_str(&format!("{address}\t{name}\n"));
         }
         for (name, text) in [("hosts", hosts.as_str()), ("resolv.conf", &connection.resolv_conf)] {
@@ -251,6 +259,10 @@ impl Executor for ContainerExecutor<'_> {
     }
 }
 
+fn hostname<'a>(request: &ExecRequest<'a>) -> &'a str {
+    request.exec.settings.hostname.as_deref().unwrap_or(HOSTNAME)
+}
+
 fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
     let exec = request.exec;
     let entries = exec.environment.iter().chain(&exec.proxy_environment).chain(&request.secret_environment);
@@ -264,7 +276,7 @@ fn container(request: &ExecRequest<'_>, connection: &Connection) -> Container {
     let ulimits = limits.map(|(name, (soft, hard))| (name.clone(), Ulimit { soft: *soft, hard: *hard })).collect();
     Container {
         name: "build".into(),
-        hostname: Some(HOSTNAME.into()),
+        hostname: Some(hostname(request).into()),
         image: "build".into(),
         command: Some(exec.arguments.clone()),
         env,

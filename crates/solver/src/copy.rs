@@ -174,12 +174,33 @@ impl Copier<'_> {
         let destination = destination(action, source);
         if kind(&source.stat) == FileType::Directory {
             let path = relative(destination.trim_end_matches('/'));
-            let root = above.make(self.to, path).map_err(Failure::new(path))?;
-            return self.folder(source, &root);
+            let (root, made) = self.root(source, path, above).map_err(Failure::new(path))?;
+            self.folder(source, &root)?;
+            if let Some(attributes) = made {
+                self.to.end_folder(&root, &attributes).map_err(Failure::new(&root))?;
+            }
+            return Ok(());
         }
         let name = Path::new(source.name.file_name().unwrap_or_default());
         let target = target(self.to, &destination, name, above)?;
         self.leaf(&source.real, &source.stat, &target).map_err(Failure::new(&target))
+    }
+
+    /// The folder that a folder's content goes into. One that is made is as old as what it is a copy of, as in BuildKit.
+    fn root(&mut self, source: &Source, path: &Path, above: Above) -> io::Result<(PathBuf, Option<Attributes>)> {
+        let Some(name) = path.file_name().filter(|_| !path.as_os_str().is_empty()) else {
+            return Ok((above.make(self.to, path)?, None));
+        };
+        let parent = above.make(self.to, path.parent().unwrap_or(Path::new("")))?;
+        let root = parent.join(name);
+        // What is there stays as it is; a link may lead to what is not there yet.
+        if self.to.kind(&root)?.is_some() {
+            return Ok((above.make(self.to, path)?, None));
+        }
+        let modified = self.attributes(&source.stat, Vec::new()).modified;
+        let attributes = Attributes { modified, ..Attributes::now(above.owner, above.mode) };
+        self.to.begin_folder(&root, &attributes)?;
+        Ok((root, Some(attributes)))
     }
 
     /// The content of a folder. Folders get their attributes last, when nothing changes their times any more.

@@ -23,6 +23,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
+use crate::authorization::{self, Secrets};
 use crate::codes;
 use crate::mounts::ignore_missing;
 
@@ -48,13 +49,23 @@ struct Record {
 
 /// Puts the file behind an address into `folder`, under the address's name. Its time is that of its last change as far as
 /// the server tells, its mode 0600. Gives its digest.
-pub(crate) fn fetch(store: &Store, address: &HttpAddress, folder: &Path, cancel: &AtomicBool) -> Result<Digest> {
+pub(crate) fn fetch(
+    store: &Store,
+    address: &HttpAddress,
+    secrets: &Secrets,
+    folder: &Path,
+    cancel: &AtomicBool,
+) -> Result<Digest> {
+    let authorization = authorization::of_file(secrets, &address.url)?;
     let kept = Kept::open(store, &address.url).map_err(|error| failed(address, &error.to_string()))?;
     let known = kept.record();
     let is_known = known.as_ref().is_some_and(|known| address.checksum.is_none_or(|wanted| wanted == known.digest));
     // What its digest names cannot have changed.
     if !(is_known && address.checksum.is_some()) {
-        kept.refresh(address, known.filter(|_| is_known), cancel)?;
+        // What was not taken is of no use to the next fetch, which begins anew.
+        kept.refresh((address, authorization), known.filter(|_| is_known), cancel).inspect_err(|_| {
+            let _ = fs::remove_file(&kept.fresh);
+        })?;
     }
     kept.give(&folder.join(&address.name)).map_err(|error| failed(address, &error.to_string()))?;
     kept.record().map(|record| record.digest).ok_or_else(|| failed(address, "what was fetched is gone"))
@@ -147,15 +158,20 @@ impl Kept {
     }
 
     /// Asks the server, and takes what is new.
-    fn refresh(&self, address: &HttpAddress, known: Option<Record>, cancel: &AtomicBool) -> Result<()> {
+    fn refresh(
+        &self,
+        (address, authorization): (&HttpAddress, Option<String>),
+        known: Option<Record>,
+        cancel: &AtomicBool,
+    ) -> Result<()> {
         let is_abandoned = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = channel();
-        let job = (address.clone(), self.fresh.clone(), is_abandoned.clone());
+        let job = (address.clone(), authorization, self.fresh.clone(), is_abandoned.clone());
         // A thread of its own, so that an interrupted build does not wait for a silent server.
         std::thread::spawn(move || {
-            let (address, path, is_abandoned) = job;
+            let (address, authorization, path, is_abandoned) = job;
             // Nobody listens any more once the build is over.
-            let _ = sender.send(download(&address, known.as_ref(), &path, &is_abandoned));
+            let _ = sender.send(download((&address, authorization), known.as_ref(), &path, &is_abandoned));
         });
         let answer = loop {
             match receiver.recv_timeout(LOOK) {
@@ -202,7 +218,7 @@ impl Kept {
 
 /// Asks for the file and writes it to `path`; none where the server says that what is known still holds.
 fn download(
-    address: &HttpAddress,
+    (address, authorization): (&HttpAddress, Option<String>),
     known: Option<&Record>,
     path: &Path,
     is_abandoned: &AtomicBool,
@@ -210,7 +226,7 @@ fn download(
     let etag = known.and_then(|known| known.etag.as_ref()).map(|etag| ("if-none-match", etag));
     let time = known.and_then(|known| known.last_modified.as_ref()).map(|time| ("if-modified-since", time));
     let headers: Vec<_> = etag.or(time).into_iter().collect();
-    let response = ask(address, &headers)?;
+    let response = ask((address, authorization.as_ref()), &headers)?;
     let status = response.status();
     if status.as_u16() == 304 && known.is_some() {
         return Ok(None);
@@ -227,8 +243,6 @@ fn download(
     let body = response.into_body().into_with_config().limit(u64::MAX).reader();
     let (digest, size_bytes) = write(body, path, is_abandoned).map_err(|error| failed(address, &error.to_string()))?;
     if size_bytes > SIZE_LIMIT_BYTES {
-        // What is left is replaced by the next fetch.
-        let _ = fs::remove_file(path);
         return Err(too_large(address));
     }
     // Without a time a file gets the epoch, so that the same content gives the same layer (as BuildKit does it).
@@ -241,6 +255,9 @@ fn write(body: impl Read, path: &Path, is_abandoned: &AtomicBool) -> io::Result<
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
+    }
+    if is_abandoned.load(Ordering::SeqCst) {
+        return Err(io::ErrorKind::Interrupted.into());
     }
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out = Hasher::new(file);
@@ -263,12 +280,19 @@ fn write(body: impl Read, path: &Path, is_abandoned: &AtomicBool) -> io::Result<
     }
 }
 
-/// The answer of the server, or of where it redirects to: the way there goes by the scheme and host of each.
-fn ask(address: &HttpAddress, headers: &[(&str, &String)]) -> Result<Response<Body>> {
+/// The answer of the server, or of where it redirects to: the way there goes by the scheme and host of each. Only the
+/// server itself is told who asks.
+fn ask(
+    (address, authorization): (&HttpAddress, Option<&String>),
+    headers: &[(&str, &String)],
+) -> Result<Response<Body>> {
     let mut url = address.url.clone();
     for _ in 0..=REDIRECTS_MAX {
         let agent = agent(&url).map_err(|reason| failed(address, &reason))?;
-        let request = headers.iter().fold(agent.get(&url), |request, (name, value)| request.header(*name, *value));
+        let own = authorization.filter(|_| authorization::origin(&url) == authorization::origin(&address.url));
+        let own = own.map(|authorization| ("authorization", authorization));
+        let all = headers.iter().copied().chain(own);
+        let request = all.fold(agent.get(&url), |request, (name, value)| request.header(name, value));
         let response = request.call().map_err(|error| failed(address, &error.to_string()))?;
         if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
             return Ok(response);

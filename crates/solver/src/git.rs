@@ -13,6 +13,7 @@ use carrack_llb::GitAddress;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 
+use crate::authorization::{self, Secrets};
 use crate::codes;
 
 /// How often a running git looks whether the build is over.
@@ -34,8 +35,14 @@ const SAFE: [&str; 9] = [
 ];
 
 /// Checks a repository out below `folder`, and gives the folder that is taken of it, with what it is.
-pub(crate) fn checkout(address: &GitAddress, folder: &Path, cancel: &AtomicBool) -> Result<(PathBuf, Material)> {
-    let git = Git { address, tree: folder.join("tree"), cancel };
+pub(crate) fn checkout(
+    address: &GitAddress,
+    secrets: &Secrets,
+    folder: &Path,
+    cancel: &AtomicBool,
+) -> Result<(PathBuf, Material)> {
+    let authorization = authorization::of_repository(secrets, &address.repository)?;
+    let git = Git { address, authorization, tree: folder.join("tree"), cancel };
     fs::create_dir_all(&git.tree).map_err(|error| git.failed("make a folder", &error.to_string()))?;
     git.run(&["init", "--quiet"])?;
     git.fetch()?;
@@ -59,6 +66,8 @@ pub(crate) fn checkout(address: &GitAddress, folder: &Path, cancel: &AtomicBool)
 
 struct Git<'a> {
     address: &'a GitAddress,
+    /// A header line, and the addresses that it is for.
+    authorization: Option<(String, String)>,
     tree: PathBuf,
     cancel: &'a AtomicBool,
 }
@@ -132,6 +141,11 @@ impl Git<'_> {
         }
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "true").env("GIT_DIR", self.tree.join(".git"));
         command.env("GIT_WORK_TREE", &self.tree).env("LC_ALL", "C");
+        if let Some((origin, header)) = &self.authorization {
+            // In the environment, since everybody sees the arguments of a process.
+            command.env("GIT_CONFIG_COUNT", "1");
+            command.env("GIT_CONFIG_KEY_0", format!("http.{origin}.extraHeader")).env("GIT_CONFIG_VALUE_0", header);
+        }
         command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1").env("GIT_HTTP_LOW_SPEED_TIME", "60");
         // Its library knows this one in lower case only, as web servers take names in upper case from their callers.
         if let Some(proxy) = std::env::var_os("HTTP_PROXY").filter(|_| std::env::var_os("http_proxy").is_none()) {

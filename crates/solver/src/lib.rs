@@ -8,6 +8,7 @@ mod agent;
 mod archive;
 mod arrived;
 mod attest;
+mod authorization;
 mod build;
 mod cache;
 pub mod codes;
@@ -40,6 +41,7 @@ mod vertex;
 
 pub use arrived::{Arrival, ArrivedContext};
 pub use attest::{Attestations, ProvenanceRequest, incomplete};
+pub use authorization::Secrets;
 pub use build::{
     BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
     check, debug, explain, outline, predict, targets,

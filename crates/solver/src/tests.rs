@@ -98,14 +98,17 @@ impl Yard {
 
     /// The files of an image: `mode uid:gid path` and what is in them.
     fn files(&self, result: &BuildResult) -> String {
+        let mut out = String::new();
+        list(&self.tree(result), Path::new(""), &mut out);
+        out
+    }
+
+    fn tree(&self, result: &BuildResult) -> Tree {
         let mut lower = self.store.lower_dirs(result.image.chain()).unwrap();
         lower.extend(self.store.lower_dirs(None).unwrap());
         lower.dedup();
         let tree = if lower.len() == 1 { Tree::folder(&lower[0]) } else { Tree::overlay(&lower, None) };
-        let tree = tree.unwrap();
-        let mut out = String::new();
-        list(&tree, Path::new(""), &mut out);
-        out
+        tree.unwrap()
     }
 
     fn programs(&self) -> Vec<String> {

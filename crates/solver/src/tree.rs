@@ -121,7 +121,20 @@ impl Tree {
         }
     }
 
-    /// The same, making every folder that is missing.
+    /// What would have to be made for a path to be there: itself and the folders above it, after all links.
+    pub(crate) fn missing(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut missing = Vec::new();
+        walk(path, &mut |here| {
+            let found = self.look(here)?;
+            if found.is_none() {
+                missing.push(here.to_owned());
+            }
+            Ok(Some(found.flatten()))
+        })?;
+        Ok(missing)
+    }
+
+    /// Where a path leads as in [`Tree::resolve`], making every folder that is missing.
     pub(crate) fn make_folders(&self, path: &Path, mode: u32, owner: Owner) -> io::Result<PathBuf> {
         let made = walk(path, &mut |here| {
             if let Some(found) = self.look(here)? {
@@ -147,7 +160,7 @@ impl Tree {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// A small file, links followed; none where it is missing.
+    /// A small file, links followed; none where it is missing. A large one is an error.
     pub(crate) fn bytes(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let Some(real) = self.resolve(path)? else { return Ok(None) };
         small(self.file(&real)?).map(Some)

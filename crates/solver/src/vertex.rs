@@ -192,9 +192,9 @@ impl<'a> Solver<'a> {
         let made = std::fs::create_dir(&folder);
         made.map_err(|error| failed(vertex, "make a folder").cause(error.to_string()).boxed())?;
         let fetched = match source {
-            Source::Http(address) => crate::fetch::fetch(self.store, address, &folder, self.cancel)
+            Source::Http(address) => crate::fetch::fetch(self.store, address, self.secrets, &folder, self.cancel)
                 .map(|digest| (folder, crate::fetch::material(address, &digest))),
-            Source::Git(address) => crate::git::checkout(address, &folder, self.cancel),
+            Source::Git(address) => crate::git::checkout(address, self.secrets, &folder, self.cancel),
             _ => return Ok(Outcome::of(None)),
         };
         let (path, material) = fetched.map_err(|diagnostic| at_origin(*diagnostic, vertex).boxed())?;

@@ -332,12 +332,19 @@ fn steps_get_what_the_command_line_says() {
         (&["--secret", "colour=red"], "cli/invalid-value"),
         (&["--secret", "id=x,env=UNSET"], "cli/invalid-value"),
         (&["--network", "somewhere"], "cli/invalid-value"),
-        (&["--add-host", "db:host-gateway"], "cli/not-yet"),
+        (&["--add-host", "db:gateway"], "cli/invalid-value"),
         (&["--annotation", "index:a=b"], "cli/not-yet"),
         (&["--annotation", "a"], "cli/invalid-value"),
     ] {
         assert_eq!(project.fails(&[&["build"], wrong, &["."]].concat()).code(), code, "{wrong:?}");
     }
+
+    // The host as a step reaches it, and the name of the step's machine.
+    let line = "RUN set -- $(grep 'up$' /etc/hosts); ip route | grep \"^default via $1 \"; echo $(hostname) $(grep -c \" $(hostname)$\" /etc/hosts) > /name";
+    project.write("Dockerfile", format!("FROM busybox\n{line}\n"));
+    let named = ["--add-host", "up=host-gateway", "--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=here", "-t", "said", "."];
+    project.ok(&[&["build"][..], &named].concat());
+    assert_eq!(read("/name"), "here 1");
     machine.finish();
 }
 

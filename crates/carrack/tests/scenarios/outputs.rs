@@ -101,7 +101,8 @@ fn a_build_goes_to_archives_tars_and_folders() {
     machine.finish();
 }
 
-/// One context at two paths, of two users, written at two times, built under two masks on two roots: one digest.
+/// One context at several paths, of several users, written at several times, built under several masks on roots that keep
+/// layers in either form: one digest.
 #[test]
 fn the_same_inputs_give_the_same_image() {
     let Some(machine) = Machine::new() else { return };
@@ -131,6 +132,9 @@ fn the_same_inputs_give_the_same_image() {
             .current_dir(&project.dir)
             .env("SOURCE_DATE_EPOCH", "1000000000")
             .stdin(std::process::Stdio::null());
+        if name == "kept" {
+            command.env("CARRACK_SNAPSHOTTER", "unpacked");
+        }
         let output = command.output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let envelope: Value = serde_json::from_str(text.lines().last().unwrap_or_default())

@@ -80,6 +80,17 @@ proptest! {
     }
 
     #[test]
+    fn any_ignore_file_is_read(text in "(?s)[a-c*?/.!#\\[\\]\\\\ \r\n\u{feff}\u{0}é-]{0,200}", path in "[a-c/.]{0,40}") {
+        let source = SourceFile { path: ".dockerignore".into(), text: text.as_str().into() };
+        let (ignore, diagnostics) = IgnoreFile::parse(FileId(0), &source);
+        for label in diagnostics.iter().flat_map(|diagnostic| &diagnostic.labels) {
+            prop_assert!(text.get(label.span.start as usize..label.span.end as usize).is_some(), "{label:?}");
+        }
+        ignore.is_ignored(&path);
+        ignore.has_exceptions_below(&path);
+    }
+
+    #[test]
     fn a_literal_pattern_matches_itself_only(path in "[a-z]{1,8}(/[a-z]{1,8}){0,3}", other in "[a-z]{1,8}") {
         let ignore = IgnoreFile::from_patterns([path.as_str()]).unwrap();
         prop_assert!(ignore.is_ignored(&path));
@@ -147,6 +158,16 @@ fn beginnings_of_a_file_are_parsed() {
         parse(&SAMPLE[..end]);
         parse(&SAMPLE[..end].replace('\n', "\r\n"));
     }
+}
+
+/// Of a text that is no Dockerfile only the beginning is complained about.
+#[test]
+fn mistakes_without_end() {
+    let source = SourceFile { path: "Dockerfile".into(), text: "FRM a\n".repeat(200_000).into() };
+    assert_eq!(crate::parse(FileId(0), &source).1.len(), 100);
+    let source =
+        SourceFile { path: "Dockerfile".into(), text: format!("FROM a\nRUN {}\n", "<<E ".repeat(200_000)).into() };
+    assert_eq!(crate::parse(FileId(0), &source).1.len(), 1);
 }
 
 /// Many stages, many ignore patterns, and lines without end.

@@ -86,8 +86,16 @@ impl Lowering<'_> {
         if heredoc.expand {
             content = stage.scope.heredoc(&heredoc.content, &content, &mut self.diagnostics)?;
         }
+        // In a folder it is a file of that folder, whatever path its name looks like.
+        let path = clean(&heredoc.name.value);
+        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        if name.is_empty() {
+            let message = format!("the here-document `{}` cannot be a file", heredoc.name.value);
+            self.invalid(heredoc.name.span, message, "no name of a file", "give it another name");
+            return None;
+        }
         let file = FileContent {
-            name: heredoc.name.value.clone(),
+            name,
             content,
             destination: target.destination.clone(),
             owner: target.flags.owner.clone(),
@@ -115,6 +123,7 @@ impl Lowering<'_> {
             return None;
         }
         let remote = if target.is_add { self.remote(&path, word, target)? } else { None };
+        let is_remote = remote.is_some();
         let unpack = target.is_add && target.copy.unpack.unwrap_or(remote.is_none());
         let (files, source) = match remote {
             Some(source) => {
@@ -122,7 +131,8 @@ impl Lowering<'_> {
                     Source::Http(file) => format!("/{}", file.name),
                     _ => "/".to_owned(),
                 };
-                (Edge { vertex: self.source(source, format!("[fetch] {path}"), word.span) }, within)
+                let shown = without_password(&path);
+                (Edge { vertex: self.source(source, format!("[fetch] {shown}"), word.span) }, within)
             }
             None => {
                 let from = target.copy.from.as_ref().filter(|from| !from.value.is_empty());
@@ -141,7 +151,7 @@ impl Lowering<'_> {
             unpack,
             span: word.span,
         };
-        Some((Action::Copy(action), path))
+        Some((Action::Copy(action), if is_remote { without_password(&path) } else { path }))
     }
 
     fn commit(
@@ -293,6 +303,16 @@ impl Lowering<'_> {
 
     fn invalid(&mut self, span: Span, message: String, label: &str, hint: &str) {
         self.diagnostics.push(Diagnostic::error(&codes::INVALID_VALUE, message).at(span, label).hint(hint));
+    }
+}
+
+/// An address as histories and logs may show it, in BuildKit's way.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((user, host)) if user.contains(':') => format!("{scheme}://xxxxx:xxxxx@{host}{path}"),
+        _ => address.to_owned(),
     }
 }
 

@@ -21,6 +21,14 @@ impl Lowering<'_> {
                     .hint("build with --allow security.insecure if you trust the Dockerfile"),
             );
         }
+        let network = run.network.as_ref().filter(|network| network.value == ast::Network::Host);
+        if let Some(network) = network.filter(|_| !self.options.allows_host_network) {
+            self.diagnostics.push(
+                Diagnostic::error(&codes::NOT_ALLOWED, "RUN --network=host is not allowed to this build")
+                    .at(network.span, "asks for the host's network, with what listens on its loopback")
+                    .hint("build with --allow network.host if you trust the Dockerfile"),
+            );
+        }
         if let Some(device) = run.devices.first() {
             self.diagnostics.push(
                 Diagnostic::error(&codes::NOT_ALLOWED, "a build step gets no device of the host")
@@ -60,7 +68,7 @@ impl Lowering<'_> {
                 .filter(|(name, _)| scope::is_proxy(name) && is_undeclared(name))
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
-            working_directory: stage.image.config.working_dir.clone(),
+            working_directory: stage.working_directory().to_owned(),
             user: stage.image.config.user.clone(),
             mounts,
             network: match run.network.as_ref().map(|network| network.value) {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use carrack_diag::{Diagnostic, Span, Spanned};
 use carrack_dockerfile::ast::{Argument, Command, CommandLine, Instruction, Run};
 use carrack_dockerfile::parse_trigger;
-use carrack_oci::{History, ImageConfig};
+use carrack_oci::{History, ImageConfig, Platform};
 
 use super::scope::Scope;
 use super::{Base, Lowering};
@@ -60,10 +60,18 @@ impl Stage {
         self.image.config.env = self.scope.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
     }
 
+    /// Where programs begin. An image that says nothing begins at its root.
+    pub(super) fn working_directory(&self) -> &str {
+        match self.image.config.working_dir.as_str() {
+            "" => "/",
+            path => path,
+        }
+    }
+
     /// A path of the image, made absolute from the working directory. `..` ends at the root. A slash at the end stays.
     pub(super) fn absolute(&self, path: &str) -> String {
         let joined =
-            if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.image.config.working_dir) };
+            if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.working_directory()) };
         let is_folder = path.ends_with('/') || path.ends_with("/.") || path == ".";
         let clean = clean(&joined);
         if is_folder && clean != "/" { format!("{clean}/") } else { clean }
@@ -92,6 +100,7 @@ impl Lowering<'_> {
         let file = self.file;
         let ast = &file.stages[index];
         let mut stage = self.begin(index);
+        self.grow(stage.inherited_bytes() + stage.history_bytes(0), ast.from.span);
         let triggers = std::mem::take(&mut stage.image.config.on_build);
         let triggers: Vec<Instruction> =
             triggers.iter().filter_map(|text| self.trigger(text, ast.from.image.span)).collect();
@@ -110,7 +119,12 @@ impl Lowering<'_> {
                 Place::Step(number) => is_layer(&instruction) && number == stage.step + 1,
             });
             if stop.is_none_or(|stop| stop.moment == Moment::After) {
+                let known = (self.vertices.len(), stage.history.len());
                 self.instruction(&mut stage, instruction);
+                self.grow(self.vertices_bytes(known.0) + stage.history_bytes(known.1), instruction.span);
+            }
+            if self.is_too_large() {
+                return stage;
             }
             if let Some(stop) = stop {
                 self.shell(&mut stage, (&instruction.text, instruction.span), Some(instruction), stop.moment);
@@ -159,7 +173,7 @@ impl Lowering<'_> {
         };
         let mut stage = Stage {
             index,
-            image: ImageConfig::scratch(&self.options.target_platform),
+            image: empty_image(&self.options.target_platform),
             scope: Scope::new(self.file.directives.escape),
             vertex: VertexId(0),
             base: None,
@@ -188,20 +202,17 @@ impl Lowering<'_> {
                 stage.scope.environment = variables(&stage.image.config.env);
             }
             Some((Base::Folder(name), platform)) => {
-                stage.image = ImageConfig::scratch(&platform);
+                stage.image = empty_image(&platform);
                 stage.vertex = self.folder_image(name, from.span);
             }
             Some((Base::Scratch, platform)) => {
-                stage.image = ImageConfig::scratch(&platform);
+                stage.image = empty_image(&platform);
                 stage.vertex = self.source(Source::Scratch, "FROM scratch".into(), from.span);
             }
             None => stage.vertex = self.source(Source::Scratch, "FROM scratch".into(), from.span),
         }
         if stage.scope.get("PATH").is_none() {
             stage.scope.set("PATH".into(), DEFAULT_PATH.into());
-        }
-        if stage.image.config.working_dir.is_empty() {
-            stage.image.config.working_dir = "/".into();
         }
         stage.store_environment();
         stage
@@ -285,6 +296,13 @@ impl Lowering<'_> {
         stage.vertex = vertex;
         stage.record(format!("WORKDIR {path}"), Some(vertex));
     }
+}
+
+/// What is said of an image of nothing, as in BuildKit.
+fn empty_image(platform: &Platform) -> ImageConfig {
+    let mut image = ImageConfig::scratch(platform);
+    image.config.working_dir = "/".into();
+    image
 }
 
 /// `NAME=VALUE` pairs; a name without a value has an empty one.

@@ -94,6 +94,7 @@ fn settings(was: &Value, is: &Value, reasons: &mut Vec<Reason>) {
                 };
                 maps(&pairs(old), &pairs(new), |name| format!("the address of {name} (--add-host)"), reasons);
             }
+            "hostname" => reasons.push(value("the name of its machine (BUILDKIT_SANDBOX_HOSTNAME)", old, new)),
             "shm_size_bytes" => reasons.push(value("the size of /dev/shm (--shm-size)", old, new)),
             "ulimits" => {
                 let limits = |map: Option<&Value>| -> BTreeMap<String, Value> {

@@ -260,7 +260,7 @@ fn mistakes() {
     yard.write("server.py", "").write(".dockerignore", "secret*").write("secret.key", "");
     assert_snapshot!(yard.fail("FROM scratch\nCOPY sever.py /\n"), @"build/source-not-found Dockerfile:2:6 `sever.py` is not in the build context [did you mean `server.py`?]");
     assert_snapshot!(yard.fail("FROM scratch\nCOPY secret.key /\n"), @"build/source-not-found Dockerfile:2:6 `secret.key` is not in the build context | .dockerignore leaves it out [add `!secret.key` to the end of .dockerignore]");
-    assert_snapshot!(yard.fail("FROM scratch AS s\nFROM scratch\nCOPY --from=s /x /\n"), @"build/source-not-found Dockerfile:3:15 `x` is not in what is copied from [the path counts from the root of the context, not from the Dockerfile]");
+    assert_snapshot!(yard.fail("FROM scratch AS s\nFROM scratch\nCOPY --from=s /x /\n"), @"build/source-not-found Dockerfile:3:15 `x` is not in what is copied from [the path counts from the root of what --from names, and links do not lead out of it]");
     assert_snapshot!(yard.fail("FROM debain:12\n"), @"build/image-not-found Dockerfile:1:6 there is no image `debain:12` [get it first: `carrack load`, or `carrack image bootstrap debain:12`]");
     assert_snapshot!(yard.fail("FROM scratch AS build\nFROM scratch\nCOPY --from=biuld a b\n"), @"build/image-not-found Dockerfile:3:13 there is no image `biuld:latest` [did you mean the stage `build`?]");
     assert_snapshot!(yard.fail("FROM scratch\nCOPY --chown=app server.py /\n"), @"build/unknown-owner Dockerfile:2:1 cannot find the owner `app` in the image | unable to find user app: no matching entries in /etc/passwd [add the user in a RUN above, or give numbers]");

@@ -1,4 +1,5 @@
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use insta::assert_snapshot;
 
@@ -32,6 +33,23 @@ fn destinations() {
     assert_eq!(files("COPY --parents d/./e /to/"), "755 0:0 to/\n755 0:0 to/e/\n644 0:0 to/e/y \"y\"\n");
     assert_eq!(files("COPY --exclude=e d /to"), "755 0:0 to/\n644 0:0 to/x \"x\"\n");
     assert_eq!(files("COPY <<A <<B /to/\n1\nA\n2\nB"), "755 0:0 to/\n644 0:0 to/A \"1\\n\"\n644 0:0 to/B \"2\\n\"\n");
+}
+
+/// A folder that a copy makes is as old as what it is a copy of; one that is there stays as it is.
+#[test]
+fn times_of_folders() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("d/x", "x");
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    std::fs::File::open(yard.context().join("d")).unwrap().set_modified(time).unwrap();
+    let image = yard.build("FROM scratch\nCOPY d /new/\nCOPY d /deep/er\nWORKDIR /there\nCOPY d /there\n");
+    let tree = yard.tree(&image);
+    let modified = |path: &str| tree.stat(Path::new(path)).unwrap().unwrap().st_mtime;
+    assert_eq!((modified("new"), modified("deep/er")), (1_000_000_000, 1_000_000_000));
+    assert!(modified("there") > 1_000_000_000 && modified("deep") > 1_000_000_000);
 }
 
 /// D1: owners by number and name, modes.
@@ -143,7 +161,7 @@ fn links_of_the_image() {
     644 0:0 usr/lib/f "f"
     644 0:0 usr/lib/g "g"
     "#);
-    assert!(!std::path::Path::new("/tmp/escaped").exists());
+    assert!(!Path::new("/tmp/escaped").exists());
     let refused = yard.fail(&format!("{base}COPY tree /\n"));
     assert_snapshot!(refused, @"build/copy-failed Dockerfile:4:1 cannot write /lib | a folder cannot replace what is no folder [a file or link stands where a folder is needed: copy elsewhere, or remove it]");
 }

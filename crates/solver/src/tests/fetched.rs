@@ -64,6 +64,10 @@ fn answer(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
         let mut out = stream;
         let head = match &content {
             Err(_) if path == "/moved" => "302 Found\r\nLocation: /file.txt\r\nContent-Length: 0".to_owned(),
+            Err(_) if path == "/away" => {
+                let port = out.local_addr().unwrap().port();
+                format!("302 Found\r\nLocation: http://localhost:{port}/file.txt\r\nContent-Length: 0")
+            }
             Err(_) if path == "/cut" => "200 OK\r\nContent-Length: 1000".to_owned(),
             Err(_) => "404 Not Found\r\nContent-Length: 0".to_owned(),
             Ok(content) => {
@@ -76,7 +80,9 @@ fn answer(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
                 }
             }
         };
-        log.lock().unwrap().push(format!("{path} {}", &head[..3]));
+        let authorization = lines.iter().find_map(|line| line.strip_prefix("authorization: "));
+        let told = authorization.map(|value| format!(" as {value}")).unwrap_or_default();
+        log.lock().unwrap().push(format!("{path} {}{told}", &head[..3]));
         let _ = out.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes());
         if path == "/cut" {
             let _ = out.write_all(b"half");
@@ -86,6 +92,31 @@ fn answer(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
             let _ = out.write_all(&content);
         }
     }
+}
+
+/// Tokens are sent to the hosts that they are for, and are nowhere afterwards; of what was cut short nothing is kept (X6).
+#[test]
+fn tokens_for_servers() {
+    if !is_able() {
+        return;
+    }
+    let yard = Yard::new();
+    yard.write("file.txt", "content");
+    let server = Server::new(&yard.context());
+    let build = |path: &str| {
+        let mut request = yard.request(&format!("FROM scratch\nADD {} /\n", server.url(path)));
+        request.secrets.insert(format!("HTTP_AUTH_TOKEN_127.0.0.1:{}", server.port), b"word\n".to_vec());
+        yard.run(&request)
+    };
+    build("file.txt").unwrap();
+    assert_eq!(server.asked(), "/file.txt 200 as Bearer word");
+    build("moved").unwrap();
+    assert_eq!(server.asked(), "/moved 302 as Bearer word, /file.txt 200 as Bearer word");
+    build("away").unwrap();
+    assert_eq!(server.asked(), "/away 302 as Bearer word, /file.txt 200");
+    assert!(!build("cut").unwrap_err().contains("word"));
+    let kept = super::names(&yard.store.roots().data.join("build/fetched"));
+    assert!(!kept.iter().any(|name| name.ends_with(".new")), "{kept:?}");
 }
 
 #[test]

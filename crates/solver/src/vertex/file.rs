@@ -340,7 +340,11 @@ fn not_found(copy: &CopyAction, folder: Option<&Folder>, place: &str) -> Box<Dia
             .boxed();
     }
     let Some(near) = folder.and_then(|folder| nearest(&folder.tree, path)) else {
-        return diagnostic.hint("the path counts from the root of the context, not from the Dockerfile").boxed();
+        let hint = match folder {
+            Some(_) => "the path counts from the root of the context, not from the Dockerfile",
+            None => "the path counts from the root of what --from names, and links do not lead out of it",
+        };
+        return diagnostic.hint(hint).boxed();
     };
     diagnostic.hint(format!("did you mean `{near}`?")).boxed()
 }

@@ -201,6 +201,9 @@ impl Solver<'_> {
                     let value = String::from_utf8_lossy(value);
                     prepared.secret_environment.push(format!("{name}={value}"));
                 }
+                if mount.target.is_none() {
+                    return Ok(());
+                }
                 let path = prepared.private.path().join(format!("secret-{}", prepared.mounts.len()));
                 write(&path, value, *mode, (*uid, *gid)).map_err(io_failed("write the secret"))?;
                 (ExecMountSource::Host(path), true)
@@ -331,22 +334,18 @@ impl Solver<'_> {
         Ok((path, lock))
     }
 
-    /// The paths among `targets`, and the folders above them, that are not in the layers below.
+    /// The paths behind `targets`, and the folders above them, that are not in the layers below.
     fn missing(&self, vertex: &Vertex, base: &Outcome, targets: impl Iterator<Item = String>) -> Result<Vec<PathBuf>> {
         let tree = self.tree(vertex, base)?;
         let mut missing = Vec::new();
         for target in targets {
-            for path in relative(&target).ancestors().filter(|path| !path.as_os_str().is_empty()) {
-                let found = tree.resolve(path);
-                let found =
-                    found.map_err(|error| failed(vertex, "look at the layers").cause(error.to_string()).boxed())?;
-                if found.is_none() && !missing.contains(&path.to_owned()) {
-                    missing.push(path.to_owned());
-                }
-            }
+            let found = tree.missing(relative(&target));
+            missing
+                .extend(found.map_err(|error| failed(vertex, "look at the layers").cause(error.to_string()).boxed())?);
         }
         // What lies deepest goes first.
         missing.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        missing.dedup();
         Ok(missing)
     }
 }
@@ -371,7 +370,13 @@ fn folder_files(
 fn remove_stubs(upper: &Path, stubs: &[PathBuf]) -> io::Result<()> {
     let tree = Tree::folder(upper)?;
     for path in stubs {
-        let Some(stat) = tree.stat(path)? else { continue };
+        let stat = match tree.stat(path) {
+            Ok(Some(stat)) => stat,
+            Ok(None) => continue,
+            // The step has put a link in the way: what lies behind it is not what the mount has made.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => continue,
+            Err(error) => return Err(error),
+        };
         let parent = tree.parent(path)?;
         let name = path.file_name().unwrap_or_default();
         let removed = match kind(&stat) {

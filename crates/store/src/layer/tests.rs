@@ -2,6 +2,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use carrack_testkit::tar::Builder;
+use proptest::prelude::*;
 
 use crate::testing::{Scene, is_root, list};
 
@@ -445,4 +446,40 @@ fn long_names_are_cut_in_messages() {
     assert!(error.message.len() < 500 && error.message.contains("xend`"), "{}", error.message);
     let text = format!("{error:?}");
     assert!(text.len() < 2000, "nor is it anywhere else");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// An archive with any bytes changed is unpacked or refused, and what it holds lies in its folder.
+    #[test]
+    fn damaged_archives_stay_inside(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(b'/'), Just(b'.'), b'0'..=b'7']), 1..12),
+        kept in any::<prop::sample::Index>(),
+    ) {
+        const BLOCK: usize = 512;
+        prop_assume!(is_root());
+        let archive = base().symlink("up", "../outside").file("up/x", "x").hard_link("again", "up/x").fifo("pipe");
+        let mut archive = archive.pax("path", "deep/er/name").file("short", "y").build();
+        let length = archive.len() / 2 + kept.index(archive.len() / 2 + 1);
+        archive.truncate(length);
+        for (index, value) in changes {
+            let at = index.index(archive.len());
+            archive[at] = value;
+            let start = at / BLOCK * BLOCK;
+            // With a right checksum, so that the damage is reached.
+            if let Some(block) = archive.get_mut(start..start + BLOCK) {
+                let mut header = ::tar::Header::new_ustar();
+                header.as_mut_bytes().copy_from_slice(block);
+                header.set_cksum();
+                block.copy_from_slice(header.as_bytes());
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let _ = crate::extract(archive.as_slice(), &root, Path::new("/shown"), Some((0, 0)));
+        let beside: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        prop_assert_eq!(beside, ["root"]);
+    }
 }

@@ -6,21 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use carrack_diag::Diagnostic;
-use carrack_engine::build::{Arrival, ArrivedContext, BuildRequest, DockerfileSource, NamedContext};
+use carrack_engine::build::{Arrival, ArrivedContext, BuildRequest, DockerfileSource, NamedContext, Secrets};
 use carrack_engine::{Engine, interrupt};
 use carrack_oci::{Platform, Reference};
 
 use super::{current_folder, platforms};
 use crate::arguments::BuildArguments;
 use crate::output::Failure;
-use crate::{codes, flags};
+use crate::{build_flags, codes, flags};
 
 /// No Dockerfile that somebody has written is longer, in bytes.
 const DOCKERFILE_LIMIT_BYTES: u64 = 16 << 20;
 
 /// What has been fetched, each address once.
 #[derive(Default)]
-pub(super) struct Fetched(BTreeMap<String, Arc<ArrivedContext>>);
+pub(super) struct Fetched {
+    known: BTreeMap<String, Arc<ArrivedContext>>,
+    /// Of the build that a context is for: there may be tokens among them.
+    pub(super) secrets: Secrets,
+}
 
 impl Fetched {
     /// The context behind an address; none where the text is none.
@@ -31,13 +35,13 @@ impl Fetched {
         keeps_git: bool,
         cancel: &AtomicBool,
     ) -> Result<Option<Arc<ArrivedContext>>, Failure> {
-        if let Some(known) = self.0.get(text) {
+        if let Some(known) = self.known.get(text) {
             return Ok(Some(known.clone()));
         }
-        match engine.arrival_from(text, keeps_git, cancel)? {
+        match engine.arrival_from(text, keeps_git, &self.secrets, cancel)? {
             None => Ok(None),
             Some(Arrival::Context(context)) => {
-                Ok(Some(self.0.entry(text.to_owned()).or_insert(Arc::new(context)).clone()))
+                Ok(Some(self.known.entry(text.to_owned()).or_insert(Arc::new(context)).clone()))
             }
             Some(Arrival::Dockerfile(_)) => {
                 Err(flags::invalid("context", text, "the address of an archive or a repository").into())
@@ -66,6 +70,7 @@ pub(super) fn remote(
 /// The request with its context and Dockerfile as the arguments name them.
 pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result<BuildRequest, Failure> {
     let is_on_input = arguments.file.iter().any(|file| file.as_os_str() == "-");
+    let secrets = build_flags::secrets(&arguments.more.secret)?;
     let mut request = if context == "-" {
         if is_on_input {
             let reason = "standard input is the context, so the Dockerfile has to come from it";
@@ -75,7 +80,7 @@ pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -
     } else {
         let interrupted = interrupt::Flag::new()?;
         let keeps_git = arguments.build_arg.iter().any(|text| keeps_git(text.split_once('=')));
-        match engine.arrival_from(context, keeps_git, interrupted.is_set())? {
+        match engine.arrival_from(context, keeps_git, &secrets, interrupted.is_set())? {
             Some(arrival) => from_arrival(engine, arguments, arrival)?,
             None => {
                 // Without `.`, for messages.
@@ -87,7 +92,7 @@ pub(super) fn open(engine: &Engine, arguments: &BuildArguments, context: &str) -
         }
     };
     request.platform = platforms::wanted(arguments)?.into_iter().next();
-    let mut fetched = Fetched::default();
+    let mut fetched = Fetched { secrets, ..Fetched::default() };
     for text in &arguments.build_context {
         let (name, value) = named(text)?;
         named_context(engine, &mut request, &name, value, &mut fetched)?;

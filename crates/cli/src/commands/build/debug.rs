@@ -64,11 +64,19 @@ pub(super) fn offer(mut failure: Failure, arguments: &BuildArguments, service: O
 
 /// The command line with a further flag, as a shell reads it.
 fn command(words: impl Iterator<Item = String>, flag: &str, service: Option<&str>) -> String {
-    let mut words: Vec<String> = words.map(|word| quoted(&word)).collect();
+    let mut words: Vec<String> = words.map(|word| quoted(without_proxy(&word))).collect();
     let verb = words.iter().position(|word| matches!(word.as_str(), "build" | "b")).map_or(0, |index| index + 1);
     words.insert(verb, flag.to_owned());
     words.extend(service.filter(|service| !words[verb..].iter().any(|word| word == service)).map(quoted));
     format!("carrack {}", words.join(" "))
+}
+
+/// A proxy's address may hold a password. Without it the argument takes the environment's.
+fn without_proxy(word: &str) -> &str {
+    match word.split_once("_proxy=").or_else(|| word.split_once("_PROXY=")) {
+        Some((name, value)) if value.contains('@') => &word[..name.len() + "_proxy".len()],
+        _ => word,
+    }
 }
 
 fn quoted(word: &str) -> String {
@@ -90,6 +98,10 @@ mod tests {
         assert_eq!(
             of(&["--root", "/r", "buildx", "build", "--build-arg", "A=it's so", "-t", "x", "."], None),
             r"carrack --root /r buildx build --debug=after:7 --build-arg 'A=it'\''s so' -t x ."
+        );
+        assert_eq!(
+            of(&["build", "--build-arg", "HTTPS_PROXY=http://me:word@proxy", "--build-arg=no_proxy=here", "."], None),
+            "carrack build --debug=after:7 --build-arg HTTPS_PROXY --build-arg=no_proxy=here ."
         );
         assert_eq!(of(&["build"], Some("web")), "carrack build --debug=after:7 web");
         assert_eq!(of(&["build", "web"], Some("web")), "carrack build --debug=after:7 web");

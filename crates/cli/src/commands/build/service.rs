@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use carrack_compose::project::{Build, Content, Grant, Service};
 use carrack_diag::{Diagnostic, Span, Spanned};
 use carrack_engine::Engine;
-use carrack_engine::build::{BuildRequest, DockerfileSource, NamedContext};
+use carrack_engine::build::{BuildRequest, DockerfileSource, NamedContext, Secrets};
 
 use carrack_oci::Platform;
 
@@ -47,6 +47,9 @@ pub(super) fn request(
         .any(|(name, value)| context::keeps_git(value.value.as_deref().map(|value| (name.as_str(), value))));
     let at = |span: Span, label: &str, failure: Failure| placed(loaded, span, label, failure);
     let dockerfile = how.dockerfile.as_ref().map(|file| file.value.as_str());
+    if let Some(fetched) = &mut fetched {
+        fetched.secrets = secrets(loaded, how)?;
+    }
     let remote = match &mut fetched {
         Some(fetched) if how.is_remote() => context::remote(engine, &how.context.value, dockerfile, keeps_git, fetched)
             .map_err(|failure| at(how.context.span, "named here", failure))?,
@@ -146,10 +149,7 @@ fn steps(request: &mut BuildRequest, loaded: &Loaded, how: &Build) -> Result<(),
         request.network =
             build_flags::network("network", &network.value).map_err(|error| at(network.span, error.into()))?;
     }
-    for host in &how.extra_hosts {
-        let (name, address) = &host.value;
-        build_flags::add_host(request, name, address).map_err(|error| at(host.span, error.into()))?;
-    }
+    request.settings.hosts = how.extra_hosts.iter().map(|host| host.value.clone()).collect();
     request.settings.shm_size_bytes = how.shm_size_bytes;
     request.settings.ulimits = how.ulimits.iter().map(|(name, limit)| (name.clone(), limit.value)).collect();
     request.allows_insecure |= how.privileged;
@@ -161,12 +161,19 @@ fn steps(request: &mut BuildRequest, loaded: &Loaded, how: &Build) -> Result<(),
         let (id, socket) = context::agent(&text).map_err(|failure| at(socket.span, failure))?;
         request.agents.insert(id, socket);
     }
-    for grant in &how.secrets {
-        let value = secret(loaded, grant).map_err(|failure| at(grant.source.span, failure))?;
-        let id = if grant.target.is_empty() { &grant.source.value } else { &grant.target };
-        request.secrets.insert(id.clone(), value);
-    }
+    request.secrets = secrets(loaded, how)?;
     Ok(())
+}
+
+/// By id.
+fn secrets(loaded: &Loaded, how: &Build) -> Result<Secrets, Failure> {
+    let content = |grant: &Grant| {
+        let value = secret(loaded, grant);
+        let value = value.map_err(|failure| placed(loaded, grant.source.span, "asked for here", failure))?;
+        let id = if grant.target.is_empty() { &grant.source.value } else { &grant.target };
+        Ok((id.clone(), value))
+    };
+    how.secrets.iter().map(content).collect()
 }
 
 fn secret(loaded: &Loaded, grant: &Grant) -> Result<Vec<u8>, Failure> {
