@@ -206,7 +206,9 @@ impl Snapshotter for Store {
 
     fn commit_upper(&self, lease: &Lease, parent: Option<&Digest>, upper: &Path) -> Result<Layer> {
         let below = self.lower_dirs(parent)?;
-        let written = self.write_tar(parent, upper, |ingest, each| layer::diff(upper, &below[0], ingest, each))?;
+        let is_indexed = self.keeps_one_file()?;
+        let written =
+            self.write_tar(parent, is_indexed, upper, |ingest, each| layer::diff(upper, &below[0], ingest, each))?;
         let layer = self.commit_tar(lease, parent, written, |tree, _| {
             fs::rename(upper, tree).context("adopt", upper)?;
             set_root_time(&below[0], tree)
@@ -217,10 +219,10 @@ impl Snapshotter for Store {
 
     fn commit_written(&self, lease: &Lease, parent: Option<&Digest>, write: Write<'_>) -> Result<Layer> {
         let place = self.snapshots_dir();
-        if !self.keeps_one_file()? {
+        if !self.may_keep_one_file()? {
             return self.commit_beside(lease, parent, write);
         }
-        let written = self.write_tar(parent, &place, |ingest, each| {
+        let written = self.write_tar(parent, true, &place, |ingest, each| {
             let mut writer = LayerWriter::new(ingest, each);
             write(&mut writer)?;
             writer.finish().context("write the layer in", &place)
@@ -448,17 +450,19 @@ impl Store {
     fn write_tar(
         &self,
         parent: Option<&Digest>,
+        is_indexed: bool,
         shown: &Path,
         write: impl FnOnce(&mut Ingest, layer::Each<'_>) -> Result<()>,
     ) -> Result<Written> {
-        let is_indexed = self.keeps_one_file()?;
         let view = parent.filter(|_| is_indexed).map(|parent| self.view(Some(parent))).transpose()?;
         let mut indexer = match is_indexed {
             true => Some(Indexer::new(view.as_ref()).context("look at the layers below", shown)?),
             false => None,
         };
         let mut ingest = self.ingest()?;
+        let mut entries = 0;
         write(&mut ingest, &mut |member, offset| {
+            entries += 1;
             match indexer.as_mut().map(|indexer| indexer.member(member, offset)) {
                 None | Some(Ok(())) => {}
                 // Unpacking tells what is wrong with it, if anything is.
@@ -467,6 +471,7 @@ impl Store {
             Ok(())
         })?;
         let sealed = ingest.seal(None, Durability::Cached)?;
+        let indexer = indexer.filter(|_| self.stays_one_file(entries, sealed.size_bytes));
         let index = indexer.and_then(|indexer| indexer.image(sealed.size_bytes).ok());
         Ok(Written { sealed, index })
     }

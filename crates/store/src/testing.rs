@@ -42,9 +42,18 @@ impl Scene {
 
     /// On a file system with files that can be mounted. None where this host can't.
     pub(crate) fn one_file() -> Option<Self> {
+        Self::mounting(LayerForm::OneFile)
+    }
+
+    /// The same, in the form that suits each layer.
+    pub(crate) fn auto() -> Option<Self> {
+        Self::mounting(LayerForm::Auto)
+    }
+
+    fn mounting(form: LayerForm) -> Option<Self> {
         let dir = tempfile::Builder::new().prefix("carrack-store-").tempdir().unwrap();
-        let scene = Self::of(dir, LayerForm::OneFile);
-        match scene.store.keeps_one_file() {
+        let scene = Self::of(dir, form);
+        match scene.store.clone().with_form(LayerForm::OneFile).keeps_one_file() {
             Ok(_) => Some(scene),
             Err(error) => {
                 eprintln!("skipped: {error}");

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
         global = true,
         env = "CARRACK_SNAPSHOTTER",
         value_name = "FORM",
-        default_value = "unpacked",
+        default_value = "auto",
         hide_env = true
     )]
     pub(crate) snapshotter: Snapshotter,
@@ -56,7 +56,7 @@ pub(crate) enum Snapshotter {
     Unpacked,
     /// Tars with an index that the kernel mounts (Linux 6.12)
     OneFile,
-    /// One file where this host can mount it, else folders
+    /// Folders, but for large copies of builds where this host can mount tars
     Auto,
 }
 

@@ -16,7 +16,7 @@ fn every(test: impl Fn(&Scene, &dyn Snapshotter)) {
     if !is_root() {
         return;
     }
-    for scene in std::iter::once(Scene::on_disk()).chain(Scene::one_file()) {
+    for scene in std::iter::once(Scene::on_disk()).chain(Scene::one_file()).chain(Scene::auto()) {
         test(&scene, &scene.store);
     }
 }

@@ -37,13 +37,18 @@ pub(super) const INDEX: &str = "index.erofs";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LayerForm {
     /// A folder of files.
-    #[default]
     Unpacked,
     /// The tar with an index, but for layers that no index can express.
     OneFile,
-    /// One file where this host can mount it, else a folder.
+    /// A folder, but for what a build writes entry by entry and would unpack for long: that stays one file, where this host
+    /// can mount it.
+    #[default]
     Auto,
 }
+
+/// What is less than both is unpacked sooner than the starts of its containers would make up for, which cost a mount each.
+const MANY_ENTRIES: u64 = 512;
+const LARGE_BYTES: u64 = 32 << 20;
 
 /// How long a command waits at its end for others to be done with looking.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -101,26 +106,44 @@ impl Store {
         self
     }
 
-    /// Whether new layers are kept as one file here.
+    /// Whether all new layers are kept as one file here.
     ///
     /// # Errors
     /// `store/layer-form` where they should be and can't.
     pub(crate) fn keeps_one_file(&self) -> Result<bool> {
-        static PROBED: Mutex<Option<HashMap<PathBuf, std::result::Result<(), String>>>> = Mutex::new(None);
-        if self.form == LayerForm::Unpacked {
+        if self.form != LayerForm::OneFile {
             return Ok(false);
         }
-        let mut probed = PROBED.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = probed.get_or_insert_default().entry(self.roots().data.clone()).or_insert_with(|| self.probe());
-        if self.form == LayerForm::Auto {
-            return Ok(known.is_ok());
-        }
-        known.clone().map(|()| true).map_err(|reason| {
+        self.probed().map(|()| true).map_err(|reason| {
             Diagnostic::error(&codes::LAYER_FORM, "layers can't be kept as one file here")
                 .cause(reason)
                 .hint("leave CARRACK_SNAPSHOTTER and --snapshotter out: then layers are unpacked")
                 .boxed()
         })
+    }
+
+    /// Whether what is written entry by entry may stay one file.
+    ///
+    /// # Errors
+    /// As [`Store::keeps_one_file`].
+    pub(super) fn may_keep_one_file(&self) -> Result<bool> {
+        match self.form {
+            LayerForm::Auto => Ok(self.probed().is_ok()),
+            LayerForm::Unpacked | LayerForm::OneFile => self.keeps_one_file(),
+        }
+    }
+
+    /// Whether it should, now that it is written.
+    pub(super) fn stays_one_file(&self, entries: u64, size_bytes: u64) -> bool {
+        self.form != LayerForm::Auto || entries >= MANY_ENTRIES || size_bytes >= LARGE_BYTES
+    }
+
+    /// What the probe has said in this process.
+    fn probed(&self) -> std::result::Result<(), String> {
+        static PROBED: Mutex<Option<HashMap<PathBuf, std::result::Result<(), String>>>> = Mutex::new(None);
+        let mut probed = PROBED.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = probed.get_or_insert_default().entry(self.roots().data.clone()).or_insert_with(|| self.probe());
+        known.clone()
     }
 
     /// Tries what layers as one file need of the kernel and of the file system below the data root: a mount of files, an

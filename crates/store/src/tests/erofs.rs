@@ -1,6 +1,7 @@
 //! What the kernel reads in the images that are written, and what `fsck.erofs` says of them.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
@@ -220,6 +221,37 @@ fn layers_of_both_forms_lie_on_each_other() {
     assert_eq!(forms, [true, false, true]);
     let shown = scene.show(&chains[2]);
     assert_eq!(shown, "d0755 0:0 0 /\n-0644 0:0 0 /b =below\n-0644 0:0 0 /c =above\n");
+}
+
+/// One file where that saves unpacking: what is written entry by entry, and is much.
+#[test]
+fn each_layer_has_the_form_that_costs_least() {
+    use crate::{LayerAttributes, LayerContent};
+    let Some(scene) = Scene::auto() else { return };
+    let attributes = || LayerAttributes { mode: 0o644, uid: 0, gid: 0, modified: (0, 0), xattrs: Vec::new() };
+    let is_one_file = |count: u32, size_bytes: u64| {
+        let layer = scene.store.commit_written(&scene.lease, None, &mut |writer| {
+            (0..count).try_for_each(|number| {
+                let mut bytes = std::io::repeat(b'7').take(size_bytes);
+                let content = LayerContent::File(size_bytes, &mut bytes);
+                writer.add(Path::new(&number.to_string()), attributes(), content).unwrap();
+                Ok(())
+            })
+        });
+        let chain = layer.unwrap().chain;
+        let shown = scene.store.view(Some(&chain)).unwrap().read(Path::new("0"), size_bytes).unwrap().unwrap();
+        assert!(shown.len() as u64 == size_bytes && shown.iter().all(|byte| *byte == b'7'));
+        scene.store.is_one_file(&chain)
+    };
+    assert!(!is_one_file(511, 1));
+    assert!(is_one_file(512, 1));
+    assert!(is_one_file(1, 32 << 20));
+    let tar = (0..600).fold(Builder::new(), |tar, number| tar.file(&number.to_string(), "")).build();
+    assert!(!scene.store.is_one_file(&scene.apply(&[tar]).unwrap()), "it is unpacked while it arrives");
+    let upper = scene.store.scratch(None).unwrap();
+    (0..600).for_each(|number| fs::write(upper.upper().upper.join(number.to_string()), "").unwrap());
+    let layer = scene.store.commit_upper(&scene.lease, None, &upper.upper().upper).unwrap();
+    assert!(!scene.store.is_one_file(&layer.chain), "it is a folder already");
 }
 
 /// One mount a layer, for as long as somebody keeps it.
