@@ -87,6 +87,8 @@ fn a_package_that_was_copied_names_what_brought_it_into_its_stage() {
         package("own")
     );
     project.write("Dockerfile", dockerfile);
+    let failure = project.fails(&["build", "-t", "stages", "--sbom", "true", "."]);
+    assert!(failure.code() == "cli/invalid-value" && failure.text().contains("--sbom=true"), "{}", failure.text());
     project.ok(&["build", "-t", "stages", "--sbom=true", "."]);
     let found = project.json(&["sbom", "stages"]);
     let of = |name: &str| {
