@@ -79,8 +79,9 @@ impl Place for Draft<'_, '_> {
 
     fn make_folders(&mut self, path: &Path, mode: u32, owner: Owner) -> io::Result<PathBuf> {
         let mut missing = Vec::new();
+        let mut known = HashSet::new();
         let made = walk(path, &mut |path| {
-            if missing.iter().any(|known| known == path) {
+            if known.contains(path) {
                 return Ok(Some(None));
             }
             match self.kind(path)? {
@@ -88,6 +89,7 @@ impl Place for Draft<'_, '_> {
                 Some(_) => Ok(Some(None)),
                 None => {
                     missing.push(path.to_owned());
+                    known.insert(path.to_owned());
                     Ok(Some(None))
                 }
             }

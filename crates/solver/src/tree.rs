@@ -20,6 +20,9 @@ const LINKS_MAX: usize = 40;
 /// Dockerfiles, ignore files and lists of users are texts that somebody has written, in bytes.
 const TEXT_LIMIT_BYTES: u64 = 16 << 20;
 
+/// As long as the kernel takes a path (path_resolution(7)).
+const PATH_MAX_BYTES: usize = 4095;
+
 /// Who a new file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -200,6 +203,9 @@ pub(crate) fn walk(
     path: &Path,
     look: &mut dyn FnMut(&Path) -> io::Result<Option<Option<PathBuf>>>,
 ) -> io::Result<Option<PathBuf>> {
+    if path.as_os_str().len() > PATH_MAX_BYTES {
+        return Err(Errno::NAMETOOLONG.into());
+    }
     let mut rest = steps(path);
     let mut here = PathBuf::new();
     let mut links = 0;

@@ -236,6 +236,10 @@ fn dockerfiles_that_are_none() {
         ]),
         "up\ndown"
     );
+    // Folders in folders, as deep as the kernel takes them and deeper.
+    let deep = |depth: usize| format!("FROM scratch\nWORKDIR /{}\nCOPY Dockerfile .\n", "x/".repeat(depth));
+    refused(deep(3_000).into_bytes(), "build/step-failed");
+    project.write("Dockerfile", deep(300)).ok(&["build", "."]);
     refused(b"FROM scratch\nCOPY <<.. /\nx\n..\n".to_vec(), "build/invalid-value");
     // Truncated and hostile archives as contexts.
     let tar = carrack_testkit::tar::Builder::new()

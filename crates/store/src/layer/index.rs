@@ -313,7 +313,8 @@ impl<'a> Indexer<'a> {
     /// The lower layers, where they show at `path`.
     fn below(&self, path: &Path) -> Option<&'a View> {
         let lower = self.lower?;
-        let is_hidden = path.ancestors().skip(1).any(|ancestor| self.hidden.contains(ancestor));
+        let is_hidden =
+            !self.hidden.is_empty() && path.ancestors().skip(1).any(|ancestor| self.hidden.contains(ancestor));
         (!is_hidden).then_some(lower)
     }
 
