@@ -135,7 +135,7 @@ impl Contents {
         Self { path: Some(path), before, ..Self::default() }
     }
 
-    fn new(&self) -> MutexGuard<'_, HashMap<Inode, Known>> {
+    fn gained(&self) -> MutexGuard<'_, HashMap<Inode, Known>> {
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -159,7 +159,7 @@ impl Contents {
 
     /// Notes where a layer has the bytes of files that have not changed since they were read.
     pub(crate) fn stored_in(&self, tar: &Digest, files: &[(Inode, u64)]) {
-        let mut new = self.new();
+        let mut new = self.gained();
         for (inode, offset) in files {
             let known = match (new.get_mut(inode), self.before.get(inode)) {
                 (Some(known), _) => known,
@@ -180,7 +180,7 @@ impl Contents {
         let is_settled = self.path.is_some() && inode.is_settled();
         let (content, after) = read()?;
         if is_settled && after.is_some_and(|after| Inode::of(&after) == inode) {
-            self.new().insert(inode, Known { content: content.clone(), tar: None, offset: 0 });
+            self.gained().insert(inode, Known { content: content.clone(), tar: None, offset: 0 });
         }
         Ok(content)
     }
@@ -195,7 +195,7 @@ impl Contents {
 
     /// Keeps what this build has seen for the next one.
     pub(crate) fn save(&self) -> io::Result<()> {
-        let new = self.new();
+        let new = self.gained();
         let asked = self.before.iter().filter(|(_, (_, is_asked))| is_asked.load(Ordering::Relaxed));
         let again = asked.filter(|(inode, _)| !new.contains_key(inode)).map(|(inode, (known, _))| (inode, known));
         let now: Vec<(&Inode, &Known)> = again.chain(new.iter()).collect();
