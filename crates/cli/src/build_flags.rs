@@ -67,6 +67,18 @@ fn attest(request: &mut BuildRequest, arguments: &BuildMoreArguments) -> Result<
     Ok(())
 }
 
+/// Docker takes the value of these flags as a word of its own too, which here is a context or a service.
+pub(crate) fn attest_values(arguments: &BuildArguments) -> Result<()> {
+    let more = &arguments.more;
+    let is_value = |word: &&String| matches!(word.as_str(), "true" | "false") || word.starts_with("mode=");
+    for (flag, value) in [("--sbom", &more.sbom), ("--provenance", &more.provenance)] {
+        if let (Some(_), Some(word)) = (value, arguments.context.iter().find(is_value)) {
+            return Err(flags::invalid(flag, word, &format!("its value behind an `=`: {flag}={word}")));
+        }
+    }
+    Ok(())
+}
+
 /// `true`, `false`, or what else belongs to an attestation of this type.
 pub(crate) fn short_attestation(request: &mut BuildRequest, kind: &str, value: &str) -> Result<()> {
     attestation(

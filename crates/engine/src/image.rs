@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_oci::{Config, Digest, Platform, Reference};
-use carrack_store::{Import, Lease};
+use carrack_store::{Image, Import, Lease};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -102,7 +102,7 @@ impl Engine {
     /// Writes images into an archive that Docker and OCI tools read, with what is said of them as artefacts beside them where
     /// somebody asked for it.
     pub fn save(&self, names: &[String], archive: &mut dyn Write) -> Result<()> {
-        let (mut images, mut indexes) = (Vec::new(), Vec::new());
+        let (mut images, mut indexes) = (Vec::<(Image, Vec<Reference>)>::new(), Vec::new());
         for name in names {
             let image = self.store.image(name)?;
             let reference = name.parse::<Reference>().ok();
@@ -113,7 +113,11 @@ impl Engine {
             }
             // An image that was asked for by its id has no name in the archive, as Docker does it.
             let named = name.parse::<Reference>().ok().filter(|reference| image.names.contains(reference));
-            images.push((image, named.into_iter().collect()));
+            let is_same = |(other, _): &&mut (Image, Vec<Reference>)| other.manifest.digest == image.manifest.digest;
+            match images.iter_mut().find(is_same) {
+                Some((_, names)) => names.extend(named.filter(|name| !names.contains(name))),
+                None => images.push((image, named.into_iter().collect())),
+            }
         }
         let listed = indexes.iter().flat_map(|(index, names)| index.images.iter().map(move |image| (image, names)));
         let mut artifacts = Vec::new();

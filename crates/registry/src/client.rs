@@ -247,6 +247,18 @@ impl Client {
     /// Sends a request as often as needed: with an authorisation where one is asked for, again after what passes by
     /// itself, on to where GET and HEAD are sent. The answer is the last one, whatever its status.
     pub(crate) fn call(&self, site: &Site, scope: &Scope, request: Request, bytes: Option<&[u8]>) -> Result<Response> {
+        self.call_repeatedly(site, scope, request, bytes, REPETITIONS)
+    }
+
+    /// As [`Client::call`], but again only so often.
+    pub(crate) fn call_repeatedly(
+        &self,
+        site: &Site,
+        scope: &Scope,
+        request: Request,
+        bytes: Option<&[u8]>,
+        repetitions: u32,
+    ) -> Result<Response> {
         if let Some(silent) = site.silent.get().filter(|_| self.http.settings.asks_once) {
             return Err(silent.clone());
         }
@@ -262,7 +274,7 @@ impl Client {
                     renewals += 1;
                     continue;
                 }
-                Ok((response, _)) if is_passing(response.status) && repetition < REPETITIONS => {
+                Ok((response, _)) if is_passing(response.status) && repetition < repetitions => {
                     match response.header("retry-after").map(|wait| wait.trim().parse::<u64>()) {
                         Some(Ok(seconds)) if Duration::from_secs(seconds) > LONGEST_WAIT => return Ok(response),
                         Some(Ok(seconds)) => Duration::from_secs(seconds).max(pause(self.http.settings.backoff, 0)),
@@ -270,7 +282,7 @@ impl Client {
                     }
                 }
                 Ok((response, _)) => return Ok(response),
-                Err(Fault::Cut(_)) if repetition < REPETITIONS => pause(self.http.settings.backoff, repetition),
+                Err(Fault::Cut(_)) if repetition < repetitions => pause(self.http.settings.backoff, repetition),
                 Err(fault) => {
                     let error = unanswered(&request.url, fault);
                     if [&codes::UNREACHABLE, &codes::UNKNOWN_HOST].contains(&error.code) {

@@ -9,7 +9,7 @@ use carrack_oci::{Artifact, ArtifactBlob, Descriptor, Digest, Index, Manifest, R
 use ureq::http::Method;
 
 use crate::auth::{Scope, escape, unanswered};
-use crate::client::{Client, Document, Site, mismatch};
+use crate::client::{Client, Document, REPETITIONS, Site, mismatch};
 use crate::codes;
 use crate::http::protocol;
 use crate::pull::Resolved;
@@ -68,7 +68,7 @@ impl Client {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>> {
         let site = self.site(repository.host());
-        let mut found = match self.referrers_listed(&site, repository, subject, artifact_type)? {
+        let mut found = match self.referrers_listed(&site, repository, subject, artifact_type, REPETITIONS)? {
             Some(found) => found,
             None => self.referrers_of_tag(&site, repository, subject)?.map(|index| index.manifests).unwrap_or_default(),
         };
@@ -91,14 +91,15 @@ impl Client {
     }
 
     /// The contents of all artefacts of one type that refer to a resolved image, from where its manifest came, no more than
-    /// `limit_bytes` of each; and whether they stand among the registry's tags.
+    /// `limit_bytes` of each; and whether they stand among the registry's tags. A registry that fails is not asked again: the
+    /// image does not wait for what is said of it.
     ///
     /// # Errors
     /// As [`Client::referrers`] and [`Client::artifact`].
     pub fn referring(&self, image: &Resolved, artifact_type: &str, limit_bytes: u64) -> Result<(Vec<Vec<u8>>, bool)> {
         let Some(site) = image.sources.first() else { return Ok((Vec::new(), false)) };
         let (repository, subject) = (&image.reference, &image.manifest.digest);
-        let (listed, is_tagged) = match self.referrers_listed(site, repository, subject, Some(artifact_type))? {
+        let (listed, is_tagged) = match self.referrers_listed(site, repository, subject, Some(artifact_type), 0)? {
             Some(listed) => (listed, false),
             None => {
                 let tag = format!("/v2/{}/manifests/{}", repository.path(), referrers_tag(subject));
@@ -149,7 +150,8 @@ impl Client {
     /// # Errors
     /// As [`Client::referrers`].
     pub fn knows_referrers(&self, repository: &Reference, subject: &Digest) -> Result<bool> {
-        Ok(self.referrers_listed(&self.site(repository.host()), repository, subject, None)?.is_some())
+        let site = self.site(repository.host());
+        Ok(self.referrers_listed(&site, repository, subject, None, REPETITIONS)?.is_some())
     }
 
     /// None where the registry does not know referrers.
@@ -159,13 +161,15 @@ impl Client {
         repository: &Reference,
         subject: &Digest,
         artifact_type: Option<&str>,
+        repetitions: u32,
     ) -> Result<Option<Vec<Descriptor>>> {
         let scope = Scope::pull(repository.path());
         let filter = artifact_type.map(|kind| format!("?artifactType={}", escape(kind))).unwrap_or_default();
         let mut path = format!("/v2/{}/referrers/{subject}{filter}", repository.path());
         let (mut found, mut size_bytes) = (Vec::new(), 0);
         for _ in 0..PAGES_MAX {
-            let response = self.get(site, &scope, &path, &[("accept", media_type::INDEX.to_owned())])?;
+            let request = self.request(site, Method::GET, &path)?.header("accept", media_type::INDEX);
+            let response = self.call_repeatedly(site, &scope, request, None, repetitions)?;
             // A page that is served for whatever nobody knows is no list either.
             let is_index = response.header("content-type").is_some_and(|kind| kind.starts_with(media_type::INDEX));
             if response.status == 404 || response.status == 200 && !is_index {

@@ -109,7 +109,7 @@ pub(crate) struct Contents {
     /// With whether this build has asked for it.
     before: HashMap<Inode, (Known, AtomicBool)>,
     /// What this build has found out besides.
-    new: Mutex<HashMap<Inode, Known>>,
+    learned: Mutex<HashMap<Inode, Known>>,
     /// Layers that files are copied from; none of those that are gone.
     tars: Mutex<HashMap<Digest, Option<Arc<File>>>>,
 }
@@ -135,8 +135,8 @@ impl Contents {
         Self { path: Some(path), before, ..Self::default() }
     }
 
-    fn gained(&self) -> MutexGuard<'_, HashMap<Inode, Known>> {
-        self.new.lock().unwrap_or_else(PoisonError::into_inner)
+    fn learned(&self) -> MutexGuard<'_, HashMap<Inode, Known>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of an inode.
@@ -159,7 +159,7 @@ impl Contents {
 
     /// Notes where a layer has the bytes of files that have not changed since they were read.
     pub(crate) fn stored_in(&self, tar: &Digest, files: &[(Inode, u64)]) {
-        let mut new = self.gained();
+        let mut new = self.learned();
         for (inode, offset) in files {
             let known = match (new.get_mut(inode), self.before.get(inode)) {
                 (Some(known), _) => known,
@@ -180,7 +180,7 @@ impl Contents {
         let is_settled = self.path.is_some() && inode.is_settled();
         let (content, after) = read()?;
         if is_settled && after.is_some_and(|after| Inode::of(&after) == inode) {
-            self.gained().insert(inode, Known { content: content.clone(), tar: None, offset: 0 });
+            self.learned().insert(inode, Known { content: content.clone(), tar: None, offset: 0 });
         }
         Ok(content)
     }
@@ -195,7 +195,7 @@ impl Contents {
 
     /// Keeps what this build has seen for the next one.
     pub(crate) fn save(&self) -> io::Result<()> {
-        let new = self.gained();
+        let new = self.learned();
         let asked = self.before.iter().filter(|(_, (_, is_asked))| is_asked.load(Ordering::Relaxed));
         let again = asked.filter(|(inode, _)| !new.contains_key(inode)).map(|(inode, (known, _))| (inode, known));
         let now: Vec<(&Inode, &Known)> = again.chain(new.iter()).collect();

@@ -251,6 +251,27 @@ pub(crate) fn entries(dir: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
+/// Refuses a file with holes that claims more bytes than are free where `place` lies: written out, it would fill the disk
+/// first.
+///
+/// # Errors
+/// That the disk is full.
+pub fn check_room(files: impl IntoIterator<Item = Stat>, place: impl AsFd) -> io::Result<()> {
+    let holey = files.into_iter().filter(|file| file.st_blocks.saturating_mul(512) < file.st_size);
+    let wanted_bytes = holey.fold(0_u64, |sum, file| sum.saturating_add(u64::try_from(file.st_size).unwrap_or(0)));
+    if wanted_bytes == 0 {
+        return Ok(());
+    }
+    let free = rustix::fs::fstatvfs(place)?;
+    match wanted_bytes > free.f_bavail.saturating_mul(free.f_frsize) {
+        true => {
+            let reason = format!("files with holes come to {wanted_bytes} bytes, and layers keep the holes too");
+            Err(io::Error::new(io::ErrorKind::StorageFull, reason))
+        }
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,26 +292,5 @@ mod tests {
         assert!(!top.exists());
         remove_tree(&top).unwrap();
         assert!(Path::new("/etc").exists());
-    }
-}
-
-/// Refuses a file with holes that claims more bytes than are free where `place` lies: written out, it would fill the disk
-/// first.
-///
-/// # Errors
-/// That the disk is full.
-pub fn check_room(files: impl IntoIterator<Item = Stat>, place: impl AsFd) -> io::Result<()> {
-    let holey = files.into_iter().filter(|file| file.st_blocks.saturating_mul(512) < file.st_size);
-    let wanted_bytes = holey.fold(0_u64, |sum, file| sum.saturating_add(u64::try_from(file.st_size).unwrap_or(0)));
-    if wanted_bytes == 0 {
-        return Ok(());
-    }
-    let free = rustix::fs::fstatvfs(place)?;
-    match wanted_bytes > free.f_bavail.saturating_mul(free.f_frsize) {
-        true => {
-            let reason = format!("files with holes come to {wanted_bytes} bytes, and layers keep the holes too");
-            Err(io::Error::new(io::ErrorKind::StorageFull, reason))
-        }
-        false => Ok(()),
     }
 }

@@ -87,6 +87,8 @@ fn a_package_that_was_copied_names_what_brought_it_into_its_stage() {
         package("own")
     );
     project.write("Dockerfile", dockerfile);
+    let failure = project.fails(&["build", "-t", "stages", "--sbom", "true", "."]);
+    assert!(failure.code() == "cli/invalid-value" && failure.text().contains("--sbom=true"), "{}", failure.text());
     project.ok(&["build", "-t", "stages", "--sbom=true", "."]);
     let found = project.json(&["sbom", "stages"]);
     let of = |name: &str| {
@@ -289,17 +291,29 @@ fn what_is_said_of_an_image_comes_back_with_it() {
         }
         let name = format!("{}/back:1", registry.host());
         project.ok(&["build", "-q", "-t", &name, "--sbom", "."]);
-        let before = said(&project, &name);
+        // Registries list them in any order.
+        let said = |name: &str| {
+            let mut said = said(&project, name);
+            said.sort();
+            said
+        };
+        let before = said(&name);
         let asked = |all: &[(String, u64)]| all.iter().filter(|(kind, _)| kind == "sbom").cloned().collect::<Vec<_>>();
         assert_eq!((before.len(), asked(&before).len()), (2, 1));
         project.ok(&["push", &name]);
-        project.ok(&["save", "-o", "back.tar", &name]);
-        machine.ok(&["rmi", &name]);
+        // Once, whatever it is called.
+        project.ok(&["tag", &name, "more:1"]);
+        project.ok(&["save", "-o", "back.tar", &name, "more:1", &name]);
+        let mut tar = std::process::Command::new("tar");
+        let listed = tar.args(["-xOf", "back.tar", "manifest.json"]).current_dir(&project.dir).output().unwrap();
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        assert_eq!((listed.as_array().unwrap().len(), &listed[0]["RepoTags"]), (1, &json!([name, "more:1"])));
+        machine.ok(&["rmi", &name, "more:1"]);
         project.ok(&["pull", &name]);
         let statement = |name: &str| -> Value {
             serde_json::from_str(&project.ok(&["attestation", "inspect", "--type", "sbom", name])).unwrap()
         };
-        let back = said(&project, &name);
+        let back = said(&name);
         assert_eq!(back, if knows { before.clone() } else { asked(&before) }, "what nobody asked for has no tag");
         let digest = machine.json(&["image", "inspect", &name])[0]["Descriptor"]["digest"].clone();
         assert_eq!(format!("sha256:{}", statement(&name)["subject"][0]["digest"]["sha256"].as_str().unwrap()), digest);
@@ -311,15 +325,20 @@ fn what_is_said_of_an_image_comes_back_with_it() {
         machine.ok(&["rmi", &next]);
         machine.ok(&["rmi", &name]);
         project.ok(&["load", "-i", "back.tar"]);
-        assert_eq!(said(&project, &name), asked(&before));
+        assert_eq!(said("more:1"), asked(&before));
         assert_eq!(statement(&name)["predicate"]["spdxVersion"], "SPDX-2.3");
         // Whoever speaks of another image is not believed, and whoever fails keeps no image back.
-        machine.ok(&["rmi", &name]);
+        machine.ok(&["rmi", &name, "more:1"]);
         if knows {
-            registry.lie(|seen| seen.path.contains("/referrers/").then(|| Reply::status(403)));
-            project.ok(&["pull", &name]);
-            assert_eq!(said(&project, &name), []);
-            machine.ok(&["rmi", &name]);
+            for status in [403, 500] {
+                registry.lie(move |seen| seen.path.contains("/referrers/").then(|| Reply::status(status)));
+                registry.take_seen();
+                project.ok(&["pull", &name]);
+                assert_eq!(said(&name), []);
+                let asked = registry.take_seen().into_iter().filter(|seen| seen.path.contains("/referrers/")).count();
+                assert_eq!(asked, 1, "nobody waits for it");
+                machine.ok(&["rmi", &name]);
+            }
         }
     }
     machine.finish();

@@ -144,6 +144,12 @@ fn files_are_found_printed_and_listed() {
     let listed = project.ok(&["bake", "--list"]);
     assert!(listed.contains("web") && listed.contains("app, tools"), "{listed}");
     assert!(project.ok(&["bake", "--list=variables"]).contains("latest"));
+    project.write("shown.hcl", "target \"_base\" {}\ntarget \"a\" {}\ngroup \"g\" {\n  targets = [\"a\"]\n}\n");
+    let shown = project.ok(&["bake", "-f", "shown.hcl", "--list", "type=targets,format=json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown, serde_json::json!([{ "name": "a" }, { "name": "g", "group": true, "description": "a" }]));
+    assert!(project.ok(&["bake", "--list", "variables"]).contains("latest"));
+    assert_eq!(project.fails(&["bake", "--list=targets,format=xml"]).code(), "cli/invalid-value");
 
     let place = |arguments: &[&str]| project.fails(arguments).place();
     project.write("wrong.hcl", "target \"x\" {\n  tags = [uper(\"a\")]\n}\n");

@@ -40,6 +40,7 @@ use several::Wanted;
 /// With a folder, Docker's `build`; without one, the project's services.
 pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     build_flags::refuse(&arguments.docker)?;
+    build_flags::attest_values(arguments)?;
     let [context] = arguments.context.as_slice() else { return project(session, arguments) };
     if !is_context(context) {
         return project(session, arguments);

@@ -39,7 +39,13 @@ pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
         carrack_bake::NOW => Some(now.clone()),
         name => given.get(name).cloned().or_else(|| std::env::var(name).ok()),
     };
-    if let Some(kind) = &arguments.list {
+    // Docker takes what is listed as a word of its own too.
+    let is_kind = |word: &str| matches!(word, "targets" | "variables") || word.starts_with("type=");
+    let kind = match arguments.targets.as_slice() {
+        [word] if is_kind(word) => arguments.list.as_ref().map(|_| word),
+        _ => arguments.list.as_ref(),
+    };
+    if let Some(kind) = kind {
         return list(session, &bake, kind, &environment, &failed);
     }
     let plan = bake.resolve(&arguments.targets, &overrides(arguments)?, &environment).map_err(failed)?;
@@ -145,18 +151,49 @@ fn list(
     environment: &dyn Fn(&str) -> Option<String>,
     failed: &dyn Fn(Box<Diagnostic>) -> Failure,
 ) -> Outcome {
-    let (listed, header) = match kind.trim_start_matches("type=") {
+    let wrong = || flags::invalid("--list", kind, "targets or variables, or type=targets,format=json");
+    let (mut what, mut is_json) = ("", false);
+    for part in kind.split(',') {
+        match part.strip_prefix("format=") {
+            Some("json") => is_json = true,
+            Some("table") => is_json = false,
+            Some(_) => return Err(wrong().into()),
+            None => what = part.strip_prefix("type=").unwrap_or(part),
+        }
+    }
+    let (mut listed, header) = match what {
         "targets" => (bake.targets(environment).map_err(failed)?, ["TARGET", "TARGETS", "DESCRIPTION"]),
         "variables" => (bake.variables(environment).map_err(failed)?, ["VARIABLE", "VALUE", "DESCRIPTION"]),
-        _ => return Err(flags::invalid("--list", kind, "targets or variables").into()),
+        _ => return Err(wrong().into()),
     };
+    // As in buildx: those are for others to inherit from.
+    listed.retain(|one| what == "variables" || !one.name.starts_with('_'));
     let answer: Vec<Value> = listed
         .iter()
         .map(|one| json!({ "name": one.name, "value": one.value, "description": one.description }))
         .collect();
     let row = |one: &Listed| vec![one.name.clone(), one.value.clone(), one.description.clone()];
-    session.output.result("bake", &answer, |_| table(&header, &listed.iter().map(row).collect::<Vec<_>>()));
+    session.output.result("bake", &answer, |_| match is_json {
+        true => format!("{:#}\n", listed.iter().map(|one| docker_row(one, what)).collect::<Value>()),
+        false => table(&header, &listed.iter().map(row).collect::<Vec<_>>()),
+    });
     Ok(exit::DONE)
+}
+
+/// Buildx's keys: what is empty is left out, and a group is described by its targets.
+fn docker_row(listed: &Listed, what: &str) -> Value {
+    let mut row = json!({ "name": listed.name });
+    let mut description = &listed.description;
+    if what == "variables" {
+        row["value"] = json!(listed.value);
+    } else if !listed.value.is_empty() {
+        row["group"] = json!(true);
+        description = if description.is_empty() { &listed.value } else { description };
+    }
+    if !description.is_empty() {
+        row["description"] = json!(description);
+    }
+    row
 }
 
 /// One target on its way.
