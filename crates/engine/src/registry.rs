@@ -331,11 +331,13 @@ impl Engine {
     }
 
     /// Sends an image to its registry under a tag. A pulled one goes as it came; the plain layers of one made here are
-    /// compressed while they are sent, and the image refers to those from then on.
+    /// compressed while they are sent, and the image refers to those from then on. Of a name that stands for an index all
+    /// goes, or the image for one platform alone, as with Docker.
     pub fn push(
         &self,
         client: &Client,
         reference: &Reference,
+        platform: Option<&Platform>,
         compression: Compression,
         watch: &dyn Watch,
     ) -> Result<Pushed> {
@@ -343,10 +345,11 @@ impl Engine {
             return Err(not_a_tag(reference));
         }
         let tag = reference.tag().unwrap_or("latest");
-        let pushed = match self.store.index_of(reference)?.filter(|index| index.descriptor.is_some()) {
+        let whole = if platform.is_none() { self.store.index_of(reference)? } else { None };
+        let pushed = match whole.filter(|index| index.descriptor.is_some()) {
             Some(index) => self.push_platforms(client, reference, &index, compression, watch)?,
             None => {
-                let image = self.store.image(&reference.to_string())?;
+                let image = self.image_for(&reference.to_string(), platform)?;
                 self.push_manifest(client, reference, (&image, Some(tag)), compression, watch)?.manifest
             }
         };
@@ -478,18 +481,6 @@ impl Engine {
             let message = format!("the image {} has no tag of {name}", image.display_name());
             Ok(Diagnostic::error(&carrack_store::codes::IMAGE_NOT_FOUND, message).boxed())
         })
-    }
-
-    /// Whether an image is for a platform.
-    pub fn check_platform(&self, name: &Reference, wanted: &Platform) -> Result<()> {
-        let found = self.store.image(&name.to_string())?.config.platform();
-        match found.matches(wanted) {
-            true => Ok(()),
-            false => {
-                let message = format!("{} is here for {found} only, not for {wanted}", name.familiar());
-                Err(Diagnostic::error(&carrack_registry::codes::NO_PLATFORM, message).boxed())
-            }
-        }
     }
 
     /// Sends configuration and layers, several at once. Of an image that no registry knows, plain layers are compressed;

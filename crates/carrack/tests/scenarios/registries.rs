@@ -311,6 +311,15 @@ fn an_image_for_several_platforms_comes_as_one() {
     machine.ok(&["tag", &name, &elsewhere]);
     assert_eq!(machine.json(&["push", &elsewhere])["digest"], *digest_of_index);
     assert_eq!(other.manifest("copy", "1"), index);
+    // One of it alone, as the index lists it.
+    let one = format!("{}/one:1", other.host());
+    machine.ok(&["tag", &name, &one]);
+    machine.ok(&["push", "-q", "--platform", "linux/s390x", &one]);
+    let listed = parsed(index)["manifests"][2]["digest"].clone();
+    assert_eq!(sha256(&machine, &other.manifest("one", "1").unwrap()), listed);
+    let failure = machine.fails(&["push", "--platform", "linux/riscv64", &one]);
+    assert_eq!(failure.code(), "registry/no-such-platform");
+    assert_eq!(machine.json(&["push", &one])["digest"], *digest_of_index, "the name stands for all of it still");
     let failure = machine.fails(&["pull", "--platform", "linux/arm64,linux/riscv64", &name]);
     assert_eq!(failure.code(), "registry/no-such-platform");
     // What is published for one platform only is not there for two.
