@@ -173,6 +173,21 @@ fn an_index_is_put_together_annotated_and_sent() {
     machine.ok(&["manifest", "create", "--amend", &both, &two]);
     machine.ok(&["manifest", "annotate", &both, &two, "--arch", "arm", "--variant", "v7"]);
     assert_eq!(machine.fails(&["manifest", "annotate", &both, "none:1"]).code(), "engine/no-such-index");
+    // Two names of one image are one image of the index, until something else is said of one of them.
+    let (first, second, twice) = (image("twin:1"), image("twin:2"), image("twice:1"));
+    for name in [&first, &second] {
+        machine.ok(&["tag", &one, name]);
+        machine.ok(&["push", "-q", name]);
+    }
+    machine.ok(&["manifest", "create", &twice, &first, &second]);
+    machine.ok(&["manifest", "push", &twice]);
+    assert_eq!(parsed(registry.manifest("twice", "1"))["manifests"].as_array().unwrap().len(), 1);
+    machine.ok(&["manifest", "annotate", &twice, &first, "--variant", "v2"]);
+    machine.ok(&["manifest", "annotate", &twice, &second, "--variant", "v3"]);
+    machine.ok(&["manifest", "push", &twice]);
+    let variants = parsed(registry.manifest("twice", "1"));
+    let variant = |index: usize| variants["manifests"][index]["platform"]["variant"].as_str().unwrap();
+    assert_eq!([variant(0), variant(1)], ["v2", "v3"]);
     let pushed = machine.json(&["manifest", "push", "--purge", &both]);
     let index = parsed(registry.manifest("both", "1"));
     assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
