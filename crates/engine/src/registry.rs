@@ -130,8 +130,9 @@ impl Engine {
             first.get_or_insert(pulled);
         }
         let first = first.ok_or_else(|| host_error("can't pull it", "its index names no image"))?;
-        let is_whole =
-            index.manifests.iter().all(|child| images.iter().any(|image| image.manifest.digest == child.digest));
+        let is_here = |child: &Descriptor| images.iter().any(|image| image.manifest.digest == child.digest);
+        let is_whole = index.manifests.iter().all(|child| child.is_attestation() || is_here(child))
+            && self.fetch_attestations(client, &pinned, &index, &lease, watch)?;
         let descriptor = Descriptor::new(&document.media_type, document.digest, document.bytes.len() as u64);
         if is_whole {
             self.store.ingest_bytes(&lease, &document.bytes)?;
@@ -144,6 +145,25 @@ impl Engine {
         self.emit_image("pull", &reference.familiar(), &after);
         let is_new = first.is_new || before != Some(after);
         Ok(Pulled { name: reference.familiar(), digest: document.digest, id: after, is_new })
+    }
+
+    /// What an index lists beside its images. Whether all of it is here now.
+    fn fetch_attestations(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        index: &Index,
+        lease: &Lease,
+        watch: &dyn Watch,
+    ) -> Result<bool> {
+        let cancel = AtomicBool::new(false);
+        let transfer = Transfer { store: &self.store, lease, watch, cancel: &cancel };
+        for child in index.manifests.iter().filter(|child| child.is_attestation()) {
+            if !client.fetch_artifact(&by_digest(reference, &child.digest)?, STATEMENT_LIMIT, transfer)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// As [`Engine::pull`]. Whether the name moves: else it stays with the image that it stands for on this machine, and
@@ -448,6 +468,9 @@ impl Engine {
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease: &lease, watch, cancel: &cancel };
         let destination = client.destination(reference, Vec::new(), transfer);
+        for (attestation, manifest) in self.store.attestations(descriptor)? {
+            destination.send_artifact(&attestation, &manifest)?;
+        }
         let tag = reference.tag().unwrap_or("latest");
         let digest = destination.put_manifest(tag, &descriptor.media_type, &bytes)?;
         self.store.ingest_bytes(&lease, &bytes)?;

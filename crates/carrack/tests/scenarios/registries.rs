@@ -379,7 +379,8 @@ fn imagetools_show_what_is_said_of_an_image() {
     })];
     let said = serde_json::json!({"schemaVersion": 2, "config": artifact["config"], "layers": artifact["layers"]});
     let kind = "application/vnd.oci.image.manifest.v1+json";
-    let told = registry.put_manifest("told", "said", kind, said.to_string().as_bytes());
+    let said_bytes = said.to_string().into_bytes();
+    let told = registry.put_manifest("told", "said", kind, &said_bytes);
     children.push(serde_json::json!({
         "mediaType": kind, "digest": told.to_string(), "size": said.to_string().len(),
         "platform": {"architecture": "unknown", "os": "unknown"},
@@ -394,6 +395,28 @@ fn imagetools_show_what_is_said_of_an_image() {
     let said = shown("3", "{{json .}}");
     assert!(said["SBOM"]["SPDX"].is_object() || said["Provenance"]["SLSA"].is_object(), "{said}");
     assert_eq!(said["Image"]["os"], "linux", "one platform is shown without its name");
+
+    // Pulled as a whole, all of that goes on under the index's digest, also after what nothing needs went, and into archives.
+    machine.ok(&["pull", "--all-platforms", &name("3")]);
+    machine.ok(&["rmi", &name("1")]);
+    let other = Registry::start();
+    let elsewhere = format!("{}/copy:3", other.host());
+    machine.ok(&["tag", &name("3"), &elsewhere]);
+    machine.ok(&["push", "-q", &elsewhere]);
+    assert_eq!(other.manifest("copy", "3"), registry.manifest("told", "3"));
+    assert_eq!(other.manifest("copy", &told.to_string()).unwrap(), said_bytes);
+    let blob = artifact["layers"][0]["digest"].as_str().unwrap();
+    assert!(other.blob("copy", &blob.parse().unwrap()).is_some());
+    let archive = machine.path().join("told.tar");
+    machine.ok(&["save", "-o", archive.to_str().unwrap(), &elsewhere]);
+    let members = Command::new("tar").arg("tf").arg(&archive).output().unwrap().stdout;
+    assert!(String::from_utf8(members).unwrap().contains(&blob["sha256:".len()..]));
+    // Where a part of it is gone from the registry, its images are had all the same.
+    let gone = told.to_string();
+    registry
+        .lie(move |seen| (seen.path.ends_with(&gone) || seen.path.contains("/referrers/")).then(|| Reply::status(404)));
+    machine.ok(&["rmi", "-f", &name("3"), &elsewhere]);
+    machine.ok(&["pull", "--all-platforms", &name("3")]);
     machine.finish();
 }
 
