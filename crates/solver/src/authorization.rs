@@ -21,21 +21,33 @@ pub(crate) fn of_file(secrets: &Secrets, url: &str) -> Result<Option<String>> {
     Ok(text(secrets, &format!("HTTP_AUTH_TOKEN_{host}"))?.map(|token| format!("Bearer {token}")))
 }
 
-/// A header line for the server of a repository, and the addresses that it is for: `GIT_AUTH_HEADER` as it is, or
-/// `GIT_AUTH_TOKEN` as a password; with `.HOST` at its end it is for that host alone.
-pub(crate) fn of_repository(secrets: &Secrets, repository: &str) -> Result<Option<(String, String)>> {
-    let Some((origin, host)) = origin(repository) else { return Ok(None) };
-    for suffix in [format!(".{host}"), String::new()] {
-        let header = match text(secrets, &format!("GIT_AUTH_HEADER{suffix}"))? {
-            Some(header) => Some(header),
-            None => text(secrets, &format!("GIT_AUTH_TOKEN{suffix}"))?
-                .map(|token| format!("basic {}", STANDARD.encode(format!("x-access-token:{token}")))),
-        };
-        if let Some(header) = header {
-            return Ok(Some((format!("{origin}/"), format!("Authorization: {header}"))));
+/// Header lines, each with the addresses that it is for: `GIT_AUTH_HEADER` as it is, or `GIT_AUTH_TOKEN` as a password, for
+/// the server of the repository, as with BuildKit; with `.HOST` at its end for that host alone, which submodules may be on.
+/// A host that only submodules name is spoken to by HTTPS, whatever they say.
+pub(crate) fn of_repository(secrets: &Secrets, repository: &str) -> Result<Vec<(String, String)>> {
+    let own = origin(repository);
+    let mut servers: BTreeMap<&str, String> = secrets
+        .keys()
+        .filter_map(|id| id.strip_prefix("GIT_AUTH_HEADER.").or_else(|| id.strip_prefix("GIT_AUTH_TOKEN.")))
+        .map(|host| (host, format!("https://{host}")))
+        .collect();
+    servers.extend(own.iter().map(|(origin, host)| (*host, origin.clone())));
+    let mut headers = Vec::new();
+    for (host, origin) in &servers {
+        let is_own = own.as_ref().is_some_and(|(_, own)| own == host);
+        for suffix in [Some(format!(".{host}")), is_own.then(String::new)].into_iter().flatten() {
+            let header = match text(secrets, &format!("GIT_AUTH_HEADER{suffix}"))? {
+                Some(header) => Some(header),
+                None => text(secrets, &format!("GIT_AUTH_TOKEN{suffix}"))?
+                    .map(|token| format!("basic {}", STANDARD.encode(format!("x-access-token:{token}")))),
+            };
+            if let Some(header) = header {
+                headers.push((format!("{origin}/"), format!("Authorization: {header}")));
+                break;
+            }
         }
     }
-    Ok(None)
+    Ok(headers)
 }
 
 /// `https://host[:port]` and `host[:port]` of an address.
@@ -84,10 +96,14 @@ mod tests {
         }
         let given = secrets(&[("GIT_AUTH_TOKEN", "t"), ("GIT_AUTH_HEADER.own.example", "bearer h")]);
         let of = |url| of_repository(&given, url).unwrap();
-        let basic = "Authorization: basic eC1hY2Nlc3MtdG9rZW46dA==".to_owned();
-        assert_eq!(of("https://a.example/x.git"), Some(("https://a.example/".into(), basic)));
-        assert_eq!(of("https://own.example/x.git").unwrap().1, "Authorization: bearer h");
-        assert_eq!(of("git@own.example:x"), None, "ssh has keys");
+        let basic = || "Authorization: basic eC1hY2Nlc3MtdG9rZW46dA==".to_owned();
+        let header = || "Authorization: bearer h".to_owned();
+        let other = ("https://own.example/".to_owned(), header());
+        let first = ("https://a.example/".to_owned(), basic());
+        assert_eq!(of("https://a.example/x.git"), [first, other.clone()], "its submodules may be there");
+        assert_eq!(of("http://own.example/x.git"), [("http://own.example/".to_owned(), header())]);
+        assert_eq!(of("git@own.example:x"), [other], "ssh has keys, submodules may be elsewhere");
+        assert_eq!(of_repository(&secrets(&[("GIT_AUTH_TOKEN", "t")]), "git@a.example:x").unwrap(), []);
     }
 
     #[test]

@@ -52,7 +52,11 @@ pub(crate) fn checkout(
     if address.submodules && git.tree.join(".gitmodules").is_file() {
         // Their addresses may be relative to the repository's.
         git.run(&["remote", "add", "origin", "--", &address.repository])?;
-        git.run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+        let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
+        match git.run(&update) {
+            Err(why) if is_without_depth(&why) => git.run(&update[..5])?,
+            done => done?,
+        }
     }
     if !address.keep_git_folder {
         forget(&git.tree).map_err(|error| git.failed("take .git away", &error.to_string()))?;
@@ -66,8 +70,8 @@ pub(crate) fn checkout(
 
 struct Git<'a> {
     address: &'a GitAddress,
-    /// A header line, and the addresses that it is for.
-    authorization: Option<(String, String)>,
+    /// Header lines, each with the addresses that it is for. Git hands them on to what fetches submodules.
+    authorization: Vec<(String, String)>,
     tree: PathBuf,
     cancel: &'a AtomicBool,
 }
@@ -80,8 +84,7 @@ impl Git<'_> {
         let reference = wanted.unwrap_or("HEAD");
         let shallow = self.run(&["fetch", "--quiet", "--depth=1", "--no-tags", "--", &address.repository, reference]);
         let Err(mut why) = shallow else { return Ok(()) };
-        // A plain file server has no histories that are cut.
-        if why.causes.iter().any(|cause| cause.contains("shallow")) {
+        if is_without_depth(&why) {
             match self.run(&["fetch", "--quiet", "--no-tags", "--", &address.repository, reference]) {
                 Ok(()) => return Ok(()),
                 Err(other) => why = other,
@@ -141,10 +144,11 @@ impl Git<'_> {
         }
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "true").env("GIT_DIR", self.tree.join(".git"));
         command.env("GIT_WORK_TREE", &self.tree).env("LC_ALL", "C");
-        if let Some((origin, header)) = &self.authorization {
-            // In the environment, since everybody sees the arguments of a process.
-            command.env("GIT_CONFIG_COUNT", "1");
-            command.env("GIT_CONFIG_KEY_0", format!("http.{origin}.extraHeader")).env("GIT_CONFIG_VALUE_0", header);
+        // In the environment, since everybody sees the arguments of a process.
+        command.env("GIT_CONFIG_COUNT", self.authorization.len().to_string());
+        for (number, (origin, header)) in self.authorization.iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{number}"), format!("http.{origin}.extraHeader"));
+            command.env(format!("GIT_CONFIG_VALUE_{number}"), header);
         }
         command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1").env("GIT_HTTP_LOW_SPEED_TIME", "60");
         // Its library knows this one in lower case only, as web servers take names in upper case from their callers.
@@ -217,6 +221,11 @@ impl Git<'_> {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         format!("{scheme}://{}/{path}", host.rsplit_once('@').map_or(host, |(_, host)| host))
     }
+}
+
+/// A plain file server has no histories that are cut.
+fn is_without_depth(why: &Diagnostic) -> bool {
+    why.causes.iter().any(|cause| cause.contains("shallow"))
 }
 
 /// The last part of what a program says.

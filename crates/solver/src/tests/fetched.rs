@@ -80,7 +80,9 @@ fn answer(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
                 }
             }
         };
-        let authorization = lines.iter().find_map(|line| line.strip_prefix("authorization: "));
+        let headers = lines.iter().filter_map(|line| line.split_once(": "));
+        let authorization =
+            headers.clone().find(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, value)| value);
         let told = authorization.map(|value| format!(" as {value}")).unwrap_or_default();
         log.lock().unwrap().push(format!("{path} {}{told}", &head[..3]));
         let _ = out.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes());
@@ -268,6 +270,43 @@ fn repositories() {
         let failure = yard.fail(&add(&format!("{url}{missing} /d/")));
         assert!(failure.starts_with("build/fetch-failed Dockerfile:2:5"), "{failure}");
     }
+}
+
+/// D9: submodules are asked for with the token of the repository where they are on its server, and with their server's own.
+#[test]
+fn submodules_get_the_tokens_of_their_servers() {
+    if !is_able() || !crate::tests::has_git() {
+        return;
+    }
+    let yard = Yard::new();
+    let served = yard.folder.path().join("served");
+    for name in ["work", "part"] {
+        let work = served.join(name);
+        std::fs::create_dir_all(&work).unwrap();
+        std::fs::write(work.join("file"), name).unwrap();
+        git(&work, "init --quiet");
+        git(&work, "add .");
+        git(&work, "commit --quiet -m first");
+    }
+    let (server, stranger) = (Server::new(&served), Server::new(&served));
+    let work = served.join("work");
+    git(&work, "-c protocol.file.allow=always submodule --quiet add ../part near");
+    git(&work, "-c protocol.file.allow=always submodule --quiet add ../part far");
+    git(&work, "config -f .gitmodules submodule.near.url ../part.git");
+    git(&work, &format!("config -f .gitmodules submodule.far.url {}", stranger.url("part.git")));
+    git(&work, "commit --quiet -a -m second");
+    for name in ["work", "part"] {
+        git(&served, &format!("clone --quiet --bare {name} {name}.git"));
+        git(&served.join(format!("{name}.git")), "update-server-info");
+    }
+    let mut request = yard.request(&format!("FROM scratch\nADD {} /d/\n", server.url("work.git")));
+    request.secrets.insert("GIT_AUTH_TOKEN".to_owned(), b"t".to_vec());
+    let files = yard.files(&yard.run(&request).unwrap());
+    assert!(files.contains("d/near/file \"part\"") && files.contains("d/far/file \"part\""), "{files}");
+    let asked = server.asked();
+    let near = asked.split(", ").filter(|line| line.starts_with("/part.git/"));
+    assert!(near.clone().count() > 0 && near.clone().all(|line| line.ends_with(" as basic eC1hY2Nlc3MtdG9rZW46dA==")));
+    assert!(!stranger.asked().contains(" as "), "it is not for other servers");
 }
 
 #[test]
