@@ -21,9 +21,11 @@ codes! {
     /// Nobody answers at the address.
     UNREACHABLE = "registry/unreachable",
         "the registry can't be reached",
-        "The connection was refused, cut, or not answered in time, at the registry itself or at the proxy before it.",
+        "The connection was refused, cut, or not answered in time, at the registry itself or at the proxy before it. A proxy is \
+         asked for a connection (CONNECT), for registries without TLS too, and many refuse that for other ports than 443.",
         "`curl -v https://HOST/v2/` from this machine; the environment's HTTPS_PROXY, HTTP_PROXY and NO_PROXY count.",
-        "Start the registry, open the way to it, or set the proxy's variables.";
+        "Start the registry, open the way to it, or set the proxy's variables. A registry without TLS behind a proxy that refuses: \
+         name it in NO_PROXY, give it TLS, or let the proxy connect to its port.";
     /// The certificate is not trusted, or there is no TLS at all.
     TLS = "registry/tls",
         "no trusted TLS connection with the registry",

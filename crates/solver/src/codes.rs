@@ -87,7 +87,7 @@ codes! {
          a repository needs the program git on this machine.",
         "Read the reason below the message, and try the address with curl or git.",
         "Correct the address, or make the server reachable; what was fetched before is kept. Files come through the proxy of \
-         HTTP_PROXY or HTTPS_PROXY, by their scheme and but for NO_PROXY, and from servers that the system's authorities or those of \
+         HTTP_PROXY or HTTPS_PROXY, by their scheme and but for NO_PROXY, which must let carrack connect (CONNECT), to port 80 too; and from servers that the system's authorities or those of \
          SSL_CERT_FILE vouch for (what is said of registries holds for registries); repositories as git is configured.";
     /// Something fetched that is not what was wanted.
     CHECKSUM = "build/wrong-checksum",
