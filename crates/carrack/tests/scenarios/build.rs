@@ -356,6 +356,9 @@ fn contexts_from_elsewhere() {
     assert_eq!(shell(&project, "made", "head -n 1 /second"), "FROM busybox");
     build(&["-f", "-", "in"], b"FROM busybox\nCOPY file /third\n");
     assert_eq!(shell(&project, "made", "cat /third"), "inside");
+    project.write("elsewhere", "FROM busybox\nCOPY shared /fourth\n");
+    build(&["-f", "elsewhere", "lib"], b"");
+    assert_eq!(shell(&project, "made", "cat /fourth"), "from the library");
     let named = ["--build-context", "lib=lib", "--build-context", "debian:12=docker-image://busybox", "-"];
     build(&named, b"FROM debian:12\nCOPY --from=lib shared /\n");
     assert_eq!(shell(&project, "made", "cat /shared"), "from the library");

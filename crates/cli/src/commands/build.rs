@@ -12,6 +12,7 @@ mod service;
 mod several;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
@@ -42,7 +43,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     build_flags::refuse(&arguments.docker)?;
     build_flags::attest_values(arguments)?;
     let [context] = arguments.context.as_slice() else { return project(session, arguments) };
-    if !is_context(context) {
+    if !is_context(context, &arguments.file) {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
@@ -183,12 +184,15 @@ fn explained_text(steps: &[StepExplanation]) -> String {
     text
 }
 
-/// A service's name is no path.
-fn is_context(text: &str) -> bool {
+/// A service's name is no path. What a folder lacks may be what `--file` names, where that is no Compose file.
+fn is_context(text: &str, files: &[PathBuf]) -> bool {
+    let folder = current_folder().join(text);
+    let is_compose = |file: &PathBuf| file.extension().is_some_and(|it| it == "yaml" || it == "yml");
     text == "-"
         || text.contains("://")
         || text.contains(['/', '.'])
-        || current_folder().join(text).join("Dockerfile").exists()
+        || folder.join("Dockerfile").exists()
+        || folder.is_dir() && !files.is_empty() && !files.iter().any(is_compose)
 }
 
 /// `NAME=VALUE`, or `NAME` for the caller's own value; absent where the caller has none, as in Docker.
