@@ -17,8 +17,8 @@ use rustix::fs::{FlockOperation, flock};
 use super::Aliases;
 use super::format::{Annotations, CacheConfig, CacheLayer, CacheResult, Record, Step};
 use super::import::{CacheImport, CacheReader, Imports, TAG_ANNOTATION, blob_path, document, open};
-use crate::build::Images;
 use crate::codes;
+use crate::request::Images;
 use crate::vertex::Outcome;
 
 /// Where a cache goes.
