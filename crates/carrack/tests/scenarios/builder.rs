@@ -164,7 +164,7 @@ fn a_miss_names_the_input_that_changed() {
     std::fs::rename(project.dir.join("src/a"), project.dir.join("src/d")).unwrap();
     check(flags, copy, &["src/d was called src/a"]);
     project.write(".dockerignore", "src/d\n");
-    check(flags, copy, &["src/d is gone"]);
+    check(flags, copy, &["src/d is left out by .dockerignore"]);
     std::fs::remove_file(project.dir.join(".dockerignore")).unwrap();
     std::fs::rename(project.dir.join("src/d"), project.dir.join("src/a")).unwrap();
     built(flags);
@@ -243,6 +243,12 @@ fn a_miss_names_settings_mounts_and_other_contexts() {
     none(&[]);
     // A secret, there or not, is no part of a result.
     none(&["--secret", "id=key,src=key"]);
+    project.write("key", "2");
+    none(&["--secret", "id=key,src=key"]);
+    // Nor is what a cache mount holds.
+    project.write("Other", "FROM busybox\nRUN --mount=type=cache,target=/kept,id=one echo more > /kept/more\n");
+    project.ok(&["build", "-f", "Other", "."]);
+    none(&[]);
     // What limits a step and does not show in it is none either.
     none(&["--memory", "1g"]);
     let run = "RUN --mount";
