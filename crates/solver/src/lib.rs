@@ -51,6 +51,7 @@ pub use build::{BuildResult, build, debug};
 pub use cache::CacheRecord;
 pub use cache::export::{CacheDestination, CacheExport, CacheRegistry};
 pub use cache::import::{CacheImport, CacheReader};
+pub use cache::shared::SharedCache;
 pub use container::{BuildNetwork, Connection, ContainerExecutor, HostNetwork};
 pub use context::ContextReport;
 pub use exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount, Executor};

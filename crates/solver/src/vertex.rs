@@ -315,7 +315,9 @@ impl<'a> Solver<'a> {
             id,
             match self.is_uncached(id) {
                 true => vec![Reason::NoCache],
-                false => explainer.why(self.store, vertex, &self.made_of(vertex, ids, taken), taken),
+                false => explainer.why(self.store, vertex, &self.made_of(vertex, ids, taken), taken, &|input| {
+                    self.folder(vertex, input)
+                }),
             },
         );
     }
@@ -396,6 +398,15 @@ impl<'a> Solver<'a> {
             lower.extend(self.store.lower_dirs(None)?);
         }
         Ok(lower)
+    }
+
+    /// The context that an input is.
+    pub(crate) fn folder(&self, vertex: &Vertex, input: usize) -> Option<&Folder> {
+        match &self.graph.vertex(vertex.inputs.get(input)?.vertex).op {
+            Op::Source(Source::Context(None)) => self.contexts.main.as_deref(),
+            Op::Source(Source::Context(Some(name))) => self.contexts.named.get(name).map(Arc::as_ref),
+            _ => None,
+        }
     }
 
     /// Whether the files of an input are a folder's, in no layer.
