@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_engine::build::{BuildRequest, CacheDestination, CacheExport, CacheImport, Compression};
+use carrack_engine::build::{BuildRequest, CacheDestination, CacheExport, CacheImport, Compression, SharedCache};
 use carrack_oci::Digest;
 
 use crate::{codes, flags};
@@ -27,13 +27,10 @@ pub(crate) fn apply<'a>(
     Ok(())
 }
 
-/// One cache cannot be written by the builds of several platforms.
-pub(crate) fn one_platform(request: &BuildRequest) -> Result<()> {
-    match request.cache_to.is_empty() {
-        true => Ok(()),
-        false => Err(Diagnostic::error(&codes::NOT_YET, "build --cache-to for several platforms is not there yet")
-            .hint("build for each platform with a cache of its own, or take type=inline")
-            .boxed()),
+/// Builds of several platforms write one cache, which holds the results of all.
+pub(crate) fn share(request: &mut BuildRequest, builds: usize) {
+    for export in &mut request.cache_to {
+        export.shared = Some(SharedCache::of(builds));
     }
 }
 
@@ -183,5 +180,6 @@ fn export(text: &str, folder: &Path) -> Result<Option<CacheExport>> {
         compression,
         force: yes("force-compression")?.unwrap_or(false),
         ignore_error: yes("ignore-error")?.unwrap_or(false),
+        shared: None,
     }))
 }

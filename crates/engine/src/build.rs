@@ -18,7 +18,7 @@ pub use carrack_solver::{
     Arrival, ArrivedContext, Attestations, BuildOutput, BuildReport, BuildRequest, BuildResult, CacheDestination,
     CacheEntry, CacheExport, CacheImport, CacheKind, CacheReader, CacheRegistry, ContextReport, DockerfileSource,
     Event, Images, MountFate, MountsRequest, MovedMount, NamedContext, Progress, ProvenanceRequest, PruneRequest,
-    Pruned, Reason, Secrets, Silent, StepExplanation, StoreOnly, Stream, Together,
+    Pruned, Reason, Secrets, SharedCache, Silent, StepExplanation, StoreOnly, Stream, Together,
 };
 
 pub use crate::build_cache::RegistryCaches;

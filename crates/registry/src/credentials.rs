@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +11,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Map, Value, json};
 
 use crate::settings::wrong;
@@ -54,8 +57,6 @@ const TOKEN_USER: &str = "<token>";
 const HELPER_LIMIT: u64 = 1 << 20;
 /// Helpers may ask a keychain, and that somebody for a password.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often it is looked whether a helper that has said everything has ended.
-const HELPER_INTERVAL: Duration = Duration::from_millis(5);
 
 impl CredentialFile {
     /// A folder's `config.json`; the file need not be there.
@@ -151,7 +152,7 @@ impl CredentialFile {
 
     fn read(&self) -> Result<Map<String, Value>> {
         match fs::read(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Map::new()),
             // serde_json's reason names a line and column, never the text there.
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| wrong(&self.path, error)),
             Err(error) => Err(wrong(&self.path, error)),
@@ -260,12 +261,15 @@ fn converse(mut command: Command, input: &str, timeout: Duration) -> std::result
 
 /// How a process ended; none where it has not by then.
 fn wait_until(child: &mut Child, end: Instant) -> std::io::Result<Option<ExitStatus>> {
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(ErrorKind::NotFound)?;
+    let running = pidfd_open(process, PidfdFlags::empty())?;
     loop {
-        let status = child.try_wait()?;
-        if status.is_some() || Instant::now() >= end {
-            return Ok(status);
-        }
-        std::thread::sleep(HELPER_INTERVAL);
+        let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).unwrap_or_default();
+        match poll(&mut [PollFd::new(&running, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => continue,
+            ended => ended?,
+        };
+        return child.try_wait();
     }
 }
 

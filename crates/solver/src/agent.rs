@@ -8,12 +8,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Connections that a step may have at a time. Each costs two threads and two descriptors of a build that also serves others.
 const CONNECTIONS_MAX: usize = 64;
 /// What is short on the machine comes back no sooner for being asked for at once.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+const SHORTAGE_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// A socket that is served until this value is dropped.
 #[derive(Debug)]
@@ -56,7 +57,8 @@ fn serve(listener: &UnixListener, agent: &Path) {
             // The socket is shut down.
             Err(error) if error.kind() == ErrorKind::InvalidInput => return,
             Err(_) => {
-                std::thread::sleep(SHORTAGE_PAUSE);
+                // Unless the socket is shut down meanwhile.
+                let _ = poll(&mut [PollFd::new(listener, PollFlags::empty())], Some(&SHORTAGE_PAUSE));
                 continue;
             }
         };

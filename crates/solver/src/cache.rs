@@ -3,6 +3,7 @@
 pub(crate) mod export;
 mod format;
 pub(crate) mod import;
+pub(crate) mod shared;
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -9,10 +9,11 @@ use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_dockerfile::IgnoreFile;
 use carrack_store::Scratch;
 use rustix::fs::{FileType, Stat};
+use serde::{Deserialize, Serialize};
 
-use crate::build::DockerfileSource;
 use crate::codes;
 use crate::contents::Contents;
+use crate::request::DockerfileSource;
 use crate::select::Source;
 use crate::tree::{Tree, kind, small};
 
@@ -70,6 +71,8 @@ pub(crate) struct Folder {
     pub(crate) tree: Tree,
     /// What of it is left out.
     pub(crate) ignore: IgnoreFile,
+    /// Where that stands.
+    pub(crate) ignore_text: Option<IgnoreText>,
     /// What messages call it.
     pub(crate) name: String,
     /// Whether it counts as the context in reports.
@@ -85,12 +88,30 @@ impl Folder {
     pub(crate) fn fetched(path: &Path, name: String, hold: Scratch) -> io::Result<Self> {
         let ignore = IgnoreFile::default();
         let contents = Contents::default();
-        Ok(Self { tree: Tree::folder(path)?, ignore, name, is_context: false, contents, hold: Some(hold) })
+        let tree = Tree::folder(path)?;
+        Ok(Self { tree, ignore, ignore_text: None, name, is_context: false, contents, hold: Some(hold) })
     }
 
     /// Whether somebody else may write to it.
     pub(crate) fn is_shared(&self) -> bool {
         self.hold.is_none()
+    }
+}
+
+/// An ignore file as it was written, for explanations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IgnoreText {
+    /// Of the file, without its folder.
+    pub(crate) name: String,
+    text: String,
+}
+
+impl IgnoreText {
+    /// What it leaves out. What was wrong with it was told when it was used.
+    pub(crate) fn read(&self) -> IgnoreFile {
+        let mut sources = SourceMap::new();
+        let file = sources.add(self.name.clone(), self.text.clone());
+        IgnoreFile::parse(file, sources.get(file)).0
     }
 }
 
@@ -132,11 +153,13 @@ impl Folder {
             DockerfileSource::Inside(path) => (beside(path), tree.bytes(&beside(path))),
             DockerfileSource::Text { .. } => (PathBuf::new(), Ok(None)),
         };
-        let mut ignore = IgnoreFile::default();
+        let (mut ignore, mut ignore_text) = (IgnoreFile::default(), None);
         for (path, read) in [own, (folder.join(".dockerignore"), tree.bytes(Path::new(".dockerignore")))] {
             match read {
                 Ok(Some(bytes)) => {
                     let text = String::from_utf8_lossy(&bytes).into_owned();
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    ignore_text = Some(IgnoreText { name, text: text.clone() });
                     let file = sources.add(path.display().to_string(), text);
                     let (read, mut problems) = IgnoreFile::parse(file, sources.get(file));
                     diagnostics.append(&mut problems);
@@ -153,6 +176,6 @@ impl Folder {
                 }
             }
         }
-        Ok(Self { tree, ignore, name: called, is_context: name.is_none(), contents, hold: None })
+        Ok(Self { tree, ignore, ignore_text, name: called, is_context: name.is_none(), contents, hold: None })
     }
 }

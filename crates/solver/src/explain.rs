@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use carrack_diag::Result;
+use carrack_dockerfile::IgnoreFile;
 use carrack_llb::{Op, Source as Origin, Vertex, VertexId};
 use carrack_oci::Digest;
 use carrack_store::Store;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cache::{self, CacheRecord};
+use crate::context::{Folder, IgnoreText};
 use crate::select::{Source, State};
 use crate::vertex::Solver;
 
@@ -95,6 +97,11 @@ pub enum Reason {
         /// Which.
         name: String,
     },
+    /// What it takes from elsewhere is not known before it is asked for.
+    Fetched {
+        /// The address.
+        address: String,
+    },
     /// A file that it copies or mounts.
     File {
         /// In its context, stage or image.
@@ -114,6 +121,16 @@ pub enum FileChange {
     Added,
     /// It is not there.
     Removed,
+    /// It is there, and left out.
+    Ignored {
+        /// The name of the ignore file.
+        by: String,
+    },
+    /// It was left out.
+    Heeded {
+        /// The name of the ignore file.
+        by: String,
+    },
     /// Its bytes.
     Content,
     /// Where the link leads.
@@ -171,9 +188,12 @@ impl Display for Reason {
             Self::Mount { target, is_new: false } => write!(out, "the mount at {target} is gone"),
             Self::Image { name, was, is } => write!(out, "the image {name} is {is}, was {was}"),
             Self::Step { name } => write!(out, "the step `{name}` gives something else or has to be done first"),
+            Self::Fetched { address } => write!(out, "what {address} holds is known once it is asked for"),
             Self::File { path, change } => match change {
                 FileChange::Added => write!(out, "{path} is new"),
                 FileChange::Removed => write!(out, "{path} is gone"),
+                FileChange::Ignored { by } => write!(out, "{path} is left out by {by}"),
+                FileChange::Heeded { by } => write!(out, "{path} is no longer left out by {by}"),
                 FileChange::Content => write!(out, "{path} has another content"),
                 FileChange::Target => write!(out, "{path} leads elsewhere"),
                 FileChange::Renamed { was } => write!(out, "{path} was called {was}"),
@@ -196,6 +216,9 @@ pub struct StepInputs {
     inputs: Vec<Input>,
     /// Index of the input and digest of what is taken of it; a list of files under that digest may be there.
     selections: Vec<(usize, Digest)>,
+    /// Index of the input and what its ignore file was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ignores: Vec<(usize, IgnoreText)>,
 }
 
 impl StepInputs {
@@ -213,6 +236,18 @@ struct Input {
     manifest: Option<Digest>,
     /// Of its layers; none where they are not known before something else is done.
     id: Option<Digest>,
+    /// Whether it comes from elsewhere; its name is the address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_fetched: bool,
+}
+
+impl Input {
+    fn unknown(&self) -> Reason {
+        match self.is_fetched {
+            true => Reason::Fetched { address: self.name.clone() },
+            false => Reason::Step { name: self.name.clone() },
+        }
+    }
 }
 
 /// The files that a step takes of one input.
@@ -277,12 +312,26 @@ impl Explainer {
         Some((inputs, Some(Reason::Instruction { was: self::text(&record.name).to_owned() })))
     }
 
+    /// Whether a step of the same Dockerfile was done on it, which tells that it was there.
+    fn is_built_on(&self, vertex: &Vertex) -> bool {
+        let known = self.former.iter().filter_map(|(_, record)| record.inputs.as_ref());
+        let mut inputs = known.filter(|inputs| inputs.place == self.place).flat_map(|inputs| &inputs.inputs);
+        inputs.any(|input| input.name == vertex.name)
+    }
+
     /// Why a step is not in the cache.
-    pub(crate) fn why(&self, store: &Store, vertex: &Vertex, now: &StepInputs, taken: &[Taken<'_>]) -> Vec<Reason> {
+    pub(crate) fn why<'a>(
+        &self,
+        store: &Store,
+        vertex: &Vertex,
+        now: &StepInputs,
+        taken: &[Taken<'_>],
+        folder: &dyn Fn(usize) -> Option<&'a Folder>,
+    ) -> Vec<Reason> {
         let earlier = now.inputs.iter().filter(|input| input.id.is_none());
-        let mut reasons: Vec<Reason> = earlier.map(|input| Reason::Step { name: input.name.clone() }).collect();
+        let mut reasons: Vec<Reason> = earlier.map(Input::unknown).collect();
         let Some((was, instruction)) = self.former(vertex) else {
-            reasons.insert(0, Reason::New);
+            reasons.insert(0, if self.is_built_on(vertex) { Reason::Forgotten } else { Reason::New });
             return reasons;
         };
         if let Some(instruction) = instruction {
@@ -299,8 +348,10 @@ impl Explainer {
                 let pairs = here.zip(former(index));
                 // Of several contexts it is told which.
                 let place = Some(input.name.as_str()).filter(|name| name.starts_with("the context"));
+                let ignore = was.ignores.iter().find(|(input, _)| *input == index).map(|(_, text)| text);
+                let left_out = LeftOut { was: ignore.map(|text| (text, text.read())), is: folder(index) };
                 pairs.filter(|(taken, was)| taken.digest != **was).for_each(|(taken, was)| {
-                    reasons.extend(files(store, was, taken, place));
+                    reasons.extend(files(store, was, taken, place, &left_out));
                 });
                 continue;
             }
@@ -343,15 +394,23 @@ impl Solver<'_> {
                 Op::Source(Origin::Image { reference, manifest, .. }) => (reference.clone(), Some(*manifest)),
                 Op::Source(Origin::Context(None)) => ("the build context".to_owned(), None),
                 Op::Source(Origin::Context(Some(name))) => (format!("the context `{name}`"), None),
+                Op::Source(Origin::Http(_) | Origin::Git(_)) => (text(&input.name).to_owned(), None),
                 _ => (input.name.clone(), None),
             };
-            Input { name, manifest, id: *id }
+            let is_fetched = matches!(input.op, Op::Source(Origin::Http(_) | Origin::Git(_)));
+            Input { name, manifest, id: *id, is_fetched }
+        });
+        let contexts: BTreeSet<usize> = taken.iter().map(|taken| taken.input).collect();
+        let ignores = contexts.into_iter().filter_map(|input| {
+            let text = self.folder(vertex, input)?.ignore_text.clone()?;
+            Some((input, text))
         });
         StepInputs {
             place: self.place,
             op: serde_json::to_value(&vertex.op).unwrap_or_default(),
             inputs: inputs.collect(),
             selections: taken.iter().map(|taken| (taken.input, taken.digest)).collect(),
+            ignores: ignores.collect(),
         }
     }
 }
@@ -416,7 +475,28 @@ fn paths(sources: &[Source]) -> impl Iterator<Item = String> {
     })
 }
 
-fn files(store: &Store, was: &Digest, taken: &Taken<'_>, place: Option<&str>) -> Vec<Reason> {
+/// What ignore files leave out of a context, before and now.
+struct LeftOut<'a> {
+    was: Option<(&'a IgnoreText, IgnoreFile)>,
+    is: Option<&'a Folder>,
+}
+
+impl LeftOut<'_> {
+    /// The ignore file that a file is left out by which was not before.
+    fn now(&self, path: &str) -> Option<String> {
+        let folder = self.is?;
+        let is_there = folder.tree.stat(Path::new(path)).is_ok_and(|stat| stat.is_some());
+        let text = folder.ignore_text.as_ref().filter(|_| is_there && folder.ignore.is_ignored(path))?;
+        Some(text.name.clone())
+    }
+
+    /// The ignore file that a file was left out by which is not now.
+    fn before(&self, path: &str) -> Option<String> {
+        self.was.as_ref().filter(|(_, ignore)| ignore.is_ignored(path)).map(|(text, _)| text.name.clone())
+    }
+}
+
+fn files(store: &Store, was: &Digest, taken: &Taken<'_>, place: Option<&str>, left_out: &LeftOut<'_>) -> Vec<Reason> {
     let read = || -> io::Result<BTreeMap<String, State>> {
         let mut states = BTreeMap::new();
         for line in BufReader::new(File::open(lists(store).join(was.hex()))?).lines() {
@@ -435,7 +515,17 @@ fn files(store: &Store, was: &Digest, taken: &Taken<'_>, place: Option<&str>) ->
             None => added.push((path, is)),
         }
     }
+    let ignored: Vec<(String, String)> =
+        before.keys().filter_map(|path| Some((path.clone(), left_out.now(path)?))).collect();
+    for (path, by) in ignored {
+        before.remove(&path);
+        changes.push((path, FileChange::Ignored { by }));
+    }
     for (path, is) in added {
+        if let Some(by) = left_out.before(&path) {
+            changes.push((path, FileChange::Heeded { by }));
+            continue;
+        }
         let same = before.iter().find(|(_, was)| is.content.is_some() && *was == is).map(|(was, _)| was.clone());
         changes.push(match same {
             Some(was) => {

@@ -3,6 +3,7 @@ mod caches;
 mod containers;
 mod contents;
 mod copies;
+mod explanations;
 mod fetched;
 mod keys;
 mod scheduling;

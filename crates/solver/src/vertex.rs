@@ -17,7 +17,6 @@ use carrack_oci::Digest;
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store, chain_of};
 
-use crate::build::{BuildPlan, BuildRequest, Services};
 use crate::cache::import::Imports;
 use crate::cache::{Cache, CacheRecord};
 use crate::codes;
@@ -25,7 +24,9 @@ use crate::context::{Contexts, Folder, Usage};
 use crate::exec::Executor;
 use crate::explain::{self, Explainer, Reason, Taken};
 use crate::flight::{Flight, Together};
+use crate::plan::BuildPlan;
 use crate::progress::Progress;
+use crate::request::{BuildRequest, Services};
 use crate::tree::Tree;
 
 /// A root file system, and what the vertex that made it added.
@@ -314,7 +315,9 @@ impl<'a> Solver<'a> {
             id,
             match self.is_uncached(id) {
                 true => vec![Reason::NoCache],
-                false => explainer.why(self.store, vertex, &self.made_of(vertex, ids, taken), taken),
+                false => explainer.why(self.store, vertex, &self.made_of(vertex, ids, taken), taken, &|input| {
+                    self.folder(vertex, input)
+                }),
             },
         );
     }
@@ -395,6 +398,15 @@ impl<'a> Solver<'a> {
             lower.extend(self.store.lower_dirs(None)?);
         }
         Ok(lower)
+    }
+
+    /// The context that an input is.
+    pub(crate) fn folder(&self, vertex: &Vertex, input: usize) -> Option<&Folder> {
+        match &self.graph.vertex(vertex.inputs.get(input)?.vertex).op {
+            Op::Source(Source::Context(None)) => self.contexts.main.as_deref(),
+            Op::Source(Source::Context(Some(name))) => self.contexts.named.get(name).map(Arc::as_ref),
+            _ => None,
+        }
     }
 
     /// Whether the files of an input are a folder's, in no layer.

@@ -164,7 +164,7 @@ fn a_miss_names_the_input_that_changed() {
     std::fs::rename(project.dir.join("src/a"), project.dir.join("src/d")).unwrap();
     check(flags, copy, &["src/d was called src/a"]);
     project.write(".dockerignore", "src/d\n");
-    check(flags, copy, &["src/d is gone"]);
+    check(flags, copy, &["src/d is left out by .dockerignore"]);
     std::fs::remove_file(project.dir.join(".dockerignore")).unwrap();
     std::fs::rename(project.dir.join("src/d"), project.dir.join("src/a")).unwrap();
     built(flags);
@@ -243,6 +243,12 @@ fn a_miss_names_settings_mounts_and_other_contexts() {
     none(&[]);
     // A secret, there or not, is no part of a result.
     none(&["--secret", "id=key,src=key"]);
+    project.write("key", "2");
+    none(&["--secret", "id=key,src=key"]);
+    // Nor is what a cache mount holds.
+    project.write("Other", "FROM busybox\nRUN --mount=type=cache,target=/kept,id=one echo more > /kept/more\n");
+    project.ok(&["build", "-f", "Other", "."]);
+    none(&[]);
     // What limits a step and does not show in it is none either.
     none(&["--memory", "1g"]);
     let run = "RUN --mount";
@@ -435,5 +441,59 @@ fn disk_usage_of_everything() {
     assert!(project.ok(&["system", "df", "--verbose"]).contains("Local Volumes space usage:"));
     assert_eq!(project.fails(&["system", "prune"]).code(), "cli/not-yet");
     project.ok(&["rm", "writer"]);
+    machine.finish();
+}
+
+/// What is asked of a build holds for those of a project, and what is one build's is refused: nothing is built by asking.
+#[test]
+fn a_project_is_asked_as_one_build_is() {
+    let Some(machine) = Machine::new() else { return };
+    let registry = carrack_testkit::registry::Registry::start();
+    let name = format!("{}/team/web:1", registry.host());
+    let project = machine.project("asked");
+    project.write(
+        "sources/Dockerfile",
+        "FROM --platform=$BUILDPLATFORM busybox\nARG TARGETARCH\nRUN --network=none echo $TARGETARCH > /a\n",
+    );
+    project.write("base/Dockerfile", "FROM scratch as x\nCOPY Dockerfile /\n");
+    let compose = |platforms: &str| {
+        format!(
+            "services:\n  base:\n    build: base\n  web:\n    image: {name}\n    build:\n      context: sources\n{platforms}"
+        )
+    };
+    project.write("compose.yaml", compose(""));
+    let told = |steps: &Value| -> Vec<(String, String, bool)> {
+        let text = |step: &Value, key: &str| step[key].as_str().unwrap_or_default().to_owned();
+        let steps = steps["steps"].as_array().unwrap().iter();
+        steps.map(|step| (text(step, "service"), text(step, "platform"), step["cached"] == true)).collect()
+    };
+    let of = |service: &str, platform: &str, cached| (service.to_owned(), platform.to_owned(), cached);
+    let foretold = || told(&project.json(&["build", "--dry-run"]));
+    assert_eq!(foretold(), [of("base", "", false), of("web", "", false)]);
+    assert_eq!(told(&project.json(&["build", "--dry-run", "web"])), [of("web", "", false)]);
+    let checked = project.carrack(&["build", "--check"]);
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.code() == Some(1) && said.contains("check/FromAsCasing"), "{said}");
+    assert_eq!(project.code(&["build", "--check", "web"]), 0);
+    assert_eq!(project.ok(&["images", "-q"]).lines().count(), 1, "nothing was built");
+    for wrong in [&["--target", "x"][..], &["--tag", "x"], &["--cache-to", "x"], &["--platform", "linux/arm64"]] {
+        let refused = project.fails(&[&["build"], wrong, &["web"]].concat());
+        assert_eq!(refused.code(), "cli/usage", "{wrong:?}");
+    }
+    let explained = project.carrack(&["build", "--progress=plain", "--explain"]);
+    let said = String::from_utf8_lossy(&explained.stderr);
+    assert!(said.contains("missed web [2/2] RUN"), "{said}");
+    assert_eq!(foretold(), [of("base", "", true), of("web", "", true)]);
+
+    // What has a name goes out.
+    assert!(registry.take_seen().is_empty());
+    project.ok(&["compose", "build", "--push"]);
+    assert!(
+        registry.take_seen().iter().any(|seen| seen.method == "PUT" && seen.path.contains("/team/web/manifests/1"))
+    );
+    project.write("compose.yaml", compose("      platforms: [linux/amd64, linux/arm64]\n"));
+    let foretold = foretold();
+    let platforms: Vec<&str> = foretold.iter().map(|(_, platform, _)| platform.as_str()).collect();
+    assert_eq!(platforms, ["", "linux/amd64", "linux/arm64"]);
     machine.finish();
 }

@@ -1,5 +1,7 @@
 //! Build caches go to registries and folders, and a machine that has nothing builds nothing again (D4).
 
+use std::path::Path;
+
 use carrack_testkit::registry::Registry;
 use serde_json::Value;
 
@@ -212,4 +214,73 @@ fn memory_does_not_grow_with_what_is_built() {
     let output = limited.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     machine.finish();
+}
+
+/// One reference holds what the builds for all platforms have made, as BuildKit's does; either of them finds its own (D4, D8).
+#[test]
+fn a_cache_is_of_all_platforms() {
+    const CROSS: &str = "FROM --platform=$BUILDPLATFORM busybox AS build\nRUN cat /proc/sys/kernel/random/uuid > /tool\n\
+        ARG TARGETARCH\nRUN echo \"for $TARGETARCH\" > /out\nFROM scratch\nCOPY --from=build /out /tool /\n";
+    let registry = Registry::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (at, kept) = (format!("{}/team/cache:all", registry.host()), folder.path().join("kept"));
+    let (local, bake) = (kept.display().to_string(), folder.path().join("bake").display().to_string());
+    let places = [
+        (format!("type=registry,ref={at},mode=max"), format!("type=registry,ref={at}")),
+        (format!("type=local,dest={local},mode=max"), format!("type=local,src={local}")),
+    ];
+    let list = "--platform=linux/amd64,linux/arm64,linux/riscv64";
+    let counts =
+        |built: &Value| -> Vec<(u64, u64)> { built["platforms"].as_array().unwrap().iter().map(steps).collect() };
+    let ids = |built: &Value| -> Vec<Value> {
+        built["platforms"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect()
+    };
+    let Some(machine) = Machine::new() else { return };
+    let one = project(&machine, CROSS);
+    let first = one.json(&["build", list, "--cache-to", &places[0].0, "--cache-to", &places[1].0, "."]);
+    // The targets of a bake file, too; a build that fails leaves what is there.
+    let json = format!(
+        r#"{{"target":{{"default":{{"platforms":["linux/amd64","linux/arm64"],"cache-to":["type=local,dest={bake},mode=max"]}}}}}}"#
+    );
+    one.write("docker-bake.json", &json).ok(&["bake"]);
+    one.write("Failing", CROSS.replace("echo", "test $TARGETARCH = amd64 && echo"));
+    one.fails(&["build", "-f", "Failing", list, "--cache-to", &places[1].0, "."]);
+    machine.finish();
+
+    for from in [&places[0].1, &places[1].1, &format!("type=local,src={bake}")] {
+        let Some(machine) = Machine::new() else { return };
+        let two = project(&machine, CROSS);
+        let is_bake = from.contains(&bake);
+        let wanted = if is_bake { "--platform=linux/amd64,linux/arm64" } else { list };
+        let single = two.json(&["build", "--platform=linux/arm64", "--cache-from", from, "."]);
+        assert_eq!((steps(&single), &single["id"]), ((3, 3), &ids(&first)[1]), "{from}");
+        let all = two.json(&["build", wanted, "--cache-from", from, "."]);
+        assert_eq!(counts(&all), vec![(3, 3); if is_bake { 2 } else { 3 }], "{from}");
+        assert_eq!(ids(&all), ids(&first)[..if is_bake { 2 } else { 3 }]);
+        // What is handed on without having been fetched is whole, too.
+        if from == &places[1].1 {
+            let again = folder.path().join("again").display().to_string();
+            two.ok(&["builder", "prune", "-a", "-f"]);
+            let to = format!("type=local,dest={again},mode=max");
+            two.ok(&["build", list, "--cache-from", from, "--cache-to", &to, "."]);
+            let blobs = |folder: &str| -> Vec<String> {
+                let config = newest_config(Path::new(folder));
+                let mut blobs: Vec<String> =
+                    config["layers"].as_array().unwrap().iter().map(|layer| layer["blob"].to_string()).collect();
+                blobs.sort();
+                blobs
+            };
+            assert_eq!(blobs(&again), blobs(&local));
+            assert_eq!(blobs(&again).len(), 1 + 3 * 2, "the tool once, and for each platform what differs");
+        }
+        machine.finish();
+    }
+}
+
+fn newest_config(folder: &Path) -> Value {
+    let read = |path: std::path::PathBuf| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let blob = |digest: &Value| folder.join("blobs").join(digest.as_str().unwrap().replace(':', "/"));
+    let index = read(folder.join("index.json"));
+    let manifest = read(blob(&index["manifests"][0]["digest"]));
+    read(blob(&manifest["config"]["digest"]))
 }

@@ -86,6 +86,48 @@ fn several_platforms_give_an_index() {
     machine.finish();
 }
 
+/// Explanations, forecasts and checks are of every platform, and say which (D7).
+#[test]
+fn each_platform_is_told() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("told");
+    let (own, other) = architectures();
+    project.write("Dockerfile", CROSS).write("Checked", CROSS.replace("AS build", "as build"));
+    let list = format!("--platform=linux/{own},linux/{other}");
+    let one = format!("--platform=linux/{other}");
+    let steps = |built: &Value| -> Vec<(String, bool)> {
+        let steps = built["steps"].as_array().unwrap().iter();
+        steps.map(|step| (step["platform"].as_str().unwrap_or("?").to_owned(), step["cached"] == true)).collect()
+    };
+    project.ok(&["build", &one, "."]);
+    let (own, other) = (format!("linux/{own}"), format!("linux/{other}"));
+    let foretold = steps(&project.json(&["build", "--dry-run", &list, "."]));
+    let of = |name: &str, cached: bool| (name.to_owned(), cached);
+    assert_eq!(foretold, [of(&own, false), of(&own, false), of(&other, true), of(&other, true)]);
+    let text = project.ok(&["build", "--dry-run", &list, "."]);
+    assert!(text.contains(&format!("missed {own} [build 2/2] RUN")), "{text}");
+    assert!(text.contains(&format!("cached {other} [build 2/2] RUN")), "{text}");
+    // One platform has no need of its name.
+    assert_eq!(steps(&project.json(&["build", "--dry-run", &one, "."])), [of("?", true), of("?", true)]);
+
+    let built = project.carrack(&["build", "--progress=plain", "--explain", &list, "."]);
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(said.contains(&format!("missed {own} [build 2/2] RUN")), "{said}");
+    assert!(said.contains(&format!("ARG TARGETARCH is `{}`", own.replace("linux/", ""))), "{said}");
+    assert!(said.contains(&format!("cached {other} [build 2/2] RUN")), "{said}");
+
+    // What is wrong for all is told once; what is for one names it.
+    let checked = project.carrack(&["build", "--check", "-f", "Checked", &list, "."]);
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!((checked.status.code(), said.matches("warning[check/FromAsCasing]").count()), (Some(1), 1), "{said}");
+    assert!(!said.contains("building for"), "{said}");
+    project.write("Checked", format!("{CROSS}FROM --platform=$TARGETPLATFORM busybox\nENV A=$UNKNOWN\n"));
+    let checked = project.carrack(&["build", "--check", "-f", "Checked", &list, "."]);
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(said.matches(&format!("building for {own}")).count(), 1, "{said}");
+    machine.finish();
+}
+
 #[test]
 fn what_is_not_an_image_of_the_store_leaves_none() {
     let Some(machine) = Machine::new() else { return };

@@ -11,6 +11,7 @@ mod report;
 mod service;
 mod several;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -22,15 +23,16 @@ use carrack_engine::build::{
 };
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::{Platform, Reference};
+use clap::Args as _;
 use serde_json::json;
 
 use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
-use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
+use crate::arguments::{BuildArguments, ComposeBuildArguments, DockerBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{build_flags, cache_flags, destination, flags};
+use crate::{build_flags, cache_flags, codes, destination, flags};
 pub(crate) use bake::bake;
 use call::Call;
 use context::Fetched;
@@ -43,7 +45,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     build_flags::refuse(&arguments.docker)?;
     build_flags::attest_values(arguments)?;
     let [context] = arguments.context.as_slice() else { return project(session, arguments) };
-    if !is_context(context, &arguments.file) {
+    if !is_context(session, arguments, context) {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
@@ -51,14 +53,14 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let request = &mut request;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
     if let Some(call) = Call::of(arguments.check, arguments.call.as_deref())? {
-        return call.answer(session, &engine, request);
+        return call.answer(session, &engine, &platforms::each(request, &platforms::wanted(arguments)?));
     }
     let mut outputs = Outputs::new(&arguments.more.output)?;
     let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
     request.explain = arguments.more.explain;
     request.report = arguments.more.report;
     if arguments.more.dry_run {
-        return foretell(session, &engine, request);
+        return foretell(session, &engine, &Foretold::of(request, &platforms::wanted(arguments)?));
     }
     if let Some(at) = &arguments.debug {
         debug::check(session, arguments, &outputs)?;
@@ -147,15 +149,55 @@ fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result
     Ok(request)
 }
 
-/// What a build would do, and why (I-5).
-fn foretell(session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
-    let mut sources = SourceMap::new();
-    let explained = engine.explain_build(request, &mut sources).map_err(|errors| Failure::new(errors, sources))?;
-    session.output.result("build-plan", &json!({ "steps": explanation(&explained) }), |_| explained_text(&explained));
+/// A build whose steps are foretold.
+struct Foretold<'a> {
+    request: Cow<'a, BuildRequest>,
+    /// Of a project.
+    service: Option<&'a str>,
+    /// Where it is for several.
+    platform: Option<String>,
+}
+
+impl<'a> Foretold<'a> {
+    fn of(request: &'a BuildRequest, platforms: &[Platform]) -> Vec<Self> {
+        let is_several = platforms.len() > 1;
+        let each = platforms::each(request, platforms).into_iter().map(|request| Self {
+            service: None,
+            platform: request.platform.as_ref().filter(|_| is_several).map(Platform::to_string),
+            request: Cow::Owned(request),
+        });
+        each.collect()
+    }
+}
+
+/// What builds would do, and why (I-5).
+fn foretell(session: &Session, engine: &Engine, builds: &[Foretold<'_>]) -> Outcome {
+    let (mut steps, mut text) = (Vec::new(), String::new());
+    for Foretold { request, service, platform } in builds {
+        let label: Vec<&str> = service.iter().copied().chain(platform.as_deref()).collect();
+        let label = label.join(" ");
+        let mut sources = SourceMap::new();
+        let explained = engine.explain_build(request, &mut sources).map_err(|mut errors| {
+            if !label.is_empty() {
+                errors.iter_mut().for_each(|error| error.causes.push(format!("building {label}")));
+            }
+            Failure::new(errors, sources)
+        })?;
+        for mut step in explanation(&explained) {
+            for (key, name) in [("service", service.as_deref()), ("platform", platform.as_deref())] {
+                if let Some(name) = name {
+                    step[key] = name.into();
+                }
+            }
+            steps.push(step);
+        }
+        text.push_str(&explained_text(&explained, Some(label.as_str()).filter(|label| !label.is_empty())));
+    }
+    session.output.result("build-plan", &json!({ "steps": steps }), |_| text);
     Ok(exit::DONE)
 }
 
-fn explanation(steps: &[StepExplanation]) -> serde_json::Value {
+fn explanation(steps: &[StepExplanation]) -> Vec<serde_json::Value> {
     let reason = |reason: &Reason| {
         let mut value = json!(reason);
         value["text"] = reason.to_string().into();
@@ -168,12 +210,13 @@ fn explanation(steps: &[StepExplanation]) -> serde_json::Value {
     steps.iter().map(step).collect()
 }
 
-/// A line a step, with its reasons below it.
-fn explained_text(steps: &[StepExplanation]) -> String {
+/// A line a step, with its reasons below it. Of several builds it is told which.
+fn explained_text(steps: &[StepExplanation], label: Option<&str>) -> String {
     const SHOWN: usize = 10;
     let mut text = String::new();
+    let label = label.map(|label| format!("{label} ")).unwrap_or_default();
     for step in steps {
-        text.push_str(&format!("{} {}\n", if step.is_cached { "cached" } else { "missed" }, step.name));
+        text.push_str(&format!("{} {label}{}\n", if step.is_cached { "cached" } else { "missed" }, step.name));
         for reason in step.reasons.iter().take(SHOWN) {
             text.push_str(&format!("         {reason}\n"));
         }
@@ -184,15 +227,48 @@ fn explained_text(steps: &[StepExplanation]) -> String {
     text
 }
 
-/// A service's name is no path. What a folder lacks may be what `--file` names, where that is no Compose file.
-fn is_context(text: &str, files: &[PathBuf]) -> bool {
+/// A service's name is no path. Of a folder with such a name the flags tell what is meant.
+fn is_context(session: &Session, arguments: &BuildArguments, text: &str) -> bool {
+    if text == "-" || text.contains("://") || text.contains(['/', '.']) {
+        return true;
+    }
+    let is_compose =
+        |file: &PathBuf| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    if arguments.file.iter().any(is_compose) {
+        return false;
+    }
     let folder = current_folder().join(text);
-    let is_compose = |file: &PathBuf| file.extension().is_some_and(|it| it == "yaml" || it == "yml");
-    text == "-"
-        || text.contains("://")
-        || text.contains(['/', '.'])
-        || folder.join("Dockerfile").exists()
-        || folder.is_dir() && !files.is_empty() && !files.iter().any(is_compose)
+    let is_docker = !arguments.file.is_empty() || not_of_projects(session).is_some();
+    folder.join("Dockerfile").exists() || is_docker && folder.is_dir()
+}
+
+/// A flag in the command line that says nothing to the build of a project.
+fn not_of_projects(session: &Session) -> Option<String> {
+    const OF_PROJECTS: [&str; 19] = [
+        "file",
+        "build_arg",
+        "no_cache",
+        "pull",
+        "push",
+        "load",
+        "quiet",
+        "progress",
+        "debug",
+        "report",
+        "explain",
+        "dry_run",
+        "check",
+        "call",
+        "context",
+        "root",
+        "run_root",
+        "snapshotter",
+        "json",
+    ];
+    let accepted = DockerBuildArguments::augment_args(clap::Command::new("build"));
+    let is_accepted = |id: &str| accepted.get_arguments().any(|argument| argument.get_id() == id);
+    let other = session.given.iter().find(|id| !OF_PROJECTS.contains(&id.as_str()) && !is_accepted(id))?;
+    Some(format!("--{}", other.replace('_', "-")))
 }
 
 /// `NAME=VALUE`, or `NAME` for the caller's own value; absent where the caller has none, as in Docker.
@@ -232,7 +308,7 @@ fn run_until(
         let names: Vec<String> = built.image.names.iter().map(Reference::familiar).collect();
         let cached = format!("{} of {} steps cached", built.cached_steps, built.steps);
         let context = human_size(built.context.size_bytes);
-        note(&explained_text(&built.explanation));
+        note(&explained_text(&built.explanation, label));
         note(&format!("{} {} ({cached}, context {context})\n", built.image.id.short(), names.join(" ")));
     }
     Ok(built)
@@ -261,6 +337,14 @@ fn result(built: &BuildResult) -> serde_json::Value {
 }
 
 fn project(session: &Session, arguments: &BuildArguments) -> Outcome {
+    if let Some(flag) = not_of_projects(session) {
+        let named = match arguments.context.as_slice() {
+            [one] => format!("`{one}` is no folder, and {flag} says nothing to the services of a project"),
+            _ => format!("{flag} says nothing to the services of a project"),
+        };
+        let hint = format!("name the folder to build: `carrack build {flag} … FOLDER`, or say it in the Compose file");
+        return Err(Diagnostic::error(&codes::USAGE, named).hint(hint).into());
+    }
     let project = ProjectArguments { file: arguments.file.clone(), ..ProjectArguments::default() };
     let options = ComposeBuildArguments {
         no_cache: arguments.no_cache,
@@ -287,7 +371,7 @@ fn services_with(
 ) -> Outcome {
     let loaded = load(session, arguments, &options.services)?;
     check_services(&loaded, &options.services)?;
-    let engine = session.engine()?;
+    let engine = if flags.is_some_and(|flags| flags.more.dry_run) { session.observer()? } else { session.engine()? };
     let together = Together::default();
     let (mut wanted, mut indexes) = (Vec::new(), Vec::new());
     let named = loaded.project.services.keys();
@@ -297,10 +381,13 @@ fn services_with(
         if let Some(how) = &service.build {
             let mut request = service::request(&engine, &loaded, service, how, Some(&mut fetched))?;
             request.no_cache |= options.no_cache;
+            request.pull |= flags.is_some_and(|flags| flags.pull);
             request.together = together.clone();
             request.report = flags.is_some_and(|flags| flags.more.report);
+            request.explain = flags.is_some_and(|flags| flags.more.explain);
             options.build_arg.iter().for_each(|text| build_argument(&mut request, text));
             let platforms = service::platforms(&loaded, how)?;
+            cache_flags::share(&mut request, platforms.len().max(1));
             let own = request.platform.clone();
             let others = platforms.iter().filter(|platform| Some(*platform) != own.as_ref());
             let others = others.map(|platform| {
@@ -309,7 +396,6 @@ fn services_with(
             });
             let others: Vec<Wanted<'_>> = others.collect();
             if !platforms.is_empty() {
-                cache_flags::one_platform(&request)?;
                 let first = wanted.len();
                 indexes.push((first..=first + others.len(), request.tags.clone()));
             }
@@ -321,6 +407,9 @@ fn services_with(
             });
             wanted.extend(others);
         }
+    }
+    if let Some(outcome) = flags.map(|flags| answers(session, &engine, &wanted, flags)).transpose()?.flatten() {
+        return Ok(outcome);
     }
     if let (Some(at), Some(flags)) = (flags.and_then(|flags| flags.debug.as_ref()), flags) {
         let [Wanted { request, .. }] = wanted.as_mut_slice() else {
@@ -341,9 +430,49 @@ fn services_with(
         let images: Vec<_> = range.map(|index| (platform(index), built[index].image.clone())).collect();
         engine.join_platforms(&images, &tags, &[])?;
     }
+    if options.push {
+        // As in Compose: whose image has no name of its own is nobody else's.
+        let is_named = |wanted: &Wanted<'_>| {
+            let service = loaded.project.services.get(&wanted.name);
+            service.is_some_and(|service| service.image.is_some())
+        };
+        for Wanted { request, .. } in wanted.iter().filter(|wanted| is_named(wanted)) {
+            registry::push_built(session, &engine, &request.tags, Compression::OUTGOING, display.is_quiet())?;
+        }
+    }
     let results: Vec<_> = built.iter().map(result).collect();
     session.output.result("build", &results, |_| built.iter().map(report::text).collect());
     Ok(exit::DONE)
+}
+
+/// What is asked of the services instead of building them; none where nothing is. The builds of one, for its platforms, follow
+/// each other.
+fn answers(
+    session: &Session,
+    engine: &Engine,
+    wanted: &[Wanted<'_>],
+    flags: &BuildArguments,
+) -> Result<Option<u8>, Failure> {
+    let service = |wanted: &'_ Wanted<'_>| wanted.name.split(' ').next().map(str::to_owned);
+    if let Some(call) = Call::of(flags.check, flags.call.as_deref())? {
+        let mut outcome = exit::DONE;
+        for builds in wanted.chunk_by(|one, other| service(one) == service(other)) {
+            let requests: Vec<BuildRequest> = builds.iter().map(|build| build.request.clone()).collect();
+            outcome = outcome.max(call.answer(session, engine, &requests)?);
+        }
+        return Ok(Some(outcome));
+    }
+    if !flags.more.dry_run {
+        return Ok(None);
+    }
+    let foretold = wanted.chunk_by(|one, other| service(one) == service(other)).flat_map(|builds| {
+        builds.iter().map(|build| Foretold {
+            request: Cow::Borrowed(&build.request),
+            service: build.name.split(' ').next(),
+            platform: build.request.platform.as_ref().filter(|_| builds.len() > 1).map(Platform::to_string),
+        })
+    });
+    foretell(session, engine, &foretold.collect::<Vec<_>>()).map(Some)
 }
 
 /// Which services' images are built before the project comes up.

@@ -17,8 +17,9 @@ use rustix::fs::{FlockOperation, flock};
 use super::Aliases;
 use super::format::{Annotations, CacheConfig, CacheLayer, CacheResult, Record, Step};
 use super::import::{CacheImport, CacheReader, Imports, TAG_ANNOTATION, blob_path, document, open};
-use crate::build::Images;
+use super::shared::{Joined, Part, Share, SharedCache};
 use crate::codes;
+use crate::request::Images;
 use crate::vertex::Outcome;
 
 /// Where a cache goes.
@@ -48,6 +49,8 @@ pub struct CacheExport {
     pub force: bool,
     /// Whether the build has succeeded although this fails.
     pub ignore_error: bool,
+    /// The builds that write it together.
+    pub shared: Option<SharedCache>,
 }
 
 /// Registries, as far as caches are kept in them.
@@ -142,9 +145,26 @@ impl Exchange<'_> {
         };
         // What is known of the other side may be gone there.
         let known = if wanted.force { HashMap::new() } else { self.known(wanted) };
-        let written = self.write(wanted, made, &known);
-        let written =
-            if known.is_empty() { written } else { written.or_else(|_| self.write(wanted, made, &HashMap::new())) };
+        let write = || -> Result<()> {
+            let part = self.collect(wanted, made, &known)?;
+            let own = Share { part, outcomes: made.outcomes.to_vec(), layers: made.layers.to_vec() };
+            let all = match &wanted.shared {
+                None => Joined { share: own, _lease: None },
+                Some(shared) => match shared.join(self.store, own)? {
+                    Some(all) => all,
+                    // The last of the builds writes it.
+                    None => return Ok(()),
+                },
+            };
+            let Share { part, outcomes, layers } = all.share;
+            let sent = self.send(wanted, part);
+            if sent.is_ok() || known.is_empty() {
+                return sent;
+            }
+            let made = Results { outcomes: &outcomes, layers: &layers, aliases: made.aliases.clone() };
+            self.send(wanted, self.collect(wanted, &made, &HashMap::new())?)
+        };
+        let written = write();
         written.map_err(|error| {
             let failed = Diagnostic::error(&codes::CACHE_NOT_WRITTEN, format!("can't write the cache to {place}"));
             let causes = [vec![error.message], error.causes].concat();
@@ -153,7 +173,8 @@ impl Exchange<'_> {
         })
     }
 
-    fn write(&self, wanted: &CacheExport, made: &Results<'_>, known: &HashMap<Digest, Descriptor>) -> Result<()> {
+    /// What a cache says, its blobs in the store but for those that are known to be there.
+    fn collect(&self, wanted: &CacheExport, made: &Results<'_>, known: &HashMap<Digest, Descriptor>) -> Result<Part> {
         let own: BTreeSet<Digest> = made.layers.iter().map(|layer| layer.chain).collect();
         let mut config = CacheConfig::default();
         let mut blobs: Vec<Descriptor> = Vec::new();
@@ -188,6 +209,10 @@ impl Exchange<'_> {
         }
         let index = |layer: Option<&Layer>| layer.and_then(|layer| indexes.get(&layer.chain).copied());
         config.records = steps.into_iter().map(|(key, step, layer)| record(key, step, index(layer))).collect();
+        Ok(Part { config, blobs })
+    }
+
+    fn send(&self, wanted: &CacheExport, Part { config, blobs }: Part) -> Result<()> {
         let bytes = serde_json::to_vec(&config).map_err(|error| failed(&error.to_string()))?;
         let digest = self.store.ingest_bytes(self.lease, &bytes)?;
         let manifest = Manifest {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use carrack_oci::Platform;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::Reason;
@@ -41,6 +43,15 @@ fn value(what: impl Into<String>, was: Option<&Value>, is: Option<&Value>) -> Re
     Reason::Value { what: what.into(), was: shown(was), is: shown(is) }
 }
 
+/// Of programs that are not for this machine it is said what they are for.
+fn platform(was: Option<&Value>, is: Option<&Value>) -> Reason {
+    let shown = |value: Option<&Value>| {
+        let foreign = value.and_then(|value| Platform::deserialize(value).ok());
+        Some(foreign.unwrap_or_else(Platform::host).to_string())
+    };
+    Reason::Value { what: "its platform (--platform)".into(), was: shown(was), is: shown(is) }
+}
+
 /// Names of fields that either has: what is as usual is left out of an operation.
 fn fields<'a>(was: &'a Value, is: &'a Value) -> impl Iterator<Item = &'a String> {
     let names: BTreeSet<&String> =
@@ -73,6 +84,7 @@ fn exec(was: &Value, is: &Value, environment: &BTreeSet<String>) -> Vec<Reason> 
             "working_directory" => reasons.push(value("its working directory (WORKDIR)", old, new)),
             "user" => reasons.push(value("its user (USER)", old, new)),
             "network" => reasons.push(value("its network (--network)", old, new)),
+            "foreign" => reasons.push(platform(old, new)),
             "insecure" => reasons.push(option("its privileges (--security)")),
             "mounts" => mounts(&was["mounts"], &is["mounts"], &mut reasons),
             "settings" => settings(&was["settings"], &is["settings"], &mut reasons),

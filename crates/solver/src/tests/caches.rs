@@ -23,6 +23,7 @@ fn to(folder: &Path, all: bool) -> CacheExport {
         compression: None,
         force: false,
         ignore_error: false,
+        shared: None,
     }
 }
 

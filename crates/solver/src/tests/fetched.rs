@@ -14,13 +14,13 @@ use super::{Yard, is_able};
 use crate::NamedContext;
 
 /// Serves a folder of files on loopback, and notes what was asked for.
-struct Server {
+pub(super) struct Server {
     port: u16,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let log = Arc::<Mutex<Vec<String>>>::default();
         let server = Self { port: listener.local_addr().unwrap().port(), log: log.clone() };
@@ -34,7 +34,7 @@ impl Server {
         server
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
@@ -210,7 +210,7 @@ fn an_address_is_unpacked_only_where_it_is_asked_for() {
     assert_eq!(build("--unpack"), "755 0:0 d/\n644 5:6 d/inner \"in\"\n");
 }
 
-fn git(folder: &Path, line: &str) {
+pub(super) fn git(folder: &Path, line: &str) {
     let mut command = Command::new("git");
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GIT_")) {
         command.env_remove(name);

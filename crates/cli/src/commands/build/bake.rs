@@ -18,7 +18,7 @@ use super::several::{self, Wanted};
 use super::{Session, context, current_folder, platforms, prepare, registry, result};
 use crate::arguments::{BakeArguments, BuildLine, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, table};
-use crate::{build_flags, codes, container_flags, destination, flags, project};
+use crate::{build_flags, cache_flags, codes, container_flags, destination, flags, project};
 
 /// Builds the targets that are asked for, those that others begin with first, and what several share once (D11).
 pub(crate) fn bake(session: &Session, arguments: &BakeArguments) -> Outcome {
@@ -73,7 +73,7 @@ fn calls(
     for build in builds.iter().filter(|build| build.is_asked) {
         let call = arguments.call.as_deref().or(build.target.call().filter(|_| !arguments.check));
         if let Some(call) = Call::of(arguments.check, call)? {
-            let code = call.answer(session, engine, &build.request)?;
+            let code = call.answer(session, engine, &platforms::each(&build.request, &build.platforms))?;
             outcome = Some(outcome.unwrap_or(exit::DONE).max(code));
         }
     }
@@ -290,8 +290,9 @@ fn run(
     // Each target's builds, one a platform, follow each other.
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
     let mut begins = BTreeMap::new();
-    for build in &builds {
+    for build in &mut builds {
         begins.insert(build.name, wanted.len());
+        cache_flags::share(&mut build.request, build.platforms.len().max(1));
         if build.platforms.len() > 1 {
             wanted.extend(build.platforms.iter().map(|platform| Wanted {
                 name: format!("{} {platform}", build.name),

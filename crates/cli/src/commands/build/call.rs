@@ -3,6 +3,7 @@
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_engine::Engine;
 use carrack_engine::build::{BuildRequest, MountOutline, Outline, TargetOutline};
+use carrack_oci::Platform;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -51,11 +52,13 @@ impl Call {
         Ok(Some(call))
     }
 
-    pub(super) fn answer(self, session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
+    /// The requests are one, for each of its platforms. Outlines and targets are the same for all.
+    pub(super) fn answer(self, session: &Session, engine: &Engine, requests: &[BuildRequest]) -> Outcome {
+        let Some(request) = requests.first() else { return Ok(exit::DONE) };
         let mut sources = SourceMap::new();
         let failed = |errors: Vec<Diagnostic>, sources: &SourceMap| Failure::new(errors, sources.clone());
         match self.method {
-            Method::Check => self.check(session, engine, request),
+            Method::Check => self.check(session, engine, requests),
             Method::Outline => {
                 let outline = engine.outline_build(request, &mut sources).map_err(|errors| failed(errors, &sources))?;
                 self.show(session, "outline", &outline, outline_text);
@@ -77,12 +80,15 @@ impl Call {
     }
 
     /// Says what the build checks find, and fails where they find anything, as in Docker.
-    fn check(self, session: &Session, engine: &Engine, request: &BuildRequest) -> Outcome {
+    fn check(self, session: &Session, engine: &Engine, requests: &[BuildRequest]) -> Outcome {
         let mut sources = SourceMap::new();
-        let (found, has_errors) = match engine.check_build(request, &mut sources) {
-            Ok(found) => (found, false),
-            Err(found) => (found, true),
-        };
+        let (mut all, mut has_errors) = (Vec::new(), false);
+        for request in requests {
+            let found = engine.check_build(request, &mut sources);
+            has_errors |= found.is_err();
+            all.push((request.platform.as_ref(), found.unwrap_or_else(|errors| errors)));
+        }
+        let found = together(all, &sources);
         if has_errors {
             return Err(Failure::new(found, sources));
         }
@@ -109,6 +115,33 @@ impl Call {
         });
         Ok(if found.is_empty() || self.ignores_status { exit::DONE } else { exit::FAILED })
     }
+}
+
+/// Findings of several platforms: what is found for all is told once, and of the others it is told which they are for.
+fn together(all: Vec<(Option<&Platform>, Vec<Diagnostic>)>, sources: &SourceMap) -> Vec<Diagnostic> {
+    let count = all.len();
+    let place = |finding: &Diagnostic| finding.labels.first().map(|label| sources.position(label.span));
+    let mut found: Vec<(Diagnostic, Vec<&Platform>)> = Vec::new();
+    for (platform, findings) in all {
+        for finding in findings {
+            let is_same = |known: &Diagnostic| {
+                known.code == finding.code && known.message == finding.message && place(known) == place(&finding)
+            };
+            // One platform may have the same finding twice.
+            let known = found.iter_mut().find(|(known, platforms)| {
+                is_same(known) && platform.is_some_and(|platform| !platforms.contains(&platform))
+            });
+            match known {
+                Some((_, platforms)) => platforms.extend(platform),
+                None => found.push((finding, platform.into_iter().collect())),
+            }
+        }
+    }
+    let told = found.into_iter().map(|(finding, platforms)| match platforms.len() < count && count > 1 {
+        true => platforms.iter().fold(finding, |finding, platform| finding.cause(format!("building for {platform}"))),
+        false => finding,
+    });
+    told.collect()
 }
 
 fn outline_text(outline: &Outline) -> String {

@@ -49,10 +49,11 @@ pub(super) fn build(
             Diagnostic::error(&codes::INVALID_VALUE, "a tar has no place for the files of several platforms");
         return Err(diagnostic.hint("take type=local, a folder a platform, or build for one").into());
     }
-    cache_flags::one_platform(request)?;
     let host = [Platform::host()];
     let platforms = if platforms.is_empty() { &host } else { platforms };
-    let wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(request, platform)).collect();
+    let mut shared = request.clone();
+    cache_flags::share(&mut shared, platforms.len());
+    let wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(&shared, platform)).collect();
     let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
     let images: Vec<_> = platforms.iter().cloned().zip(built.iter().map(|built| built.image.clone())).collect();
     let mut index = engine.join_platforms(&images, &request.tags, &request.outputs)?;
@@ -87,6 +88,14 @@ pub(super) fn build(
         built.iter().map(report::text).fold(id, |text, report| text + &report)
     });
     Ok(exit::DONE)
+}
+
+/// The request for each of the platforms; itself where none is named.
+pub(super) fn each(request: &BuildRequest, platforms: &[Platform]) -> Vec<BuildRequest> {
+    match platforms {
+        [] => vec![request.clone()],
+        platforms => platforms.iter().map(|platform| one(request, platform).request).collect(),
+    }
 }
 
 /// The build for one platform: an image of the store without a name.
