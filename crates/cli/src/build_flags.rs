@@ -175,51 +175,6 @@ pub(crate) fn refuse(arguments: &DockerBuildArguments) -> Result<()> {
     }
 }
 
-/// Refuses by name what says how one image is built where a project is, whose file says it.
-pub(crate) fn of_one_build(arguments: &BuildArguments) -> Result<()> {
-    let more = &arguments.more;
-    let given = [
-        ("--tag", !arguments.tag.is_empty()),
-        ("--target", arguments.target.is_some()),
-        ("--label", !arguments.label.is_empty()),
-        ("--pull", arguments.pull),
-        ("--network", arguments.network.is_some()),
-        ("--iidfile", arguments.iidfile.is_some()),
-        ("--platform", arguments.platform.is_some()),
-        ("--build-context", !arguments.build_context.is_empty()),
-        ("--ssh", !arguments.ssh.is_empty()),
-        ("--allow", !arguments.allow.is_empty()),
-        ("--output", !more.output.is_empty()),
-        ("--no-cache-filter", !more.no_cache_filter.is_empty()),
-        ("--metadata-file", more.metadata_file.is_some()),
-        ("--annotation", !more.annotation.is_empty()),
-        ("--add-host", !more.add_host.is_empty()),
-        ("--shm-size", more.shm_size.is_some()),
-        ("--ulimit", !more.ulimit.is_empty()),
-        ("--secret", !more.secret.is_empty()),
-        ("--memory", more.memory.is_some()),
-        ("--memory-swap", more.memory_swap.is_some()),
-        ("--cpu-quota", more.cpu_quota.is_some()),
-        ("--cpu-shares", more.cpu_shares.is_some()),
-        ("--cpuset-cpus", more.cpuset_cpus.is_some()),
-        ("--attest", !more.attest.is_empty()),
-        ("--sbom", more.sbom.is_some()),
-        ("--provenance", more.provenance.is_some()),
-        ("--cache-from", !more.cache_from.is_empty()),
-        ("--cache-to", !more.cache_to.is_empty()),
-        ("--tags-from", more.tags_from.is_some()),
-    ];
-    match given.into_iter().find(|(_, is_given)| *is_given) {
-        Some((flag, _)) => Err(Diagnostic::error(
-            &codes::INVALID_VALUE,
-            format!("{flag} is of the build of one folder, and a project is to be built"),
-        )
-        .hint("name a folder or an address, `carrack build .`, or set it in the Compose file, below the service's `build:`")
-        .boxed()),
-        None => Ok(()),
-    }
-}
-
 /// How the steps are connected that do not say it themselves.
 pub(crate) fn network(flag: &str, text: &str) -> Result<StepNetwork> {
     match text {

@@ -15,11 +15,13 @@ mod project;
 mod template;
 mod vcs;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use arguments::{Arguments, Command};
 use commands::Session;
@@ -29,11 +31,13 @@ use output::{Failure, Outcome, Output, exit};
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let json = arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|argument| argument == "--json");
-    match Arguments::try_parse_from(&arguments) {
-        Ok(parsed) => {
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(&arguments);
+    match matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, given(&command, &matches)))) {
+        Ok((parsed, given)) => {
             let output = Output { json: parsed.json };
             let schema = schema(&parsed.command);
-            match run(parsed, output) {
+            match run(parsed, given, output) {
                 Ok(code) => code.into(),
                 Err(failure) => {
                     output.failure(schema, &failure);
@@ -45,9 +49,21 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, output: Output) -> Outcome {
-    let session = Session::new(&arguments.root, arguments.run_root.as_deref(), arguments.snapshotter, output);
+fn run(arguments: Arguments, given: BTreeSet<String>, output: Output) -> Outcome {
+    let session = Session::new(&arguments.root, arguments.run_root.as_deref(), arguments.snapshotter, given, output);
     commands::dispatch(&session, arguments.command)
+}
+
+/// What of the verb's own arguments stands in the command line, by clap's ids.
+fn given(command: &clap::Command, matches: &ArgMatches) -> BTreeSet<String> {
+    let (mut command, mut matches) = (command, matches);
+    while let Some((name, inner)) = matches.subcommand()
+        && let Some(verb) = command.find_subcommand(name)
+    {
+        (command, matches) = (verb, inner);
+    }
+    let ids = command.get_arguments().map(|argument| argument.get_id().as_str());
+    ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).map(str::to_owned).collect()
 }
 
 /// Verbs that Docker has, or that the workflow is to have, and that this version does not do (I-6).
@@ -97,7 +113,7 @@ fn verb(arguments: &[OsString]) -> Option<&str> {
     let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
     loop {
         match words.next()? {
-            "--root" | "--run-root" => drop(words.next()),
+            "--root" | "--run-root" | "--snapshotter" => drop(words.next()),
             word if word.starts_with('-') => {}
             word => return Some(word),
         }

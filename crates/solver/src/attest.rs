@@ -9,9 +9,10 @@ use carrack_llb::{Network, Op, Source, is_secret_name};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Platform};
 use carrack_store::{Layer, Lease, Predicate};
 
-use crate::build::{BuildPlan, BuildRequest, DockerfileSource, NamedContext};
 use crate::codes;
 use crate::inventory::{bill, subject_of};
+use crate::plan::BuildPlan;
+use crate::request::{BuildRequest, DockerfileSource, NamedContext};
 use crate::vertex::Outcome;
 
 /// What a build is to say of its image.

@@ -11,9 +11,9 @@ use carrack_store::Scratch;
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
-use crate::build::DockerfileSource;
 use crate::codes;
 use crate::contents::Contents;
+use crate::request::DockerfileSource;
 use crate::select::Source;
 use crate::tree::{Tree, kind, small};
 

@@ -12,6 +12,7 @@ mod authorization;
 mod build;
 mod cache;
 pub mod codes;
+mod configuration;
 mod container;
 mod contents;
 mod context;
@@ -28,9 +29,13 @@ mod inventory;
 mod mounts;
 mod owner;
 mod place;
+mod plan;
+mod predict;
 mod private;
 mod progress;
+mod questions;
 mod report;
+mod request;
 mod schedule;
 mod select;
 mod solve;
@@ -42,10 +47,7 @@ mod vertex;
 pub use arrived::{Arrival, ArrivedContext};
 pub use attest::{Attestations, ProvenanceRequest, incomplete};
 pub use authorization::Secrets;
-pub use build::{
-    BuildRequest, BuildResult, DockerfileSource, Images, NamedContext, Prediction, Services, StoreOnly, bases, build,
-    check, debug, explain, outline, predict, targets,
-};
+pub use build::{BuildResult, build, debug};
 pub use cache::CacheRecord;
 pub use cache::export::{CacheDestination, CacheExport, CacheRegistry};
 pub use cache::import::{CacheImport, CacheReader};
@@ -58,9 +60,12 @@ pub use export::{BuildOutput, attestation, export_index};
 pub use flight::Together;
 pub use inventory::{bill, subject};
 pub use mounts::exchange::{MountFate, MountsRequest, MovedMount, export_mounts, import_mounts};
+pub use predict::{Prediction, explain, predict};
 pub use private::steps;
 pub use progress::{Event, Progress, Silent, Stream};
+pub use questions::{bases, check, outline, targets};
 pub use report::{BuildReport, StepReport};
+pub use request::{BuildRequest, DockerfileSource, Images, NamedContext, Services, StoreOnly};
 pub use usage::{CacheEntry, CacheKind, PruneRequest, Pruned, cache_usage, prune_cache};
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::time::Instant;
 use carrack_diag::{Diagnostic, Severity};
 use carrack_store::Lease;
 
-use crate::build::{BuildRequest, Services, made};
+use crate::build::made;
 use crate::cache::export::{Exchange, Results};
 use crate::cache::import::lock;
 use crate::progress::Event;
+use crate::request::{BuildRequest, Services};
 use crate::vertex::{Outcome, Solver};
 use crate::{cache, codes, schedule};
 

@@ -17,7 +17,6 @@ use carrack_oci::Digest;
 use carrack_specgen::container::Resources;
 use carrack_store::{Image, Layer, Lease, Scratch, Snapshotter as _, Store, chain_of};
 
-use crate::build::{BuildPlan, BuildRequest, Services};
 use crate::cache::import::Imports;
 use crate::cache::{Cache, CacheRecord};
 use crate::codes;
@@ -25,7 +24,9 @@ use crate::context::{Contexts, Folder, Usage};
 use crate::exec::Executor;
 use crate::explain::{self, Explainer, Reason, Taken};
 use crate::flight::{Flight, Together};
+use crate::plan::BuildPlan;
 use crate::progress::Progress;
+use crate::request::{BuildRequest, Services};
 use crate::tree::Tree;
 
 /// A root file system, and what the vertex that made it added.

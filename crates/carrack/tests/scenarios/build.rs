@@ -482,3 +482,26 @@ fn a_plan_does_not_need_the_base_image() {
     assert!(notes.contains("there is no image `registry.invalid/base:1` here yet"), "{notes}");
     machine.finish();
 }
+
+/// Docker's `build` takes a folder, Compose's a service, and a word may be either (D11).
+#[test]
+fn flags_tell_a_folder_from_a_service_and_none_is_ignored() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("app");
+    project
+        .write("compose.yaml", "name: app\nservices:\n  web:\n    image: of-service\n    build: web\n")
+        .write("web/Dockerfile", "FROM scratch\nLABEL of=service\n")
+        .write("other/Dockerfile.other", "FROM scratch\nLABEL of=folder\n");
+    project.ok(&["build", "-f", "other/Dockerfile.other", "-t", "of-folder", "other"]);
+    let label = |image: &str| project.ok(&["image", "inspect", "-f", "{{.Config.Labels.of}}", image]);
+    assert_eq!(label("of-folder"), "folder");
+    project.ok(&["build", "-f", "compose.yaml", "--pull", "web"]);
+    assert_eq!(label("of-service"), "service");
+    for (flag, rest) in [("--tag", "nothing"), ("--target", "web")] {
+        let Failure { status, diagnostics } = project.fails(&["build", "-f", "compose.yaml", flag, "x", rest]);
+        assert_eq!((status, diagnostics[0]["code"].as_str()), (1, Some("cli/usage")));
+        assert!(diagnostics[0]["message"].as_str().unwrap().contains(&format!("{flag} says nothing")));
+    }
+    assert!(!project.ok(&["images"]).contains("x:latest"));
+    machine.finish();
+}

@@ -13,6 +13,7 @@ mod several;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use carrack_compose::project::{Build, Service};
@@ -22,15 +23,16 @@ use carrack_engine::build::{
 };
 use carrack_engine::{Engine, Forecast, interrupt};
 use carrack_oci::{Platform, Reference};
+use clap::Args as _;
 use serde_json::json;
 
 use super::registry::{self, BaseImages};
 use super::stack::{check_services, load};
 use super::{Session, current_folder};
-use crate::arguments::{BuildArguments, ComposeBuildArguments, ProjectArguments, Pull};
+use crate::arguments::{BuildArguments, ComposeBuildArguments, DockerBuildArguments, ProjectArguments, Pull};
 use crate::output::{Failure, Outcome, exit, human_size, note};
 use crate::project::Loaded;
-use crate::{build_flags, cache_flags, destination, flags};
+use crate::{build_flags, cache_flags, codes, destination, flags};
 pub(crate) use bake::bake;
 use call::Call;
 use context::Fetched;
@@ -43,7 +45,7 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     build_flags::refuse(&arguments.docker)?;
     build_flags::attest_values(arguments)?;
     let [context] = arguments.context.as_slice() else { return project(session, arguments) };
-    if !is_context(context) {
+    if !is_context(session, arguments, context) {
         return project(session, arguments);
     }
     let engine = if arguments.more.dry_run { session.observer()? } else { session.engine()? };
@@ -225,12 +227,48 @@ fn explained_text(steps: &[StepExplanation], label: Option<&str>) -> String {
     text
 }
 
-/// A service's name is no path.
-fn is_context(text: &str) -> bool {
-    text == "-"
-        || text.contains("://")
-        || text.contains(['/', '.'])
-        || current_folder().join(text).join("Dockerfile").exists()
+/// A service's name is no path. Of a folder with such a name the flags tell what is meant.
+fn is_context(session: &Session, arguments: &BuildArguments, text: &str) -> bool {
+    if text == "-" || text.contains("://") || text.contains(['/', '.']) {
+        return true;
+    }
+    let is_compose =
+        |file: &PathBuf| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    if arguments.file.iter().any(is_compose) {
+        return false;
+    }
+    let folder = current_folder().join(text);
+    let is_docker = !arguments.file.is_empty() || not_of_projects(session).is_some();
+    folder.join("Dockerfile").exists() || is_docker && folder.is_dir()
+}
+
+/// A flag in the command line that says nothing to the build of a project.
+fn not_of_projects(session: &Session) -> Option<String> {
+    const OF_PROJECTS: [&str; 19] = [
+        "file",
+        "build_arg",
+        "no_cache",
+        "pull",
+        "push",
+        "load",
+        "quiet",
+        "progress",
+        "debug",
+        "report",
+        "explain",
+        "dry_run",
+        "check",
+        "call",
+        "context",
+        "root",
+        "run_root",
+        "snapshotter",
+        "json",
+    ];
+    let accepted = DockerBuildArguments::augment_args(clap::Command::new("build"));
+    let is_accepted = |id: &str| accepted.get_arguments().any(|argument| argument.get_id() == id);
+    let other = session.given.iter().find(|id| !OF_PROJECTS.contains(&id.as_str()) && !is_accepted(id))?;
+    Some(format!("--{}", other.replace('_', "-")))
 }
 
 /// `NAME=VALUE`, or `NAME` for the caller's own value; absent where the caller has none, as in Docker.
@@ -299,7 +337,14 @@ fn result(built: &BuildResult) -> serde_json::Value {
 }
 
 fn project(session: &Session, arguments: &BuildArguments) -> Outcome {
-    build_flags::of_one_build(arguments)?;
+    if let Some(flag) = not_of_projects(session) {
+        let named = match arguments.context.as_slice() {
+            [one] => format!("`{one}` is no folder, and {flag} says nothing to the services of a project"),
+            _ => format!("{flag} says nothing to the services of a project"),
+        };
+        let hint = format!("name the folder to build: `carrack build {flag} … FOLDER`, or say it in the Compose file");
+        return Err(Diagnostic::error(&codes::USAGE, named).hint(hint).into());
+    }
     let project = ProjectArguments { file: arguments.file.clone(), ..ProjectArguments::default() };
     let options = ComposeBuildArguments {
         no_cache: arguments.no_cache,
@@ -336,6 +381,7 @@ fn services_with(
         if let Some(how) = &service.build {
             let mut request = service::request(&engine, &loaded, service, how, Some(&mut fetched))?;
             request.no_cache |= options.no_cache;
+            request.pull |= flags.is_some_and(|flags| flags.pull);
             request.together = together.clone();
             request.report = flags.is_some_and(|flags| flags.more.report);
             request.explain = flags.is_some_and(|flags| flags.more.explain);

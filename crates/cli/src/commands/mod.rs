@@ -17,6 +17,7 @@ mod stack;
 mod system;
 mod volume;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
@@ -36,12 +37,20 @@ pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
 pub(crate) struct Session {
     roots: Roots,
     form: LayerForm,
+    /// Arguments of the verb that stand in the command line, by clap's ids.
+    pub(crate) given: BTreeSet<String>,
     pub(crate) output: Output,
 }
 
 impl Session {
     /// A data root of one's own has a run root of its own.
-    pub(crate) fn new(root: &Path, run_root: Option<&Path>, snapshotter: Snapshotter, output: Output) -> Self {
+    pub(crate) fn new(
+        root: &Path,
+        run_root: Option<&Path>,
+        snapshotter: Snapshotter,
+        given: BTreeSet<String>,
+        output: Output,
+    ) -> Self {
         let mut roots = Roots { data: absolute(root), run: PathBuf::from("/run/carrack") };
         match run_root {
             Some(run) => roots.run = absolute(run),
@@ -53,7 +62,7 @@ impl Session {
             Snapshotter::OneFile => LayerForm::OneFile,
             Snapshotter::Auto => LayerForm::Auto,
         };
-        Self { roots, form, output }
+        Self { roots, form, given, output }
     }
 
     /// For verbs that change something.

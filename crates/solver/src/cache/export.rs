@@ -18,8 +18,8 @@ use super::Aliases;
 use super::format::{Annotations, CacheConfig, CacheLayer, CacheResult, Record, Step};
 use super::import::{CacheImport, CacheReader, Imports, TAG_ANNOTATION, blob_path, document, open};
 use super::shared::{Joined, Part, Share, SharedCache};
-use crate::build::Images;
 use crate::codes;
+use crate::request::Images;
 use crate::vertex::Outcome;
 
 /// Where a cache goes.

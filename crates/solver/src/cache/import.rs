@@ -16,9 +16,9 @@ use carrack_store::{Layer, Lease, Snapshotter as _, Store, chain_of};
 
 use super::format::{CacheConfig, Record};
 use super::{Cache, CacheRecord};
-use crate::build::Images;
 use crate::codes;
 use crate::explain::StepInputs;
+use crate::request::Images;
 
 /// Larger documents are not looked at, in bytes.
 const DOCUMENT_LIMIT: u64 = 64 << 20;

@@ -50,6 +50,8 @@ const ROOT: usize = 0;
 const NAME_LENGTH_MAX: usize = 255;
 const LINK_LENGTH_MAX: usize = 4095;
 const PATH_LENGTH_MAX: usize = 4095;
+/// All of them are in memory at once, some 500 bytes each, until the index is written; unpacking needs none of them.
+const NODES_MAX: usize = 1 << 17;
 
 /// A folder's path without links, and its node.
 type Folder = (PathBuf, usize);
@@ -76,6 +78,9 @@ impl<'a> Indexer<'a> {
 
     /// The next member, whose content begins `offset` bytes into the tar.
     pub(crate) fn member(&mut self, member: &Member, offset: u64) -> Result<(), Stop> {
+        if self.nodes.len() >= NODES_MAX {
+            return Err(Stop::Inexpressible);
+        }
         // Also of what is replaced by a later member: unpacking refuses what no file system takes.
         if !erofs::holds(&member.xattrs) {
             return Err(Stop::Inexpressible);
@@ -397,4 +402,24 @@ fn dir(attributes: Attributes) -> Node {
 
 fn child(folder: &Path, name: &[u8]) -> PathBuf {
     folder.join(OsStr::from_bytes(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tar::Reader;
+
+    #[test]
+    fn a_layer_of_more_than_memory_should_hold_is_unpacked() {
+        let tar = (1..=NODES_MAX).fold(carrack_testkit::tar::Builder::new(), |tar, at| tar.file(&at.to_string(), ""));
+        let tar = tar.build();
+        let mut reader = Reader::new(tar.as_slice());
+        let mut indexer = Indexer::new(None).unwrap();
+        for _ in 1..NODES_MAX {
+            let member = reader.next().unwrap().unwrap();
+            assert!(indexer.member(&member, 0).is_ok());
+        }
+        let last = reader.next().unwrap().unwrap();
+        assert!(matches!(indexer.member(&last, 0), Err(Stop::Inexpressible)));
+    }
 }
