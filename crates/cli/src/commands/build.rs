@@ -423,7 +423,7 @@ fn services_with(
     }
     let built = several::all(session, &engine, &wanted, display).map_err(|(failure, index)| match flags {
         Some(flags) => debug::offer(failure, flags, wanted[index].name.split(' ').next()),
-        None => failure,
+        None => debug::offer_service(failure, arguments, &wanted[index].name),
     })?;
     for (range, tags) in indexes {
         let platform = |index: usize| wanted[index].request.platform.clone().unwrap_or_else(Platform::host);
@@ -487,7 +487,7 @@ pub(crate) enum Builds {
 pub(crate) fn project_images(
     session: &Session,
     engine: &Engine,
-    loaded: &Loaded,
+    (loaded, arguments): (&Loaded, &ProjectArguments),
     only: &[String],
     which: Builds,
     pull: Option<Pull>,
@@ -531,7 +531,8 @@ pub(crate) fn project_images(
         }
     }
     let display = Display::new(None, false, session.output.json)?;
-    several::all(session, engine, &wanted, &display).map(|_| ()).map_err(|(failure, _)| failure)
+    let built = several::all(session, engine, &wanted, &display);
+    built.map(|_| ()).map_err(|(failure, index)| debug::offer_service(failure, arguments, &wanted[index].name))
 }
 
 /// The image of a service that is not built, from its registry as `pull_policy` says.
