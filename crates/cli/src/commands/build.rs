@@ -11,7 +11,6 @@ mod report;
 mod service;
 mod several;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -53,14 +52,16 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let request = &mut request;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
     if let Some(call) = Call::of(arguments.check, arguments.call.as_deref())? {
-        return call.answer(session, &engine, &platforms::each(request, &platforms::wanted(arguments)?));
+        let requests = platforms::each(&engine, (request, arguments), &platforms::wanted(arguments)?)?;
+        return call.answer(session, &engine, &requests);
     }
     let mut outputs = Outputs::new(&arguments.more.output)?;
     let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
     request.explain = arguments.more.explain;
     request.report = arguments.more.report;
     if arguments.more.dry_run {
-        return foretell(session, &engine, &Foretold::of(request, &platforms::wanted(arguments)?));
+        let requests = platforms::each(&engine, (request, arguments), &platforms::wanted(arguments)?)?;
+        return foretell(session, &engine, &Foretold::of(&requests));
     }
     if let Some(at) = &arguments.debug {
         debug::check(session, arguments, &outputs)?;
@@ -151,7 +152,7 @@ fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result
 
 /// A build whose steps are foretold.
 struct Foretold<'a> {
-    request: Cow<'a, BuildRequest>,
+    request: &'a BuildRequest,
     /// Of a project.
     service: Option<&'a str>,
     /// Where it is for several.
@@ -159,12 +160,13 @@ struct Foretold<'a> {
 }
 
 impl<'a> Foretold<'a> {
-    fn of(request: &'a BuildRequest, platforms: &[Platform]) -> Vec<Self> {
-        let is_several = platforms.len() > 1;
-        let each = platforms::each(request, platforms).into_iter().map(|request| Self {
+    /// One build, for each of its platforms.
+    fn of(requests: &'a [BuildRequest]) -> Vec<Self> {
+        let is_several = requests.len() > 1;
+        let each = requests.iter().map(|request| Self {
             service: None,
             platform: request.platform.as_ref().filter(|_| is_several).map(Platform::to_string),
-            request: Cow::Owned(request),
+            request,
         });
         each.collect()
     }
@@ -467,7 +469,7 @@ fn answers(
     }
     let foretold = wanted.chunk_by(|one, other| service(one) == service(other)).flat_map(|builds| {
         builds.iter().map(|build| Foretold {
-            request: Cow::Borrowed(&build.request),
+            request: &build.request,
             service: build.name.split(' ').next(),
             platform: build.request.platform.as_ref().filter(|_| builds.len() > 1).map(Platform::to_string),
         })

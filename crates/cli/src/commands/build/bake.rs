@@ -16,7 +16,7 @@ use super::outputs::Outputs;
 use super::progress::Display;
 use super::several::{self, Wanted};
 use super::{Session, context, current_folder, debug, platforms, prepare, registry, result};
-use crate::arguments::{BakeArguments, BuildLine, ProjectArguments};
+use crate::arguments::{BakeArguments, BuildArguments, BuildLine, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, table};
 use crate::{build_flags, cache_flags, codes, container_flags, destination, flags, project};
 
@@ -73,7 +73,11 @@ fn calls(
     for build in builds.iter().filter(|build| build.is_asked) {
         let call = arguments.call.as_deref().or(build.target.call().filter(|_| !arguments.check));
         if let Some(call) = Call::of(arguments.check, call)? {
-            let code = call.answer(session, engine, &platforms::each(&build.request, &build.platforms))?;
+            let code = call.answer(
+                session,
+                engine,
+                &platforms::each(engine, (&build.request, &build.arguments), &build.platforms)?,
+            )?;
             outcome = Some(outcome.unwrap_or(exit::DONE).max(code));
         }
     }
@@ -207,6 +211,7 @@ struct Build<'a> {
     platforms: Vec<Platform>,
     /// As `build` is told what it is; none where it has no words for it.
     line: Option<Vec<String>>,
+    arguments: BuildArguments,
 }
 
 fn builds<'a>(engine: &Engine, plan: &'a Plan) -> Result<Vec<Build<'a>>, Failure> {
@@ -279,7 +284,7 @@ fn build<'a>(engine: &Engine, name: &'a str, target: &'a Target, is_asked: bool)
         !others.iter().any(|other| if *other == "--" { word == other } else { word.starts_with(other) })
     };
     let line = is_sayable.then(|| line.into_iter().filter(is_needed).collect());
-    Ok(Build { name, target, is_asked, request, outputs, platforms, line })
+    Ok(Build { name, target, is_asked, request, outputs, platforms, line, arguments: parsed.build })
 }
 
 fn run(
@@ -323,6 +328,9 @@ fn run(
                 Some((context::context_name(context), begins[other] + same))
             });
             wanted[begin + index].contexts = contexts.collect();
+            if build.platforms.len() > 1 {
+                context::layouts(engine, &build.arguments, &mut wanted[begin + index].request)?;
+            }
         }
     }
     let built = several::all(session, engine, &wanted, display).map_err(|(failure, index)| {
