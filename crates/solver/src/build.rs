@@ -66,8 +66,7 @@ pub fn build(
     let began = jiff::Timestamp::now();
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
     let mut plan = plan(request, services.images, Some(&lease), (&BTreeSet::new(), None), sources)?;
-    let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
-    services.progress.event(Event::Planned { names });
+    services.progress.event(Event::planned(&plan.graph));
     let contexts = std::mem::take(&mut plan.contexts);
     let mut solver = Solver::new(request, services, Some(&lease), &plan, contexts);
     if request.explain {
@@ -124,8 +123,7 @@ pub fn debug(
 ) -> Result<i32, Vec<Diagnostic>> {
     let lease = request.store.lease().map_err(|diagnostic| vec![*diagnostic])?;
     let mut plan = plan(request, services.images, Some(&lease), (&BTreeSet::new(), Some(at)), sources)?;
-    let names = plan.graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
-    services.progress.event(Event::Planned { names });
+    services.progress.event(Event::planned(&plan.graph));
     let contexts = std::mem::take(&mut plan.contexts);
     let mut solver = Solver::new(request, services, Some(&lease), &plan, contexts);
     solver.stops_at = Some(plan.graph.output);

@@ -101,7 +101,8 @@ codes! {
         "The step runs programs of a platform whose programs this machine does not run: neither its processor does, nor has \
          the kernel been given an emulator for them (binfmt_misc).",
         "`ls /proc/sys/fs/binfmt_misc` lists the emulators that the kernel was given.",
-        "Install an emulator (Debian: qemu-user-static), build on such a machine, or let the stage run here with \
+        "Install an emulator (Debian: qemu-user-static; one that is registered by hand needs the flag F, and P for programs that \
+         go by their own name, such as busybox), build on such a machine, or let the stage run here with \
          `FROM --platform=$BUILDPLATFORM` and compile for the other one. Stages without RUN need nothing.";
     /// A step whose result is not there, where nothing may be done about it.
     NOT_CACHED = "build/not-cached",

@@ -355,10 +355,26 @@ fn failed(what: &str, error: &io::Error) -> Box<Diagnostic> {
     Diagnostic::error(&codes::STEP_FAILED, format!("cannot {what}")).cause(error.to_string()).boxed()
 }
 
+pub(crate) const LOOP_HINT: &str =
+    "a link of the image leads back to itself, or through too many others: correct it in a step above";
+
 fn not_started(request: &ExecRequest<'_>, failure: &InitFailure) -> Box<Diagnostic> {
     let program = request.exec.arguments.first().map_or("", String::as_str);
-    Diagnostic::error(&codes::RUN_FAILED, format!("the container for `{program}` could not be started"))
-        .cause(failure.to_string())
-        .hint("`carrack doctor` says what this host allows")
-        .boxed()
+    let diagnostic =
+        Diagnostic::error(&codes::RUN_FAILED, format!("the container for `{program}` could not be started"))
+            .cause(failure.to_string());
+    let mount = request.mounts.iter().find(|mount| {
+        let target = mount.target.trim_end_matches('/');
+        !target.is_empty() && (failure.detail.as_str() == target || failure.name.ends_with(target))
+    });
+    let diagnostic = match (rustix::io::Errno::from_raw_os_error(failure.errno), mount) {
+        (rustix::io::Errno::LOOP, _) => diagnostic.hint(LOOP_HINT),
+        (rustix::io::Errno::INVAL | rustix::io::Errno::NOTDIR | rustix::io::Errno::ISDIR, Some(mount)) => {
+            let reason =
+                format!("a folder can be mounted on a folder only, a file on a file, and {} is not", mount.target);
+            diagnostic.cause(reason).hint("give another target=, or take away what stands there in a step above")
+        }
+        _ => diagnostic.hint("`carrack doctor` says what this host allows"),
+    };
+    diagnostic.boxed()
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carrack_llb::Graph;
 use carrack_oci::Digest;
 
 /// Which output a line was written to.
@@ -16,10 +17,12 @@ pub enum Stream {
 /// Something that happened. Events of one vertex come in order; those of others come between them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
-    /// The graph is known: names of all vertices, by index.
+    /// The graph is known: all vertices, by index.
     Planned {
         /// As shown to people: `[build 2/5] RUN make`.
         names: Vec<&'a str>,
+        /// Of each the indexes of those that it begins with or takes from, each once.
+        inputs: Vec<Vec<usize>>,
     },
     /// Work on a vertex begins.
     Started {
@@ -74,6 +77,22 @@ pub enum Event<'a> {
         /// Its id.
         id: Digest,
     },
+}
+
+impl<'a> Event<'a> {
+    pub(crate) fn planned(graph: &'a Graph) -> Self {
+        let names = graph.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
+        let inputs = graph.vertices.iter().map(|vertex| {
+            let mut inputs: Vec<usize> = Vec::new();
+            for edge in &vertex.inputs {
+                if !inputs.contains(&edge.vertex.0) {
+                    inputs.push(edge.vertex.0);
+                }
+            }
+            inputs
+        });
+        Self::Planned { names, inputs: inputs.collect() }
+    }
 }
 
 /// Receives the events of a build, from several threads.

@@ -445,6 +445,14 @@ fn disk_full(vertex: &Vertex, message: String, error: &std::io::Error) -> Box<Di
         .boxed()
 }
 
+/// Says what to do about links that lead nowhere.
+fn led_astray(diagnostic: Diagnostic, error: &std::io::Error) -> Diagnostic {
+    match error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        true => diagnostic.hint(crate::container::LOOP_HINT),
+        false => diagnostic,
+    }
+}
+
 const DISK_FULL_HINT: &str = "free space, for example with `carrack builder prune` or `carrack rmi`, or move the root to a larger file system with --root";
 
 fn is_full(error: &std::io::Error) -> bool {

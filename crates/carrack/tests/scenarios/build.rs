@@ -439,6 +439,17 @@ fn a_dry_run_of_a_context_that_arrives() {
     assert_eq!(dry_run(b"FROM busybox\nRUN true\n"), "missed [2/2] RUN true\n         no earlier build has done it\n");
     assert_eq!(tree(), before);
     assert_eq!(std::fs::read_dir(project.dir.join("tmp")).unwrap().count(), 1, "nor beside it");
+    // What a killed one has left goes with the next; what somebody uses stays, and what is another's.
+    project.write("tmp/carrack-context-1-0/data/left", "").write("tmp/carrack-context-2-0/data/used", "");
+    let used = std::fs::File::open(project.dir.join("tmp/carrack-context-2-0")).unwrap();
+    rustix::fs::flock(&used, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::os::unix::fs::symlink("../in", project.dir.join("tmp/carrack-context-3-0")).unwrap();
+    dry_run(&packed);
+    let mut left: Vec<_> =
+        std::fs::read_dir(project.dir.join("tmp")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["carrack-context-2-0", "carrack-context-3-0", "own"]);
+    assert!(folder.join("file").exists());
     feed(project.command(&["build", "-"]), &packed);
     assert_eq!(dry_run(&packed), "cached [2/2] COPY file /\n");
     machine.finish();

@@ -152,3 +152,47 @@ fn a_step_without_memory() {
     assert!(text.contains("signal 9, SIGKILL") && text.contains("out of memory"), "{text}");
     machine.finish();
 }
+
+/// Whatever has asked for a build that fails, the command that opens a shell there is told, and does (X23).
+#[test]
+fn every_verb_that_builds_names_the_command() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("all");
+    project.write("sources/Dockerfile", "FROM busybox\nARG WORD\nRUN --network=none echo $WORD > /left && false\n");
+    project
+        .write("compose.yaml", "services:\n  web:\n    build: {context: sources, args: {WORD: composed}}\n")
+        .write("other.yaml", "services:\n  web:\n    build: {context: sources, args: {WORD: other}}\n")
+        .write(
+            "docker-bake.json",
+            r#"{"target":{"default":{"context":"sources","tags":["x"],"args":{"WORD":"it's"}}}}"#,
+        );
+    for (line, word) in [
+        (&["up"][..], "composed"),
+        (&["up", "-f", "other.yaml", "--build"], "other"),
+        (&["compose", "-f", "other.yaml", "build"], "other"),
+        (&["compose", "run", "web"], "composed"),
+        (&["bake", "-f", "docker-bake.json"], "it's"),
+    ] {
+        let built = project.carrack(line);
+        let told = String::from_utf8_lossy(&built.stderr);
+        let Some((_, command)) = told.split_once("to look around in what it has left: carrack ") else {
+            panic!("{line:?}: {told}")
+        };
+        let command = command.lines().next().unwrap();
+        // As a shell reads it, with a shell of ours.
+        let script = format!("echo 'cat /left' | {} {command}", env!("CARGO_BIN_EXE_carrack"));
+        let mut shell = std::process::Command::new("sh");
+        for (name, value) in project.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))) {
+            shell.env(name, value);
+        }
+        let output = shell.args(["-c", &script]).current_dir(&project.dir).output().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).trim(),
+            word,
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    assert_eq!(machine.json(&["doctor", "--leaks"]), json!([]));
+    machine.finish();
+}

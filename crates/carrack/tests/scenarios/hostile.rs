@@ -255,3 +255,29 @@ fn dockerfiles_that_are_none() {
     assert!(!machine.path().join("escaped").exists() && !machine.data().join("escaped").exists());
     machine.finish();
 }
+
+/// What stands in a mount's way is said, with what to do about it: nothing of it is the host's (D1).
+#[test]
+fn mounts_that_do_not_fit_say_why() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("mounts");
+    let mount = |rest: &str| format!("RUN --network=none --mount={rest} true\n");
+    let kinds = "a folder can be mounted on a folder only";
+    let links = "a link of the image leads back to itself";
+    for (instruction, said) in [
+        (mount("type=tmpfs,target=/etc/passwd"), kinds),
+        (mount("type=cache,target=/etc/passwd"), kinds),
+        (mount("type=cache,target=/etc/passwd/below"), kinds),
+        (mount("type=tmpfs,target=/loop"), links),
+        (mount("type=cache,target=/loop/below"), links),
+        ("WORKDIR /loop/below\n".to_owned(), links),
+    ] {
+        let base = "FROM busybox\nRUN --network=none ln -s /loop /loop; echo root:x:0:0::/: > /etc/passwd\n";
+        project.write("Dockerfile", format!("{base}{instruction}"));
+        let built = project.carrack(&["build", "."]);
+        let told = String::from_utf8_lossy(&built.stderr);
+        assert!(!built.status.success() && told.contains(said), "{instruction}: {told}");
+        assert!(told.contains("Dockerfile:3:1") && !told.contains("carrack doctor"), "{instruction}: {told}");
+    }
+    machine.finish();
+}

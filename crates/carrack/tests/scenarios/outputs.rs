@@ -179,10 +179,16 @@ fn progress_for_people_and_programs() {
     let lines: Vec<Value> = raw.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let vertex = lines[0]["vertexes"][1].clone();
     assert!(vertex["name"].as_str().unwrap().starts_with("[2/2] RUN"), "{vertex}");
+    assert_eq!(vertex["inputs"], serde_json::json!([lines[0]["vertexes"][0]["digest"]]), "what it begins with");
+    assert!(lines[0]["vertexes"][0]["inputs"].is_null());
     let of = |key: &str| lines.iter().filter(|line| line[key][0]["vertex"] == vertex["digest"]).count();
     assert_eq!(of("logs"), 2, "standard output and error: {raw}");
     let ended = lines.iter().flat_map(|line| line["vertexes"].as_array().into_iter().flatten());
-    assert!(ended.filter(|one| one["digest"] == vertex["digest"]).any(|one| one["completed"].is_string()));
+    assert!(
+        ended
+            .filter(|one| one["digest"] == vertex["digest"])
+            .any(|one| one["completed"].is_string() && one["inputs"] == vertex["inputs"])
+    );
     assert!(lines.iter().any(|line| line["warnings"].is_array()));
     assert_eq!((told(&["--progress=tty"], "").0, told(&[], "nonsense").0, told(&[], "tty").0), (1, 1, 0));
 

@@ -240,3 +240,42 @@ fn a_base_image_for_another_platform_leaves_the_name_to_the_machines_own() {
     assert_eq!(index["platforms"].as_array().unwrap().len(), 2);
     machine.finish();
 }
+
+/// Each platform's build takes what a layout has for it (D8 D9).
+#[test]
+fn a_layout_serves_every_platform() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("layouts");
+    let (own, other) = architectures();
+    let list = format!("linux/{own},linux/{other}");
+    project.write("Dockerfile", CROSS);
+    project.ok(&["build", "--platform", &list, "-o", "type=oci,dest=app.tar", "."]);
+    std::fs::create_dir(project.dir.join("layout")).unwrap();
+    let tar = ["-xf", "app.tar", "-C", "layout"];
+    assert!(std::process::Command::new("tar").args(tar).current_dir(&project.dir).status().unwrap().success());
+    project.write("Second", "FROM lay\nCOPY --from=lay /out /again\n");
+    let context = ["-f", "Second", "--build-context", "lay=oci-layout://layout", "--platform", &list];
+    assert_eq!(project.code(&[&["build", "--check"], &context[..], &["."]].concat()), 0);
+    project.ok(&[&["build", "-o", "out"], &context[..], &["."]].concat());
+    let json = format!(
+        r#"{{"target":{{"default":{{"dockerfile":"Second","contexts":{{"lay":"oci-layout://layout"}},"output":["baked"],
+           "platforms":["linux/{other}","linux/{own}"]}}}}}}"#
+    );
+    project.write("docker-bake.json", &json).ok(&["bake"]);
+    for folder in ["out", "baked"] {
+        for architecture in [own, other] {
+            let read = |file: &str| {
+                std::fs::read_to_string(project.dir.join(format!("{folder}/linux_{architecture}/{file}"))).unwrap()
+            };
+            assert_eq!(
+                [read("out"), read("again")],
+                [format!("for {architecture}\n"), format!("for {architecture}\n")]
+            );
+        }
+    }
+    let missing = format!("linux/{own},linux/s390x");
+    let context = ["-f", "Second", "--build-context", "lay=oci-layout://layout", "--platform", &missing];
+    let refused = project.fails(&[&["build"], &context[..], &["."]].concat());
+    assert!(refused.diagnostics[0].to_string().contains("s390x"), "{:?}", refused.diagnostics);
+    machine.finish();
+}

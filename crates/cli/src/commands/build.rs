@@ -11,7 +11,6 @@ mod report;
 mod service;
 mod several;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -53,14 +52,16 @@ pub(crate) fn build(session: &Session, arguments: &BuildArguments) -> Outcome {
     let request = &mut request;
     let display = Display::new(arguments.progress, arguments.quiet, session.output.json)?;
     if let Some(call) = Call::of(arguments.check, arguments.call.as_deref())? {
-        return call.answer(session, &engine, &platforms::each(request, &platforms::wanted(arguments)?));
+        let requests = platforms::each(&engine, (request, arguments), &platforms::wanted(arguments)?)?;
+        return call.answer(session, &engine, &requests);
     }
     let mut outputs = Outputs::new(&arguments.more.output)?;
     let pushed = outputs.pushed().or(arguments.more.push.then_some(Compression::OUTGOING));
     request.explain = arguments.more.explain;
     request.report = arguments.more.report;
     if arguments.more.dry_run {
-        return foretell(session, &engine, &Foretold::of(request, &platforms::wanted(arguments)?));
+        let requests = platforms::each(&engine, (request, arguments), &platforms::wanted(arguments)?)?;
+        return foretell(session, &engine, &Foretold::of(&requests));
     }
     if let Some(at) = &arguments.debug {
         debug::check(session, arguments, &outputs)?;
@@ -151,7 +152,7 @@ fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result
 
 /// A build whose steps are foretold.
 struct Foretold<'a> {
-    request: Cow<'a, BuildRequest>,
+    request: &'a BuildRequest,
     /// Of a project.
     service: Option<&'a str>,
     /// Where it is for several.
@@ -159,12 +160,13 @@ struct Foretold<'a> {
 }
 
 impl<'a> Foretold<'a> {
-    fn of(request: &'a BuildRequest, platforms: &[Platform]) -> Vec<Self> {
-        let is_several = platforms.len() > 1;
-        let each = platforms::each(request, platforms).into_iter().map(|request| Self {
+    /// One build, for each of its platforms.
+    fn of(requests: &'a [BuildRequest]) -> Vec<Self> {
+        let is_several = requests.len() > 1;
+        let each = requests.iter().map(|request| Self {
             service: None,
             platform: request.platform.as_ref().filter(|_| is_several).map(Platform::to_string),
-            request: Cow::Owned(request),
+            request,
         });
         each.collect()
     }
@@ -423,7 +425,7 @@ fn services_with(
     }
     let built = several::all(session, &engine, &wanted, display).map_err(|(failure, index)| match flags {
         Some(flags) => debug::offer(failure, flags, wanted[index].name.split(' ').next()),
-        None => failure,
+        None => debug::offer_service(failure, arguments, &wanted[index].name),
     })?;
     for (range, tags) in indexes {
         let platform = |index: usize| wanted[index].request.platform.clone().unwrap_or_else(Platform::host);
@@ -467,7 +469,7 @@ fn answers(
     }
     let foretold = wanted.chunk_by(|one, other| service(one) == service(other)).flat_map(|builds| {
         builds.iter().map(|build| Foretold {
-            request: Cow::Borrowed(&build.request),
+            request: &build.request,
             service: build.name.split(' ').next(),
             platform: build.request.platform.as_ref().filter(|_| builds.len() > 1).map(Platform::to_string),
         })
@@ -487,7 +489,7 @@ pub(crate) enum Builds {
 pub(crate) fn project_images(
     session: &Session,
     engine: &Engine,
-    loaded: &Loaded,
+    (loaded, arguments): (&Loaded, &ProjectArguments),
     only: &[String],
     which: Builds,
     pull: Option<Pull>,
@@ -531,7 +533,8 @@ pub(crate) fn project_images(
         }
     }
     let display = Display::new(None, false, session.output.json)?;
-    several::all(session, engine, &wanted, &display).map(|_| ()).map_err(|(failure, _)| failure)
+    let built = several::all(session, engine, &wanted, &display);
+    built.map(|_| ()).map_err(|(failure, index)| debug::offer_service(failure, arguments, &wanted[index].name))
 }
 
 /// The image of a service that is not built, from its registry as `pull_policy` says.

@@ -48,7 +48,7 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
         (false, true) => Builds::None,
         (false, false) => Builds::Missing,
     };
-    build::project_images(session, &engine, &loaded, &options.services, builds, options.pull)?;
+    build::project_images(session, &engine, (&loaded, arguments), &options.services, builds, options.pull)?;
     let (started, since) = (std::time::Instant::now(), jiff::Timestamp::now());
     let watch = |node: &PlanNode, step: Step| announce(session, node, step);
     let applied = engine.up(&loaded.project, &engine_options, &watch);

@@ -7,7 +7,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{Action, CopyAction, Op, Vertex, VertexId};
 use carrack_oci::Digest;
 
-use super::{Begun, Outcome, Solver, Work, at_origin, disk_full, failed, is_full, keys_of};
+use super::{Begun, Outcome, Solver, Work, at_origin, disk_full, failed, is_full, keys_of, led_astray};
 use crate::contents::{Contents, Inode};
 use crate::context::Folder;
 use crate::copy::{self, Failure, Written};
@@ -214,7 +214,9 @@ impl Solver<'_> {
                 let made = to.make_folders(relative(path), *mode, owner);
                 made.map(|_| None).map_err(|error| match is_full(&error) {
                     true => disk_full(vertex, format!("cannot make the folder {path}"), &error),
-                    false => failed(vertex, "make the folder").cause(format!("{path}: {error}")).boxed(),
+                    false => {
+                        led_astray(failed(vertex, "make the folder").cause(format!("{path}: {error}")), &error).boxed()
+                    }
                 })
             }
             Action::MakeFile(file) => {

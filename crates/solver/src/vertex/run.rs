@@ -13,7 +13,7 @@ use carrack_oci::{Digest, Platform};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, RenameFlags};
 
 use super::file::unchanged;
-use super::{Begun, Outcome, Solver, at_origin, failed, keys_of};
+use super::{Begun, Outcome, Solver, at_origin, failed, keys_of, led_astray};
 use crate::agent::Forward;
 use crate::context::Folder;
 use crate::exec::{Ended, ExecMountSource, ExecRequest, ExecRequestMount};
@@ -340,8 +340,10 @@ impl Solver<'_> {
         let mut missing = Vec::new();
         for target in targets {
             let found = tree.missing(relative(&target));
-            missing
-                .extend(found.map_err(|error| failed(vertex, "look at the layers").cause(error.to_string()).boxed())?);
+            missing.extend(found.map_err(|error| {
+                let diagnostic = failed(vertex, &format!("find {target} in the image"));
+                led_astray(diagnostic.cause(error.to_string()), &error).boxed()
+            })?);
         }
         // What lies deepest goes first.
         missing.sort_by_key(|path| std::cmp::Reverse(path.components().count()));

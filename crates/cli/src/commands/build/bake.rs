@@ -15,8 +15,8 @@ use super::call::Call;
 use super::outputs::Outputs;
 use super::progress::Display;
 use super::several::{self, Wanted};
-use super::{Session, context, current_folder, platforms, prepare, registry, result};
-use crate::arguments::{BakeArguments, BuildLine, ProjectArguments};
+use super::{Session, context, current_folder, debug, platforms, prepare, registry, result};
+use crate::arguments::{BakeArguments, BuildArguments, BuildLine, ProjectArguments};
 use crate::output::{Failure, Outcome, exit, table};
 use crate::{build_flags, cache_flags, codes, container_flags, destination, flags, project};
 
@@ -73,7 +73,11 @@ fn calls(
     for build in builds.iter().filter(|build| build.is_asked) {
         let call = arguments.call.as_deref().or(build.target.call().filter(|_| !arguments.check));
         if let Some(call) = Call::of(arguments.check, call)? {
-            let code = call.answer(session, engine, &platforms::each(&build.request, &build.platforms))?;
+            let code = call.answer(
+                session,
+                engine,
+                &platforms::each(engine, (&build.request, &build.arguments), &build.platforms)?,
+            )?;
             outcome = Some(outcome.unwrap_or(exit::DONE).max(code));
         }
     }
@@ -205,6 +209,9 @@ struct Build<'a> {
     outputs: Outputs,
     /// None is this machine's.
     platforms: Vec<Platform>,
+    /// As `build` is told what it is; none where it has no words for it.
+    line: Option<Vec<String>>,
+    arguments: BuildArguments,
 }
 
 fn builds<'a>(engine: &Engine, plan: &'a Plan) -> Result<Vec<Build<'a>>, Failure> {
@@ -270,7 +277,14 @@ fn build<'a>(engine: &Engine, name: &'a str, target: &'a Target, is_asked: bool)
         request.tags.clear();
     }
     let platforms = platforms::wanted(&parsed.build)?;
-    Ok(Build { name, target, is_asked, request, outputs, platforms })
+    let is_sayable = target.links().next().is_none() && target.dockerfile_inline().is_none();
+    // Neither what becomes of the image nor its platforms.
+    let is_needed = |word: &String| {
+        let others = ["--", "--tag=", "--output=", "--cache-to=", "--annotation=", "--attest=", "--platform="];
+        !others.iter().any(|other| if *other == "--" { word == other } else { word.starts_with(other) })
+    };
+    let line = is_sayable.then(|| line.into_iter().filter(is_needed).collect());
+    Ok(Build { name, target, is_asked, request, outputs, platforms, line, arguments: parsed.build })
 }
 
 fn run(
@@ -314,9 +328,20 @@ fn run(
                 Some((context::context_name(context), begins[other] + same))
             });
             wanted[begin + index].contexts = contexts.collect();
+            if build.platforms.len() > 1 {
+                context::layouts(engine, &build.arguments, &mut wanted[begin + index].request)?;
+            }
         }
     }
-    let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
+    let built = several::all(session, engine, &wanted, display).map_err(|(failure, index)| {
+        let failed = builds
+            .iter()
+            .find(|build| (begins[build.name]..begins[build.name] + build.platforms.len().max(1)).contains(&index));
+        let Some(line) = failed.and_then(|build| build.line.as_ref()) else { return failure };
+        let platform = wanted[index].request.platform.iter().map(|platform| format!("--platform={platform}"));
+        let words: Vec<String> = ["build".to_owned()].into_iter().chain(platform).chain(line.iter().cloned()).collect();
+        debug::offer_target(failure, &words)
+    })?;
     finish(session, engine, &mut builds, (&begins, &built), (arguments, display))
 }
 

@@ -184,14 +184,8 @@ pub(super) fn named_context(
 ) -> Result<(), Failure> {
     let context = if let Some(image) = value.strip_prefix("docker-image://") {
         NamedContext::Image(image.parse()?)
-    } else if let Some(layout) = value.strip_prefix("oci-layout://") {
-        let platform = request.platform.clone().unwrap_or_else(Platform::host);
-        let place = if layout.starts_with('/') {
-            layout.to_owned()
-        } else {
-            current_folder().join(layout).to_string_lossy().into_owned()
-        };
-        NamedContext::Built(engine.layout_image(&place, &platform)?)
+    } else if let Some(layout) = value.strip_prefix(LAYOUT) {
+        layout_image(engine, layout, request)?
     } else if let Some(kind) = ["target:", "service:"].iter().find(|kind| value.starts_with(**kind)) {
         let reason = match *kind {
             "target:" => "a folder, an address or an image: targets are known to `carrack bake`",
@@ -210,6 +204,30 @@ pub(super) fn named_context(
         }
     };
     request.contexts.insert(name.to_owned(), context);
+    Ok(())
+}
+
+const LAYOUT: &str = "oci-layout://";
+
+fn layout_image(engine: &Engine, layout: &str, request: &BuildRequest) -> Result<NamedContext, Failure> {
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let place = if layout.starts_with('/') {
+        layout.to_owned()
+    } else {
+        current_folder().join(layout).to_string_lossy().into_owned()
+    };
+    Ok(NamedContext::Built(engine.layout_image(&place, &platform)?))
+}
+
+/// Gives a request for one of several platforms what layouts have for it.
+pub(super) fn layouts(engine: &Engine, arguments: &BuildArguments, request: &mut BuildRequest) -> Result<(), Failure> {
+    for text in &arguments.build_context {
+        let (name, value) = named(text)?;
+        if let Some(layout) = value.strip_prefix(LAYOUT) {
+            let image = layout_image(engine, layout, request)?;
+            request.contexts.insert(name, image);
+        }
+    }
     Ok(())
 }
 

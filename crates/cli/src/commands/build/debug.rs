@@ -7,7 +7,7 @@ use carrack_engine::{Engine, interrupt};
 use super::outputs::Outputs;
 use super::progress::Display;
 use super::{Session, failed, platforms};
-use crate::arguments::BuildArguments;
+use crate::arguments::{BuildArguments, ProjectArguments, ProjectSetting};
 use crate::commands::container::status;
 use crate::commands::registry::BaseImages;
 use crate::flags;
@@ -44,11 +44,53 @@ pub(super) fn stop(session: &Session, engine: &Engine, request: &BuildRequest, a
 }
 
 /// Adds to a failed RUN the command that opens a shell in what it has left.
-pub(super) fn offer(mut failure: Failure, arguments: &BuildArguments, service: Option<&str>) -> Failure {
-    let is_run = |id: &str| id == "build/run-failed";
+pub(super) fn offer(failure: Failure, arguments: &BuildArguments, service: Option<&str>) -> Failure {
     if arguments.debug.is_some() || reads_standard_input(arguments) {
         return failure;
     }
+    offered(failure, |flag| command(std::env::args().skip(1), flag, service))
+}
+
+/// As [`offer`], for the build of a service that another command has asked for.
+pub(super) fn offer_service(failure: Failure, arguments: &ProjectArguments, service: &str) -> Failure {
+    let ProjectSetting { project_name, env_file, profile, project_directory } = &arguments.setting;
+    // What `build` has no flag for would be missing from the command; a shell is of one platform.
+    if service.contains(' ')
+        || project_name.is_some()
+        || !env_file.is_empty()
+        || !profile.is_empty()
+        || project_directory.is_some()
+    {
+        return failure;
+    }
+    offered(failure, |flag| {
+        let files = arguments.file.iter().flat_map(|file| ["-f".to_owned(), file.display().to_string()]);
+        let words = ["build".to_owned()].into_iter().chain(files);
+        command(global_flags().into_iter().chain(words), flag, Some(service))
+    })
+}
+
+/// As [`offer`], for the build of a bake file's target, given as `build` would be.
+pub(super) fn offer_target(failure: Failure, flags: &[String]) -> Failure {
+    offered(failure, |flag| command(global_flags().into_iter().chain(flags.iter().cloned()), flag, None))
+}
+
+/// What stands before the verb, which each verb knows.
+fn global_flags() -> Vec<String> {
+    let mut words = std::env::args().skip(1);
+    let mut flags = Vec::new();
+    while let Some(word) = words.next() {
+        if matches!(word.as_str(), "--root" | "--run-root" | "--snapshotter") {
+            flags.extend([Some(word), words.next()].into_iter().flatten());
+        } else if word.starts_with("--root=") || word.starts_with("--run-root=") || word.starts_with("--snapshotter=") {
+            flags.push(word);
+        }
+    }
+    flags
+}
+
+fn offered(mut failure: Failure, command: impl Fn(&str) -> String) -> Failure {
+    let is_run = |id: &str| id == "build/run-failed";
     for diagnostic in failure.diagnostics.iter_mut().filter(|diagnostic| is_run(diagnostic.code.id)) {
         let Some(label) = diagnostic.labels.first() else { continue };
         // A trigger of the base image has no line of its own.
@@ -56,7 +98,7 @@ pub(super) fn offer(mut failure: Failure, arguments: &BuildArguments, service: O
         let is_own = text.get(..3).is_some_and(|keyword| keyword.eq_ignore_ascii_case("run"));
         let line = failure.sources.position(label.span).line;
         let flag = if is_own { format!("--debug=after:{line}") } else { "--debug".to_owned() };
-        let command = command(std::env::args().skip(1), &flag, service);
+        let command = command(&flag);
         diagnostic.hints.push(format!("to look around in what it has left: {command}"));
     }
     failure

@@ -9,10 +9,10 @@ use serde_json::json;
 use super::outputs::Outputs;
 use super::progress::Display;
 use super::several::{self, Wanted};
-use super::{Session, report, result};
+use super::{Session, context, report, result};
 use crate::arguments::BuildArguments;
 use crate::commands::registry;
-use crate::output::{Outcome, exit, note};
+use crate::output::{Failure, Outcome, exit, note};
 use crate::{cache_flags, codes, destination};
 
 /// The platforms of `--platform`, each once.
@@ -53,7 +53,10 @@ pub(super) fn build(
     let platforms = if platforms.is_empty() { &host } else { platforms };
     let mut shared = request.clone();
     cache_flags::share(&mut shared, platforms.len());
-    let wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(&shared, platform)).collect();
+    let mut wanted: Vec<Wanted<'_>> = platforms.iter().map(|platform| one(&shared, platform)).collect();
+    for own in &mut wanted {
+        context::layouts(engine, arguments, &mut own.request)?;
+    }
     let built = several::all(session, engine, &wanted, display).map_err(|(failure, _)| failure)?;
     let images: Vec<_> = platforms.iter().cloned().zip(built.iter().map(|built| built.image.clone())).collect();
     let mut index = engine.join_platforms(&images, &request.tags, &request.outputs)?;
@@ -91,11 +94,20 @@ pub(super) fn build(
 }
 
 /// The request for each of the platforms; itself where none is named.
-pub(super) fn each(request: &BuildRequest, platforms: &[Platform]) -> Vec<BuildRequest> {
-    match platforms {
-        [] => vec![request.clone()],
-        platforms => platforms.iter().map(|platform| one(request, platform).request).collect(),
+pub(super) fn each(
+    engine: &Engine,
+    (request, arguments): (&BuildRequest, &BuildArguments),
+    platforms: &[Platform],
+) -> Result<Vec<BuildRequest>, Failure> {
+    if platforms.is_empty() {
+        return Ok(vec![request.clone()]);
     }
+    let of = |platform| {
+        let mut request = one(request, platform).request;
+        context::layouts(engine, arguments, &mut request)?;
+        Ok(request)
+    };
+    platforms.iter().map(of).collect()
 }
 
 /// The build for one platform: an image of the store without a name.

@@ -52,6 +52,8 @@ struct Build {
 #[derive(Default)]
 struct Step {
     name: String,
+    /// Indexes of those that it needs.
+    inputs: Vec<usize>,
     began: Option<Instant>,
     is_over: bool,
     /// What it has written behind its last newline.
@@ -173,8 +175,14 @@ impl build::Progress for Watcher<'_> {
         let State { builds, is_in_shell } = &mut *state;
         let build = &mut builds[self.build];
         match &event {
-            Event::Planned { names } => {
-                build.steps = names.iter().map(|name| Step { name: (*name).to_owned(), ..Step::default() }).collect();
+            Event::Planned { names, inputs } => {
+                let steps = names.iter().zip(inputs);
+                let step = |(name, inputs): (&&str, &Vec<usize>)| Step {
+                    name: (*name).to_owned(),
+                    inputs: inputs.clone(),
+                    ..Step::default()
+                };
+                build.steps = steps.map(step).collect();
             }
             Event::Started { vertex } => build.steps[*vertex].began = Some(Instant::now()),
             Event::ShellOpened { vertex, program, has_failed } => {

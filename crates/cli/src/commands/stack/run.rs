@@ -45,7 +45,7 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
         if options.no_deps { Vec::new() } else { service.depends_on.keys().cloned().collect() };
     let mut needed = dependencies.clone();
     needed.push(name.clone());
-    build::project_images(session, &engine, &loaded, &needed, Builds::Missing, None)?;
+    build::project_images(session, &engine, (&loaded, arguments), &needed, Builds::Missing, None)?;
     let up = UpOptions {
         reconcile: Options { services: dependencies.clone(), wait: true, ..Options::default() },
         environment: loaded.environment.clone(),

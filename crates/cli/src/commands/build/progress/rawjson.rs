@@ -26,19 +26,31 @@ pub(super) fn event(build: &Build, number: usize, event: &Event<'_>) {
         None => build.steps[vertex].name.clone(),
     };
     let digest = |vertex: usize| Digest::of(format!("{number} {vertex} {}", name(vertex)));
-    let ended = |vertex: usize, duration: std::time::Duration| {
+    // As in BuildKit, a vertex says each time what it is.
+    let vertex = |vertex: usize| {
+        let mut told = json!({ "digest": digest(vertex), "name": name(vertex) });
+        let inputs = &build.steps[vertex].inputs;
+        if !inputs.is_empty() {
+            told["inputs"] = inputs.iter().map(|input| digest(*input).to_string()).collect();
+        }
+        told
+    };
+    let ended = |index: usize, duration: std::time::Duration| {
         let began = now.saturating_sub(SignedDuration::try_from(duration).unwrap_or_default());
-        let began = began.unwrap_or(now).to_string();
-        json!({ "digest": digest(vertex), "name": name(vertex), "started": began, "completed": now.to_string() })
+        let mut told = vertex(index);
+        told["started"] = began.unwrap_or(now).to_string().into();
+        told["completed"] = now.to_string().into();
+        told
     };
     let line = match event {
         Event::Planned { .. } => {
-            let all = (0..build.steps.len()).map(|vertex| json!({ "digest": digest(vertex), "name": name(vertex) }));
-            json!({ "vertexes": all.collect::<Vec<_>>() })
+            json!({ "vertexes": (0..build.steps.len()).map(vertex).collect::<Vec<_>>() })
         }
-        Event::Started { vertex } => json!({
-            "vertexes": [{ "digest": digest(*vertex), "name": name(*vertex), "started": now.to_string() }],
-        }),
+        Event::Started { vertex: index } => {
+            let mut begun = vertex(*index);
+            begun["started"] = now.to_string().into();
+            json!({ "vertexes": [begun] })
+        }
         Event::Output { vertex, stream, bytes } => json!({
             "logs": [{
                 "vertex": digest(*vertex),
