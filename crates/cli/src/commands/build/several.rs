@@ -10,7 +10,8 @@ use carrack_engine::{Engine, interrupt};
 use carrack_oci::Reference;
 
 use super::progress::Display;
-use super::{Session, placed, run_until};
+use super::project::placed;
+use super::{Session, run_until};
 use crate::output::Failure;
 use crate::project::Loaded;
 
