@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::source::floor_boundary;
@@ -21,10 +23,16 @@ pub fn text(diagnostic: &Diagnostic, sources: &SourceMap, rendering: Rendering) 
     let mut group = Group::with_title(title);
     for file in files(diagnostic, sources) {
         let source = sources.get(file);
-        let mut snippet = Snippet::source(&*source.text).path(&*source.path).fold(true);
-        for (index, label) in diagnostic.labels.iter().enumerate().filter(|(_, label)| label.span.file == file) {
+        let labels = || diagnostic.labels.iter().enumerate().filter(|(_, label)| label.span.file == file);
+        // The renderer takes every line of what it gets apart.
+        let shown = lines_of(&source.text, labels().map(|(_, label)| byte_range(&source.text, label.span)));
+        let first = source.text[..shown.start].bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let lines = &source.text[shown.clone()];
+        let mut snippet = Snippet::source(lines).line_start(first).path(&*source.path).fold(true);
+        for (index, label) in labels() {
             let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-            let annotation = kind.span(byte_range(&source.text, label.span));
+            let range = byte_range(&source.text, label.span);
+            let annotation = kind.span(range.start - shown.start..range.end - shown.start);
             snippet = snippet.annotation(if label.text.is_empty() {
                 annotation
             } else {
@@ -85,7 +93,16 @@ fn files(diagnostic: &Diagnostic, sources: &SourceMap) -> Vec<FileId> {
     files
 }
 
-fn byte_range(text: &str, span: Span) -> std::ops::Range<usize> {
+/// The whole lines that hold some ranges.
+fn lines_of(text: &str, ranges: impl Iterator<Item = Range<usize>>) -> Range<usize> {
+    let both = |one: Range<usize>, other: Range<usize>| one.start.min(other.start)..one.end.max(other.end);
+    let range = ranges.reduce(both).unwrap_or(0..0);
+    let start = text[..range.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[range.end..].find('\n').map_or(text.len(), |newline| range.end + newline + 1);
+    start..end
+}
+
+fn byte_range(text: &str, span: Span) -> Range<usize> {
     let start = floor_boundary(text, span.start as usize);
     let end = floor_boundary(text, span.end as usize).max(start);
     start..end

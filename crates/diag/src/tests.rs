@@ -37,6 +37,28 @@ fn text_shows_line_label_causes_and_hints() {
     ");
 }
 
+/// Lines far from what is shown make no difference, but for their number.
+#[test]
+fn a_long_file_is_shown_like_a_short_one() {
+    let mut sources = SourceMap::new();
+    let source = format!("{}FROM a AS b\n{}FROM c AS b\n\n", "\n".repeat(40), "RUN x\n".repeat(5));
+    let second = source.rfind('b').unwrap();
+    let file = sources.add("Dockerfile", source);
+    let diagnostic = Diagnostic::error(&SAMPLE, "twice")
+        .at(Span::new(file, second, second + 1), "again")
+        .at(Span::new(file, 50, 51), "first");
+    assert_snapshot!(text(&diagnostic, &sources, Rendering::default()), @r"
+    error[test/sample]: twice
+      --> Dockerfile:47:11
+       |
+    41 | FROM a AS b
+       |           - first
+    ...
+    47 | FROM c AS b
+       |           ^ again
+    ");
+}
+
 #[test]
 fn control_characters_from_outside_do_not_reach_the_terminal() {
     let diagnostic = Diagnostic::error(&SAMPLE, "bad \u{1b}[2Jname");

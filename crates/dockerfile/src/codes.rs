@@ -11,6 +11,13 @@ macro_rules! codes {
 }
 
 codes! {
+    /// More words than any Dockerfile has.
+    TOO_MANY_WORDS = "dockerfile/too-many-words",
+        "too many words",
+        "The instructions of a Dockerfile, without here-documents and comments, have half a million words at most, counted \
+         between blanks and commas.",
+        "Look for what writes the file, and for lists that it writes out.",
+        "Take a list from a file in a RUN, copy a folder instead of each file, or put the text into a here-document.";
     /// A keyword that is no instruction.
     UNKNOWN_INSTRUCTION = "dockerfile/unknown-instruction",
         "unknown instruction",

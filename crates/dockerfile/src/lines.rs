@@ -103,8 +103,9 @@ impl<'a> Reader<'a> {
         Some(line)
     }
 
-    /// The next logical line that is not blank and no comment. `empty` receives the places of empty continuation lines.
-    pub(crate) fn logical(&mut self, empty: &mut Vec<Span>) -> Option<Line> {
+    /// The next logical line that is not blank and no comment. `empty` receives the place of its first empty
+    /// continuation line.
+    pub(crate) fn logical(&mut self, empty: &mut Option<Span>) -> Option<Line> {
         loop {
             let first = self.next()?;
             let trimmed = first.text.trim_start();
@@ -122,7 +123,7 @@ impl<'a> Reader<'a> {
                     continue;
                 }
                 if trimmed.is_empty() {
-                    empty.push(Span::new(self.file, next.start, next.start));
+                    empty.get_or_insert(Span::new(self.file, next.start, next.start));
                     continue;
                 }
                 let (part, more) = self.continuation(next.text);

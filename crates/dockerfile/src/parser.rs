@@ -12,6 +12,9 @@ use crate::{codes, words};
 /// What has so many mistakes is no Dockerfile, and nobody reads more of them.
 const ERRORS_MAX: usize = 100;
 
+/// The largest Dockerfiles have some ten thousand. Each takes hundreds of bytes, in all that is made of it.
+const WORDS_MAX: usize = 500_000;
+
 /// Parses a file. The tree holds whatever could be understood; it is complete where no diagnostic is an error.
 pub fn parse(file: FileId, source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
@@ -20,9 +23,18 @@ pub fn parse(file: FileId, source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>)
     reader.escape = directives.escape;
     let mut dockerfile =
         Dockerfile { file, directives, global_args: Vec::new(), stages: Vec::new(), empty_continuations: Vec::new() };
-    let mut empty = Vec::new();
+    let (mut empty, mut words) = (None, 0);
     while let Some(line) = reader.logical(&mut empty) {
-        dockerfile.empty_continuations.extend(empty.drain(..).next());
+        dockerfile.empty_continuations.extend(empty.take());
+        words += line.text.split([' ', '\t', ',']).filter(|word| !word.is_empty()).count();
+        if words > WORDS_MAX {
+            diagnostics.push(
+                Diagnostic::error(&codes::TOO_MANY_WORDS, format!("{} has too many words", source.path))
+                    .at(line.span(0, 1), format!("with this instruction, more than {WORDS_MAX}"))
+                    .hint("take a list from a file in a RUN, or copy a folder instead of its files"),
+            );
+            break;
+        }
         statement(&line, &mut reader, &mut dockerfile, &mut diagnostics);
         if diagnostics.len() >= ERRORS_MAX && diagnostics.iter().any(Diagnostic::is_error) {
             break;

@@ -25,7 +25,11 @@ impl Engine {
         Ok(Sbom { bill, subject: carrack_solver::subject(&image) })
     }
 
-    fn image_for(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
+    /// What a name stands for on a platform; without one, on this machine.
+    ///
+    /// # Errors
+    /// `registry/no-such-platform`, `store/image-not-found`.
+    pub fn image_for(&self, name: &str, platform: Option<&Platform>) -> Result<Image> {
         let image = self.store.image(name)?;
         let Some(platform) = platform.filter(|platform| !image.config.platform().matches(platform)) else {
             return Ok(image);

@@ -130,8 +130,9 @@ impl Engine {
             first.get_or_insert(pulled);
         }
         let first = first.ok_or_else(|| host_error("can't pull it", "its index names no image"))?;
-        let is_whole =
-            index.manifests.iter().all(|child| images.iter().any(|image| image.manifest.digest == child.digest));
+        let is_here = |child: &Descriptor| images.iter().any(|image| image.manifest.digest == child.digest);
+        let is_whole = index.manifests.iter().all(|child| child.is_attestation() || is_here(child))
+            && self.fetch_attestations(client, &pinned, &index, &lease, watch)?;
         let descriptor = Descriptor::new(&document.media_type, document.digest, document.bytes.len() as u64);
         if is_whole {
             self.store.ingest_bytes(&lease, &document.bytes)?;
@@ -144,6 +145,25 @@ impl Engine {
         self.emit_image("pull", &reference.familiar(), &after);
         let is_new = first.is_new || before != Some(after);
         Ok(Pulled { name: reference.familiar(), digest: document.digest, id: after, is_new })
+    }
+
+    /// What an index lists beside its images. Whether all of it is here now.
+    fn fetch_attestations(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        index: &Index,
+        lease: &Lease,
+        watch: &dyn Watch,
+    ) -> Result<bool> {
+        let cancel = AtomicBool::new(false);
+        let transfer = Transfer { store: &self.store, lease, watch, cancel: &cancel };
+        for child in index.manifests.iter().filter(|child| child.is_attestation()) {
+            if !client.fetch_artifact(&by_digest(reference, &child.digest)?, STATEMENT_LIMIT, transfer)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// As [`Engine::pull`]. Whether the name moves: else it stays with the image that it stands for on this machine, and
@@ -331,11 +351,13 @@ impl Engine {
     }
 
     /// Sends an image to its registry under a tag. A pulled one goes as it came; the plain layers of one made here are
-    /// compressed while they are sent, and the image refers to those from then on.
+    /// compressed while they are sent, and the image refers to those from then on. Of a name that stands for an index all
+    /// goes, or the image for one platform alone, as with Docker.
     pub fn push(
         &self,
         client: &Client,
         reference: &Reference,
+        platform: Option<&Platform>,
         compression: Compression,
         watch: &dyn Watch,
     ) -> Result<Pushed> {
@@ -343,10 +365,11 @@ impl Engine {
             return Err(not_a_tag(reference));
         }
         let tag = reference.tag().unwrap_or("latest");
-        let pushed = match self.store.index_of(reference)?.filter(|index| index.descriptor.is_some()) {
+        let whole = if platform.is_none() { self.store.index_of(reference)? } else { None };
+        let pushed = match whole.filter(|index| index.descriptor.is_some()) {
             Some(index) => self.push_platforms(client, reference, &index, compression, watch)?,
             None => {
-                let image = self.store.image(&reference.to_string())?;
+                let image = self.image_for(&reference.to_string(), platform)?;
                 self.push_manifest(client, reference, (&image, Some(tag)), compression, watch)?.manifest
             }
         };
@@ -445,6 +468,9 @@ impl Engine {
         let cancel = AtomicBool::new(false);
         let transfer = Transfer { store: &self.store, lease: &lease, watch, cancel: &cancel };
         let destination = client.destination(reference, Vec::new(), transfer);
+        for (attestation, manifest) in self.store.attestations(descriptor)? {
+            destination.send_artifact(&attestation, &manifest)?;
+        }
         let tag = reference.tag().unwrap_or("latest");
         let digest = destination.put_manifest(tag, &descriptor.media_type, &bytes)?;
         self.store.ingest_bytes(&lease, &bytes)?;
@@ -478,18 +504,6 @@ impl Engine {
             let message = format!("the image {} has no tag of {name}", image.display_name());
             Ok(Diagnostic::error(&carrack_store::codes::IMAGE_NOT_FOUND, message).boxed())
         })
-    }
-
-    /// Whether an image is for a platform.
-    pub fn check_platform(&self, name: &Reference, wanted: &Platform) -> Result<()> {
-        let found = self.store.image(&name.to_string())?.config.platform();
-        match found.matches(wanted) {
-            true => Ok(()),
-            false => {
-                let message = format!("{} is here for {found} only, not for {wanted}", name.familiar());
-                Err(Diagnostic::error(&carrack_registry::codes::NO_PLATFORM, message).boxed())
-            }
-        }
     }
 
     /// Sends configuration and layers, several at once. Of an image that no registry knows, plain layers are compressed;

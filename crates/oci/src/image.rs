@@ -41,6 +41,11 @@ impl Descriptor {
             artifact_type: None,
         }
     }
+
+    /// Whether it is in an index not as an image, but as what BuildKit says of one (BuildKit `attestation-storage.md`).
+    pub fn is_attestation(&self) -> bool {
+        self.annotations.contains_key("vnd.docker.reference.type")
+    }
 }
 
 /// An image manifest (image-spec `manifest.md`). Digests depend on its bytes: keep those beside it.

@@ -4,8 +4,10 @@ use carrack_diag::Result;
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type};
 
 use crate::client::{Client, Document};
+use crate::codes;
 use crate::http::protocol;
 use crate::push::{Destination, PushBlob};
+use crate::transfer::Transfer;
 
 /// An index in an index in an index is a mistake.
 const DEPTH_MAX: u32 = 4;
@@ -34,7 +36,43 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Brings a manifest that is no image's, and what it refers to, into the store, kept by the transfer's lease. Whether
+    /// that is so now: not where the registry has it no longer, or where a blob has more than `limit` bytes.
+    ///
+    /// # Errors
+    /// Whatever else keeps it from arriving whole.
+    pub fn fetch_artifact(&self, from: &Reference, limit: u64, transfer: Transfer<'_>) -> Result<bool> {
+        let document = match self.manifest(from) {
+            Ok(document) => document,
+            Err(error) if error.code.id == codes::NOT_FOUND.id => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let manifest: Manifest =
+            serde_json::from_slice(&document.bytes).map_err(|error| protocol(&from.familiar(), error.to_string()))?;
+        let mut blobs = manifest.layers.iter().chain([&manifest.config]);
+        if blobs.clone().any(|blob| blob.size > limit) {
+            return Ok(false);
+        }
+        blobs.try_for_each(|blob| self.fetch_one(from, blob, transfer))?;
+        transfer.store.ingest_bytes(transfer.lease, &document.bytes)?;
+        Ok(true)
+    }
+}
+
 impl Destination<'_> {
+    /// Sends a manifest of this store that is no image's, after its blobs.
+    ///
+    /// # Errors
+    /// As pushing them.
+    pub fn send_artifact(&self, descriptor: &Descriptor, manifest: &Manifest) -> Result<()> {
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            self.send(&PushBlob { blob: blob.clone(), mounts: Vec::new() })?;
+        }
+        let bytes = self.transfer.store.read_blob(&descriptor.digest, descriptor.size)?;
+        self.put_manifest(&descriptor.digest.to_string(), &descriptor.media_type, &bytes).map(|_| ())
+    }
+
     /// Puts a manifest or index of another repository there under a tag or its digest, after everything that it refers
     /// to. Blobs of the same registry are mounted, others come through the store, kept by the transfer's lease.
     ///

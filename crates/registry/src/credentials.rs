@@ -6,9 +6,9 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
 use serde_json::{Map, Value, json};
@@ -52,11 +52,15 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 const TOKEN_USER: &str = "<token>";
 /// Most that a helper may answer, in bytes.
 const HELPER_LIMIT: u64 = 1 << 20;
+/// Helpers may ask a keychain, and that somebody for a password.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether a helper that has said everything has ended.
+const HELPER_INTERVAL: Duration = Duration::from_millis(5);
 
 impl CredentialFile {
     /// A folder's `config.json`; the file need not be there.
     pub fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join("config.json"), helper_timeout: Duration::from_secs(30) }
+        Self { path: folder.join("config.json"), helper_timeout: HELPER_TIMEOUT }
     }
 
     /// `$DOCKER_CONFIG/config.json`, by default in `~/.docker`; none without a home.
@@ -205,36 +209,9 @@ impl CredentialFile {
         if helper.is_empty() || helper.contains('/') {
             return Err(failed("its name is no program's".into()));
         }
-        let mut child = Command::new(format!("docker-credential-{helper}"))
-            .arg(action)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take();
-        let (sender, receiver) = mpsc::channel();
-        let input = input.to_owned();
-        // Left alone where the helper, or what it started, keeps the pipe open beyond the time: it ends with it.
-        std::thread::spawn(move || {
-            if let Some(mut stdin) = stdin {
-                // A helper that does not read its input says by its status what it thinks of it.
-                let _ = stdin.write_all(input.as_bytes());
-            }
-            let mut answer = String::new();
-            let read = stdout.map(|stdout| stdout.take(HELPER_LIMIT).read_to_string(&mut answer));
-            let _ = sender.send(read.transpose().map(|_| answer));
-        });
-        let answer = receiver.recv_timeout(self.helper_timeout);
-        if answer.is_err() {
-            let _ = child.kill();
-        }
-        let status = child.wait().map_err(|error| failed(error.to_string()))?;
-        let answer = match answer {
-            Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
-            Err(_) => return Err(failed(format!("no answer within {} s", self.helper_timeout.as_secs()))),
-        };
+        let mut command = Command::new(format!("docker-credential-{helper}"));
+        command.arg(action);
+        let (answer, status) = converse(command, input, self.helper_timeout).map_err(failed)?;
         match status.success() {
             true => Ok(Answer::Said(answer)),
             // The protocol's words for an unknown server are all that tells it from a failure.
@@ -248,6 +225,48 @@ impl CredentialFile {
 enum Answer {
     Said(String),
     Unknown,
+}
+
+/// What a program says to its input, and how it ended; or why that could not be had in time.
+fn converse(mut command: Command, input: &str, timeout: Duration) -> std::result::Result<(String, ExitStatus), String> {
+    let end = Instant::now() + timeout;
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let (sender, receiver) = mpsc::channel();
+    let input = input.to_owned();
+    // Left alone where the helper, or what it started, keeps the pipe open beyond the time: it ends with it.
+    std::thread::spawn(move || {
+        if let Some(mut stdin) = stdin {
+            // A helper that does not read its input says by its status what it thinks of it.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let mut answer = String::new();
+        let read = stdout.map(|stdout| stdout.take(HELPER_LIMIT).read_to_string(&mut answer));
+        let _ = sender.send(read.transpose().map(|_| answer));
+    });
+    let answer = receiver.recv_timeout(timeout);
+    let status = if answer.is_ok() { wait_until(&mut child, end) } else { Ok(None) };
+    if !matches!(status, Ok(Some(_))) {
+        // What can't be killed has ended.
+        let _ = child.kill().and_then(|()| child.wait());
+    }
+    let seconds = timeout.as_secs();
+    let answer = answer.map_err(|_| format!("no answer within {seconds} s"))?.map_err(|error| error.to_string())?;
+    let status = status.map_err(|error| error.to_string())?;
+    let status = status.ok_or_else(|| format!("it closed its output, but did not end within {seconds} s"))?;
+    Ok((answer, status))
+}
+
+/// How a process ended; none where it has not by then.
+fn wait_until(child: &mut Child, end: Instant) -> std::io::Result<Option<ExitStatus>> {
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= end {
+            return Ok(status);
+        }
+        std::thread::sleep(HELPER_INTERVAL);
+    }
 }
 
 fn helper_failed(helper: &str, action: &str) -> Diagnostic {
@@ -277,4 +296,31 @@ fn decode(auth: &str) -> Option<(String, String)> {
     let text = String::from_utf8(base64::decode(auth)?).ok()?;
     let (user, secret) = text.split_once(':')?;
     Some((user.to_owned(), secret.trim_end_matches('\0').to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str, timeout: Duration) -> std::result::Result<(String, ExitStatus), String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        converse(command, "ghcr.io", timeout)
+    }
+
+    /// E4: a helper that says all and stays is no reason to wait for ever, nor is one that says nothing.
+    #[test]
+    fn a_helper_that_does_not_end_is_ended() {
+        let timeout = Duration::from_millis(300);
+        let error = run("exec >&-; exec sleep 1000", timeout).unwrap_err();
+        assert!(error.contains("closed its output"), "{error}");
+        let error = run("exec sleep 1000", timeout).unwrap_err();
+        assert!(error.contains("no answer"), "{error}");
+    }
+
+    #[test]
+    fn a_helper_that_ends_a_little_later_is_heard() {
+        let (answer, status) = run("cat; exec >&-; sleep 0.05; exit 3", HELPER_TIMEOUT).unwrap();
+        assert_eq!((answer.as_str(), status.code()), ("ghcr.io", Some(3)));
+    }
 }

@@ -386,8 +386,8 @@ fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
 /// What an index lists but for attestations, which BuildKit puts beside its images.
 pub fn images_of(index: &Index) -> impl Iterator<Item = &Descriptor> {
     index.manifests.iter().filter(|child| {
-        let is_attestation = child.annotations.contains_key("vnd.docker.reference.type");
-        !is_attestation && (media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type))
+        !child.is_attestation()
+            && (media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type))
     })
 }
 

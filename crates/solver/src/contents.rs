@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ pub(crate) struct Contents {
 }
 
 /// Of another layout nothing is known.
-const FORMAT: &[u8] = b"2";
+const FORMAT: &[u8] = b"3";
 
 fn folder(store: &Store) -> PathBuf {
     store.roots().data.join("build/contents")
@@ -154,7 +155,7 @@ impl Contents {
         };
         let mut tars = self.tars.lock().unwrap_or_else(PoisonError::into_inner);
         let tar = tars.entry(*digest).or_insert_with(|| store.blob(digest).ok().map(Arc::new)).clone()?;
-        Some(Stored { tar, offset, left: u64::try_from(stat.st_size).ok()? })
+        Some(Stored { file: tar, offset, left: u64::try_from(stat.st_size).ok()? })
     }
 
     /// Notes where a layer has the bytes of files that have not changed since they were read.
@@ -232,22 +233,25 @@ fn checksum(bytes: &[u8]) -> io::Result<Digest> {
 }
 
 /// A file's bytes, in the tar of a layer.
-pub(crate) struct Stored {
-    tar: Arc<File>,
-    offset: u64,
-    left: u64,
+pub(crate) type Stored = Stretch<Arc<File>>;
+
+/// A part of a file, read without moving the file's own place.
+pub(crate) struct Stretch<F> {
+    pub(crate) file: F,
+    pub(crate) offset: u64,
+    pub(crate) left: u64,
 }
 
-impl Stored {
+impl<F> Stretch<F> {
     pub(crate) fn size_bytes(&self) -> u64 {
         self.left
     }
 }
 
-impl Read for Stored {
+impl<F: Deref<Target = File>> Read for Stretch<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let count = self.tar.read_at(&mut buffer[..wanted], self.offset)?;
+        let count = self.file.read_at(&mut buffer[..wanted], self.offset)?;
         (self.offset, self.left) = (self.offset + count as u64, self.left - count as u64);
         Ok(count)
     }

@@ -2,11 +2,11 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use carrack_dockerfile::{IgnoreFile, has_wildcard, path_matches};
 use carrack_llb::CopyAction;
@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::contents::{Content, Contents};
+use crate::contents::{Content, Contents, Stretch};
 use crate::tree::{Tree, kind, names, relative};
 
 /// A file or folder that is copied.
@@ -372,19 +372,24 @@ fn contents(tree: &Tree, sources: &[Source], known: &Contents) -> io::Result<Vec
         }
         Ok(read)
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(unknown.len());
-    let read = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut read = work()?;
-        for other in others {
-            read.extend(other.join().map_err(|_| io::Error::other("a thread that read files ended"))??);
-        }
-        io::Result::Ok(read)
-    })?;
+    let read = together(unknown.len(), work)?;
     for (index, content) in read {
         contents[index] = content;
     }
     Ok(contents)
+}
+
+/// Runs `work` in as many threads as there are processors, and no more than there is work for; what all of them give.
+fn together<T: Send>(work_count: usize, work: impl Fn() -> io::Result<Vec<T>> + Sync) -> io::Result<Vec<T>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(work_count);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let mut all = work()?;
+        for other in others {
+            all.extend(other.join().map_err(|_| io::Error::other("a thread that read files ended"))??);
+        }
+        Ok(all)
+    })
 }
 
 /// Reads a file or folder, and looks at it afterwards.
@@ -395,20 +400,46 @@ fn content(tree: &Tree, path: &Path) -> io::Result<(Content, Option<Stat>)> {
         attributes.push_str(&format!(" {}={}", name.to_string_lossy(), Digest::of(&value)));
     }
     let digest = match file.metadata()? {
-        metadata if metadata.is_file() => {
-            let mut hasher = Hasher::new(io::sink());
-            let mut buffer = [0; 1 << 16];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => break Some(hasher.finish().1),
-                    count => hasher.write_all(&buffer[..count])?,
-                }
-            }
-        }
+        metadata if metadata.is_file() && metadata.len() > PIECE_BYTES => Some(pieces(&file, metadata.len())?),
+        metadata if metadata.is_file() => Some(rest(&mut file)?),
         metadata if metadata.is_dir() => None,
         _ => return Err(Errno::INVAL.into()),
     };
     Ok((Content { digest, attributes }, Some(rustix::fs::fstat(&file)?)))
+}
+
+/// The digest of all that is left of a file.
+fn rest(file: &mut impl Read) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(io::sink());
+    let mut buffer = [0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish().1),
+            count => hasher.write_all(&buffer[..count])?,
+        }
+    }
+}
+
+/// A file of more than one piece is hashed by as many threads as there are processors.
+const PIECE_BYTES: u64 = 16 << 20;
+
+/// The digest of the digests of a large file's pieces.
+fn pieces(file: &File, size_bytes: u64) -> io::Result<Digest> {
+    let next = AtomicU64::new(0);
+    let work = || {
+        let mut digests = Vec::new();
+        loop {
+            let offset = next.fetch_add(PIECE_BYTES, Ordering::Relaxed);
+            if offset >= size_bytes {
+                return Ok(digests);
+            }
+            let mut piece = Stretch { file, offset, left: PIECE_BYTES.min(size_bytes - offset) };
+            digests.push((offset, rest(&mut piece)?));
+        }
+    };
+    let mut digests = together(usize::MAX, work)?;
+    digests.sort_unstable();
+    Ok(Digest::of(digests.into_iter().flat_map(|(_, digest)| *digest.bytes()).collect::<Vec<u8>>()))
 }
 
 fn describe(
@@ -442,7 +473,7 @@ fn describe(
         }
         _ => {
             if let Some(content) = &found.digest {
-                write!(out, " {content}")?;
+                write!(out, " {} {content}", stat.st_size)?;
             }
         }
     }
@@ -486,4 +517,29 @@ fn xattrs_where(file: impl AsFd, is_wanted: impl Fn(&[u8]) -> bool) -> io::Resul
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn each_byte_and_the_order_of_pieces_count() {
+        let mut file = tempfile::tempfile().unwrap();
+        let length = 2 * PIECE_BYTES + 5;
+        file.set_len(length).unwrap();
+        let digest = |file: &File| pieces(file, length).unwrap();
+        let empty = digest(&file);
+        assert_eq!(digest(&file), empty);
+        let mut seen = vec![empty];
+        for at in [0, PIECE_BYTES - 1, PIECE_BYTES, length - 1] {
+            file.write_all_at(b"x", at).unwrap();
+            seen.push(digest(&file));
+            file.write_all_at(b"\0", at).unwrap();
+        }
+        assert_eq!(seen.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
+        assert_eq!(rest(&mut file).unwrap(), Digest::of(vec![0; length as usize]));
+    }
 }

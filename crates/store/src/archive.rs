@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::compression::layer_media_type;
 use crate::fault::{Context as _, fault};
 use crate::image::{JSON_LIMIT, parse_config};
+use crate::platforms::parts;
 use crate::tar::{Kind, Member, Reader, TarError, Writer};
 use crate::{Image, ImageIndex, Layer, Lease, NewImage, Predicate, Snapshotter as _, Store, codes, decompress};
 
@@ -195,8 +196,7 @@ impl Store {
         seen: &mut HashSet<Digest>,
     ) -> Result<Option<Descriptor>> {
         let fits = descriptor.platform.as_ref().is_none_or(|platform| platform.matches(wanted));
-        let is_attestation =
-            descriptor.artifact_type.is_some() || descriptor.annotations.contains_key("vnd.docker.reference.type");
+        let is_attestation = descriptor.artifact_type.is_some() || descriptor.is_attestation();
         if media_type::is_manifest(&descriptor.media_type) {
             return Ok((fits && !is_attestation).then_some(descriptor));
         }
@@ -287,7 +287,7 @@ impl Store {
         Ok(layer_media_type(&start))
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, what: &str, digest: &Digest) -> Result<T> {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, what: &str, digest: &Digest) -> Result<T> {
         parse_json(what, &self.read_blob(digest, JSON_LIMIT)?)
     }
 
@@ -337,6 +337,7 @@ impl Store {
             }
             if let Some(descriptor) = &named.descriptor {
                 blobs.insert(descriptor.digest);
+                blobs.extend(self.attestations(descriptor)?.iter().flat_map(parts));
                 index.manifests.extend(with_names(descriptor, names));
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::{Descriptor, Digest, Index, Platform, Reference, media_type};
+use carrack_oci::{Descriptor, Digest, Index, Manifest, Platform, Reference, media_type};
 
 use crate::files::Durability;
 use crate::image::{NameRecord, name_key};
@@ -58,11 +58,19 @@ impl Store {
 
     /// The manifests that an index lists.
     fn listed(&self, index: &Descriptor) -> Result<Vec<Digest>> {
-        let bytes = self.read_blob(&index.digest, crate::image::JSON_LIMIT)?;
-        let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
-            Diagnostic::error(&codes::INVALID_IMAGE, "an index can't be read").cause(error.to_string()).boxed()
-        })?;
+        let index: Index = self.json("index", &index.digest)?;
         Ok(index.manifests.into_iter().map(|entry| entry.digest).collect())
+    }
+
+    /// What an index lists beside its images, as far as it is here.
+    ///
+    /// # Errors
+    /// `store/invalid-image`; where a blob can't be read.
+    pub fn attestations(&self, index: &Descriptor) -> Result<Vec<(Descriptor, Manifest)>> {
+        let index: Index = self.json("index", &index.digest)?;
+        let is_here = |entry: &Descriptor| entry.is_attestation() && self.blob_size_bytes(&entry.digest).is_some();
+        let entries = index.manifests.into_iter().filter(is_here);
+        entries.map(|entry| self.json("attestation", &entry.digest).map(|manifest| (entry, manifest))).collect()
     }
 
     /// An image under whichever of its manifests is one of these.
@@ -162,12 +170,16 @@ impl Store {
         self.put_name(name, &record)
     }
 
-    /// Images that a name stands for on other platforms than its own image's, and the blobs of indexes.
+    /// Images that a name stands for on other platforms than its own image's, and the blobs of indexes with those of what
+    /// they list beside images.
     pub(crate) fn named_elsewhere(&self) -> Result<(BTreeSet<Digest>, BTreeSet<Digest>)> {
         let (mut images, mut indexes) = (BTreeSet::new(), BTreeSet::new());
         for record in self.name_records().list()?.into_values() {
             images.extend(record.platforms);
-            indexes.extend(record.index.map(|index| index.digest));
+            if let Some(index) = record.index {
+                indexes.insert(index.digest);
+                indexes.extend(self.attestations(&index)?.iter().flat_map(parts));
+            }
         }
         Ok((images, indexes))
     }
@@ -197,4 +209,10 @@ impl Store {
         let _guard = self.lock_as(Lock::Content, Sharing::Shared, DEFAULT_WAIT)?;
         self.name_records().put(&name_key(name), record, Durability::Synced)
     }
+}
+
+/// The blobs of a manifest, its own with them.
+pub(crate) fn parts((descriptor, manifest): &(Descriptor, Manifest)) -> Vec<Digest> {
+    let blobs = manifest.layers.iter().chain([&manifest.config, descriptor]);
+    blobs.map(|blob| blob.digest).collect()
 }

@@ -173,6 +173,21 @@ fn an_index_is_put_together_annotated_and_sent() {
     machine.ok(&["manifest", "create", "--amend", &both, &two]);
     machine.ok(&["manifest", "annotate", &both, &two, "--arch", "arm", "--variant", "v7"]);
     assert_eq!(machine.fails(&["manifest", "annotate", &both, "none:1"]).code(), "engine/no-such-index");
+    // Two names of one image are one image of the index, until something else is said of one of them.
+    let (first, second, twice) = (image("twin:1"), image("twin:2"), image("twice:1"));
+    for name in [&first, &second] {
+        machine.ok(&["tag", &one, name]);
+        machine.ok(&["push", "-q", name]);
+    }
+    machine.ok(&["manifest", "create", &twice, &first, &second]);
+    machine.ok(&["manifest", "push", &twice]);
+    assert_eq!(parsed(registry.manifest("twice", "1"))["manifests"].as_array().unwrap().len(), 1);
+    machine.ok(&["manifest", "annotate", &twice, &first, "--variant", "v2"]);
+    machine.ok(&["manifest", "annotate", &twice, &second, "--variant", "v3"]);
+    machine.ok(&["manifest", "push", &twice]);
+    let variants = parsed(registry.manifest("twice", "1"));
+    let variant = |index: usize| variants["manifests"][index]["platform"]["variant"].as_str().unwrap();
+    assert_eq!([variant(0), variant(1)], ["v2", "v3"]);
     let pushed = machine.json(&["manifest", "push", "--purge", &both]);
     let index = parsed(registry.manifest("both", "1"));
     assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
@@ -311,6 +326,15 @@ fn an_image_for_several_platforms_comes_as_one() {
     machine.ok(&["tag", &name, &elsewhere]);
     assert_eq!(machine.json(&["push", &elsewhere])["digest"], *digest_of_index);
     assert_eq!(other.manifest("copy", "1"), index);
+    // One of it alone, as the index lists it.
+    let one = format!("{}/one:1", other.host());
+    machine.ok(&["tag", &name, &one]);
+    machine.ok(&["push", "-q", "--platform", "linux/s390x", &one]);
+    let listed = parsed(index)["manifests"][2]["digest"].clone();
+    assert_eq!(sha256(&machine, &other.manifest("one", "1").unwrap()), listed);
+    let failure = machine.fails(&["push", "--platform", "linux/riscv64", &one]);
+    assert_eq!(failure.code(), "registry/no-such-platform");
+    assert_eq!(machine.json(&["push", &one])["digest"], *digest_of_index, "the name stands for all of it still");
     let failure = machine.fails(&["pull", "--platform", "linux/arm64,linux/riscv64", &name]);
     assert_eq!(failure.code(), "registry/no-such-platform");
     // What is published for one platform only is not there for two.
@@ -355,7 +379,8 @@ fn imagetools_show_what_is_said_of_an_image() {
     })];
     let said = serde_json::json!({"schemaVersion": 2, "config": artifact["config"], "layers": artifact["layers"]});
     let kind = "application/vnd.oci.image.manifest.v1+json";
-    let told = registry.put_manifest("told", "said", kind, said.to_string().as_bytes());
+    let said_bytes = said.to_string().into_bytes();
+    let told = registry.put_manifest("told", "said", kind, &said_bytes);
     children.push(serde_json::json!({
         "mediaType": kind, "digest": told.to_string(), "size": said.to_string().len(),
         "platform": {"architecture": "unknown", "os": "unknown"},
@@ -370,6 +395,28 @@ fn imagetools_show_what_is_said_of_an_image() {
     let said = shown("3", "{{json .}}");
     assert!(said["SBOM"]["SPDX"].is_object() || said["Provenance"]["SLSA"].is_object(), "{said}");
     assert_eq!(said["Image"]["os"], "linux", "one platform is shown without its name");
+
+    // Pulled as a whole, all of that goes on under the index's digest, also after what nothing needs went, and into archives.
+    machine.ok(&["pull", "--all-platforms", &name("3")]);
+    machine.ok(&["rmi", &name("1")]);
+    let other = Registry::start();
+    let elsewhere = format!("{}/copy:3", other.host());
+    machine.ok(&["tag", &name("3"), &elsewhere]);
+    machine.ok(&["push", "-q", &elsewhere]);
+    assert_eq!(other.manifest("copy", "3"), registry.manifest("told", "3"));
+    assert_eq!(other.manifest("copy", &told.to_string()).unwrap(), said_bytes);
+    let blob = artifact["layers"][0]["digest"].as_str().unwrap();
+    assert!(other.blob("copy", &blob.parse().unwrap()).is_some());
+    let archive = machine.path().join("told.tar");
+    machine.ok(&["save", "-o", archive.to_str().unwrap(), &elsewhere]);
+    let members = Command::new("tar").arg("tf").arg(&archive).output().unwrap().stdout;
+    assert!(String::from_utf8(members).unwrap().contains(&blob["sha256:".len()..]));
+    // Where a part of it is gone from the registry, its images are had all the same.
+    let gone = told.to_string();
+    registry
+        .lie(move |seen| (seen.path.ends_with(&gone) || seen.path.contains("/referrers/")).then(|| Reply::status(404)));
+    machine.ok(&["rmi", "-f", &name("3"), &elsewhere]);
+    machine.ok(&["pull", "--all-platforms", &name("3")]);
     machine.finish();
 }
 

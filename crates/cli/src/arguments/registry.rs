@@ -33,7 +33,7 @@ pub(crate) struct PushArguments {
     /// Print the image's name only
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Accepted: a platform, of which an image here has one
+    /// The image for one platform only, without the index that lists it
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
     /// The images: [HOST[:PORT]/]NAME[:TAG]

@@ -135,11 +135,10 @@ pub(crate) fn push(session: &Session, arguments: &PushArguments) -> Outcome {
             names.extend(tags.into_iter().map(|tag| (tag, true)));
         }
     }
-    if let Some(platform) = &arguments.platform {
-        let wanted: Platform = platform.parse()?;
-        for (name, _) in &names {
-            engine.check_platform(name, &wanted)?;
-        }
+    let platform: Option<Platform> = arguments.platform.as_deref().map(str::parse).transpose()?;
+    // All of them before the first is sent.
+    for (name, _) in &names {
+        engine.image_for(&name.to_string(), platform.as_ref())?;
     }
     let quiet = arguments.quiet;
     let mut pushed = Vec::new();
@@ -150,7 +149,7 @@ pub(crate) fn push(session: &Session, arguments: &PushArguments) -> Outcome {
             }
             print(&format!("The push refers to repository [{}/{}]\n", reference.host(), reference.path()));
         }
-        let one = push_one(session, &engine, &client, reference, quiet)?;
+        let one = push_one(session, (&engine, &client), reference, platform.as_ref(), quiet)?;
         if !session.output.json {
             let tag = reference.tag().unwrap_or_default();
             print(&match quiet {
@@ -169,13 +168,13 @@ pub(crate) fn push(session: &Session, arguments: &PushArguments) -> Outcome {
 
 fn push_one(
     session: &Session,
-    engine: &Engine,
-    client: &Client,
+    (engine, client): (&Engine, &Client),
     reference: &Reference,
+    platform: Option<&Platform>,
     quiet: bool,
 ) -> Result<carrack_engine::registry::Pushed> {
     let lines = Lines::new(Verb::Push, quiet || session.output.json, false);
-    let pushed = engine.push(client, reference, Compression::OUTGOING, &lines);
+    let pushed = engine.push(client, reference, platform, Compression::OUTGOING, &lines);
     lines.end();
     pushed
 }
@@ -192,7 +191,7 @@ pub(crate) fn push_built(
     let is_quiet = quiet || session.output.json;
     for name in names {
         let lines = Lines::new(Verb::Push, is_quiet, true);
-        let pushed = engine.push(&client, name, compression, &lines);
+        let pushed = engine.push(&client, name, None, compression, &lines);
         lines.end();
         let pushed = pushed?;
         if !is_quiet {

@@ -192,3 +192,19 @@ fn variables_in_mounts() {
     assert_eq!(with("cash").unwrap_err().unwrap().message, "there is no mount of type `cash`");
     assert_eq!(run.mounts[0].expanded(&mut |_: &crate::ast::Word| None), Err(None), "told already");
 }
+
+/// X23: a small file must not take gigabytes.
+#[test]
+fn words_have_a_limit_that_heredocs_and_blank_lines_do_not_reach() {
+    for many in ["ARG a\n".repeat(300_000), format!("COPY {}/\n", "a ".repeat(600_000)), {
+        format!("CMD [{}\"a\"]\n", "\"a\",".repeat(600_000))
+    }] {
+        let (_, diagnostics) = parsed(&format!("FROM scratch\n{many}"));
+        assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+        assert!(diagnostics[0].starts_with("dockerfile/too-many-words Dockerfile:"), "{diagnostics:?}");
+    }
+    let (words, blank) = ("a ".repeat(600_000), "\n".repeat(600_000));
+    let text = format!("FROM scratch\n# {words}\nRUN a \\\n{blank}b\nCOPY <<E /a\n{words}\nE\n");
+    let (dockerfile, diagnostics) = parsed(&text);
+    assert_eq!((diagnostics, dockerfile.empty_continuations.len()), (Vec::new(), 1));
+}

@@ -22,7 +22,7 @@ pub struct Draft {
     pub entries: Vec<DraftEntry>,
 }
 
-/// An image of an index.
+/// An image of an index, under one of the names that it was given by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DraftEntry {
     /// As it was named.
@@ -45,17 +45,18 @@ pub struct PlatformChange {
 }
 
 impl Draft {
-    /// The index. Of Docker's older type where all images are.
+    /// The index, with what is said alike under several names once. Of Docker's older type where all images are.
     pub fn index(&self, annotations: BTreeMap<String, String>) -> Index {
         let is_docker = annotations.is_empty()
             && self.entries.iter().all(|entry| entry.descriptor.media_type == media_type::DOCKER_MANIFEST);
         let kind = if is_docker { media_type::DOCKER_INDEX } else { media_type::INDEX };
-        Index {
-            schema_version: 2,
-            media_type: kind.to_owned(),
-            manifests: self.entries.iter().map(|entry| entry.descriptor.clone()).collect(),
-            annotations,
+        let mut manifests: Vec<Descriptor> = Vec::new();
+        for entry in &self.entries {
+            if !manifests.contains(&entry.descriptor) {
+                manifests.push(entry.descriptor.clone());
+            }
         }
+        Index { schema_version: 2, media_type: kind.to_owned(), manifests, annotations }
     }
 }
 
@@ -90,10 +91,10 @@ impl Engine {
         }
         let mut draft = known.unwrap_or_else(|| Draft { name: name.to_string(), entries: Vec::new() });
         for source in sources {
-            for entry in self.index_entries(client, source)? {
-                draft.entries.retain(|known| known.descriptor.digest != entry.descriptor.digest);
-                draft.entries.push(entry);
-            }
+            let entries = self.index_entries(client, source)?;
+            // By name, as with Docker: two names may be of one image, and get platforms of their own.
+            draft.entries.retain(|known| known.source != source.to_string());
+            draft.entries.extend(entries);
         }
         self.drafts().put(&key, &draft, Durability::Synced)
     }

@@ -9,8 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{STATEMENT_LIMIT, by_digest};
 use crate::engine::host_error;
 
-/// Of the children of an index that BuildKit writes: what they are, and of which other child they speak.
-const CHILD_TYPE: &str = "vnd.docker.reference.type";
+/// Of the children of an index that BuildKit writes: of which other child they speak.
 const CHILD_SUBJECT: &str = "vnd.docker.reference.digest";
 /// Whatever version of it.
 const PROVENANCES: &str = "https://slsa.dev/provenance/";
@@ -24,7 +23,7 @@ pub fn inspected(client: &Client, reference: &Reference, document: &Document) ->
     } else {
         let index: Index = serde_json::from_slice(&document.bytes)
             .map_err(|error| host_error(format!("can't read the index {}", reference.familiar()), error))?;
-        for child in index.manifests.iter().filter(|child| !child.annotations.contains_key(CHILD_TYPE)) {
+        for child in index.manifests.iter().filter(|child| !child.is_attestation()) {
             let said = index.manifests.iter();
             let said: Vec<&Descriptor> = said.filter(|other| speaks_of(other, &child.digest)).collect();
             let document = client.manifest(&by_digest(reference, &child.digest)?)?;
