@@ -444,7 +444,7 @@ fn disk_usage_of_everything() {
     machine.finish();
 }
 
-/// What is asked of a build holds for those of a project: nothing is built by asking.
+/// What is asked of a build holds for those of a project, and what is one build's is refused: nothing is built by asking.
 #[test]
 fn a_project_is_asked_as_one_build_is() {
     let Some(machine) = Machine::new() else { return };
@@ -476,6 +476,10 @@ fn a_project_is_asked_as_one_build_is() {
     assert!(checked.status.code() == Some(1) && said.contains("check/FromAsCasing"), "{said}");
     assert_eq!(project.code(&["build", "--check", "web"]), 0);
     assert_eq!(project.ok(&["images", "-q"]).lines().count(), 1, "nothing was built");
+    for wrong in [&["--target", "x"][..], &["--tag", "x"], &["--cache-to", "x"], &["--platform", "linux/arm64"]] {
+        let refused = project.fails(&[&["build"], wrong, &["web"]].concat());
+        assert_eq!(refused.code(), "cli/usage", "{wrong:?}");
+    }
     let explained = project.carrack(&["build", "--progress=plain", "--explain"]);
     let said = String::from_utf8_lossy(&explained.stderr);
     assert!(said.contains("missed web [2/2] RUN"), "{said}");
