@@ -312,7 +312,11 @@ fn shown(entry: &LayerEntry) -> String {
 fn instructions(image: &Image) -> Vec<(String, Option<String>)> {
     let told: Vec<&History> = image.config.history.iter().filter(|entry| !entry.empty_layer).collect();
     let untold = image.layers.len().saturating_sub(told.len());
-    let told = told.into_iter().map(|entry| (entry.created_by.clone().unwrap_or_default(), entry.created.clone()));
+    let told = told.into_iter().map(|entry| {
+        // What was imported has a comment only.
+        let created_by = entry.created_by.clone().filter(|text| !text.is_empty());
+        (created_by.or_else(|| entry.comment.clone()).unwrap_or_default(), entry.created.clone())
+    });
     std::iter::repeat_n((String::new(), None), untold).chain(told).collect()
 }
 
@@ -372,9 +376,12 @@ fn changed(before: &(LayerEntry, LayerEntry), after: &(LayerEntry, LayerEntry)) 
     let (left, right) = (&before.1, &after.1);
     let mut what = Vec::new();
     match (&left.kind, &right.kind) {
-        // Without content they are of one layer that both have.
-        (EntryKind::File, EntryKind::File) if left.size_bytes != right.size_bytes || left.content != right.content => {
-            what.push("content");
+        (EntryKind::File, EntryKind::File) => {
+            // Where one was not read, they are of one layer that both have, which the other was read of for other files.
+            let contents = left.content.as_ref().zip(right.content.as_ref());
+            if left.size_bytes != right.size_bytes || contents.is_some_and(|(left, right)| left != right) {
+                what.push("content");
+            }
         }
         (EntryKind::Symlink(left), EntryKind::Symlink(right)) if left != right => what.push("target"),
         (left, right) if std::mem::discriminant(left) != std::mem::discriminant(right) => what.push("type"),
@@ -453,5 +460,16 @@ mod tests {
         assert_snapshot!(diff(&[&["a 1"], &["b 2"]], &[&["b 2", "a 7"], &["a 1"]]), @"");
         assert_snapshot!(diff(&[&["a 1", "b = a"]], &[&["a 1", "b 1"]]), @"");
         assert_snapshot!(diff(&[&["a 1", "b = a"]], &[&["a 1", "b/"]]), @"C /b/ type");
+    }
+
+    /// A later layer that has a file again with the same size has the layer of the first image read, not that of the second.
+    #[test]
+    fn a_layer_that_both_have_is_the_same_whoever_read_it() {
+        let first = tree(&[&["a 1", "b 2"]]);
+        let mut second = Tree::default();
+        let unread = layer(&["a 1", "b 2"]).into_iter().map(|entry| LayerEntry { content: None, ..entry });
+        second.lay(unread.collect());
+        second.lay(layer(&["b 2"]));
+        assert!(differences(&first, &second).is_empty());
     }
 }
