@@ -39,9 +39,12 @@ pub(crate) fn plan(
     (changing, stop): (&BTreeSet<Reference>, Option<&str>),
     sources: &mut SourceMap,
 ) -> Result<BuildPlan, Vec<Diagnostic>> {
-    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
-    let (dockerfile, mut warnings) = carrack_dockerfile::parse(file, sources.get(file));
+    let mut warnings = Vec::new();
+    // A folder that is not there is told before a Dockerfile that can't be in it.
     let contexts = open_contexts(request, sources, &mut warnings).map_err(|diagnostic| vec![*diagnostic])?;
+    let file = read(request, sources).map_err(|diagnostic| vec![*diagnostic])?;
+    let (dockerfile, found) = carrack_dockerfile::parse(file, sources.get(file));
+    warnings.splice(0..0, found);
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(warnings);
     }
