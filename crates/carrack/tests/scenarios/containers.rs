@@ -21,6 +21,12 @@ fn the_exit_code_is_the_programs_or_dockers() {
     {
         assert_eq!(exit_code(&run(&machine, &[], command)), code, "{command:?}");
     }
+    let script = machine.path().join("script");
+    std::fs::write(&script, "#!/gone\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let ended = run(&machine, &["-v", &format!("{}:/script", script.display())], &["/script"]);
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(exit_code(&ended) == 127 && said.contains("not the interpreter"), "{said}");
     assert_eq!(machine.code(&["run", "--rm", "no-such-image", "true"]), 125);
     assert_eq!(machine.code(&["run", "--no-such-flag", "busybox", "true"]), 125);
     assert_eq!(machine.ok(&["ps", "-aq"]), "", "--rm leaves no container");

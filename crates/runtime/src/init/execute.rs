@@ -36,7 +36,12 @@ pub(super) fn execute(state: &mut State, program: &Execute) -> Done {
     // Our own start has made the runtime of Rust ignore SIGPIPE again.
     signal::reset_dispositions();
     let errno = process::execve(&path, &arguments, &environment);
-    Err(Failure::new(errno, path.to_string_lossy()))
+    let path = path.to_string_lossy();
+    if errno == Errno::NOENT && executable(&path).is_ok() {
+        let missing = "it is there, but not the interpreter or program loader that it names";
+        return Err(Failure::new(errno, format!("{path}: {missing}")));
+    }
+    Err(Failure::new(errno, path))
 }
 
 fn c_strings(list: &[String]) -> Done<Vec<CString>> {
