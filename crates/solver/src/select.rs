@@ -1,5 +1,6 @@
 //! What a copy's source stands for: paths and patterns become entries of a tree, and these a digest.
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
@@ -83,7 +84,7 @@ fn selected(
         }
         let mut entries = Vec::new();
         if is_folder {
-            collect(tree, &real, Path::new(""), filter, &mut entries)?;
+            collect(tree, &real, Path::new(""), (filter, false), &mut entries)?;
             if filter.ignores(&real) && entries.is_empty() {
                 continue;
             }
@@ -181,8 +182,19 @@ fn matching(
     Ok(())
 }
 
-/// Everything in a folder, parents before what is in them.
-fn collect(tree: &Tree, root: &Path, below: &Path, filter: &Filter<'_>, entries: &mut Vec<Entry>) -> io::Result<()> {
+/// A folder of fewer folders is gone through sooner than threads are started.
+const BRANCHES: usize = 8;
+
+/// Everything in a folder, parents before what is in them. Where it spreads first, by as many threads as there are
+/// processors; `is_spread` says that it has.
+fn collect(
+    tree: &Tree,
+    root: &Path,
+    below: &Path,
+    (filter, is_spread): (&Filter<'_>, bool),
+    entries: &mut Vec<Entry>,
+) -> io::Result<()> {
+    let mut found = Vec::new();
     for (name, stat) in stats(tree, &root.join(below))? {
         let path = below.join(&name);
         let real = root.join(&path);
@@ -191,19 +203,42 @@ fn collect(tree: &Tree, root: &Path, below: &Path, filter: &Filter<'_>, entries:
             continue;
         }
         match kind(&stat) {
-            FileType::Directory => {
-                let position = entries.len();
-                entries.push(Entry { path: path.clone(), stat });
-                collect(tree, root, &path, filter, entries)?;
-                // A folder that is left out itself is there only for what an exception brings back.
-                if is_ignored && entries.len() == position + 1 {
-                    entries.pop();
-                }
-            }
             // A socket is an open program's, and no file system keeps it.
             FileType::Socket => {}
-            _ if is_ignored => {}
-            _ => entries.push(Entry { path, stat }),
+            kind if is_ignored && kind != FileType::Directory => {}
+            _ => found.push((Entry { path, stat }, is_ignored)),
+        }
+    }
+    let is_folder = |entry: &Entry| kind(&entry.stat) == FileType::Directory;
+    let branches = found.iter().filter(|(entry, _)| is_folder(entry)).count();
+    let mut ready = BTreeMap::new();
+    if !is_spread && branches >= BRANCHES {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((folder, _)) = found.get(index) else { return Ok(done) };
+                if is_folder(folder) {
+                    let mut entries = Vec::new();
+                    collect(tree, root, &folder.path, (filter, true), &mut entries)?;
+                    done.push((index, entries));
+                }
+            }
+        };
+        ready.extend(together(branches, work)?);
+    }
+    for (index, (entry, is_ignored)) in found.into_iter().enumerate() {
+        let (position, path) = (entries.len(), is_folder(&entry).then(|| entry.path.clone()));
+        entries.push(entry);
+        match (ready.remove(&index), path) {
+            (Some(mut inside), _) => entries.append(&mut inside),
+            (None, Some(path)) => collect(tree, root, &path, (filter, is_spread), entries)?,
+            (None, None) => {}
+        }
+        // A folder that is left out itself is there only for what an exception brings back.
+        if is_ignored && entries.len() == position + 1 {
+            entries.pop();
         }
     }
     Ok(())
@@ -524,6 +559,29 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
+
+    #[test]
+    fn threads_find_what_one_finds_in_its_order() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..3 * BRANCHES {
+            let inner = folder.path().join(format!("top/f{number}/inner"));
+            std::fs::create_dir_all(&inner).unwrap();
+            std::fs::write(inner.join("kept"), "").unwrap();
+            std::fs::write(inner.join("../ignored"), "").unwrap();
+            std::fs::write(folder.path().join(format!("top/file{number}")), "").unwrap();
+        }
+        let ignore = IgnoreFile::from_patterns(["top/f*", "!top/f1*/inner/kept", "!top/file*"]).unwrap();
+        let tree = Tree::folder(folder.path()).unwrap();
+        let found = |is_spread| {
+            let filter = Filter { ignore: Some(&ignore), exclude: IgnoreFile::default() };
+            let mut entries = Vec::new();
+            collect(&tree, Path::new(""), Path::new(""), (&filter, is_spread), &mut entries).unwrap();
+            entries.into_iter().map(|entry| entry.path).collect::<Vec<_>>()
+        };
+        let alone = found(true);
+        assert!(alone.contains(&"top/f10/inner/kept".into()) && !alone.contains(&"top/f2".into()), "{alone:?}");
+        assert_eq!(found(false), alone);
+    }
 
     #[test]
     fn each_byte_and_the_order_of_pieces_count() {
