@@ -328,7 +328,11 @@ impl Workplace {
                 && entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0)
                 && hold(&entry.path()).is_ok()
             {
-                std::fs::remove_dir_all(entry.path())?;
+                match std::fs::remove_dir_all(entry.path()) {
+                    // Its command has ended since it was found, and has removed it.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
             }
         }
         loop {
