@@ -247,11 +247,16 @@ impl Cgroup {
     }
 }
 
+/// More of them in a row are no accident.
+const RACES_MAX: u32 = 16;
+
 fn make_folder(folder: &Path) -> Result<()> {
+    // The last other container may take the parent away between its making and ours, and a folder that exists already
+    // before that is seen.
+    let is_race = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
     let mut made = fs::create_dir_all(folder);
-    // The last other container may take the parent away between its making and ours.
-    for _ in 0..3 {
-        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+    for _ in 0..RACES_MAX {
+        if made.as_ref().is_err_and(is_race) {
             made = fs::create_dir_all(folder);
         }
     }
@@ -347,5 +352,34 @@ fn remove_tree(folder: &Path) -> io::Result<()> {
     match fs::remove_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_beside_whoever_takes_it_away() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = temporary.path().join("carrack");
+        let folder = parent.join("shims");
+        std::thread::scope(|scope| {
+            let (last_has_ended, ended) = sync_channel(0);
+            scope.spawn({
+                let (folder, parent) = (&folder, &parent);
+                move || {
+                    for () in ended {
+                        let _there_or_not = (fs::remove_dir(folder), fs::remove_dir(parent));
+                    }
+                }
+            });
+            for _ in 0..5000 {
+                last_has_ended.send(()).unwrap();
+                make_folder(&folder).unwrap();
+            }
+        });
     }
 }
