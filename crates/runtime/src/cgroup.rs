@@ -247,23 +247,27 @@ impl Cgroup {
     }
 }
 
-/// More of them in a row are no accident.
-const RACES_MAX: u32 = 16;
-
 fn make_folder(folder: &Path) -> Result<()> {
-    // The last other container may take the parent away between its making and ours, and a folder that exists already
-    // before that is seen.
-    let is_race = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
-    let mut made = fs::create_dir_all(folder);
-    for _ in 0..RACES_MAX {
-        if made.as_ref().is_err_and(is_race) {
-            made = fs::create_dir_all(folder);
-        }
-    }
-    match made {
+    match until_it_stays(|| fs::create_dir_all(folder)) {
         Ok(()) => Ok(()),
         Err(error) => Err(failed("make the control group", folder, &error).boxed()),
     }
+}
+
+/// More races in a row are no accident.
+const RACES_MAX: u32 = 16;
+
+/// The last other container may take the parent away between its making and ours, and the folder itself between the
+/// kernel's word that it exists and a look at it.
+fn until_it_stays(mut make: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let is_race = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
+    let mut made = make();
+    for _ in 0..RACES_MAX {
+        if made.as_ref().is_err_and(is_race) {
+            made = make();
+        }
+    }
+    made
 }
 
 fn open_folder(folder: &Path) -> Result<OwnedFd> {
@@ -357,29 +361,26 @@ fn remove_tree(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::sync_channel;
-
     use super::*;
 
-    #[test]
-    fn a_folder_is_made_beside_whoever_takes_it_away() {
-        let temporary = tempfile::tempdir().unwrap();
-        let parent = temporary.path().join("carrack");
-        let folder = parent.join("shims");
-        std::thread::scope(|scope| {
-            let (last_has_ended, ended) = sync_channel(0);
-            scope.spawn({
-                let (folder, parent) = (&folder, &parent);
-                move || {
-                    for () in ended {
-                        let _there_or_not = (fs::remove_dir(folder), fs::remove_dir(parent));
-                    }
-                }
-            });
-            for _ in 0..5000 {
-                last_has_ended.send(()).unwrap();
-                make_folder(&folder).unwrap();
-            }
+    /// How it ends where the kernel answers so, one after the other, and how often it was asked.
+    fn ended(answers: &[Option<io::ErrorKind>]) -> (Option<io::ErrorKind>, usize) {
+        let mut asked = 0;
+        let made = until_it_stays(|| {
+            let answer = answers[asked.min(answers.len() - 1)];
+            asked += 1;
+            answer.map_or(Ok(()), |kind| Err(kind.into()))
         });
+        (made.err().map(|error| error.kind()), asked)
+    }
+
+    #[test]
+    fn a_folder_that_is_taken_away_is_made_again() {
+        use io::ErrorKind::{AlreadyExists, NotFound, PermissionDenied};
+        assert_eq!(ended(&[None]), (None, 1));
+        assert_eq!(ended(&[Some(NotFound), Some(AlreadyExists), None]), (None, 3));
+        assert_eq!(ended(&[Some(PermissionDenied)]), (Some(PermissionDenied), 1));
+        assert_eq!(ended(&[Some(NotFound), Some(PermissionDenied)]), (Some(PermissionDenied), 2));
+        assert_eq!(ended(&[Some(AlreadyExists)]), (Some(AlreadyExists), 1 + RACES_MAX as usize));
     }
 }
