@@ -2,7 +2,7 @@
 
 use carrack_oci::Platform;
 
-use super::fetched::{Server, git};
+use super::fetched::{Server, git, publish};
 use super::{Yard, is_able};
 use crate::{BuildRequest, explain};
 
@@ -91,8 +91,7 @@ fn what_lies_elsewhere_is_told_by_its_address() {
     git(&work, "init --quiet");
     git(&work, "add .");
     git(&work, "commit --quiet -m first");
-    git(&work, "clone --quiet --bare . ../work.git");
-    git(&work.join("../work.git"), "update-server-info");
+    publish(&work);
     let server = Server::new(&yard.folder.path().join("served"));
     let (file, repository) = (server.url("file.txt"), server.url("work.git"));
     let request = yard.request(&format!("FROM scratch\nADD {file} /\nADD {repository} /d/\n"));

@@ -220,6 +220,13 @@ pub(super) fn git(folder: &Path, line: &str) {
     assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// Makes what a plain file server shows of a repository, which lies beside it with `.git` at its end.
+pub(super) fn publish(work: &Path) {
+    let (folder, name) = (work.parent().unwrap(), work.file_name().unwrap().to_string_lossy());
+    git(folder, &format!("clone --quiet --bare {name} {name}.git"));
+    git(&folder.join(format!("{name}.git")), "update-server-info");
+}
+
 fn commit(repository: &Path) -> String {
     std::fs::read_to_string(repository.join(".git/refs/heads/main")).unwrap().trim().to_owned()
 }
@@ -242,8 +249,7 @@ fn repositories() {
     let first = commit(&work);
     std::fs::write(work.join("top"), "later").unwrap();
     git(&work, "commit --quiet -a -m second");
-    git(&work, "clone --quiet --bare . ../work.git");
-    git(&work.join("../work.git"), "update-server-info");
+    publish(&work);
     let server = Server::new(&yard.folder.path().join("served"));
     let add = |rest: &str| format!("FROM scratch\nADD {rest}\n");
     let url = server.url("work.git");
@@ -296,8 +302,7 @@ fn submodules_get_the_tokens_of_their_servers() {
     git(&work, &format!("config -f .gitmodules submodule.far.url {}", stranger.url("part.git")));
     git(&work, "commit --quiet -a -m second");
     for name in ["work", "part"] {
-        git(&served, &format!("clone --quiet --bare {name} {name}.git"));
-        git(&served.join(format!("{name}.git")), "update-server-info");
+        publish(&served.join(name));
     }
     let mut request = yard.request(&format!("FROM scratch\nADD {} /d/\n", server.url("work.git")));
     request.secrets.insert("GIT_AUTH_TOKEN".to_owned(), b"t".to_vec());
@@ -323,8 +328,7 @@ fn what_came_from_elsewhere_is_told_with_its_digest() {
     git(&work, "add .");
     git(&work, "commit --quiet -m first");
     git(&work, "tag v1");
-    git(&work, "clone --quiet --bare . ../work.git");
-    git(&work.join("../work.git"), "update-server-info");
+    publish(&work);
     let server = Server::new(&yard.folder.path().join("served"));
     let address = server.url("").replace("http://", "http://me:hush@");
     let mut request =
