@@ -6,17 +6,15 @@
 //! documentation other than copyright files are left out too, as in the slim images that people know.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use carrack_diag::{Code, Diagnostic, Result};
 use carrack_oci::{Config, Reference};
+use carrack_store::TemporaryFolder;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::interrupt::Interrupts;
@@ -136,14 +134,18 @@ pub fn bootstrap(request: &BootstrapRequest, tar_sink: &mut dyn Write) -> Result
     make(request, &tools, tar_sink)
 }
 
+/// How the folder is called that mmdebstrap unpacks into.
+const WORKPLACE: &str = "carrack-bootstrap.";
+
 fn make(request: &BootstrapRequest, tools: &Tools, tar_sink: &mut dyn Write) -> Result<BootstrapOutcome> {
     let sources = match &request.mirror {
         Some(mirror) => vec![Source::new(mirror, &request.suite)],
         None => sources::of_host(&tools.apt_folder, &request.suite).unwrap_or_else(|| sources::debian(&request.suite)),
     };
     let interrupts = Interrupts::new()?;
-    let workplace = Workplace::create()
-        .map_err(|error| crate::engine::host_error("can't make a temporary folder for mmdebstrap", error))?;
+    TemporaryFolder::sweep(WORKPLACE);
+    // Not on the data root: apt fetches as a user of its own, who may not enter there.
+    let workplace = TemporaryFolder::new(WORKPLACE, 0o755)?;
     let made = archive_time(&sources, tools, workplace.path()).and_then(|epoch_seconds| {
         run_mmdebstrap(request, &sources, epoch_seconds, tools, (workplace.path(), &interrupts), tar_sink)?;
         Ok(BootstrapOutcome { config: config(request, &sources), created: rfc3339(epoch_seconds) })
@@ -311,50 +313,6 @@ fn run_mmdebstrap(
 
 fn interrupted(request: &BootstrapRequest) -> Box<Diagnostic> {
     Diagnostic::error(&INTERRUPTED, format!("did not make {}: interrupted", request.name)).boxed()
-}
-
-/// A folder for what mmdebstrap unpacks, held by `flock` and gone when it is dropped; those of killed commands are removed
-/// when it is made.
-struct Workplace(tempfile::TempDir, #[expect(dead_code, reason = "held while it is open")] File);
-
-impl Workplace {
-    const START: &str = "carrack-bootstrap.";
-
-    fn create() -> std::io::Result<Self> {
-        // Not on the data root: apt fetches as a user of its own, who may not enter there.
-        let parent = std::env::temp_dir();
-        for entry in std::fs::read_dir(&parent)?.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(Self::START.as_bytes())
-                && entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == 0)
-                && hold(&entry.path()).is_ok()
-            {
-                match std::fs::remove_dir_all(entry.path()) {
-                    // Its command has ended since it was found, and has removed it.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    other => other?,
-                }
-            }
-        }
-        loop {
-            let mode = Permissions::from_mode(0o755);
-            let folder = tempfile::Builder::new().prefix(Self::START).permissions(mode).tempdir_in(&parent)?;
-            // Between its creation and its lock somebody may have taken it for a leftover.
-            match hold(folder.path()) {
-                Ok(held) if folder.path().is_dir() => return Ok(Self(folder, held)),
-                _ => {}
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-fn hold(folder: &Path) -> std::io::Result<File> {
-    let folder = File::open(folder)?;
-    rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(folder)
 }
 
 /// How the child ended, none where somebody interrupted.

@@ -13,7 +13,9 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type};
 use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer, images_of};
 use carrack_runtime::event::{self, Event as Happened};
-use carrack_store::{Compression, Image, ImageIndex, Layer, Lease, NewImage, Predicate, Snapshotter as _};
+use carrack_store::{
+    Compression, Image, ImageIndex, Layer, Lease, NewImage, Predicate, STATEMENT_LIMIT, Snapshotter as _,
+};
 use serde::Serialize;
 
 pub use carrack_registry::{Artifact, ArtifactBlob, Client, CredentialFile, Document, Event, Ignore, Settings, Watch};
@@ -25,8 +27,6 @@ use crate::codes;
 use crate::engine::{Engine, host_error, seconds_since};
 use unpacking::Unpacking;
 
-/// Largest statement about an image that is taken with it, in bytes.
-pub(crate) const STATEMENT_LIMIT: u64 = 32 << 20;
 /// Largest manifest or configuration that is read back from the store, in bytes.
 const JSON_LIMIT: u64 = 4 << 20;
 

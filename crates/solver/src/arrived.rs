@@ -1,19 +1,14 @@
 //! Contexts from elsewhere: archives, repositories, addresses. They lie on the data root while a build uses them.
 
 use std::fs;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use carrack_attestation::Material;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::{GitAddress, HttpAddress};
-use carrack_store::{Roots, Scratch, Store};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::io::Errno;
-use rustix::process::geteuid;
+use carrack_store::{Roots, Scratch, Store, TemporaryFolder};
 
 use crate::authorization::Secrets;
 use crate::tree::small;
@@ -25,7 +20,7 @@ pub struct ArrivedContext {
     path: PathBuf,
     origin: Option<Material>,
     _hold: Scratch,
-    _apart: Option<Apart>,
+    _apart: Option<TemporaryFolder>,
 }
 
 /// What a stream or an address without a folder's form turns out to be.
@@ -107,71 +102,19 @@ impl Arrival {
 /// Where what arrives is put: on the data root, or apart where that is only to be looked at (I-5).
 struct Place {
     store: Store,
-    apart: Option<Apart>,
-}
-
-/// A folder for temporary files, gone with this value. The lock says that somebody uses it: the folder of a command that was
-/// killed goes with the next one that takes a context in.
-#[derive(Debug)]
-struct Apart {
-    path: PathBuf,
-    _lock: OwnedFd,
+    apart: Option<TemporaryFolder>,
 }
 
 const APART_PREFIX: &str = "carrack-context-";
 
-impl Apart {
-    fn new() -> io::Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        loop {
-            let name = format!("{APART_PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let path = std::env::temp_dir().join(name);
-            // Nobody else's: one that is there already is refused.
-            fs::DirBuilder::new().mode(0o700).create(&path)?;
-            // Whoever sweeps may come in between: then it is gone, or about to be.
-            if let Some(lock) = locked(&path)?
-                && fs::symlink_metadata(&path).is_ok()
-            {
-                return Ok(Self { path, _lock: lock });
-            }
-        }
-    }
-
-    /// Takes away what commands have left that were killed.
-    fn sweep() {
-        for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-            let is_ours = entry.file_name().to_string_lossy().starts_with(APART_PREFIX)
-                && entry.metadata().is_ok_and(|entry| entry.is_dir() && entry.uid() == geteuid().as_raw());
-            if is_ours && let Ok(Some(_lock)) = locked(&entry.path()) {
-                // Another one may do the same.
-                let _ = carrack_store::remove_tree(&entry.path());
-            }
-        }
-    }
-}
-
-/// None where somebody else uses the folder, or has just taken it away.
-fn locked(path: &Path) -> io::Result<Option<OwnedFd>> {
-    let folder = match rustix::fs::open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(None),
-        other => other?,
-    };
-    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(folder)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 impl Place {
     fn new(store: &Store) -> Result<Self> {
-        Apart::sweep();
+        TemporaryFolder::sweep(APART_PREFIX);
         if store.is_writable() {
             return Ok(Self { store: store.clone(), apart: None });
         }
-        let apart =
-            Apart::new().map_err(|error| unreadable(&format!("{}: {error}", std::env::temp_dir().display())))?;
-        let store = Store::open(Roots { data: apart.path.join("data"), run: apart.path.join("run") })?;
+        let apart = TemporaryFolder::new(APART_PREFIX, 0o700)?;
+        let store = Store::open(Roots { data: apart.path().join("data"), run: apart.path().join("run") })?;
         Ok(Self { store, apart: Some(apart) })
     }
 
@@ -180,13 +123,6 @@ impl Place {
         let folder = hold.dir().join("context");
         fs::create_dir(&folder).map_err(|error| unreadable(&error.to_string()))?;
         Ok((hold, folder))
-    }
-}
-
-impl Drop for Apart {
-    fn drop(&mut self) {
-        // The next command takes it away otherwise.
-        let _ = carrack_store::remove_tree(&self.path);
     }
 }
 

@@ -55,8 +55,8 @@ pub type ReadStatements<'a> = dyn Fn(&Lease, &Digest, &[Vec<u8>]) -> Result<Vec<
 
 /// Of a statement about an image (in-toto), and of the artefact that carries it.
 const STATEMENT: &str = "application/vnd.in-toto+json";
-/// Largest statement that is read, in bytes.
-const STATEMENT_LIMIT: u64 = 32 << 20;
+/// Largest statement about an image that is taken with it, in bytes.
+pub const STATEMENT_LIMIT: u64 = 32 << 20;
 
 /// The members of an archive, their content in the store.
 struct Members {

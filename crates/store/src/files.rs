@@ -153,20 +153,25 @@ impl Held {
     /// A new file below `dir`.
     pub(crate) fn file(dir: &Path) -> Result<Self> {
         let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-        Self::make(dir, open)
+        Self::make(dir, "", open)
     }
 
     /// A new folder below `dir`.
     pub(crate) fn dir(dir: &Path) -> Result<Self> {
-        Self::make(dir, |path| {
-            fs::DirBuilder::new().mode(0o700).create(path)?;
+        Self::dir_named(dir, "", 0o700)
+    }
+
+    /// The same with the beginning of its name, and a mode.
+    pub(crate) fn dir_named(dir: &Path, prefix: &str, mode: u32) -> Result<Self> {
+        Self::make(dir, prefix, |path| {
+            fs::DirBuilder::new().mode(mode).create(path)?;
             File::open(path)
         })
     }
 
-    fn make(dir: &Path, open: impl Fn(&Path) -> io::Result<File>) -> Result<Self> {
+    fn make(dir: &Path, prefix: &str, open: impl Fn(&Path) -> io::Result<File>) -> Result<Self> {
         loop {
-            let path = dir.join(random_name()?);
+            let path = dir.join(format!("{prefix}{}", random_name()?));
             let file = match open(&path) {
                 // Swept between its creation and its opening.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && dir.exists() => continue,
@@ -195,13 +200,16 @@ pub(crate) fn abandoned(dir: &Path) -> Result<Vec<(PathBuf, OwnedFd)>> {
     let mut found = Vec::new();
     for name in names(dir)? {
         let path = dir.join(name);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) else { continue };
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            found.push((path, file));
-        }
+        found.extend(unheld(&path).map(|file| (path, file)));
     }
     Ok(found)
+}
+
+/// The lock of what nobody holds.
+pub(crate) fn unheld(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
 }
 
 /// Removes what nobody holds below `dir`; whether there was anything.

@@ -27,10 +27,11 @@ mod record;
 mod root;
 mod snapshot;
 mod tar;
+mod temporary;
 mod vault;
 mod volume;
 
-pub use archive::{Import, ReadStatements};
+pub use archive::{Import, ReadStatements, STATEMENT_LIMIT};
 pub use compression::decompress;
 pub use content::{Ingest, Sealed};
 pub use files::{Durability, check_name, check_room, disk_usage, remove_tree};
@@ -50,6 +51,7 @@ pub use record::{Layout, Records};
 pub use root::{Roots, Store};
 pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, Write, chain_of};
 
+pub use temporary::TemporaryFolder;
 pub use vault::VersionId;
 pub use volume::{Volume, anonymous_volume_name};
 

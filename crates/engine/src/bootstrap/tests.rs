@@ -134,17 +134,6 @@ fn a_full_disk_is_said_and_the_child_reaped() -> std::io::Result<()> {
 }
 
 #[test]
-fn the_folder_of_a_killed_command_goes_with_the_next() -> std::io::Result<()> {
-    let leftover = std::env::temp_dir().join(format!("{}{}", Workplace::START, std::process::id()));
-    std::fs::create_dir_all(leftover.join("mmdebstrap.x/etc"))?;
-    let held = Workplace::create()?;
-    assert!(!leftover.exists());
-    drop(Workplace::create()?);
-    assert!(held.path().is_dir(), "one that is held stays");
-    Ok(())
-}
-
-#[test]
 fn dates_of_release_files() {
     assert_eq!(parse_date("Sat, 12 Jul 2025 09:07:42 UTC"), Some(1_752_311_262));
     for text in ["", "yesterday", "Sat, 32 Jul 2025 09:07:42 UTC"] {

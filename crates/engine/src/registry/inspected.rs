@@ -4,9 +4,10 @@ use carrack_attestation::{IN_TOTO, SBOM, predicate_of};
 use carrack_diag::Result;
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Reference, media_type};
 use carrack_registry::{Client, Document};
+use carrack_store::STATEMENT_LIMIT;
 use serde_json::{Map, Value, json};
 
-use super::{STATEMENT_LIMIT, by_digest};
+use super::by_digest;
 use crate::engine::host_error;
 
 /// Of the children of an index that BuildKit writes: of which other child they speak.

@@ -346,7 +346,7 @@ impl Solver<'_> {
             })?);
         }
         // What lies deepest goes first.
-        missing.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        missing.sort_by_cached_key(|path| (std::cmp::Reverse(path.components().count()), path.clone()));
         missing.dedup();
         Ok(missing)
     }
