@@ -306,6 +306,17 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// Whether there is something to read just now.
+    pub(crate) fn has_line(&mut self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        !self.stdout.buffer().is_empty()
+            || poll(&mut [PollFd::new(self.stdout.get_ref(), PollFlags::IN)], Some(&now)).unwrap() > 0
+    }
+}
+
 impl Drop for Lines {
     fn drop(&mut self) {
         let _ = self.child.kill();

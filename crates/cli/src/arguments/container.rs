@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
+use super::{InspectArguments, NamesArguments, ProjectSetting, PruneArguments, Pull};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -39,6 +39,8 @@ pub(crate) enum ContainerCommand {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Remove containers that do not run
+    Prune(PruneArguments),
 }
 
 /// The flags of `run` and `create` that say what the container is.

@@ -9,6 +9,7 @@ mod docker_build;
 mod image;
 mod project;
 mod registry;
+mod system;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
+pub(crate) use system::*;
 
 /// carrack: the whole container workflow in one binary.
 #[derive(Debug, Parser)]
@@ -175,7 +177,9 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
     Boot,
-    /// What takes room on disk
+    /// Show what happens to containers, images, networks and volumes, as it happens
+    Events(EventsArguments),
+    /// What takes room on disk, what happens, and taking away what nobody uses
     #[command(subcommand)]
     System(SystemCommand),
     /// Show the version
@@ -212,6 +216,10 @@ pub(crate) enum BuildxCommand {
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
     Df(SystemUsageArguments),
+    /// Show what happens to containers, images, networks and volumes, as it happens
+    Events(EventsArguments),
+    /// Remove what nobody uses: containers, networks, images without a name, build cache
+    Prune(SystemPruneArguments),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),
@@ -239,6 +247,8 @@ pub(crate) enum NetworkCommand {
     Rm(NamesArguments),
     /// Show everything known of networks
     Inspect(InspectArguments),
+    /// Remove networks that no container has
+    Prune(PruneArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -253,6 +263,8 @@ pub(crate) enum VolumeCommand {
     Rm(VolumeRmArguments),
     /// Show everything known of volumes
     Inspect(InspectArguments),
+    /// Remove volumes without a name that no container has
+    Prune(VolumePruneArguments),
 }
 
 #[derive(Debug, Args)]

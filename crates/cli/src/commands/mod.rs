@@ -6,12 +6,14 @@ mod builder;
 pub(crate) mod buildx;
 mod container;
 mod contents;
+mod events;
 mod exec;
 mod host;
 mod image;
 mod inspect;
 mod logs;
 mod network;
+mod prune;
 mod registry;
 mod stack;
 mod system;
@@ -172,6 +174,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
+            ContainerCommand::Prune(arguments) => prune::containers(session, &arguments),
         },
         Command::Image(command) => match command {
             ImageCommand::Build(arguments) => build::build(session, &arguments),
@@ -184,6 +187,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::History(arguments) => registry::history(session, &arguments),
             ImageCommand::Tag(arguments) => image::tag(session, &arguments),
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
+            ImageCommand::Prune(arguments) => prune::images(session, &arguments),
             ImageCommand::Tree(arguments) => contents::tree(session, &arguments),
             ImageCommand::Diff(arguments) => contents::diff(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
@@ -200,17 +204,23 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             NetworkCommand::Create(arguments) => network::create(session, &arguments),
             NetworkCommand::Rm(arguments) => network::remove(session, &arguments),
             NetworkCommand::Inspect(arguments) => inspect::networks(session, &arguments),
+            NetworkCommand::Prune(arguments) => prune::networks(session, &arguments),
         },
         Command::Volume(command) => match command {
             VolumeCommand::Ls(arguments) => volume::list(session, &arguments),
             VolumeCommand::Create(arguments) => volume::create(session, &arguments),
             VolumeCommand::Rm(arguments) => volume::remove(session, &arguments),
             VolumeCommand::Inspect(arguments) => inspect::volumes(session, &arguments),
+            VolumeCommand::Prune(arguments) => prune::volumes(session, &arguments),
         },
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
         Command::Boot => host::boot(session),
+        Command::Events(arguments) | Command::System(SystemCommand::Events(arguments)) => {
+            events::events(session, &arguments)
+        }
         Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::Prune(arguments)) => prune::system(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),

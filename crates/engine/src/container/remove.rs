@@ -55,7 +55,7 @@ impl Engine {
         self.tear_down(&current)?;
         if anonymous_volumes {
             for used in current.volumes.values().filter(|used| used.anonymous) {
-                self.store.remove_volume(&used.name)?;
+                self.discard_volume(&used.name)?;
             }
         }
         // Whoever is killed from here on leaves no container that has lost its name or its files: what is kept without a
@@ -86,7 +86,7 @@ impl Engine {
             return Err(error);
         }
         self.release_name(&old, &record.id)?;
-        self.emit(&record, "rename", &[("oldName", old)]);
+        self.emit(&record, "rename", &[("oldName", format!("/{old}"))]);
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ use super::logs::LOG_FILE;
 use super::{ContainerRecord, devices, event};
 use crate::codes;
 use crate::engine::{Engine, host_error};
+use crate::events::{EVENTS_FILE, attributes_of};
 
 /// A container that `run` has started.
 #[derive(Debug)]
@@ -76,9 +77,10 @@ impl Engine {
         attach: Option<AttachOptions>,
         made: &dyn Fn(&str) -> Result<()>,
     ) -> Result<Started, RunFailure> {
-        let record = self.create(container)?;
+        let (record, guard) = self.create_held(container)?;
         let told = made(&record.id).map_err(RunFailure::from);
-        let started = told.and_then(|()| self.launch(&record, attach.as_ref(), true));
+        let started = told.and_then(|()| self.launch_locked(&record, attach.as_ref(), true));
+        drop(guard);
         let session = match started {
             Ok(session) => session,
             Err(failure) => {
@@ -88,7 +90,7 @@ impl Engine {
                 return Err(failure);
             }
         };
-        let attached = session.map_or(Ok(AttachOutcome::Detached), Session::stay);
+        let attached = session.map_or(Ok(AttachOutcome::Detached), |session| self.stay(&record, session));
         if record.container.auto_remove && matches!(attached, Ok(AttachOutcome::Exited(_))) {
             self.wait_until_put_away(&record)?;
         }
@@ -114,7 +116,7 @@ impl Engine {
         let record = self.find(name)?;
         let session = self.launch(&record, Some(&attach), true).map_err(|failure| failure.diagnostic)?;
         match session {
-            Some(session) => session.stay(),
+            Some(session) => self.stay(&record, session),
             None => self.attach(name, &attach),
         }
     }
@@ -127,6 +129,15 @@ impl Engine {
         announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let _guard = self.lock_container(&record.id)?;
+        self.launch_locked(record, attach, announced)
+    }
+
+    fn launch_locked(
+        &self,
+        record: &ContainerRecord,
+        attach: Option<&AttachOptions>,
+        announced: bool,
+    ) -> std::result::Result<Option<Session>, RunFailure> {
         let record = &self.records().get(&record.id)?.ok_or_else(|| gone(record))?;
         let image = self.store.image(&record.image.to_string())?;
         if let Some(state) = self.state(&record.id)? {
@@ -185,6 +196,7 @@ impl Engine {
                     .map(|attachment| attachment_of(record, attachment, announced))
                     .collect::<Result<_>>()?;
                 let endpoints = Networks::new(&self.store).attach(&record.id, &namespace, &wanted)?;
+                self.emit_endpoints("connect", &endpoints);
                 (Some(namespace), endpoints)
             }
             NetworkMode::None => (Some(Namespace::create()?), Vec::new()),
@@ -223,6 +235,10 @@ impl Engine {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
         let session = attach.map(|options| Session::open(&ground.run, options)).transpose()?;
+        self.emit_mounts(record);
+        if session.is_some() {
+            self.emit_as(record, &image.config.config, "attach", &[]);
+        }
         prepared.go().map_err(failed)?;
         Ok(session)
     }
@@ -329,13 +345,11 @@ impl Engine {
             true => None,
             false => Some(self.dns_config(container, ground)?),
         };
-        let attributes =
-            BTreeMap::from([("name".to_owned(), record.name.clone()), ("image".to_owned(), container.image.clone())]);
         Ok(ShimConfig {
             id: record.id.clone(),
-            attributes,
+            attributes: attributes_of(record, image),
             folder: ground.run.clone(),
-            events: self.roots().run.join("events"),
+            events: self.roots().run.join(EVENTS_FILE),
             log: LogConfig {
                 driver: container.log.driver,
                 path: self.store.container_dir(&record.id)?.join(LOG_FILE),

@@ -39,7 +39,9 @@ impl Engine {
     pub fn restart(&self, name: &str, options: &StopOptions) -> Result<()> {
         let record = self.find(name)?;
         self.stop_and(&record, options, event::TO_COME_BACK)?;
-        self.start_record(&record)
+        self.start_record(&record)?;
+        self.emit(&record, "restart", &[]);
+        Ok(())
     }
 
     pub(crate) fn stop_record(&self, record: &ContainerRecord, options: &StopOptions) -> Result<()> {
@@ -50,11 +52,13 @@ impl Engine {
         let signal = self.stop_signal(record, options.signal.as_deref())?;
         let Some(target) = self.intend_stop(record, intent)? else { return Ok(()) };
         let timeout = options.timeout_ms.or(record.container.stop_timeout_ms).map(Duration::from_millis);
-        target.signal(signal)?;
+        self.signal(record, &target, signal)?;
         if !target.wait(timeout.unwrap_or(STOP_TIMEOUT))? {
             self.kill_all(record, &target)?;
         }
-        self.settle_end(record, &target)
+        self.settle_end(record, &target)?;
+        self.emit(record, "stop", &[]);
+        Ok(())
     }
 
     fn stop_signal(&self, record: &ContainerRecord, given: Option<&str>) -> Result<Signal> {
@@ -73,7 +77,7 @@ impl Engine {
             } else {
                 self.state(&record.id)?.and_then(|state| Target::of(&state))
             };
-            return target.ok_or_else(|| not_running(&record))?.signal(signal);
+            return self.signal(&record, &target.ok_or_else(|| not_running(&record))?, signal);
         }
         let target = self.intend_stop(&record, b"")?.ok_or_else(|| not_running(&record))?;
         self.kill_all(&record, &target)?;
@@ -146,7 +150,7 @@ impl Engine {
 
     /// Kills every process of the container at once, so that none is left to start others.
     fn kill_all(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
-        target.signal(Signal::KILL)?;
+        self.signal(record, target, Signal::KILL)?;
         if !target.wait(DEATH_TIMEOUT)? {
             return Err(host_error(
                 format!("{} does not die", record.name),
@@ -154,6 +158,14 @@ impl Engine {
             ));
         }
         Ok(())
+    }
+
+    /// Told before it is sent, so that it stands before what comes of it.
+    fn signal(&self, record: &ContainerRecord, target: &Target, signal: Signal) -> Result<()> {
+        if target.program.is_some() {
+            self.emit(record, "kill", &[("signal", signal.as_raw().to_string())]);
+        }
+        target.signal(signal)
     }
 
     /// Waits until the shim has written the end down and everything that the container held is given back.
