@@ -67,11 +67,10 @@ fn given(command: &clap::Command, matches: &ArgMatches) -> BTreeSet<String> {
 }
 
 /// Verbs that Docker has, or that the workflow is to have, and that this version does not do (I-6).
-const NOT_YET: [&str; 38] = [
-    "apply", "backup", "bundle", "check", "commit", "context", "cp", "deploy", "dev", "diff", "docs", "export", "info",
-    "init", "lock", "migrate", "monitor", "pause", "prod", "promote", "prove", "rename", "restore", "scale", "scan",
-    "schema", "search", "serve", "shell", "sign", "stats", "test", "top", "undo", "unpause", "update", "verify",
-    "wait-for",
+const NOT_YET: [&str; 37] = [
+    "apply", "backup", "bundle", "check", "commit", "context", "cp", "deploy", "dev", "diff", "docs", "export", "init",
+    "lock", "migrate", "monitor", "pause", "prod", "promote", "prove", "rename", "restore", "scale", "scan", "schema",
+    "search", "serve", "shell", "sign", "stats", "test", "top", "undo", "unpause", "update", "verify", "wait-for",
 ];
 
 /// Help and version are answers, everything else is wrong usage: 125 for `run` and `create` as in Docker, else 2.
@@ -169,6 +168,7 @@ fn schema(command: &Command) -> &'static str {
         Command::Doctor(_) => "doctor",
         Command::Boot => "boot",
         Command::Events(_) => "events",
+        Command::Info(_) => "info",
         Command::System(_) => "system",
         Command::Version => "version",
         Command::Event(_) => "event",

@@ -352,6 +352,7 @@ pub fn every() -> Vec<&'static Code> {
     [
         ALL,
         crate::bootstrap::CODES,
+        crate::doctor::codes::ALL,
         carrack_compose::codes::ALL,
         carrack_dockerfile::codes::ALL,
         carrack_llb::codes::ALL,

@@ -18,6 +18,7 @@ mod events;
 pub mod fault;
 pub mod git_tags;
 mod image;
+mod info;
 pub mod interrupt;
 pub mod journal;
 mod leaks;

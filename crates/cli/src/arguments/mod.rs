@@ -179,6 +179,8 @@ pub(crate) enum Command {
     Boot,
     /// Show what happens to containers, images, networks and volumes, as it happens
     Events(EventsArguments),
+    /// Show this host and root
+    Info(InfoArguments),
     /// What takes room on disk, what happens, and taking away what nobody uses
     #[command(subcommand)]
     System(SystemCommand),
@@ -218,6 +220,8 @@ pub(crate) enum SystemCommand {
     Df(SystemUsageArguments),
     /// Show what happens to containers, images, networks and volumes, as it happens
     Events(EventsArguments),
+    /// Show this host and root
+    Info(InfoArguments),
     /// Remove what nobody uses: containers, networks, images without a name, build cache
     Prune(SystemPruneArguments),
     /// Not yet

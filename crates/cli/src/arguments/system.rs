@@ -59,3 +59,10 @@ pub(crate) struct SystemPruneArguments {
     #[command(flatten)]
     pub(crate) prune: PruneArguments,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArguments {
+    /// `json`, or a Go template: {{.CgroupVersion}} {{.KernelVersion}} {{.DockerRootDir}} …
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+}

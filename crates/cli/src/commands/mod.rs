@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod host;
 mod image;
+mod info;
 mod inspect;
 mod logs;
 mod network;
@@ -219,6 +220,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Events(arguments) | Command::System(SystemCommand::Events(arguments)) => {
             events::events(session, &arguments)
         }
+        Command::Info(arguments) | Command::System(SystemCommand::Info(arguments)) => info::info(session, &arguments),
         Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
         Command::System(SystemCommand::Prune(arguments)) => prune::system(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
