@@ -20,8 +20,10 @@ mod names;
 mod namespace;
 mod network;
 mod networks;
+mod obstacles;
 mod other_firewalls;
 pub mod probe;
+mod publish;
 mod resolver;
 mod subnet;
 
@@ -33,6 +35,8 @@ pub use names::Names;
 pub use namespace::{DNS_ADDRESS, Namespace};
 pub use network::{DEFAULT_NETWORK, Network, Wanted};
 pub use networks::Networks;
+pub use obstacles::Obstacle;
+pub use publish::Publication;
 pub use resolver::{Resolvers, host_resolvers, hosts_file, resolv_conf};
 pub use subnet::Subnet;
 
