@@ -26,6 +26,7 @@ pub mod probe;
 mod publish;
 mod resolver;
 mod subnet;
+mod visitor;
 
 pub use attach::{Attachment, Endpoint, PORTS_PER_BRIDGE};
 pub use carrack_sys::netlink::route::Mac;
@@ -39,6 +40,7 @@ pub use obstacles::Obstacle;
 pub use publish::Publication;
 pub use resolver::{Resolvers, host_resolvers, hosts_file, resolv_conf};
 pub use subnet::Subnet;
+pub use visitor::{Visitor, connect};
 
 #[cfg(test)]
 mod tests;

@@ -68,3 +68,68 @@ fn a_firewall_that_comes_later_is_heeded_at_once_and_the_source_is_kept_before()
         machine.finish();
     });
 }
+
+/// Attempts as `from -> to: reached`, in the order that they were made.
+fn attempts(machine: &Machine, arguments: &[&str]) -> Vec<String> {
+    let found = machine.json(&[&["port", "--reach"], arguments].concat());
+    let text = |attempt: &serde_json::Value, key: &str| attempt[key].as_str().unwrap().to_owned();
+    let line = |attempt| {
+        let (from, to, reached) = (text(attempt, "from"), text(attempt, "to"), text(attempt, "reached"));
+        format!("{from} -> {to}: {reached}")
+    };
+    found.as_array().unwrap().iter().map(line).collect()
+}
+
+#[test]
+fn reach_tries_who_gets_where_and_says_why() {
+    on_both_hosts(|machine| {
+        machine.ok(&["network", "create", "--subnet", "10.213.80.0/24", "front"]);
+        machine.ok(&["network", "create", "--subnet", "10.213.81.0/24", "back"]);
+        machine.ok(&["run", "-d", "--name", "other", "--network", "back", "busybox", "sleep", "1000"]);
+        let script = "httpd -f -p 80 -h /";
+        let publish = ["-p", "0.0.0.0:8080:80", "-p", "127.0.0.1:8081:81"];
+        machine.ok(&[
+            &["run", "-d", "--name", "web", "--network", "front", "--ip", "10.213.80.9"],
+            &publish[..],
+            &["busybox", "sh", "-c", script],
+        ]
+        .concat());
+        eventually("the server listens", || {
+            (machine.code(&["exec", "web", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/bin/busybox"]) == 0)
+                .then_some(())
+        });
+        assert_eq!(
+            attempts(&machine, &["web", "80"]),
+            [
+                "this host -> 127.0.0.1:8080: yes",
+                "the network outside -> 192.0.2.1:8080: yes",
+                "a container on front -> 10.213.80.1:8080: yes",
+                "a container on back -> 10.213.81.1:8080: yes",
+                "the network outside -> 10.213.80.9:80: no",
+                "a container on front -> 10.213.80.9:80: yes",
+                "a container on back -> 10.213.80.9:80: no",
+            ]
+        );
+        // Published for this host alone, and nobody listens.
+        let alone = attempts(&machine, &["web", "81"]);
+        assert!(alone.contains(&"the network outside -> 192.0.2.1:8081: refused".to_owned()), "{alone:#?}");
+        let text = machine.ok(&["port", "--reach", "web"]);
+        for reason in ["it is published on 127.0.0.1 only", "networks are kept apart", "with the source address kept"] {
+            assert!(text.contains(reason), "{text}");
+        }
+        if is_nft_here() {
+            nft("add table inet mine");
+            nft("add chain inet mine in { type filter hook input priority 0; }");
+            nft("add rule inet mine in tcp dport 8080 ip saddr 192.0.2.0/24 drop");
+            let shut =
+                || attempts(&machine, &["web"]).contains(&"the network outside -> 192.0.2.1:8080: no".to_owned());
+            eventually("the firewall has the last word", || shut().then_some(()));
+            let text = machine.ok(&["port", "--reach", "web"]);
+            assert!(text.contains("this host's firewall may drop it: inet mine in: it has rules"), "{text}");
+            nft("delete table inet mine");
+        }
+        let failure = machine.fails(&["port"]);
+        assert_eq!(failure.status, 2);
+        machine.finish();
+    });
+}
