@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Exited,
     Health,
     RestartDue,
+    /// The host's packet filter is another.
+    Filter,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Exited => "exited",
             Self::Health => "health",
             Self::RestartDue => "restart",
+            Self::Filter => "filter",
         }
     }
 }
