@@ -39,7 +39,7 @@ pub use carrack_runtime::event::Event;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,
-    RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
+    Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
 };
 pub use engine::Engine;
 pub use events::EventSpan;

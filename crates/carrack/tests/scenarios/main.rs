@@ -21,6 +21,7 @@ mod networks;
 mod outputs;
 mod platforms;
 mod prune;
+mod reach;
 mod registries;
 mod replacing;
 mod shims;
