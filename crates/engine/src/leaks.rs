@@ -16,7 +16,7 @@ use crate::engine::{Engine, entries};
 /// Something that is there and should not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Leak {
-    /// `mount`, `cgroup`, `network`, `process`, `file`, `name`, `keep`, `build step`.
+    /// `mount`, `cgroup`, `network`, `process`, `file`, `name`, `keep`, `build step`, `deleted root`.
     pub kind: &'static str,
     /// Where, or which.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct Leak {
 }
 
 /// What puts away whatever is accounted for by no record: each command does before its own work.
-const SWEPT: &str = "any command that changes something, such as carrack container prune";
+const SWEPT: &str = "the next command that changes anything";
 
 impl Engine {
     /// Compares the kernel and the files with the records.
@@ -60,6 +60,11 @@ impl Engine {
         }
         for network in Networks::new(&self.store).leaks(&|id| active.contains(id))? {
             leaks.push(leak("network", network.to_string(), "no network or running container has it"));
+        }
+        for orphan in Networks::new(&self.store).orphans()? {
+            let (name, root) = (&orphan.table.name, orphan.root.display());
+            let reason = format!("the data root {root} does not exist any more");
+            leaks.push(leak("deleted root", name.clone(), reason).fixed_by(orphan.removal()));
         }
         self.leaked_processes(&active, &mut leaks);
         leaks.sort();

@@ -3,12 +3,16 @@
 //! Only the expressions that carrack's rules are made of. Every one that `iptables-nft` meets in a chain it shares with us
 //! is one that it prints itself. Source: linux/netfilter/nf_tables.h.
 
+mod comment;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with};
+
+pub use comment::table_comments;
 
 use crate::netlink::{Message, Refusal, Reply, Socket, attribute, attributes, replies, string};
 

@@ -12,6 +12,7 @@ mod containers;
 mod contents;
 mod contexts;
 mod debugging;
+mod doctor;
 mod events;
 mod hostile;
 mod interruption;

@@ -43,11 +43,15 @@ fn hide_password(address: &str) -> String {
     }
 }
 
+/// A line of a name alone.
+const NO_VALUE: &str = "\0";
+
 /// Docker's layout.
 fn text(info: &Value) -> String {
     let mut text = String::new();
     let mut line = |indent: usize, name: &str, value: &str| {
-        text.push_str(&format!("{}{name}: {value}", " ".repeat(indent)).trim_end().to_owned());
+        let value = if value == NO_VALUE { String::new() } else { format!(": {value}") };
+        text.push_str(format!("{}{name}{value}", " ".repeat(indent)).trim_end());
         text.push('\n');
     };
     let word = |value: &Value| match value {
@@ -89,8 +93,7 @@ fn text(info: &Value) -> String {
     line(1, "Security Options", "");
     for option in info["SecurityOptions"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let mut parts = option.split(',').map(|part| part.split_once('=').unwrap_or((part, "")));
-        line(2, parts.next().map_or("", |(_, name)| name), "");
-        // As Docker has it: a name without a colon, and below it what belongs to it.
+        line(2, parts.next().map_or("", |(_, name)| name), NO_VALUE);
         for (key, value) in parts {
             line(3, &capitalized(key), value);
         }
