@@ -23,3 +23,4 @@ mod registries;
 mod replacing;
 mod shims;
 mod stacks;
+mod verbs;
