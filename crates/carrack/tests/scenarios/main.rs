@@ -27,3 +27,4 @@ mod registries;
 mod replacing;
 mod shims;
 mod stacks;
+mod verbs;

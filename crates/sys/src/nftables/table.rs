@@ -1,4 +1,4 @@
-//! Comments of tables, as `nft` writes and shows them.
+//! Tables, with comments as `nft` writes and shows them.
 
 use rustix::io::Result;
 
@@ -10,6 +10,18 @@ const TABLE_USER_DATA: u16 = 6;
 const USER_DATA_BYTES: usize = 256;
 
 impl Batch {
+    /// Makes a table unless it is there.
+    pub fn add_table(&mut self, table: &Table) -> &mut Self {
+        self.push(libc::NFT_MSG_NEWTABLE, table, libc::NLM_F_CREATE).text(TABLE_NAME, &table.name);
+        self
+    }
+
+    /// Removes a table with all that is in it.
+    pub fn delete_table(&mut self, table: &Table) -> &mut Self {
+        self.push(libc::NFT_MSG_DELTABLE, table, 0).text(TABLE_NAME, &table.name);
+        self
+    }
+
     /// Makes a table unless it is there, with a comment that `nft` shows, as far as there is room for it.
     pub fn add_table_with_comment(&mut self, table: &Table, comment: &str) -> &mut Self {
         let length = u8::try_from(comment.len() + 1).ok().filter(|length| usize::from(*length) + 2 < USER_DATA_BYTES);
@@ -30,5 +42,12 @@ pub fn table_comments(socket: &mut Socket) -> Result<Vec<(Table, Option<String>)
             _ => None,
         });
         Some((Table { family, name: string(attribute(body, TABLE_NAME)?) }, comment))
+    })
+}
+
+/// All tables of the namespace.
+pub fn tables(socket: &mut Socket) -> Result<Vec<Table>> {
+    list(socket, &request(libc::NFT_MSG_GETTABLE, 0, libc::NLM_F_DUMP), |family, body| {
+        Some(Table { family, name: string(attribute(body, TABLE_NAME)?) })
     })
 }
