@@ -29,4 +29,5 @@ mod replacing;
 mod shims;
 mod soak;
 mod stacks;
+mod under_fire;
 mod verbs;
