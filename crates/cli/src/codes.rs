@@ -66,6 +66,15 @@ pub static NOT_YET: Code = Code {
     fix: "Do without for now; nothing was changed.",
 };
 
+/// A flag that Docker has and carrack never will.
+pub static REFUSED_FLAG: Code = Code {
+    id: "cli/refused-flag",
+    title: "a flag that carrack refuses",
+    cause: "The flag asks for something that Linux does not have, that would weaken the isolation, or that needs a daemon.",
+    check: "The message names the reason.",
+    fix: "Leave the flag out.",
+};
+
 /// Something that takes things away, without a terminal to ask on.
 pub static CONFIRM: Code = Code {
     id: "cli/confirm",
@@ -143,6 +152,7 @@ pub static ALL: &[&Code] = &[
     &NO_SUCH_SERVICE,
     &NO_TERMINAL,
     &ONE_BUILDER,
+    &REFUSED_FLAG,
     &CONFIRM,
     &UNKNOWN_CODE,
     &UNREADABLE_FILE,

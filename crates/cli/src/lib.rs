@@ -10,6 +10,7 @@ mod commands;
 mod container_flags;
 mod destination;
 mod flags;
+mod mount_flags;
 mod output;
 mod project;
 mod template;

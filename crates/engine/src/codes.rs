@@ -128,6 +128,15 @@ pub static NO_BIND_SOURCE: Code = Code {
     fix: "Create it, or correct the path.",
 };
 
+/// Shared memory that its container keeps to itself.
+pub static NOT_SHAREABLE: Code = Code {
+    id: "engine/not-shareable",
+    title: "the shared memory of the container is its own",
+    cause: "--ipc container:NAME, or `ipc: container:NAME`, joins what the other container does not share, which is the default.",
+    check: "Look at the IpcMode of the other container.",
+    fix: "Make the other container with --ipc shareable.",
+};
+
 /// A published port is busy.
 pub static PORT_BUSY: Code = Code {
     id: "engine/port-busy",
@@ -319,6 +328,7 @@ pub static ALL: &[&Code] = &[
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
+    &NOT_SHAREABLE,
     &PLAN_STALE,
     &PORT_BUSY,
     &RUNNING,

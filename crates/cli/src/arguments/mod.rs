@@ -7,7 +7,9 @@ mod builder;
 mod container;
 mod docker_build;
 mod image;
+pub(crate) mod limits;
 mod project;
+pub(crate) mod refused;
 mod registry;
 
 use std::path::PathBuf;

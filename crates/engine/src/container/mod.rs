@@ -9,6 +9,7 @@ mod files;
 mod logs;
 mod names;
 mod remove;
+mod sharing;
 mod start;
 mod stop;
 mod view;
@@ -46,6 +47,9 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The volume of each target that has one.
     pub volumes: BTreeMap<String, VolumeUse>,
+    /// The id of the image of each target that shows one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Digest>,
 }
 
 /// The volume behind a mount.

@@ -65,8 +65,13 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
                 state.procfs = Some(detached);
             }
         }
-        MountSource::Bind { path, recursive } => {
+        MountSource::Bind { path, subpath, recursive } => {
             let source = open_host(path).map_err(|errno| Failure::new(errno, path.as_str()))?;
+            let source = match subpath.as_str() {
+                "" => source,
+                below => inside::open_below(&source, below)
+                    .map_err(|errno| Failure::new(errno, format!("{below} of {path}")))?,
+            };
             let folder = inside::file_type(&source)? == FileType::Directory;
             let is_shared = matches!(step.propagation, Propagation::Shared | Propagation::SharedRecursive);
             let detached = match state.shared.pop_front_if(|_| is_shared) {
