@@ -11,7 +11,6 @@ use carrack_specgen::container::{
 
 use crate::arguments::ContainerFlags;
 use crate::arguments::limits::LimitFlags;
-use crate::arguments::refused::{REFUSED, Why};
 use crate::{codes, flags, mount_flags};
 
 /// What carrack's own runtime is called.
@@ -20,12 +19,6 @@ const OWN_RUNTIME: &str = "carrack";
 /// The container that the flags describe. Relative paths count from `folder`.
 pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String], folder: &Path) -> Result<Container> {
     refuse(given)?;
-    if let Some(runtime) = given.runtime.as_deref().filter(|runtime| !matches!(*runtime, "" | OWN_RUNTIME)) {
-        return Err(Diagnostic::error(&codes::NOT_YET, format!("`--runtime {runtime}` is not there yet"))
-            .cause("containers are run by carrack's own runtime, `carrack`")
-            .hint("leave it out; nothing was changed")
-            .boxed());
-    }
     let mut container = Container {
         name: given.name.clone().unwrap_or_default(),
         image: image.to_owned(),
@@ -150,17 +143,23 @@ fn key_and_value(text: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-/// What Docker has and carrack does not do, by name and with the reason (I-6).
+/// Flags that may ask for what is so anyway, and for nothing else (I-6).
 fn refuse(given: &ContainerFlags) -> Result<()> {
-    let Some((name, value)) = given.refused.given() else { return Ok(()) };
-    let why = REFUSED.iter().find(|(known, _)| *known == name).map(|(_, why)| *why);
-    let (code, attempt, reason) = match why {
-        Some(Why::NotYet(reason)) => (&codes::NOT_YET, "is not there yet", reason),
-        Some(Why::Never(reason)) => (&codes::REFUSED_FLAG, "is refused", reason),
-        None => (&codes::REFUSED_FLAG, "is refused", ""),
-    };
-    let message = format!("`--{name} {value}` {attempt}");
-    Err(Diagnostic::error(code, message).cause(reason).hint("leave it out; nothing was changed").boxed())
+    let (not_yet, never) = (&codes::NOT_YET, &codes::REFUSED);
+    for (flag, value, accepted, code, cause) in [
+        ("--isolation", &given.isolation, "default", never, "Linux has no other technology"),
+        ("--userns", &given.userns, "host", not_yet, "the identities of a container are those of the host"),
+        ("--volume-driver", &given.volume_driver, "local", not_yet, "there are local volumes only"),
+        ("--runtime", &given.runtime, OWN_RUNTIME, not_yet, "containers are run by carrack's own runtime"),
+    ] {
+        let Some(value) = value.as_ref().filter(|value| !value.is_empty() && *value != accepted) else { continue };
+        let standing = if std::ptr::eq(code, never) { "is refused" } else { "is not there yet" };
+        return Err(Diagnostic::error(code, format!("`{flag} {value}` {standing}"))
+            .cause(format!("{cause}: `{flag} {accepted}`"))
+            .hint("leave it out; nothing was changed")
+            .boxed());
+    }
+    Ok(())
 }
 
 fn ipc(value: Option<&str>) -> Result<IpcMode> {

@@ -191,7 +191,7 @@ fn unknown_kind(text: &str, kind: &str) -> Box<Diagnostic> {
         "cluster" => "cluster volumes are Swarm's, and there is one host",
         _ => return invalid("--mount", text, "type=bind, volume, tmpfs or image"),
     };
-    Diagnostic::error(&codes::REFUSED_FLAG, format!("`--mount {text}` is refused")).cause(reason).boxed()
+    Diagnostic::error(&codes::REFUSED, format!("`--mount {text}` is refused")).cause(reason).boxed()
 }
 
 /// Below its volume, whatever it says.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::limits::LimitFlags;
-use super::refused::RefusedFlags;
 use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +23,14 @@ pub(crate) enum ContainerCommand {
     Restart(StopArguments),
     /// Send a signal to containers
     Kill(KillArguments),
+    /// Freeze the processes of containers
+    Pause(NamesArguments),
+    /// Let the processes of paused containers go on
+    Unpause(NamesArguments),
+    /// Give a container another name
+    Rename(RenameArguments),
     /// Remove containers
+    #[command(visible_alias = "remove")]
     Rm(RmArguments),
     /// Run a command in a running container
     Exec(ExecArguments),
@@ -247,13 +253,20 @@ pub(crate) struct ContainerFlags {
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
-    /// Program that runs it instead of carrack's own runtime: runc, crun, or a path
-    #[arg(long, value_name = "RUNTIME")]
+    /// Accepted: `carrack`
+    #[arg(long, hide = true)]
     pub(crate) runtime: Option<String>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
-    #[command(flatten)]
-    pub(crate) refused: RefusedFlags,
+    /// Accepted: `default`
+    #[arg(long, hide = true)]
+    pub(crate) isolation: Option<String>,
+    /// Accepted: `host`
+    #[arg(long, hide = true)]
+    pub(crate) userns: Option<String>,
+    /// Accepted: `local`
+    #[arg(long, hide = true)]
+    pub(crate) volume_driver: Option<String>,
     /// Platform of the image
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
@@ -303,9 +316,26 @@ pub(crate) struct StartArguments {
     /// Attach standard input
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    /// Refused: there are no checkpoints
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) checkpoint: Option<String>,
+    /// Refused: there are no checkpoints
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub(crate) checkpoint_dir: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenameArguments {
+    /// Name or id
+    pub(crate) name: String,
+    /// The name that it gets
+    pub(crate) new_name: String,
 }
 
 #[derive(Debug, Args)]
@@ -339,6 +369,9 @@ pub(crate) struct RmArguments {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     pub(crate) volumes: bool,
+    /// Refused: there are no links
+    #[arg(short, long, hide = true)]
+    pub(crate) link: bool,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -438,8 +471,12 @@ pub(crate) struct PsArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PortArguments {
+    /// Try who reaches the ports of a container, or of all that run, and say why
+    #[arg(long)]
+    pub(crate) reach: bool,
     /// A container, or a service of the project
-    pub(crate) name: String,
+    #[arg(required_unless_present = "reach")]
+    pub(crate) name: Option<String>,
     /// PORT[/PROTOCOL]
     pub(crate) port: Option<String>,
 }
