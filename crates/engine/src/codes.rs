@@ -128,6 +128,16 @@ pub static NO_BIND_SOURCE: Code = Code {
     fix: "Create it, or correct the path.",
 };
 
+/// A wall of the host's that containers are not behind.
+pub static UNCONFINED: Code = Code {
+    id: "engine/unconfined",
+    title: "containers are not under the host's AppArmor or SELinux",
+    cause: "AppArmor is on and the profile of containers is not loaded, or SELinux is enforcing and containers have no label of \
+            their own. Capabilities, masks and the system call filter hold all the same.",
+    check: "`carrack doctor`; `aa-status` and `getenforce` say what the host has on.",
+    fix: "Load the profile with `carrack doctor --install-profile`.",
+};
+
 /// Shared memory that its container keeps to itself.
 pub static NOT_SHAREABLE: Code = Code {
     id: "engine/not-shareable",
@@ -345,6 +355,7 @@ pub static ALL: &[&Code] = &[
     &START_FAILED,
     &UNDO_INCOMPLETE,
     &VOLUME_IN_USE,
+    &UNCONFINED,
 ];
 
 /// The codes of this crate and of every crate that it stands on.

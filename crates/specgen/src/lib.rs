@@ -3,6 +3,7 @@
 //!
 //! This crate never looks at the host: what it must know of it is handed in as facts.
 
+pub mod apparmor;
 /// Capabilities by name.
 pub mod capability;
 pub mod codes;

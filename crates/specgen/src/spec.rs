@@ -126,7 +126,7 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
             }),
             rlimits: rlimits(container)?,
             no_new_privileges: container.no_new_privileges,
-            apparmor_profile: container.apparmor.clone().filter(|profile| profile != "unconfined" && facts.apparmor),
+            apparmor_profile: apparmor_profile(container, facts)?,
             selinux_label: None,
             oom_score_adj: oom_score(container)?,
         },
@@ -151,6 +151,20 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
             sysctl: sysctls(container)?,
         },
     })
+}
+
+/// The profile that was asked for, else ours where it is loaded.
+fn apparmor_profile(container: &Container, facts: &HostFacts) -> Result<Option<String>> {
+    match &container.apparmor {
+        Some(profile) if profile == "unconfined" => Ok(None),
+        Some(profile) if !facts.apparmor => Err(invalid(
+            format!("run under the AppArmor profile {profile}"),
+            "AppArmor is not on here, so nothing would hold the container to it",
+        )),
+        Some(profile) => Ok(Some(profile.clone())),
+        None if container.privileged => Ok(None),
+        None => Ok(facts.apparmor_profile.then(|| crate::apparmor::PROFILE_NAME.to_owned())),
+    }
 }
 
 /// What is wrong with a container on every host, so that it can be refused before anything of it is made.

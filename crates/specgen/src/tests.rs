@@ -19,6 +19,7 @@ fn facts() -> HostFacts {
         },
         capabilities: u64::MAX,
         apparmor: false,
+        apparmor_profile: false,
         hostname: "host".into(),
     }
 }

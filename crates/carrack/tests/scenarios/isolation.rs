@@ -225,3 +225,90 @@ fn labels_annotations_and_paths_are_as_asked_for() {
     assert_eq!(text(&machine, &["--security-opt", "writable-cgroups=true"], groups), "rw");
     machine.finish();
 }
+
+/// F2: what `inspect` says of a running container is what the kernel says.
+#[test]
+fn effective_values_come_from_the_kernel() {
+    let Some(machine) = Machine::new() else { return };
+    let flags = [
+        "--memory",
+        "64m",
+        "--memory-swap",
+        "64m",
+        "--cpus",
+        "0.5",
+        "--pids-limit",
+        "50",
+        "--cap-drop",
+        "ALL",
+        "--cap-add",
+        "CHOWN",
+        "--security-opt",
+        "no-new-privileges",
+        "--ulimit",
+        "nofile=100:200",
+        "--user",
+        "4711:2000",
+        "--oom-score-adj",
+        "300",
+        "--cpuset-cpus",
+        "0",
+    ];
+    machine.ok(&[
+        &["run", "-d", "--name", "held", "--network", "none"],
+        flags.as_slice(),
+        &["busybox", "sleep", "300"],
+    ]
+    .concat());
+    let inspected = machine.json(&["inspect", "held"])[0].clone();
+    let effective = &inspected["EffectiveLimits"];
+    assert_eq!((&effective["Memory"], &effective["PidsLimit"]), (&(64 << 20).into(), &50.into()), "{effective}");
+    assert_eq!((&effective["NanoCpus"], &effective["CpusetCpus"]), (&500_000_000.into(), &"0".into()), "{effective}");
+    assert_eq!(
+        (&effective["Uid"], &effective["Gid"], &effective["OomScoreAdj"]),
+        (&4711.into(), &2000.into(), &300.into())
+    );
+    assert_eq!(effective["CapBounding"], serde_json::json!(["CAP_CHOWN"]));
+    assert_eq!((&effective["NoNewPrivileges"], &effective["Seccomp"]), (&true.into(), &"filter".into()));
+    let files = serde_json::json!({ "Name": "nofile", "Soft": 100, "Hard": 200 });
+    assert!(effective["Ulimits"].as_array().is_some_and(|limits| limits.contains(&files)), "{effective}");
+    // Changed behind carrack's back, it is told as it is.
+    let pid = machine.pid("held");
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), "400").unwrap();
+    assert_eq!(machine.json(&["inspect", "held"])[0]["EffectiveLimits"]["OomScoreAdj"], 400);
+    machine.ok(&["rm", "-f", "held"]);
+    machine.finish();
+}
+
+/// CVE-2020-15257: what holds a container is not among the sockets without a name in the file system, which everybody on the
+/// host's network reaches.
+#[test]
+fn a_container_on_the_hosts_network_reaches_no_socket_of_ours() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--name", "held", "--network", "host", "busybox", "sleep", "300"]);
+    let sockets = machine.ok(&["exec", "held", "cat", "/proc/net/unix"]);
+    let ours: Vec<&str> =
+        sockets.lines().filter(|line| line.contains("carrack") || line.contains("shim.sock")).collect();
+    assert!(ours.iter().any(|line| line.ends_with("/shim.sock")), "that of the shim is seen: {sockets}");
+    assert!(!ours.iter().any(|line| line.contains(" @")), "and none is abstract: {ours:?}");
+    for line in ours {
+        let path = line.split(' ').next_back().unwrap();
+        assert_eq!(machine.code(&["exec", "held", "test", "-e", path]), 1, "{path}");
+    }
+    machine.ok(&["rm", "-f", "held"]);
+    machine.finish();
+}
+
+/// An AppArmor profile that nothing could hold a container to is refused, and not dropped.
+#[test]
+fn a_profile_without_apparmor_is_refused() {
+    let Some(machine) = Machine::new() else { return };
+    if std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')) {
+        return eprintln!("skipped: AppArmor is on here");
+    }
+    let refused = machine.fails(&["run", "--rm", "--security-opt", "apparmor=strict", "busybox", "true"]);
+    assert_eq!(refused.code(), "container/invalid-setting");
+    text(&machine, &["--security-opt", "apparmor=unconfined"], "true");
+    assert_eq!(machine.fails(&["doctor", "--install-profile"]).code(), "engine/unconfined");
+    machine.finish();
+}

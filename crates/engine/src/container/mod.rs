@@ -3,6 +3,7 @@
 mod attach;
 mod create;
 mod devices;
+mod effective;
 mod event;
 mod exec;
 mod files;

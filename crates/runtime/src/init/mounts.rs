@@ -121,14 +121,22 @@ fn new_file_system_target(state: &mut State, kind: &str, path: &str) -> Done<Own
         return inside::open_plain(root, path, OFlags::PATH | OFlags::DIRECTORY)
             .map_err(|errno| Failure::new(errno, format!("{path} of the image is not a plain folder")));
     }
+    if inside::file_system(&target)? == inside::PROC_SUPER_MAGIC {
+        return Err(into_procfs(path));
+    }
     Ok(target)
+}
+
+/// What is written to procfs is to arrive there (CVE-2019-16884, CVE-2025-52881).
+fn into_procfs(path: &str) -> Failure {
+    Failure::new(Errno::PERM, format!("{path} leads into procfs, which is not to be covered"))
 }
 
 fn bind_target(state: &mut State, path: &str, kind: Kind) -> Done<OwnedFd> {
     let target = inside::ensure(state.root()?, path, kind)?;
     let clean = path.trim_end_matches('/');
     if inside::file_system(&target)? == inside::PROC_SUPER_MAGIC && !PROCFS_TARGETS.contains(&clean) {
-        return Err(Failure::new(Errno::PERM, format!("{path} leads into procfs, which is not to be covered")));
+        return Err(into_procfs(path));
     }
     Ok(target)
 }
