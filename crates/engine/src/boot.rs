@@ -65,7 +65,7 @@ impl Engine {
             // Whoever is starting or stopping it has the lock, and is not interrupted.
             let Ok(guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
             let Some(record) = self.records().get(&id)? else {
-                self.give_back(&id)?;
+                self.give_back(&id, None)?;
                 remove_folder(&self.store.container_run_dir(&id)?)?;
                 self.store.forget_lock(&Lock::Container(id.clone()))?;
                 continue;

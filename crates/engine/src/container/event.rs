@@ -8,10 +8,12 @@ use carrack_network::Networks;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
+use carrack_specgen::Container;
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::Lock;
 
 use super::ContainerRecord;
+use super::sharing;
 use crate::engine::{Engine, host_error, seconds_since};
 
 /// The hidden verb that a shim starts.
@@ -105,9 +107,9 @@ impl Engine {
     }
 
     /// Ends what is left of a container's processes and gives back its control groups and addresses. Repeatable.
-    pub(crate) fn give_back(&self, id: &str) -> Result<()> {
+    pub(crate) fn give_back(&self, id: &str, container: Option<&Container>) -> Result<()> {
         let hierarchies = Hierarchies::detect()?;
-        let cgroup = Cgroup::open(&hierarchies, &self.cgroup_parent(), id)?;
+        let cgroup = Cgroup::open(&hierarchies, &self.cgroup_parent_of(container), id)?;
         cgroup.kill()?;
         cgroup.remove()?;
         Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
@@ -133,8 +135,9 @@ impl Engine {
     /// Gives back what a container that ended held on the host: addresses, names, control groups, files. Repeatable.
     /// Its state stays, so that it can be asked how it ended. The caller holds its lock.
     pub(crate) fn tear_down(&self, record: &ContainerRecord) -> Result<()> {
-        self.give_back(&record.id)?;
+        self.give_back(&record.id, Some(&record.container))?;
         let folder = self.store.container_run_dir(&record.id)?;
+        sharing::detach_shared_memory(&folder);
         if let Some(mut state) = State::read(&folder)?
             && state.actual_status() == Status::Lost
             && state.status != Status::Lost

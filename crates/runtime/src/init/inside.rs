@@ -31,6 +31,12 @@ pub(super) fn open_plain(root: &OwnedFd, path: &str, flags: OFlags) -> Result<Ow
     carrack_sys::file::open_below(root, relative(path), flags, resolve)
 }
 
+/// Opens (`O_PATH`) a path below a folder of the host that containers write to. Links that would lead out of it do not.
+pub(super) fn open_below(folder: &OwnedFd, path: &str) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(folder, relative(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
 fn relative(path: &str) -> &str {
     match path.trim_start_matches('/') {
         "" => ".",
