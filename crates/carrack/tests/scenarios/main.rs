@@ -16,6 +16,7 @@ mod doctor;
 mod events;
 mod hostile;
 mod interruption;
+mod isolation;
 mod layers;
 mod machine;
 mod many;

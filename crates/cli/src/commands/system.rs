@@ -100,9 +100,7 @@ fn details(usage: &DiskUsage) -> Value {
             "size_bytes": one.size_bytes,
         })
     };
-    let volume = |one: &VolumeUsage| {
-        json!({ "name": one.name, "links": one.links, "used_by": one.used_by, "size_bytes": one.size_bytes })
-    };
+    let volume = |one: &VolumeUsage| json!({ "name": one.name, "links": one.links, "used_by": one.used_by, "size_bytes": one.size_bytes });
     json!({
         "images": usage.images.iter().map(image).collect::<Vec<_>>(),
         "containers": usage.containers.iter().map(container).collect::<Vec<_>>(),

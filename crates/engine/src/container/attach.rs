@@ -37,7 +37,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(run: &Path, options: &AttachOptions) -> Result<Self> {
+    /// `puts_away`: the caller promises [`Engine::put_away`].
+    pub(crate) fn open(run: &Path, options: &AttachOptions, puts_away: bool) -> Result<Self> {
         let keys = match &options.detach_keys {
             None => DetachKeys::default(),
             Some(text) => DetachKeys::parse(text).ok_or_else(|| {
@@ -52,6 +53,7 @@ impl Session {
             stderr: true,
             foreground: options.foreground,
             sig_proxy: options.signal_proxy,
+            puts_away,
         };
         Ok(Self { attached: Client::connect(run)?.attach(options)?, keys })
     }
@@ -76,7 +78,7 @@ impl Engine {
     /// Attaches to a running container.
     pub fn attach(&self, name: &str, options: &AttachOptions) -> Result<AttachOutcome> {
         let record = self.find(name)?;
-        let session = Session::open(&self.store.container_run_dir(&record.id)?, options)?;
+        let session = Session::open(&self.store.container_run_dir(&record.id)?, options, false)?;
         self.emit(&record, "attach", &[]);
         self.stay(&record, session)
     }

@@ -233,8 +233,11 @@ impl Shim {
         let code = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         let lived_seconds = since_boot_ns().saturating_sub(program.started_ns) / 1_000_000_000;
         self.append_event("die".into(), &[("execDuration", lived_seconds.to_string()), ("exitCode", code)]);
-        self.clients.tell_exit(status);
-        self.tell(Kind::Exited);
+        if self.clients.tell_exit(status) {
+            self.report_at = Some(Instant::now() + super::PUT_AWAY_PATIENCE);
+        } else {
+            self.tell(Kind::Exited);
+        }
     }
 
     /// What the program wrote before its end still goes to the log and to clients.
