@@ -137,6 +137,15 @@ pub static PORT_BUSY: Code = Code {
     fix: "Stop the holder, or publish on another port.",
 };
 
+/// A health probe of ours is malformed.
+pub static INVALID_PROBE: Code = Code {
+    id: "engine/invalid-probe",
+    title: "a health probe can't be understood",
+    cause: "The check begins with `CARRACK`, and what follows is none of the probes that carrack knows.",
+    check: "`carrack run --help` lists them at `--health-probe`; `carrack image inspect` shows the check of an image.",
+    fix: "Correct it, or give another check with `--health-cmd` or `--health-probe`.",
+};
+
 /// A container did not become ready.
 pub static NOT_READY: Code = Code {
     id: "engine/not-ready",
@@ -316,6 +325,7 @@ pub static ALL: &[&Code] = &[
     &NO_SUCH_RELEASE,
     &NO_SUCH_VOLUME,
     &NOT_A_TAG,
+    &INVALID_PROBE,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,

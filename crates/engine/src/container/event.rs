@@ -10,8 +10,8 @@ use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::RestartPolicy;
 
-use super::ContainerRecord;
-use crate::engine::{Engine, host_error, seconds_since};
+use super::{ContainerRecord, unhealthy};
+use crate::engine::{Engine, host_error};
 
 /// The hidden verb that a shim starts.
 pub(crate) const VERB: &str = "_event";
@@ -27,12 +27,12 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// … up to this, …
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// … and begun anew after a run of this length.
-const BACKOFF_RESET_SECONDS: i64 = 10;
+const BACKOFF_RESET: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Answers a shim's report. Told twice, it answers the same.
     pub fn event(&self, id: &str, kind: &str) -> Result<()> {
-        let _guard = self.lock_container(id)?;
+        let guard = self.lock_container(id)?;
         let Some(record) = self.records().get(id)? else { return Ok(()) };
         let folder = self.store.container_run_dir(id)?;
         let Some(state) = State::read(&folder)? else { return Ok(()) };
@@ -44,14 +44,14 @@ impl Engine {
         match kind {
             "exited" if state.status != Status::Running => self.exited(&record, &state),
             "restart" => self.restart_due(&record),
-            // The shim has written it down and told the event file; a policy on it is a later matter.
+            "health" => self.health_changed(&record, &state, guard),
             _ => Ok(()),
         }
     }
 
     fn exited(&self, record: &ContainerRecord, state: &State) -> Result<()> {
-        if !self.stays_down(record)? && wants_restart(record, state) {
-            let folder = self.store.container_run_dir(&record.id)?;
+        let folder = self.store.container_run_dir(&record.id)?;
+        if !self.stays_down(record)? && (unhealthy::take_due(&folder)? || wants_restart(record, state)) {
             return Client::connect(&folder)?.restart_in(backoff(state));
         }
         if record.container.auto_remove && !self.is_to_come_back(record)? {
@@ -148,10 +148,31 @@ fn wants_restart(record: &ContainerRecord, state: &State) -> bool {
 }
 
 fn backoff(state: &State) -> Duration {
-    let ran = state.started_at.as_deref().and_then(seconds_since).unwrap_or(0);
-    if ran >= BACKOFF_RESET_SECONDS {
+    if Duration::from_nanos(state.ran_ns) >= BACKOFF_RESET {
         return BACKOFF_MIN;
     }
-    let doublings = state.restart_count.min(16);
-    BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX)
+    Duration::from_millis(state.backoff_ms).saturating_mul(2).clamp(BACKOFF_MIN, BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute_and_begins_anew_after_ten_seconds() {
+        let mut state = State::default();
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            let pause = backoff(&state).as_millis() as u64;
+            pauses.push(pause);
+            state.backoff_ms = pause;
+            state.restart_count += 1;
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+        state.ran_ns = 10_000_000_000;
+        assert_eq!(backoff(&state), BACKOFF_MIN);
+        // The next quick end goes on from there, however often it was restarted before.
+        (state.backoff_ms, state.ran_ns) = (100, 9_999_999_999);
+        assert_eq!(backoff(&state), Duration::from_millis(200));
+    }
 }

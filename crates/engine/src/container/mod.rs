@@ -11,6 +11,7 @@ mod names;
 mod remove;
 mod start;
 mod stop;
+mod unhealthy;
 mod view;
 mod watch;
 
