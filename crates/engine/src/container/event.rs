@@ -45,6 +45,7 @@ impl Engine {
             "exited" if state.status != Status::Running => self.exited(&record, &state),
             "restart" => self.restart_due(&record),
             "health" => self.health_changed(&record, &state, guard),
+            "filter" => Networks::new(&self.store).judge_kernel_path(),
             _ => Ok(()),
         }
     }

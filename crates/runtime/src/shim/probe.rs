@@ -78,6 +78,7 @@ pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) ->
     let process = process::spawn(&process::Spawn {
         program: own_binary()?,
         argv0: c"carrack-probe",
+        environment: &[],
         namespaces: 0,
         cgroup: None,
         descriptors: &[
@@ -89,6 +90,7 @@ pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) ->
             request.container,
         ],
         failure: theirs.as_fd(),
+        awaited: false,
     })?;
     Ok(Running { process, channel, began_ns, began_wall_ns })
 }
