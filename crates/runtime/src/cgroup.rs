@@ -9,6 +9,7 @@ mod hierarchies;
 mod limits;
 mod shims;
 mod stats;
+mod systemd;
 
 use std::fs;
 use std::io;
@@ -100,6 +101,7 @@ impl Cgroup {
 
     fn make_unified(&mut self, resources: &Resources) -> Result<()> {
         let Some(folder) = self.unified_folder() else { return Ok(()) };
+        self.hierarchies.prepare(&self.name)?;
         if self.hierarchies.version() == Version::V2 {
             limits::delegate(&self.hierarchies, &self.name, resources)?;
         }
@@ -245,13 +247,15 @@ impl Cgroup {
                 return Err(failed("remove the control group", &folder, &error).boxed());
             }
             // The parent goes with its last container.
-            let _others = folder.parent().map(fs::remove_dir);
+            if !self.hierarchies.keeps_parents() {
+                let _others = folder.parent().map(fs::remove_dir);
+            }
         }
         Ok(())
     }
 
     fn unified_folder(&self) -> Option<PathBuf> {
-        self.hierarchies.unified().map(|mount| mount.join(&self.name))
+        self.hierarchies.unified_folder(&self.name)
     }
 
     fn v1_folders(&self) -> Vec<PathBuf> {

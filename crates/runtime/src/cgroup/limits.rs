@@ -36,7 +36,7 @@ pub(super) fn delegate(hierarchies: &Hierarchies, name: &str, resources: &Resour
     let Some(mut folder) = hierarchies.unified().map(Path::to_owned) else { return Ok(()) };
     let needed = controllers(resources);
     hand_down(&folder, &needed)?;
-    for component in Path::new(name).parent().unwrap_or(Path::new("")) {
+    for component in hierarchies.below_unified(name).parent().unwrap_or(Path::new("")) {
         folder.push(component);
         make_folder(&folder)?;
         hand_down(&folder, &needed)?;
