@@ -137,6 +137,15 @@ pub static PORT_BUSY: Code = Code {
     fix: "Stop the holder, or publish on another port.",
 };
 
+/// A service that runs at boot can't be installed.
+pub static BOOT_SERVICE: Code = Code {
+    id: "engine/boot-service",
+    title: "no service can be made that runs at boot",
+    cause: "The host has no init system that carrack knows, its tool refused, or a path can't be written into a service's file.",
+    check: "`carrack system install-boot --print` shows the file; the cause is the tool's own answer.",
+    fix: "Have the host run `carrack boot` after its network is up, and `carrack boot --stop` before it goes down.",
+};
+
 /// A health probe of ours is malformed.
 pub static INVALID_PROBE: Code = Code {
     id: "engine/invalid-probe",
@@ -297,7 +306,16 @@ pub static INVALID_SIGNAL: Code = Code {
     title: "no such signal",
     cause: "The text is neither the name nor the number of a signal.",
     check: "`kill -l` lists them.",
-    fix: "Write a name such as TERM or SIGTERM, or a number from 1 to 31.",
+    fix: "Write a name such as TERM, SIGTERM or RTMIN+3, or a number from 1 to 64.",
+};
+
+/// A container that is paused, or is not, and should be otherwise.
+pub static PAUSED: Code = Code {
+    id: "engine/paused",
+    title: "a container is paused, or is not",
+    cause: "A frozen program can do nothing, and one that runs can't be unpaused.",
+    check: "`carrack ps` shows which containers are paused.",
+    fix: "Let it go on with `carrack unpause`, or pause it with `carrack pause`.",
 };
 
 /// All codes of this crate.
@@ -325,10 +343,12 @@ pub static ALL: &[&Code] = &[
     &NO_SUCH_RELEASE,
     &NO_SUCH_VOLUME,
     &NOT_A_TAG,
+    &BOOT_SERVICE,
     &INVALID_PROBE,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
+    &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
     &RUNNING,

@@ -25,3 +25,4 @@ mod registries;
 mod replacing;
 mod shims;
 mod stacks;
+mod verbs;

@@ -1,6 +1,7 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
 mod attestation;
+mod boot;
 mod build;
 mod builder;
 pub(crate) mod buildx;
@@ -123,6 +124,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Stop(arguments) => container::stop(session, &arguments),
         Command::Restart(arguments) => container::restart(session, &arguments),
         Command::Kill(arguments) => container::kill(session, &arguments),
+        Command::Pause(arguments) => container::pause(session, &arguments),
+        Command::Unpause(arguments) => container::unpause(session, &arguments),
+        Command::Rename(arguments) => container::rename(session, &arguments),
         Command::Rm(arguments) => container::rm(session, &arguments),
         Command::Exec(arguments) => exec::exec(session, &arguments),
         Command::Attach(arguments) => container::attach(session, &arguments),
@@ -165,6 +169,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Stop(arguments) => container::stop(session, &arguments),
             ContainerCommand::Restart(arguments) => container::restart(session, &arguments),
             ContainerCommand::Kill(arguments) => container::kill(session, &arguments),
+            ContainerCommand::Pause(arguments) => container::pause(session, &arguments),
+            ContainerCommand::Unpause(arguments) => container::unpause(session, &arguments),
+            ContainerCommand::Rename(arguments) => container::rename(session, &arguments),
             ContainerCommand::Rm(arguments) => container::rm(session, &arguments),
             ContainerCommand::Exec(arguments) => exec::exec(session, &arguments),
             ContainerCommand::Attach(arguments) => container::attach(session, &arguments),
@@ -210,8 +217,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         },
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
-        Command::Boot => host::boot(session),
+        Command::Boot(arguments) => boot::boot(session, &arguments),
         Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::InstallBoot(arguments)) => boot::install(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),

@@ -22,6 +22,9 @@ pub(crate) const STOP_INTENT: &str = "stop";
 /// Its content where the same command starts it again: then `--rm` does not take the container away in between.
 pub(crate) const TO_COME_BACK: &[u8] = b"restart";
 
+/// Its content where the host goes down: what its policy says of a boot still holds.
+pub(crate) const UNTIL_BOOT: &[u8] = b"boot";
+
 /// Docker's back-off: doubled from this at each exit…
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// … up to this, …
@@ -53,6 +56,11 @@ impl Engine {
     fn exited(&self, record: &ContainerRecord, state: &State) -> Result<()> {
         let folder = self.store.container_run_dir(&record.id)?;
         if !self.stays_down(record)? && (unhealthy::take_due(&folder)? || wants_restart(record, state)) {
+            let cgroup = self.cgroup_of(record)?;
+            // It was killed while it was paused: what is started next is not to be born frozen.
+            if cgroup.is_frozen() {
+                cgroup.freeze(false)?;
+            }
             return Client::connect(&folder)?.restart_in(backoff(state));
         }
         if record.container.auto_remove && !self.is_to_come_back(record)? {
@@ -92,6 +100,12 @@ impl Engine {
     /// Whether somebody stopped the container and nobody has started it since.
     pub(crate) fn stays_down(&self, record: &ContainerRecord) -> Result<bool> {
         Ok(self.store.container_dir(&record.id)?.join(STOP_INTENT).exists())
+    }
+
+    /// Whether somebody stopped it, rather than the host's going down.
+    pub(crate) fn was_stopped(&self, record: &ContainerRecord) -> Result<bool> {
+        let path = self.store.container_dir(&record.id)?.join(STOP_INTENT);
+        Ok(std::fs::read(path).is_ok_and(|content| content != UNTIL_BOOT))
     }
 
     fn is_to_come_back(&self, record: &ContainerRecord) -> Result<bool> {

@@ -3,13 +3,15 @@
 mod attach;
 mod create;
 mod devices;
-mod event;
+pub(crate) mod event;
 mod exec;
 mod files;
 mod logs;
 mod names;
+mod pause;
 mod reach;
 mod remove;
+mod rename;
 mod start;
 mod stop;
 mod unhealthy;
