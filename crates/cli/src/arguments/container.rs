@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
+use super::{
+    CommitArguments, CopyArguments, DiffArguments, ExportArguments, InspectArguments, NamesArguments, ProjectSetting,
+    Pull,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -46,6 +49,14 @@ pub(crate) enum ContainerCommand {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 }
 
 /// The flags of `run` and `create` that say what the container is.

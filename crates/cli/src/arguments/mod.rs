@@ -5,6 +5,7 @@
 mod attestation;
 mod builder;
 mod container;
+mod copy;
 mod docker_build;
 mod image;
 mod project;
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use attestation::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
+pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use project::*;
@@ -118,6 +120,14 @@ pub(crate) enum Command {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 
     // Images.
     /// Build an image from a Dockerfile, or the images of the project

@@ -1,6 +1,8 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod commit;
+mod copy;
 mod create;
 mod devices;
 mod event;
@@ -11,6 +13,7 @@ mod names;
 mod pause;
 mod remove;
 mod rename;
+mod root;
 mod start;
 mod stop;
 mod view;
@@ -24,6 +27,8 @@ use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
 pub use attach::{AttachOptions, AttachOutcome};
+pub use commit::CommitRequest;
+pub use copy::CopyOptions;
 pub use exec::ExecOptions;
 pub use logs::{LogLine, LogOptions};
 pub use remove::RemoveOptions;
