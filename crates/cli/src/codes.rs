@@ -66,6 +66,16 @@ pub static NOT_YET: Code = Code {
     fix: "Do without for now; nothing was changed.",
 };
 
+/// A verb or flag of Docker's that has no place here.
+pub static REFUSED: Code = Code {
+    id: "cli/refused",
+    title: "a verb or flag of Docker's that carrack does not do",
+    cause: "It belongs to something that carrack is not: a cluster, another kernel, a daemon, what Docker has deprecated. The message \
+            names which.",
+    check: "docs/docker-verbs.md lists what becomes of each verb and flag of Docker's.",
+    fix: "Leave it out; nothing was changed.",
+};
+
 /// Something that takes things away, without a terminal to ask on.
 pub static CONFIRM: Code = Code {
     id: "cli/confirm",
@@ -143,6 +153,7 @@ pub static ALL: &[&Code] = &[
     &NO_SUCH_SERVICE,
     &NO_TERMINAL,
     &ONE_BUILDER,
+    &REFUSED,
     &CONFIRM,
     &UNKNOWN_CODE,
     &UNREADABLE_FILE,

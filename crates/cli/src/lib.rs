@@ -9,6 +9,7 @@ pub mod codes;
 mod commands;
 mod container_flags;
 mod destination;
+mod docker;
 mod flags;
 mod output;
 mod project;
@@ -19,7 +20,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use carrack_diag::Diagnostic;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
@@ -66,30 +68,40 @@ fn given(command: &clap::Command, matches: &ArgMatches) -> BTreeSet<String> {
     ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).map(str::to_owned).collect()
 }
 
-/// Verbs that Docker has, or that the workflow is to have, and that this version does not do (I-6).
-const NOT_YET: [&str; 32] = [
-    "apply", "backup", "bundle", "check", "context", "deploy", "dev", "docs", "events", "info", "init", "lock",
-    "migrate", "monitor", "prod", "promote", "prove", "restore", "scale", "scan", "schema", "search", "serve", "shell",
-    "sign", "stats", "test", "top", "undo", "update", "verify", "wait-for",
+/// Verbs that the workflow is to have, and that this version does not do (I-6). Docker's stand in `docker`.
+const NOT_YET: [&str; 25] = [
+    "apply", "backup", "bundle", "check", "deploy", "dev", "docs", "init", "lock", "migrate", "monitor", "prod",
+    "promote", "prove", "restore", "scale", "scan", "schema", "serve", "shell", "sign", "test", "undo", "verify",
+    "wait-for",
 ];
 
-/// Help and version are answers, everything else is wrong usage: 125 for `run` and `create` as in Docker, else 2.
+/// Help and version are answers, everything else is wrong usage: Docker's exit codes for its verbs, else 2.
 fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         output::print(&error.render().to_string());
         return ExitCode::SUCCESS;
     }
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && let Some(verb) = verb(arguments).filter(|verb| NOT_YET.contains(verb))
-    {
-        let diagnostic = carrack_diag::Diagnostic::error(&codes::NOT_YET, format!("`carrack {verb}` is not there yet"))
-            .hint("`carrack --help` lists what is; nothing was changed");
+    let flag = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => Some(flag.as_str()),
+        _ => None,
+    };
+    let verb_answer = || {
+        let verb = verb(arguments).filter(|verb| NOT_YET.contains(verb))?;
+        let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack {verb}` is not there yet"));
+        Some(diagnostic.hint("`carrack --help` lists what is; nothing was changed"))
+    };
+    let answer = match (error.kind(), flag) {
+        (ErrorKind::InvalidSubcommand, _) => docker::verb_answer(arguments).or_else(verb_answer),
+        (_, Some(flag)) => docker::flag_answer(arguments, flag),
+        _ => None,
+    };
+    if let Some(diagnostic) = answer {
         output.failure("usage", &Failure::from(diagnostic));
-        return ExitCode::from(exit::FAILED);
+        return ExitCode::from(if flag.is_some() { exit::ENGINE } else { exit::FAILED });
     }
     let rendered = error.render().to_string();
     let message = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    let mut diagnostic = carrack_diag::Diagnostic::error(&codes::USAGE, message);
+    let mut diagnostic = Diagnostic::error(&codes::USAGE, message);
     for tip in rendered.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
         diagnostic = diagnostic.hint(tip);
     }
@@ -97,14 +109,21 @@ fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCod
         diagnostic = diagnostic.cause(format!("missing {}", line.trim()));
     }
     let verb = verb(arguments);
-    let docker_verb = matches!(verb, Some("run" | "create" | "exec"));
+    // Docker's: 125 for flags, 1 for missing, surplus and unknown words.
+    let words = [ErrorKind::MissingRequiredArgument, ErrorKind::TooFewValues, ErrorKind::InvalidSubcommand];
+    let is_about_words = words.contains(&error.kind()) || flag.is_some_and(|flag| !flag.starts_with('-'));
+    let exit_code = match docker::is_docker_verb(arguments) {
+        true if is_about_words => exit::FAILED,
+        true => exit::ENGINE,
+        false => exit::USAGE,
+    };
     if let Some(verb) = verb.filter(|verb| Arguments::command().find_subcommand(verb).is_some()) {
         diagnostic = diagnostic.hint(format!("see `carrack {verb} --help`"));
     } else {
         diagnostic = diagnostic.hint("see `carrack --help`");
     }
     output.failure("usage", &Failure::from(diagnostic));
-    ExitCode::from(if docker_verb { exit::ENGINE } else { exit::USAGE })
+    ExitCode::from(exit_code)
 }
 
 /// The first word that is no flag and no flag's value.

@@ -297,12 +297,6 @@ pub(crate) struct StartArguments {
     /// Keys that detach
     #[arg(long, value_name = "KEYS")]
     pub(crate) detach_keys: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub(crate) checkpoint: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "FOLDER", hide = true)]
-    pub(crate) checkpoint_dir: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -347,9 +341,6 @@ pub(crate) struct RmArguments {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     pub(crate) volumes: bool,
-    /// Refused: there are no links
-    #[arg(short, long, hide = true)]
-    pub(crate) link: bool,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -449,8 +440,12 @@ pub(crate) struct PsArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PortArguments {
+    /// Try who reaches the ports of a container, or of all that run, and say why
+    #[arg(long)]
+    pub(crate) reach: bool,
     /// A container, or a service of the project
-    pub(crate) name: String,
+    #[arg(required_unless_present = "reach")]
+    pub(crate) name: Option<String>,
     /// PORT[/PROTOCOL]
     pub(crate) port: Option<String>,
 }

@@ -19,6 +19,7 @@ mod system;
 mod volume;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
@@ -28,8 +29,8 @@ use crate::arguments::{
     BuilderCommand, BuildxCommand, Command, ComposeCommand, ContainerCommand, ImageCommand, ImagetoolsCommand,
     NetworkCommand, Snapshotter, SystemCommand, VolumeCommand,
 };
-use crate::codes;
 use crate::output::{Failure, Outcome, Output};
+use crate::{codes, docker};
 
 /// Where state lives that no flag places elsewhere.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
@@ -232,8 +233,13 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
     }
 }
 
-/// The refusal of a verb below another that is not there yet (I-6).
+/// The refusal of a verb below another that is not there (I-6): Docker's table may know why.
 fn not_yet(group: &str, words: &[String], instead: &str) -> Failure {
+    let called: Vec<OsString> =
+        ["carrack", group].into_iter().chain(words.iter().map(String::as_str)).map(OsString::from).collect();
+    if let Some(diagnostic) = docker::verb_answer(&called) {
+        return diagnostic.into();
+    }
     let verb = words.first().map_or("", String::as_str);
     let diagnostic = Diagnostic::error(&codes::NOT_YET, format!("`carrack {group} {verb}` is not there yet"));
     diagnostic.hint(format!("{instead}; nothing was changed")).into()
