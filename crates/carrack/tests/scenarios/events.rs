@@ -29,6 +29,9 @@ fn a_life_is_told_in_docker_s_words_and_order() {
     let run = ["run", "-d", "--name", "one", "--label", "tier=web", "--network", "net", "-v", "data:/data"];
     machine.ok(&[&run[..], &["busybox", "sleep", "1000"]].concat());
     machine.ok(&["exec", "one", "true"]);
+    let copied = machine.path().join("copied");
+    machine.ok(&["cp", "one:/bin/busybox", copied.to_str().unwrap()]);
+    machine.ok(&["cp", copied.to_str().unwrap(), "one:/copied"]);
     machine.ok(&["restart", "-t", "0", "one"]);
     machine.ok(&["kill", "one"]);
     machine.ok(&["rm", "one"]);
@@ -42,6 +45,8 @@ fn a_life_is_told_in_docker_s_words_and_order() {
         "container exec_create: true one",
         "container exec_start: true one",
         "container exec_die one",
+        "container archive-path one",
+        "container extract-to-dir one",
         "container kill one",
         "container kill one",
         "container die one",
