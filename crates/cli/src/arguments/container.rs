@@ -404,7 +404,7 @@ pub(crate) struct PsArguments {
     /// Only those: name=…, label=…, status=…, id=…
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// `json`, or a Go template of plain fields: {{.Names}} {{.Status}}
+    /// `json`, or a Go template: {{.Names}} {{.Status}}
     #[arg(long)]
     pub(crate) format: Option<String>,
 }

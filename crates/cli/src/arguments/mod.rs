@@ -222,7 +222,7 @@ pub(crate) struct SystemUsageArguments {
     /// Show each of them
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// `table`, `json`, or a Go template of plain fields: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
+    /// `table`, `json`, or a Go template: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
     #[arg(long)]
     pub(crate) format: Option<String>,
 }
@@ -271,7 +271,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// `json`, or a Go template of plain fields: {{.State.Status}}
+    /// `json`, or a Go template: {{.State.Status}}
     #[arg(short, long)]
     pub(crate) format: Option<String>,
     /// Names or ids
