@@ -6,6 +6,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    carrack_runtime::dispatch();
-    carrack_cli::main(std::env::args_os())
+    carrack_cli::main(carrack_runtime::dispatch())
 }

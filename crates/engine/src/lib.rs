@@ -36,7 +36,7 @@ pub use bootstrap::BootstrapRequest;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,
-    RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
+    Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
 };
 pub use engine::Engine;
 pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of};

@@ -13,7 +13,7 @@ use crate::fault::{Context as _, fault};
 use crate::lease::{Leases, boot_id, now_ms};
 use crate::network::link_name;
 use crate::networks::{delete_link, open_filter, open_routes};
-use crate::{Namespace, Network, Networks, codes, other_firewalls};
+use crate::{Namespace, Network, Networks, Publication, codes, other_firewalls};
 
 /// `BR_MAX_PORTS` of the kernel, less the one it never gives out.
 pub const PORTS_PER_BRIDGE: usize = 1023;
@@ -63,6 +63,12 @@ pub struct Endpoint {
     /// Whether nobody but the container itself is told these names: it is not ready yet, or about to be stopped.
     #[serde(default)]
     pub withdrawn: bool,
+    /// Whether the container's default route leaves through it.
+    #[serde(default)]
+    pub is_gateway: bool,
+    /// Ports of the host that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Publication>,
 }
 
 impl Endpoint {
@@ -139,6 +145,7 @@ impl Networks {
         let (records, boot, now) = (self.lease_records(), boot_id()?, now_ms());
         let mut files: BTreeMap<&str, Leases> = BTreeMap::new();
         let mut endpoints = Vec::new();
+        let gateway = networks.iter().position(|network| !network.internal);
         for (position, (network, attachment)) in networks.iter().zip(attachments).enumerate() {
             // Looked at again under the lock: it may have been removed since.
             if self.get(&network.name)?.is_none_or(|present| present.id != network.id) {
@@ -165,6 +172,8 @@ impl Networks {
                 internal: network.internal,
                 names: attachment.names.iter().map(|name| name.to_lowercase()).collect(),
                 withdrawn: attachment.withdrawn,
+                is_gateway: gateway == Some(position),
+                published: Vec::new(),
             };
             leases.endpoints.push(endpoint.clone());
             endpoints.push(endpoint);
@@ -184,7 +193,9 @@ impl Networks {
     /// `network/kernel`, `store/…`.
     pub fn detach(&self, container: &str) -> Result<()> {
         let mut routes = open_routes()?;
-        for endpoint in self.endpoints_of(container)? {
+        let own = self.endpoints_of(container)?;
+        self.unpublish(&own.iter().collect::<Vec<_>>())?;
+        for endpoint in own {
             let attempt = || format!("can't take {} off network {}", endpoint.short_container(), endpoint.network);
             let Some(link) = routes.link(&endpoint.port).context(attempt)? else { continue };
             match routes.execute(&[route::disconnect(link.index)]) {
@@ -322,7 +333,7 @@ fn configure(endpoints: &[Endpoint]) -> Result<()> {
         batch.push(route::without_ipv6(index));
         batch.push(route::set_up(index));
     }
-    if let Some(gateway) = endpoints.iter().find_map(Endpoint::default_route) {
+    if let Some(gateway) = endpoints.iter().find(|endpoint| endpoint.is_gateway).map(|endpoint| endpoint.gateway) {
         batch.push(route::add_default_route(IpAddr::V4(gateway)));
     }
     socket.execute(&batch).context(attempt)

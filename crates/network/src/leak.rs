@@ -31,7 +31,7 @@ impl std::fmt::Display for Leak {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Link(name) => write!(f, "link {name}"),
-            Self::Table(name) => write!(f, "packet filter table ip {name}"),
+            Self::Table(name) => write!(f, "packet filter table {name}"),
             Self::DockerRules => f.write_str("rules of ours in the chain ip filter DOCKER-USER"),
             Self::Address { network, container } => {
                 write!(f, "address on network {network} of container {}", container.get(..12).unwrap_or(container))

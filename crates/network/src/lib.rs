@@ -20,10 +20,13 @@ mod names;
 mod namespace;
 mod network;
 mod networks;
+mod obstacles;
 mod other_firewalls;
 pub mod probe;
+mod publish;
 mod resolver;
 mod subnet;
+mod visitor;
 
 pub use attach::{Attachment, Endpoint, PORTS_PER_BRIDGE};
 pub use carrack_sys::netlink::route::Mac;
@@ -33,8 +36,11 @@ pub use names::Names;
 pub use namespace::{DNS_ADDRESS, Namespace};
 pub use network::{DEFAULT_NETWORK, Network, Wanted};
 pub use networks::Networks;
+pub use obstacles::Obstacle;
+pub use publish::Publication;
 pub use resolver::{Resolvers, host_resolvers, hosts_file, resolv_conf};
 pub use subnet::Subnet;
+pub use visitor::{Visitor, connect};
 
 #[cfg(test)]
 mod tests;

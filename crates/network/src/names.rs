@@ -61,7 +61,7 @@ impl Names {
             let mut options = std::fs::OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             std::io::Write::write_all(&mut file, text.as_bytes())?;
-            std::fs::rename(&temporary, path)
+            carrack_store::replace(Path::new(&temporary), path)
         };
         let written = write();
         if written.is_err() {

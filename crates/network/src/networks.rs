@@ -4,7 +4,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_store::{DEFAULT_WAIT, Durability, Layout, Lock, Records, Store};
 use carrack_sys::netlink::Socket;
 use carrack_sys::netlink::route::{self, Link, Mac};
-use carrack_sys::nftables::Table;
+use carrack_sys::nftables::{Chain, Table, chains};
 
 use crate::fault::Context as _;
 use crate::host_lock::HostLock;
@@ -161,6 +161,12 @@ impl Networks {
                 self.raise(&network, &host.links)?;
             }
         }
+        if !is_filtered {
+            let mut filter = open_filter()?;
+            if firewall::exists(&mut filter, &self.tag)? {
+                self.republish(&mut filter)?;
+            }
+        }
         Ok(())
     }
 
@@ -260,6 +266,10 @@ pub(crate) fn open_routes() -> Result<Socket> {
 
 pub(crate) fn open_filter() -> Result<Socket> {
     Socket::netfilter().context(|| "can't open a netlink socket for the packet filter".into())
+}
+
+pub(crate) fn all_chains(filter: &mut Socket) -> Result<Vec<Chain>> {
+    chains(filter).context(|| "can't list the packet filter's chains".into())
 }
 
 fn raise_bridge(network: &Network, links: &[Link]) -> Result<()> {

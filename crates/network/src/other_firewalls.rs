@@ -5,7 +5,7 @@ use std::process::Command;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_sys::netlink::Socket;
-use carrack_sys::nftables::{Batch, Chain, Expression, Family, HookPoint, Rule, Table, chains, has_chain, rules};
+use carrack_sys::nftables::{Batch, Chain, Expression, Family, HookPoint, Rule, Table, has_chain, rules};
 
 use crate::fault::Context as _;
 use crate::network::link_prefix;
@@ -91,22 +91,32 @@ pub(crate) fn docker_rules(filter: &mut Socket, tag: &str) -> Result<Vec<Rule>> 
 
 /// A warning for each forward chain of others that drops and names neither our links nor a place with our rules.
 pub(crate) fn warnings(filter: &mut Socket, tag: &str) -> Result<Vec<Diagnostic>> {
-    let attempt = || "can't list the packet filter's chains".to_owned();
-    let chains = chains(filter).context(attempt)?;
+    let chains = forward_obstacles(filter, tag)?;
+    let mut warnings: Vec<Diagnostic> = Vec::new();
+    if !chains.is_empty() {
+        let all = crate::networks::all_chains(filter)?;
+        warnings.extend(chains.iter().map(|chain| warning(chain, tag, &all)));
+    }
+    warnings.extend(legacy_warning(tag));
+    Ok(warnings)
+}
+
+/// The forward chains of others that drop, and name neither our links nor a place with our rules.
+pub(crate) fn forward_obstacles(filter: &mut Socket, tag: &str) -> Result<Vec<Chain>> {
+    let mut obstacles = Vec::new();
     let admitted_by_docker = !docker_rules(filter, tag)?.is_empty();
-    let mut warnings = Vec::new();
-    for chain in chains.iter().filter(|chain| is_foreign_forward(chain)) {
+    for chain in crate::networks::all_chains(filter)?.into_iter().filter(is_foreign_forward) {
+        let attempt = || format!("can't list the rules of {}", chain.name);
         let present = rules(filter, &chain.table, &chain.name).context(attempt)?;
         let jumps_to_docker = chain.table == filter_table() && admitted_by_docker;
         let names_us =
             present.iter().any(|rule| rule.compares_with(link_prefix(tag).as_bytes()) || rule.compares_with(b"ck"));
         let drops = chain.drops || present.iter().any(Rule::drops);
         if drops && !names_us && !jumps_to_docker {
-            warnings.push(warning(chain, tag, &chains));
+            obstacles.push(chain);
         }
     }
-    warnings.extend(legacy_warning(tag));
-    Ok(warnings)
+    Ok(obstacles)
 }
 
 fn is_foreign_forward(chain: &Chain) -> bool {
@@ -175,7 +185,7 @@ fn legacy_warning(tag: &str) -> Option<Diagnostic> {
     }
 }
 
-fn legacy_is_used() -> bool {
+pub(crate) fn legacy_is_used() -> bool {
     std::fs::read_to_string(LEGACY_TABLES).is_ok_and(|tables| tables.lines().any(|table| table == "filter"))
 }
 

@@ -7,6 +7,7 @@ mod docker;
 mod firewalls;
 mod leaks;
 mod life;
+mod published;
 mod traffic;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

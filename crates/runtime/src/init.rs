@@ -191,10 +191,12 @@ fn attempt(
     let process = process::spawn(&process::Spawn {
         program: binary,
         argv0: c"carrack-init",
+        environment: &[],
         namespaces: request.plan.namespaces.iter().map(|kind| namespace_flag(*kind)).fold(0, |all, flag| all | flag),
         cgroup: born_into,
         descriptors: &descriptors,
         failure: theirs.as_fd(),
+        awaited: false,
     })
     .map_err(|errno| InitFailure::before_steps("clone", errno))?;
     drop(theirs);

@@ -16,18 +16,18 @@ mod time;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 /// Becomes what argument zero says, where it is one of the private roles of this binary: a container's init or its shim.
 ///
-/// The first call of `main`, before any thread, signal handler or allocation worth mentioning. Returns for ordinary
-/// command lines and never else.
-pub fn dispatch() {
+/// The first call of `main`, before any thread, signal handler or allocation worth mentioning. Returns the words of the
+/// command line: this process's own, or those of the command that a shim reports by.
+pub fn dispatch() -> Vec<OsString> {
     match std::env::args_os().next().as_deref().and_then(OsStr::to_str) {
         Some(init::ARGV0) => init::main(),
         Some(shim::ARGV0) => shim::main(),
-        Some(shim::EVENT_ARGV0) => shim::event_main(),
+        Some(shim::EVENT_ARGV0) => shim::event_main().into_iter().map(OsString::from).collect(),
         Some(shim::PROBE_ARGV0) => shim::probe_main(),
-        _ => {}
+        _ => std::env::args_os().collect(),
     }
 }

@@ -173,7 +173,7 @@ impl State {
         text.push(b'\n');
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(&text)?;
-        std::fs::rename(&temporary, folder.join(FILE))
+        carrack_store::replace(&temporary, &folder.join(FILE))
     }
 
     /// Whether the first process lives: the same boot, the same pid with the same start time, and no zombie.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 
 use crate::codes;
 use crate::fault::{Context as _, present};
@@ -73,11 +73,28 @@ pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
 pub(crate) fn write_atomic(ingest: &Path, path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let held = Held::file(ingest)?;
     (&held.file).write_all(bytes).context("write", path)?;
-    if durability == Durability::Synced {
-        held.file.sync_all().context("sync", path)?;
+    if durability == Durability::Cached {
+        return replace(&held.path, path).context("write", path);
     }
+    held.file.sync_all().context("sync", path)?;
     fs::rename(&held.path, path).context("write", path)?;
-    if durability == Durability::Synced { sync_dir(path.parent().unwrap_or(path)) } else { Ok(()) }
+    sync_dir(path.parent().unwrap_or(path))
+}
+
+/// Puts the file `from` in the place of `to`: the old or the new for every process, either after a power failure.
+///
+/// ext4 gives a file that is renamed over another one its blocks at once, and takes them back when it is replaced in its
+/// turn, which waits for the disk where that is told of free blocks. Two files that change places keep theirs in memory.
+///
+/// # Errors
+/// As rename(2).
+pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        // A sweep may have met the old one there.
+        Ok(()) => present(fs::remove_file(from)).map(drop),
+        // There is none yet, or this file system can't.
+        Err(_) => fs::rename(from, to),
+    }
 }
 
 /// The whole file; nothing where it is missing.

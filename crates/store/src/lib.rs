@@ -34,7 +34,7 @@ mod volume;
 pub use archive::{Import, ReadStatements, STATEMENT_LIMIT};
 pub use compression::decompress;
 pub use content::{Ingest, Sealed};
-pub use files::{Durability, check_name, check_room, disk_usage, remove_tree};
+pub use files::{Durability, check_name, check_room, disk_usage, remove_tree, replace};
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage, Predicate};
 pub use layer::{

@@ -6,6 +6,8 @@
 
 /// BPF programs for the devices of a control group (v2).
 pub mod bpf;
+/// Connections that the kernel tracks.
+pub mod conntrack;
 /// Datagrams with the address that they were sent to.
 pub mod datagram;
 mod entry;

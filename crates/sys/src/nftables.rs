@@ -3,11 +3,14 @@
 //! Only the expressions that carrack's rules are made of. Every one that `iptables-nft` meets in a chain it shares with us
 //! is one that it prints itself. Source: linux/netfilter/nf_tables.h.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with};
 
-use crate::netlink::{Message, Refusal, Reply, Socket, attribute, attributes, string};
+use crate::netlink::{Message, Refusal, Reply, Socket, attribute, attributes, replies, string};
 
 /// Whose packets a table sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +78,7 @@ pub struct Hook {
     pub priority: i32,
 }
 
-/// A named set of keys, or a map with data.
+/// A named set of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Set<'a> {
     /// Unique within the table.
@@ -91,19 +94,37 @@ pub struct Set<'a> {
 pub enum KeyType {
     /// 4 bytes.
     Ipv4Address,
+    /// 16 bytes.
+    Ipv6Address,
     /// 16 bytes, filled with zeros.
     InterfaceName,
     /// Two names, 32 bytes.
     InterfaceNamePair,
+    /// Transport protocol and port, filled with zeros to 4 bytes each.
+    Port,
+    /// IPv4 address, transport protocol and port.
+    Ipv4Socket,
+    /// IPv6 address, transport protocol and port.
+    Ipv6Socket,
 }
+
+// `nft`'s numbers of types.
+const TYPE_IPV4_ADDRESS: u32 = 7;
+const TYPE_IPV6_ADDRESS: u32 = 8;
+const TYPE_PROTOCOL: u32 = 12;
+const TYPE_SERVICE: u32 = 13;
 
 impl KeyType {
     /// `nft`'s number of the type, six bits a part, and its length in bytes.
     fn number_and_length(self) -> (u32, u32) {
-        const IPV4_ADDRESS: u32 = 7;
+        const PORT: u32 = TYPE_PROTOCOL << 6 | TYPE_SERVICE;
         const INTERFACE_NAME: u32 = 41;
         match self {
-            Self::Ipv4Address => (IPV4_ADDRESS, 4),
+            Self::Ipv4Address => (TYPE_IPV4_ADDRESS, 4),
+            Self::Ipv6Address => (TYPE_IPV6_ADDRESS, 16),
+            Self::Port => (PORT, 8),
+            Self::Ipv4Socket => (TYPE_IPV4_ADDRESS << 12 | PORT, 12),
+            Self::Ipv6Socket => (TYPE_IPV6_ADDRESS << 12 | PORT, 24),
             Self::InterfaceName => (INTERFACE_NAME, 16),
             Self::InterfaceNamePair => (INTERFACE_NAME << 6 | INTERFACE_NAME, 32),
         }
@@ -115,30 +136,64 @@ impl KeyType {
 pub struct Element {
     key: Vec<u8>,
     is_interval_end: bool,
+    /// Of maps.
+    data: Vec<u8>,
 }
 
 impl Element {
     /// An interface by name.
     pub fn interface(name: &str) -> Self {
-        Self { key: interface_key(name), is_interval_end: false }
+        Self::key(interface_key(name))
     }
 
     /// A pair of interfaces by name.
     pub fn interface_pair(first: &str, second: &str) -> Self {
-        let key = [interface_key(first), interface_key(second)].concat();
-        Self { key, is_interval_end: false }
+        Self::key([interface_key(first), interface_key(second)].concat())
+    }
+
+    fn key(key: Vec<u8>) -> Self {
+        Self { key, is_interval_end: false, data: Vec::new() }
     }
 
     /// The addresses of a subnet, which the kernel keeps as a first and a first that is no longer in it.
-    pub fn subnet(first: Ipv4Addr, prefix: u8) -> Vec<Self> {
-        let size = 1_u64 << (32 - u32::from(prefix.min(32)));
-        let end = u64::from(u32::from(first)) + size;
-        let mut elements = vec![Self { key: first.octets().to_vec(), is_interval_end: false }];
+    pub fn subnet(first: IpAddr, prefix: u8) -> Vec<Self> {
+        let end = match first {
+            IpAddr::V4(first) => {
+                let size = 1_u64 << (32 - u32::from(prefix.min(32)));
+                u32::try_from(u64::from(u32::from(first)) + size).ok().map(|end| end.to_be_bytes().to_vec())
+            }
+            IpAddr::V6(first) => {
+                let size = 1_u128.checked_shl(128 - u32::from(prefix.min(128)));
+                let end = size.and_then(|size| u128::from(first).checked_add(size));
+                end.map(|end| end.to_be_bytes().to_vec())
+            }
+        };
+        let mut elements = vec![Self::key(octets(first))];
         // Past the last address of all there is no end to write.
-        if let Ok(end) = u32::try_from(end) {
-            elements.push(Self { key: end.to_be_bytes().to_vec(), is_interval_end: true });
-        }
+        elements.extend(end.map(|key| Self { is_interval_end: true, ..Self::key(key) }));
         elements
+    }
+
+    /// A port of the host, at one of its addresses or at any; with where it leads in a map.
+    pub fn port(address: Option<IpAddr>, protocol: u8, port: u16, to: Option<(IpAddr, u16)>) -> Self {
+        let mut key = address.map(octets).unwrap_or_default();
+        key.extend([protocol, 0, 0, 0]);
+        key.extend(port.to_be_bytes());
+        key.extend([0; 2]);
+        let mut data = Vec::new();
+        if let Some((address, port)) = to {
+            data.extend(octets(address));
+            data.extend(port.to_be_bytes());
+            data.extend([0; 2]);
+        }
+        Self { data, ..Self::key(key) }
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
@@ -181,10 +236,31 @@ pub enum Expression {
     },
     /// Both interfaces are in a set of pairs.
     InterfacesIn(&'static str),
+    /// The packet is one of [`Family::Ip`] or [`Family::Ip6`]; before what looks at addresses, in a table that sees both.
+    Version(Family),
     /// The IPv4 source address is in a set.
     SourceIn(&'static str),
     /// The IPv4 destination address is in a set.
     DestinationIn(&'static str),
+    /// The IPv6 source address is in a set.
+    Ipv6SourceIn(&'static str),
+    /// The IPv6 destination address is in a set.
+    Ipv6DestinationIn(&'static str),
+    /// The destination is an address of this host.
+    DestinationIsLocal,
+    /// The IPv4 destination is none of 127.0.0.0/8.
+    NotToLoopback,
+    /// The IPv6 destination is not `::1`.
+    NotToIpv6Loopback,
+    /// The destination becomes what a map of [`KeyType::Port`] or, with the address, of sockets has for it.
+    TranslateByMap {
+        /// Name of the map.
+        map: &'static str,
+        /// [`Family::Ip`] or [`Family::Ip6`].
+        family: Family,
+        /// Whether the destination address is a part of the key.
+        with_address: bool,
+    },
     /// The IPv4 destination address.
     Destination(Ipv4Addr),
     /// TCP (6) or UDP (17).
@@ -209,10 +285,15 @@ pub enum Expression {
 
 const REGISTER_1: u32 = libc::NFT_REG_1 as u32;
 const REGISTER_2: u32 = libc::NFT_REG_2 as u32;
+/// The first of the registers of 4 bytes; four of them are one of 16.
+const REGISTER_32: u32 = libc::NFT_REG32_00 as u32;
 const REGISTER_VERDICT: u32 = libc::NFT_REG_VERDICT as u32;
 
 const CT_ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
 const CT_STATUS_DNAT: u32 = 1 << 5;
+
+const FIB_RESULT_ADDRESS_TYPE: u32 = 3;
+const FIB_DESTINATION: u32 = 1 << 1;
 
 const TABLE_NAME: u16 = 1;
 const CHAIN_TABLE: u16 = 1;
@@ -264,6 +345,37 @@ impl Expression {
             Self::DestinationIn(set) => {
                 load_payload(list, libc::NFT_PAYLOAD_NETWORK_HEADER, 16, 4);
                 look_up(list, set, false);
+            }
+            Self::Ipv6SourceIn(set) => {
+                load_payload(list, libc::NFT_PAYLOAD_NETWORK_HEADER, 8, 16);
+                look_up(list, set, false);
+            }
+            Self::Ipv6DestinationIn(set) => {
+                load_payload(list, libc::NFT_PAYLOAD_NETWORK_HEADER, 24, 16);
+                look_up(list, set, false);
+            }
+            Self::Version(family) => {
+                load_meta(list, libc::NFT_META_NFPROTO, REGISTER_1);
+                compare(list, libc::NFT_CMP_EQ, &[*family as u8]);
+            }
+            Self::DestinationIsLocal => {
+                expression(list, "fib", |data| {
+                    number(data, 1, REGISTER_1);
+                    number(data, 2, FIB_RESULT_ADDRESS_TYPE);
+                    number(data, 3, FIB_DESTINATION);
+                });
+                compare(list, libc::NFT_CMP_EQ, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
+            }
+            Self::NotToLoopback => {
+                load_payload(list, libc::NFT_PAYLOAD_NETWORK_HEADER, 16, 1);
+                compare(list, libc::NFT_CMP_NEQ, &[127]);
+            }
+            Self::NotToIpv6Loopback => {
+                load_payload(list, libc::NFT_PAYLOAD_NETWORK_HEADER, 24, 16);
+                compare(list, libc::NFT_CMP_NEQ, &std::net::Ipv6Addr::LOCALHOST.octets());
+            }
+            Self::TranslateByMap { map, family, with_address } => {
+                translate_by_map(list, map, *family, *with_address);
             }
             Self::Destination(address) => {
                 load_payload(list, libc::NFT_PAYLOAD_NETWORK_HEADER, 16, 4);
@@ -323,8 +435,12 @@ fn load_meta(list: &mut Message, key: i32, register: u32) {
 }
 
 fn load_payload(list: &mut Message, base: i32, offset: u32, length: u32) {
+    load_payload_to(list, REGISTER_1, base, offset, length);
+}
+
+fn load_payload_to(list: &mut Message, register: u32, base: i32, offset: u32, length: u32) {
     expression(list, "payload", |data| {
-        number(data, 1, REGISTER_1);
+        number(data, 1, register);
         number(data, 2, base as u32);
         number(data, 3, offset);
         number(data, 4, length);
@@ -385,6 +501,28 @@ fn translate_destination(list: &mut Message, address: Ipv4Addr, port: u16) {
         number(data, 2, u32::from(Family::Ip as u8));
         number(data, 3, REGISTER_1);
         number(data, 5, REGISTER_2);
+    });
+}
+
+fn translate_by_map(list: &mut Message, map: &str, family: Family, with_address: bool) {
+    let (offset, length) = if family == Family::Ip { (16, 4) } else { (24, 16) };
+    let mut register = REGISTER_32;
+    if with_address {
+        load_payload_to(list, register, libc::NFT_PAYLOAD_NETWORK_HEADER, offset, length);
+        register += length / 4;
+    }
+    load_meta(list, libc::NFT_META_L4PROTO, register);
+    load_payload_to(list, register + 1, libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
+    expression(list, "lookup", |data| {
+        data.text(1, map);
+        number(data, 2, REGISTER_32);
+        number(data, 3, REGISTER_32);
+    });
+    expression(list, "nat", |data| {
+        number(data, 1, libc::NFT_NAT_DNAT as u32);
+        number(data, 2, u32::from(family as u8));
+        number(data, 3, REGISTER_32);
+        number(data, 5, REGISTER_32 + length / 4);
     });
 }
 
@@ -492,15 +630,31 @@ impl Batch {
 
     /// Makes a set unless it is there.
     pub fn add_set(&mut self, table: &Table, set: &Set<'_>) -> &mut Self {
+        self.new_set(table, set, None)
+    }
+
+    /// Makes a map unless it is there, from keys to an address of the family and a port.
+    pub fn add_map(&mut self, table: &Table, name: &str, key: KeyType, family: Family) -> &mut Self {
+        let (address, length) = if family == Family::Ip { (TYPE_IPV4_ADDRESS, 4) } else { (TYPE_IPV6_ADDRESS, 16) };
+        let set = Set { name, key, is_interval: false };
+        self.new_set(table, &set, Some((address << 6 | TYPE_SERVICE, length + 4)))
+    }
+
+    fn new_set(&mut self, table: &Table, set: &Set<'_>, data: Option<(u32, u32)>) -> &mut Self {
         self.sets += 1;
         let id = self.sets;
         let (key_type, key_length) = set.key.number_and_length();
-        let flags = if set.is_interval { libc::NFT_SET_INTERVAL as u32 } else { 0 };
+        let interval = if set.is_interval { libc::NFT_SET_INTERVAL as u32 } else { 0 };
+        let map = if data.is_some() { libc::NFT_SET_MAP as u32 } else { 0 };
         let message = self.push(libc::NFT_MSG_NEWSET, table, libc::NLM_F_CREATE);
         message.text(1, &table.name).text(2, set.name);
-        number(message, 3, flags);
+        number(message, 3, interval | map);
         number(message, 4, key_type);
         number(message, 5, key_length);
+        if let Some((data_type, data_length)) = data {
+            number(message, 6, data_type);
+            number(message, 7, data_length);
+        }
         number(message, 10, id);
         if set.key == KeyType::InterfaceName {
             message.attribute(13, &HOST_BYTE_ORDER);
@@ -528,6 +682,9 @@ impl Batch {
             for element in elements {
                 list.nested(LIST_ELEMENT, |nest| {
                     value(nest, 1, &element.key);
+                    if !element.data.is_empty() {
+                        value(nest, 2, &element.data);
+                    }
                     if element.is_interval_end {
                         number(nest, 3, libc::NFT_SET_ELEM_INTERVAL_END as u32);
                     }
@@ -562,6 +719,8 @@ pub struct Chain {
     pub hook: Option<u32>,
     /// `filter`, `nat`, `route`, for base chains.
     pub kind: Option<String>,
+    /// Lower runs earlier; 0 for chains without a hook.
+    pub priority: i32,
     /// Whether what reaches its end is dropped.
     pub drops: bool,
 }
@@ -593,13 +752,98 @@ impl Rule {
     pub fn drops(&self) -> bool {
         self.expressions.iter().any(|(name, data)| match name.as_str() {
             "reject" => true,
-            "immediate" => {
-                let verdict = attribute(data, 2).and_then(|data| attribute(data, DATA_VERDICT));
-                verdict.and_then(|verdict| attribute(verdict, 1)) == Some(&[0; 4])
-            }
+            "immediate" => verdict_code(data) == Some(0),
             _ => false,
         })
     }
+
+    /// The chains that it hands packets on to.
+    pub fn jumps(&self) -> impl Iterator<Item = String> {
+        let verdicts = self.expressions.iter().filter(|(name, _)| name == "immediate");
+        verdicts.filter_map(|(_, data)| {
+            let verdict = attribute(attribute(data, 2)?, DATA_VERDICT)?;
+            Some(string(attribute(verdict, VERDICT_CHAIN)?))
+        })
+    }
+
+    /// Whether it may end a packet's way in a manner that can't be told from the rule alone: by a map of verdicts, a queue
+    /// to a program, an extension of xtables that is not known to let everything pass.
+    pub fn is_opaque(&self) -> bool {
+        const HARMLESS: [&str; 12] =
+            ["LOG", "NFLOG", "MARK", "CONNMARK", "CT", "TCPMSS", "TOS", "DSCP", "CLASSIFY", "TRACE", "ULOG", "ACCEPT"];
+        self.expressions.iter().any(|(name, data)| match name.as_str() {
+            "lookup" => attribute(data, LOOKUP_DESTINATION) == Some(&REGISTER_VERDICT.to_be_bytes()),
+            "queue" | "synproxy" => true,
+            "immediate" => verdict_code(data).is_some_and(|code| code & 0xff == VERDICT_QUEUE),
+            "target" => attribute(data, 1).map(string).is_none_or(|target| !HARMLESS.contains(&target.as_str())),
+            _ => false,
+        })
+    }
+}
+
+const VERDICT_CHAIN: u16 = 2;
+const VERDICT_QUEUE: u32 = 3;
+const LOOKUP_DESTINATION: u16 = 3;
+
+fn verdict_code(immediate: &[u8]) -> Option<u32> {
+    let verdict = attribute(attribute(immediate, 2)?, DATA_VERDICT)?;
+    Some(u32::from_be_bytes(attribute(verdict, 1)?.try_into().ok()?))
+}
+
+/// Tells when somebody changes the packet filter of the namespace that it was opened in.
+#[derive(Debug)]
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    /// Sees changes from now on.
+    pub fn open() -> Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(rustix::net::netlink::NETFILTER))?;
+        let groups = 1 << (libc::NFNLGRP_NFTABLES - 1);
+        rustix::net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
+        Ok(Self(fd))
+    }
+
+    /// Whether tables were changed since the last question whose name does not begin with `ignored`. More than was kept
+    /// for us counts as a change.
+    pub fn is_changed(&self, ignored: &str) -> bool {
+        let mut buffer = [0; 8192];
+        let mut changed = false;
+        loop {
+            match rustix::net::recv(&self.0, &mut buffer, RecvFlags::empty()) {
+                Ok((0, _)) => return changed,
+                Ok((length, _)) => {
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    changed |= replies(bytes).any(|reply| reply.is_ok_and(|reply| concerns(&reply, ignored)));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::NOBUFS) => changed = true,
+                Err(_) => return changed,
+            }
+        }
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Rules, chains and tables all name their table in the same place; sets only matter where a rule refers to them, which
+/// can drop already.
+fn concerns(change: &Reply<'_>, ignored: &str) -> bool {
+    const KINDS: [i32; 6] = [
+        libc::NFT_MSG_NEWTABLE,
+        libc::NFT_MSG_DELTABLE,
+        libc::NFT_MSG_NEWCHAIN,
+        libc::NFT_MSG_DELCHAIN,
+        libc::NFT_MSG_NEWRULE,
+        libc::NFT_MSG_DELRULE,
+    ];
+    let kind = i32::from(change.kind) - i32::from(SUBSYSTEM);
+    let table = change.payload.get(HEADER_BYTES..).and_then(|body| attribute(body, TABLE_NAME)).map(string);
+    KINDS.contains(&kind) && table.is_some_and(|table| !table.starts_with(ignored))
 }
 
 /// All tables of the namespace.
@@ -650,12 +894,13 @@ fn read_rule(_: Family, body: &[u8]) -> Option<Rule> {
 
 fn read_chain(family: Family, body: &[u8]) -> Option<Chain> {
     let u32_of = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
-    let hook = attribute(body, CHAIN_HOOK).and_then(|hook| attribute(hook, HOOK_NUMBER)).and_then(u32_of);
+    let of_hook = |kind| attribute(body, CHAIN_HOOK).and_then(|hook| attribute(hook, kind)).and_then(u32_of);
     Some(Chain {
         table: Table { family, name: string(attribute(body, CHAIN_TABLE)?) },
         name: string(attribute(body, CHAIN_NAME)?),
-        hook,
+        hook: of_hook(HOOK_NUMBER),
         kind: attribute(body, CHAIN_TYPE).map(string),
+        priority: of_hook(HOOK_PRIORITY).unwrap_or(0).cast_signed(),
         drops: attribute(body, CHAIN_POLICY).and_then(u32_of) == Some(0),
     })
 }

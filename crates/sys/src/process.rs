@@ -31,8 +31,10 @@ pub mod namespace {
 pub struct Spawn<'a> {
     /// The executable; `O_PATH` is enough.
     pub program: BorrowedFd<'a>,
-    /// Its whole argument vector is this word; its environment is empty.
+    /// Its whole argument vector is this word.
     pub argv0: &'a CStr,
+    /// Its environment, `NAME=VALUE`.
+    pub environment: &'a [&'a CStr],
     /// New namespaces ([`namespace`]).
     pub namespaces: u64,
     /// Folder of a v2 control group to be born in.
@@ -41,6 +43,10 @@ pub struct Spawn<'a> {
     pub descriptors: &'a [BorrowedFd<'a>],
     /// A socket that gets the errno in four bytes, native order, where the program can't be executed.
     pub failure: BorrowedFd<'a>,
+    /// Whether to return only when the program is executed. Until then the new process holds every descriptor of ours,
+    /// and one that we close is still reported by epoll(7). Not for a group that may be frozen: there it would take as
+    /// long as that lasts.
+    pub awaited: bool,
 }
 
 /// A process of ours.
@@ -64,12 +70,14 @@ pub fn spawn(request: &Spawn<'_>) -> Result<Process> {
     let program = lift(request.program)?;
     let failure = lift(request.failure)?;
     let arguments = [request.argv0.as_ptr(), std::ptr::null()];
-    let environment = [std::ptr::null()];
+    let environment: Vec<*const libc::c_char> =
+        request.environment.iter().map(|entry| entry.as_ptr()).chain([std::ptr::null()]).collect();
+    let awaited = if request.awaited { libc::CLONE_VFORK as u64 } else { 0 };
 
     let blocked = signal::block_all()?;
     // SAFETY: the child runs `become_program` only, which allocates nothing, takes no lock and never returns; all it
     // reads was made before.
-    let born = unsafe { clone3(request.namespaces, request.cgroup) };
+    let born = unsafe { clone3(request.namespaces | awaited, request.cgroup) };
     if matches!(born, Ok(None)) {
         let raw = |fd: &OwnedFd| fd.as_raw_fd();
         become_program(&descriptors, raw(&program), &arguments, &environment, raw(&failure));

@@ -19,6 +19,7 @@ mod machine;
 mod networks;
 mod outputs;
 mod platforms;
+mod reach;
 mod registries;
 mod replacing;
 mod shims;

@@ -411,8 +411,12 @@ pub(crate) struct PsArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PortArguments {
+    /// Try who reaches the ports of a container, or of all that run, and say why
+    #[arg(long)]
+    pub(crate) reach: bool,
     /// A container, or a service of the project
-    pub(crate) name: String,
+    #[arg(required_unless_present = "reach")]
+    pub(crate) name: Option<String>,
     /// PORT[/PROTOCOL]
     pub(crate) port: Option<String>,
 }

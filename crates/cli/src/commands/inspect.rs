@@ -293,8 +293,12 @@ fn inspect(session: &Session, arguments: &InspectArguments, kinds: &[Kind]) -> O
 }
 
 pub(crate) fn port(session: &Session, arguments: &PortArguments) -> Outcome {
+    if arguments.reach {
+        return reach(session, arguments);
+    }
     let engine = session.observer()?;
-    let view = engine.container(&container_or_service(&engine, &arguments.name)?)?;
+    let name = arguments.name.as_deref().unwrap_or_default();
+    let view = engine.container(&container_or_service(&engine, name)?)?;
     let wanted =
         arguments.port.as_ref().map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") });
     let lines: Vec<String> = view
@@ -313,5 +317,25 @@ pub(crate) fn port(session: &Session, arguments: &PortArguments) -> Outcome {
         return Err(flags::invalid("port", wanted, "a port that the container publishes").into());
     }
     session.output.result("port", &lines, |lines| lines.iter().map(|line| format!("{line}\n")).collect());
+    Ok(exit::DONE)
+}
+
+/// `port --reach`.
+fn reach(session: &Session, arguments: &PortArguments) -> Outcome {
+    let engine = session.engine()?;
+    let name = arguments.name.as_ref().map(|name| container_or_service(&engine, name)).transpose()?;
+    let mut found = engine.reach(name.as_deref())?;
+    if let Some(port) = &arguments.port {
+        let wanted = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+        found.retain(|reach| reach.port == wanted);
+    }
+    session.output.result("reach", &found, |found| {
+        let row = |reach: &carrack_engine::Reach| {
+            [&reach.container, &reach.port, &reach.from, &reach.to, reach.reached, &reach.reason]
+                .map(str::to_owned)
+                .to_vec()
+        };
+        table(&["CONTAINER", "PORT", "FROM", "TO", "REACHED", "WHY"], &found.iter().map(row).collect::<Vec<_>>())
+    });
     Ok(exit::DONE)
 }

@@ -44,6 +44,7 @@ impl Engine {
         match kind {
             "exited" if state.status != Status::Running => self.exited(&record, &state),
             "restart" => self.restart_due(&record),
+            "filter" => Networks::new(&self.store).judge_kernel_path(),
             // The shim has written it down and told the event file; a policy on it is a later matter.
             _ => Ok(()),
         }

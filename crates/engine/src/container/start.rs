@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Transport, who_listens};
+use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Publication, Transport, who_listens};
 use carrack_oci::runtime::Spec;
 use carrack_oci::{Config, Healthcheck};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
@@ -222,6 +222,9 @@ impl Engine {
         if let (Some(ports), Some(namespace)) = (prepared.dns(), &ground.namespace) {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
+        if !ground.endpoints.is_empty() && !prepared.ports().is_empty() {
+            Networks::new(&self.store).publish(&record.id, &publications(prepared.ports()))?;
+        }
         let session = attach.map(|options| Session::open(&ground.run, options)).transpose()?;
         prepared.go().map_err(failed)?;
         Ok(session)
@@ -264,7 +267,12 @@ impl Engine {
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
             cgroup: Some(&shims),
         };
-        shim::adopt(&request, state).map(drop).map_err(|error| self.start_failure(record, &error).diagnostic)
+        shim::adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
+        if !config.ports.is_empty() {
+            // What the kernel was told may be gone, and what it may do another.
+            Networks::new(&self.store).judge_kernel_path()?;
+        }
+        Ok(())
     }
 
     fn decide(&self, record: &ContainerRecord, image: &Image, ground: &Ground) -> Result<Decision> {
@@ -393,11 +401,7 @@ impl Engine {
                 &codes::PORT_BUSY,
                 format!("{}: port {host}/{protocol} of the host is in use", record.name),
             );
-            let transport = match protocol {
-                Protocol::Tcp => Transport::Tcp,
-                Protocol::Udp => Transport::Udp,
-            };
-            if let Some(holder) = who_listens(host.ip(), host.port(), transport) {
+            if let Some(holder) = who_listens(host.ip(), host.port(), transport_of(*protocol)) {
                 diagnostic = diagnostic.cause(self.describe_holder(&holder));
             }
             diagnostic = diagnostic.hint("stop the holder, or publish on another port");
@@ -534,7 +538,9 @@ fn published(container: &Container, ground: &Ground) -> Vec<shim::PublishedPort>
     if !matches!(container.network, NetworkMode::Networks(_)) {
         return Vec::new();
     }
-    let address = ground.endpoints.first().map(|endpoint| endpoint.address.into());
+    // Answers leave by the default route, so that is where questions come in.
+    let endpoint = ground.endpoints.iter().find(|endpoint| endpoint.is_gateway).or(ground.endpoints.first());
+    let address = endpoint.map(|endpoint| endpoint.address.into());
     let one = |port: &PortMapping, host_address: std::net::IpAddr| shim::PublishedPort {
         host_address,
         host_port: port.host_port.unwrap_or(0),
@@ -552,6 +558,22 @@ fn published(container: &Container, ground: &Ground) -> Vec<shim::PublishedPort>
             None => vec![one(port, [0; 4].into())],
         })
         .collect()
+}
+
+fn publications(bound: &[shim::BoundPort]) -> Vec<Publication> {
+    let publication = |port: &shim::BoundPort| Publication {
+        host: port.host,
+        transport: transport_of(port.protocol),
+        container_port: port.container_port,
+    };
+    bound.iter().map(publication).collect()
+}
+
+fn transport_of(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+    }
 }
 
 fn gone(record: &ContainerRecord) -> Box<Diagnostic> {

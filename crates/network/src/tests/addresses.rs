@@ -144,6 +144,8 @@ fn endpoint(network: &crate::Network, address: Ipv4Addr) -> Endpoint {
         internal: network.internal,
         names: Vec::new(),
         withdrawn: false,
+        is_gateway: false,
+        published: Vec::new(),
     }
 }
 

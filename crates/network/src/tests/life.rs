@@ -12,7 +12,7 @@ fn rules_are_fixed_and_read_back_through_nft() {
         let Some(text) = host.ruleset() else { return };
         let text = text.replace(&app.bridge, "APP").replace(&host.networks.tag, "TAG").replace('\t', "    ");
         insta::assert_snapshot!(text, @r#"
-        table ip carrack-TAG {
+        table inet carrack-TAG {
             set subnets {
                 type ipv4_addr
                 flags interval
@@ -39,6 +39,22 @@ fn rules_are_fixed_and_read_back_through_nft() {
                 elements = { "APP" . "APP" }
             }
 
+            map ports {
+                type inet_proto . inet_service : ipv4_addr . inet_service
+            }
+
+            map sockets {
+                type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+            }
+
+            map ports6 {
+                type inet_proto . inet_service : ipv6_addr . inet_service
+            }
+
+            map sockets6 {
+                type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service
+            }
+
             chain forward {
                 type filter hook forward priority filter; policy accept;
                 ct state established,related accept comment "what was let through before"
@@ -47,6 +63,14 @@ fn rules_are_fixed_and_read_back_through_nft() {
                 oifname @internal counter packets 0 bytes 0 drop comment "nothing enters an internal network"
                 oifname @bridges ct status dnat accept comment "published ports"
                 oifname @bridges counter packets 0 bytes 0 drop comment "not published, or from another network"
+            }
+
+            chain prerouting {
+                type nat hook prerouting priority dstnat; policy accept;
+            }
+
+            chain output {
+                type nat hook output priority -100; policy accept;
             }
 
             chain postrouting {

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Exited,
     Health,
     RestartDue,
+    /// The host's packet filter is another.
+    Filter,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Exited => "exited",
             Self::Health => "health",
             Self::RestartDue => "restart",
+            Self::Filter => "filter",
         }
     }
 }
@@ -37,33 +40,39 @@ pub(super) fn spawn(command: &EventCommand, kind: Kind) -> Result<Process, Errno
     command.args.push(kind.word().to_owned());
     let memory = seal(&command)?;
     let null = null()?;
+    let environment = c_strings(command.env)?;
+    let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
     process::spawn(&process::Spawn {
         program: own_binary()?,
         argv0: c"carrack-event",
+        environment: &environment,
         namespaces: 0,
         cgroup: None,
         descriptors: &[null.as_fd(), null.as_fd(), rustix::stdio::stderr(), memory.as_fd()],
         failure: null.as_fd(),
+        awaited: true,
     })
 }
 
-/// The new process's part. Standard error says why it failed.
-pub(crate) fn main() -> ! {
+/// The new process's part: the command's words, where it is a command of this binary. Standard error says why it failed.
+pub(crate) fn main() -> Vec<String> {
     let errno = match become_command() {
-        Ok(errno) | Err(errno) => errno,
+        Ok(words) => return words,
+        Err(errno) => errno,
     };
     let _ = rustix::io::write(rustix::stdio::stderr(), format!("event command: {errno}\n").as_bytes());
     process::exit_immediately(127);
 }
 
-/// Returns only where it can't.
-fn become_command() -> Result<Errno, Errno> {
-    let command: EventCommand = unseal(&process::take_inherited(descriptor::MEMORY)?)?;
-    let program = CString::new(command.program.unwrap_or_else(|| "/proc/self/exe".into())).map_err(|_| Errno::INVAL)?;
-    let (args, env) = (c_strings(command.args)?, c_strings(command.env)?);
+/// Another program's command does not come back.
+fn become_command() -> Result<Vec<String>, Errno> {
+    let EventCommand { program, args, env } = unseal(&process::take_inherited(descriptor::MEMORY)?)?;
+    let Some(program) = program else { return Ok(args) };
+    let program = CString::new(program).map_err(|_| Errno::INVAL)?;
+    let (args, env) = (c_strings(args)?, c_strings(env)?);
     let args: Vec<&CStr> = args.iter().map(CString::as_c_str).collect();
     let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
-    Ok(process::execve(&program, &args, &env))
+    Err(process::execve(&program, &args, &env))
 }
 
 fn c_strings(list: Vec<String>) -> Result<Vec<CString>, Errno> {

@@ -31,6 +31,7 @@ pub(super) enum Token {
     TcpInside(u64),
     UdpListener(u64),
     UdpSession(u64),
+    Filter,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -57,6 +58,7 @@ impl Token {
             Self::TcpInside(number) => (16, number),
             Self::UdpListener(number) => (17, number),
             Self::UdpSession(number) => (18, number),
+            Self::Filter => (19, 0),
         };
         kind << KIND_SHIFT | number
     }
@@ -83,6 +85,7 @@ impl Token {
             16 => Self::TcpInside(number),
             17 => Self::UdpListener(number),
             18 => Self::UdpSession(number),
+            19 => Self::Filter,
             _ => return None,
         })
     }

@@ -74,6 +74,7 @@ pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) ->
     let process = process::spawn(&process::Spawn {
         program: own_binary()?,
         argv0: c"carrack-probe",
+        environment: &[],
         namespaces: 0,
         cgroup: None,
         descriptors: &[
@@ -85,6 +86,7 @@ pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) ->
             request.container,
         ],
         failure: theirs.as_fd(),
+        awaited: false,
     })?;
     Ok(Running { process, channel, began_ns, began_wall_ns })
 }

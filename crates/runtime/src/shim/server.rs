@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use carrack_specgen::InitPlan;
+use carrack_sys::nftables;
 use carrack_sys::process::{self, Fork, Process, SingleThreaded};
 use carrack_sys::signal::SignalFd;
 use rustix::io::Errno;
@@ -47,6 +48,10 @@ const READ_SIZE: usize = 32 << 10;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a shim that has made a process goes on with all that it touched for it.
 const RELEASE_DELAY: Duration = Duration::from_secs(1);
+/// What the names of our own tables of the packet filter begin with.
+const OWN_TABLES: &str = "carrack";
+/// How long a change of the packet filter goes on: whoever changes it makes many changes at once.
+const FILTER_DELAY: Duration = Duration::from_millis(100);
 /// How long an ending shim waits for clients to take the rest.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -134,6 +139,10 @@ struct Shim {
     probe: Option<probe::Running>,
     resolver: Option<Resolver>,
     forwarder: Forwarder,
+    /// There while ports are published: what the kernel may forward depends on the host's packet filter.
+    filter: Option<nftables::Watch>,
+    /// When the engine is told that it changed.
+    filter_changed: Option<Instant>,
     events: VecDeque<Kind>,
     event: Option<(Process, Instant)>,
     restart_at: Option<Instant>,
@@ -181,6 +190,7 @@ impl Shim {
         };
         let former_ports = former.as_ref().map_or(&[][..], |state| &state.ports);
         let forwarder = Forwarder::open(&config.ports, former_ports, network.clone(), &poll)?;
+        let filter = watch_filter(&config, &poll).map_err(at("watch the packet filter"))?;
         let streams = Streams::open(&config.folder, config.tty, config.open_stdin).map_err(at("make the streams"))?;
         let socket = listen(&config).map_err(at("listen on shim.sock"))?;
         let pid = rustix::process::getpid().as_raw_pid();
@@ -211,6 +221,8 @@ impl Shim {
             probe: None,
             resolver,
             forwarder,
+            filter,
+            filter_changed: None,
             events: VecDeque::new(),
             event: None,
             restart_at: None,
@@ -265,6 +277,11 @@ impl Shim {
             Token::Client(number) => self.hear_client(number, interest),
             Token::Event => self.event_ended(),
             Token::Probe => self.probe_ended(),
+            Token::Filter => {
+                if self.filter.as_ref().is_some_and(|filter| filter.is_changed(OWN_TABLES)) {
+                    self.filter_changed.get_or_insert_with(|| Instant::now() + FILTER_DELAY);
+                }
+            }
             Token::DnsUdp | Token::DnsTcp | Token::DnsClient(_) | Token::Upstream(_) => {
                 if let Some(resolver) = &mut self.resolver {
                     resolver.handle(token, interest, &self.poll);
@@ -336,6 +353,7 @@ impl Shim {
             event,
             farewell,
             self.restart_at,
+            self.filter_changed,
             self.release_at,
             self.next_probe,
             self.clients.deadline(Instant::now()),
@@ -351,6 +369,9 @@ impl Shim {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_at = None;
             self.tell(Kind::RestartDue);
+        }
+        if self.filter_changed.take_if(|at| *at <= now).is_some() {
+            self.tell(Kind::Filter);
         }
         if self.next_probe.is_some_and(|at| at <= now) {
             self.next_probe = None;
@@ -460,6 +481,19 @@ impl Shim {
             complain(&format!("shim: appending an event: {error}"));
         }
     }
+}
+
+fn watch_filter(config: &ShimConfig, poll: &Poll) -> Result<Option<nftables::Watch>, Errno> {
+    if config.ports.iter().all(|port| port.host_address.is_loopback()) {
+        return Ok(None);
+    }
+    let watch = match nftables::Watch::open() {
+        // A kernel without it, or a user who may not ask: nothing is forwarded by the kernel there.
+        Err(Errno::PROTONOSUPPORT | Errno::PERM | Errno::ACCESS) => return Ok(None),
+        other => other?,
+    };
+    poll.watch_input(&watch, Token::Filter)?;
+    Ok(Some(watch))
 }
 
 /// Signals that a shim neither obeys nor lets its programs inherit.

@@ -153,10 +153,12 @@ fn born(request: &ShimRequest<'_>, adopted: Option<Adopted>) -> Result<Prepared,
     let first = process::spawn(&process::Spawn {
         program: binary,
         argv0: super::server::ARGV0_C,
+        environment: &[],
         namespaces: 0,
         cgroup: request.cgroup.and_then(|cgroup| cgroup.born_into()),
         descriptors: &descriptors,
         failure: theirs.as_fd(),
+        awaited: false,
     })
     .map_err(at("clone the shim"))?;
     drop(theirs);

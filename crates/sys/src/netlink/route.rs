@@ -123,11 +123,18 @@ pub fn create_bridge(name: &str, mac: Mac, mtu_bytes: u32) -> Message {
     message
 }
 
+/// More queues than the one in use, which the kernel gives by its processors, cost two grace periods at the birth of a pair.
+fn one_queue(message: &mut Message) {
+    let one = 1_u32.to_ne_bytes();
+    message.attribute(libc::IFLA_NUM_TX_QUEUES, &one).attribute(libc::IFLA_NUM_RX_QUEUES, &one);
+}
+
 /// Makes a pair, this end up, the peer down: a peer that is up before it has a namespace of its own costs a grace period.
 pub fn create_veth(veth: &Veth<'_>) -> Message {
     let mtu = veth.mtu_bytes.to_ne_bytes();
     let mut message = Message::new(libc::RTM_NEWLINK, CREATE, &link_header(0, UP, UP));
     message.text(libc::IFLA_IFNAME, veth.name).attribute(libc::IFLA_MTU, &mtu);
+    one_queue(&mut message);
     if let Some(bridge) = veth.bridge {
         message.attribute(libc::IFLA_MASTER, &bridge.to_ne_bytes());
     }
@@ -137,6 +144,7 @@ pub fn create_veth(veth: &Veth<'_>) -> Message {
             data.nested(VETH_INFO_PEER, |peer| {
                 peer.raw(&link_header(0, 0, 0)).text(libc::IFLA_IFNAME, veth.peer_name);
                 peer.attribute(libc::IFLA_MTU, &mtu).attribute(libc::IFLA_ADDRESS, &veth.peer_mac.0);
+                one_queue(peer);
                 peer.attribute(libc::IFLA_NET_NS_FD, &veth.peer_namespace.as_raw_fd().to_ne_bytes());
             });
         });

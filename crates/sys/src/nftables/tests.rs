@@ -63,8 +63,8 @@ fn every_expression_reads_back_through_nft() {
         ] {
             batch.add_set(&table, &set);
         }
-        batch.add_elements(&table, "nets", &Element::subnet(Ipv4Addr::new(172, 17, 0, 0), 16));
-        batch.add_elements(&table, "nets", &Element::subnet(Ipv4Addr::new(255, 255, 255, 0), 24));
+        batch.add_elements(&table, "nets", &Element::subnet([172, 17, 0, 0].into(), 16));
+        batch.add_elements(&table, "nets", &Element::subnet([255, 255, 255, 0].into(), 24));
         batch.add_elements(&table, "links", &[Element::interface("ck0123456789abc")]);
         batch.add_elements(&table, "pairs", &[Element::interface_pair("cka", "ckb")]);
         let filter = Hook { point: HookPoint::Forward, is_nat: false, priority: 0 };
@@ -160,14 +160,33 @@ fn elements_may_be_added_twice_and_a_table_leaves_without_a_trace() {
             let mut batch = Batch::new();
             batch.add_table(&table);
             batch.add_set(&table, &Set { name: "nets", key: KeyType::Ipv4Address, is_interval: true });
-            batch.add_elements(&table, "nets", &Element::subnet(Ipv4Addr::new(10, 0, 0, 0), 8));
+            batch.add_elements(&table, "nets", &Element::subnet([10, 0, 0, 0].into(), 8));
             batch.commit(&mut socket).unwrap();
         }
         assert_eq!(tables(&mut socket).unwrap(), std::slice::from_ref(&table));
         assert!(!has_chain(&mut socket, &table, "forward").unwrap());
         let mut batch = Batch::new();
-        batch.delete_elements(&table, "nets", &Element::subnet(Ipv4Addr::new(10, 0, 0, 0), 8)).delete_table(&table);
+        batch.delete_elements(&table, "nets", &Element::subnet([10, 0, 0, 0].into(), 8)).delete_table(&table);
         batch.commit(&mut socket).unwrap();
         assert_eq!(tables(&mut socket).unwrap(), []);
+    });
+}
+
+#[test]
+fn watch_sees_the_changes_of_others_and_not_our_own() {
+    in_new_namespace(|| {
+        let watch = Watch::open().unwrap();
+        let mut socket = Socket::netfilter().unwrap();
+        let mut make = |name: &str| {
+            let mut batch = Batch::new();
+            batch.add_table(&table(name));
+            batch.commit(&mut socket).unwrap();
+        };
+        assert!(!watch.is_changed("carrack"));
+        make("carrack-test");
+        assert!(!watch.is_changed("carrack"));
+        make("mine");
+        assert!(watch.is_changed("carrack"));
+        assert!(!watch.is_changed("carrack"));
     });
 }
