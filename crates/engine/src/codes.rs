@@ -288,7 +288,16 @@ pub static INVALID_SIGNAL: Code = Code {
     title: "no such signal",
     cause: "The text is neither the name nor the number of a signal.",
     check: "`kill -l` lists them.",
-    fix: "Write a name such as TERM or SIGTERM, or a number from 1 to 31.",
+    fix: "Write a name such as TERM, SIGTERM or RTMIN+3, or a number from 1 to 64.",
+};
+
+/// A container that is paused, or is not, and should be otherwise.
+pub static PAUSED: Code = Code {
+    id: "engine/paused",
+    title: "a container is paused, or is not",
+    cause: "A frozen program can do nothing, and one that runs can't be unpaused.",
+    check: "`carrack ps` shows which containers are paused.",
+    fix: "Let it go on with `carrack unpause`, or pause it with `carrack pause`.",
 };
 
 /// All codes of this crate.
@@ -319,6 +328,7 @@ pub static ALL: &[&Code] = &[
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
+    &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
     &RUNNING,

@@ -254,6 +254,28 @@ impl Networks {
         Ok(changed)
     }
 
+    /// Has a container answer to another name instead of one, on all its networks. Gives those whose names files are to be
+    /// written.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`, `network/kernel`.
+    pub fn rename(&self, container: &str, from: &str, to: &str) -> Result<Vec<String>> {
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        let (records, boot) = (self.lease_records(), boot_id()?);
+        let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
+        let mut changed = Vec::new();
+        for network in records.names()? {
+            let mut leases = Leases::of_boot(records.get(&network)?, &boot);
+            let own = leases.endpoints.iter_mut().find(|endpoint| endpoint.container == container);
+            let Some(own) = own else { continue };
+            own.names.retain(|name| *name != from && *name != to);
+            own.names.insert(0, to.clone());
+            records.put(&network, &leases, Durability::Cached)?;
+            changed.push(network);
+        }
+        Ok(changed)
+    }
+
     fn release(&self, container: &str) -> Result<()> {
         self.release_where(|endpoint| endpoint.container == container)
     }

@@ -176,6 +176,15 @@ impl Cgroup {
             .ok_or_else(|| timed_out("freeze", &folder).boxed())
     }
 
+    /// Whether every process was stopped where it is.
+    pub fn is_frozen(&self) -> bool {
+        if let Some(folder) = self.unified_folder() {
+            return read(&folder, "cgroup.events").is_some_and(|events| events.contains("frozen 1"));
+        }
+        let Some(mount) = self.hierarchies.v1_mount("freezer") else { return false };
+        read(&mount.join(&self.name), "freezer.state").is_some_and(|state| state.trim() == "FROZEN")
+    }
+
     /// Kills every process, those that it starts meanwhile included, and waits until none is left.
     ///
     /// Not by `cgroup.kill`, after which newer kernels let nothing be born into the group any more (`init::spawn`).

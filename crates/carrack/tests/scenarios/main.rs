@@ -24,3 +24,4 @@ mod registries;
 mod replacing;
 mod shims;
 mod stacks;
+mod verbs;

@@ -22,7 +22,14 @@ pub(crate) enum ContainerCommand {
     Restart(StopArguments),
     /// Send a signal to containers
     Kill(KillArguments),
+    /// Freeze the processes of containers
+    Pause(NamesArguments),
+    /// Let the processes of paused containers go on
+    Unpause(NamesArguments),
+    /// Give a container another name
+    Rename(RenameArguments),
     /// Remove containers
+    #[command(visible_alias = "remove")]
     Rm(RmArguments),
     /// Run a command in a running container
     Exec(ExecArguments),
@@ -276,9 +283,26 @@ pub(crate) struct StartArguments {
     /// Attach standard input
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    /// Refused: there are no checkpoints
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) checkpoint: Option<String>,
+    /// Refused: there are no checkpoints
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub(crate) checkpoint_dir: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenameArguments {
+    /// Name or id
+    pub(crate) name: String,
+    /// The name that it gets
+    pub(crate) new_name: String,
 }
 
 #[derive(Debug, Args)]
@@ -312,6 +336,9 @@ pub(crate) struct RmArguments {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     pub(crate) volumes: bool,
+    /// Refused: there are no links
+    #[arg(short, long, hide = true)]
+    pub(crate) link: bool,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,

@@ -96,6 +96,12 @@ pub(crate) enum Command {
     Restart(StopArguments),
     /// Send a signal to containers
     Kill(KillArguments),
+    /// Freeze the processes of containers
+    Pause(NamesArguments),
+    /// Let the processes of paused containers go on
+    Unpause(NamesArguments),
+    /// Give a container another name
+    Rename(RenameArguments),
     /// Remove containers
     Rm(RmArguments),
     /// Run a command in a running container

@@ -1,4 +1,4 @@
-//! `run`, `create`, `start`, `stop`, `restart`, `kill`, `rm`, `wait`, `attach`.
+//! `run`, `create`, `start`, `stop`, `restart`, `kill`, `pause`, `rename`, `rm`, `wait`, `attach`.
 
 use std::io::{IsTerminal, Write};
 
@@ -10,8 +10,8 @@ use carrack_specgen::container::NetworkMode;
 use super::stack::container_or_service;
 use super::{Session, current_folder, registry};
 use crate::arguments::{
-    AttachArguments, ContainerFlags, CreateArguments, KillArguments, NamesArguments, RmArguments, RunArguments,
-    StartArguments, StopArguments,
+    AttachArguments, ContainerFlags, CreateArguments, KillArguments, NamesArguments, RenameArguments, RmArguments,
+    RunArguments, StartArguments, StopArguments,
 };
 use crate::output::{Failure, Outcome, exit, note, print};
 use crate::{codes, container_flags, destination, flags};
@@ -98,6 +98,15 @@ fn ensure(session: &Session, engine: &Engine, flags: &ContainerFlags, image: &st
 }
 
 pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {
+    let no_checkpoints = |flag: &str| {
+        refused(format!("start {flag}"), "saving and restoring running programs needs CRIU, which carrack does without")
+    };
+    if arguments.checkpoint.is_some() {
+        return Err(no_checkpoints("--checkpoint"));
+    }
+    if arguments.checkpoint_dir.is_some() {
+        return Err(no_checkpoints("--checkpoint-dir"));
+    }
     let engine = session.engine()?;
     if arguments.attach || arguments.interactive {
         let [name] = arguments.names.as_slice() else {
@@ -106,7 +115,7 @@ pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {
         let record = engine.container(name)?.record;
         let attach = AttachOptions {
             stdin: arguments.interactive && record.container.open_stdin,
-            detach_keys: None,
+            detach_keys: arguments.detach_keys.clone(),
             signal_proxy: !record.container.tty,
             foreground: true,
         };
@@ -139,19 +148,62 @@ pub(crate) fn kill(session: &Session, arguments: &KillArguments) -> Outcome {
     each(session, &arguments.names, |name| engine.kill(name, &arguments.signal))
 }
 
+pub(crate) fn pause(session: &Session, arguments: &NamesArguments) -> Outcome {
+    let engine = session.engine()?;
+    each(session, &arguments.names, |name| engine.pause(name))
+}
+
+pub(crate) fn unpause(session: &Session, arguments: &NamesArguments) -> Outcome {
+    let engine = session.engine()?;
+    each(session, &arguments.names, |name| engine.unpause(name))
+}
+
+pub(crate) fn rename(session: &Session, arguments: &RenameArguments) -> Outcome {
+    session.engine()?.rename_container(&arguments.name, &arguments.new_name)?;
+    session.output.result("rename", &serde_json::json!({ "name": arguments.new_name }), |_| String::new());
+    Ok(exit::DONE)
+}
+
 pub(crate) fn rm(session: &Session, arguments: &RmArguments) -> Outcome {
+    if arguments.link {
+        return Err(refused("rm --link", "containers find each other by name on their networks, without links"));
+    }
     let engine = session.engine()?;
     let options = RemoveOptions { force: arguments.force, anonymous_volumes: arguments.volumes };
-    each(session, &arguments.names, |name| engine.remove(name, &options))
+    each_that(session, &arguments.names, |name| match engine.remove(name, &options) {
+        // What is not there is as good as removed, and worth a word, as in Docker.
+        Err(error) if options.force && error.code.id == "engine/no-such-container" => {
+            let warning = Diagnostic { severity: carrack_diag::Severity::Warning, ..*error };
+            session.output.diagnostics(&[warning], &SourceMap::new());
+            Ok(false)
+        }
+        done => done.map(|()| true),
+    })
+}
+
+/// The answer to what Docker has and carrack never will.
+fn refused(what: impl Into<String>, reason: &str) -> Failure {
+    Diagnostic::error(&codes::USAGE, format!("`{}` is refused", what.into())).cause(reason).into()
 }
 
 pub(crate) fn wait(session: &Session, arguments: &NamesArguments) -> Outcome {
     let engine = session.observer()?;
-    let mut codes = Vec::new();
-    for name in &arguments.names {
-        codes.push(engine.wait(name)?);
+    let (mut codes, mut failures) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        // All at once, so that none is gone before it is looked at.
+        let threads: Vec<_> = arguments.names.iter().map(|name| scope.spawn(|| engine.wait(name))).collect();
+        for thread in threads {
+            match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                Ok(code) if session.output.json => codes.push(code),
+                Ok(code) => print(&format!("{code}\n")),
+                Err(error) => failures.push(*error),
+            }
+        }
+    });
+    if !failures.is_empty() {
+        return Err(Failure::new(failures, SourceMap::new()));
     }
-    session.output.result("wait", &codes, |codes| codes.iter().map(|code| format!("{code}\n")).collect());
+    session.output.result("wait", &codes, |_| String::new());
     Ok(exit::DONE)
 }
 
@@ -173,7 +225,12 @@ pub(crate) fn attach(session: &Session, arguments: &AttachArguments) -> Outcome 
 
 /// Does one thing to several containers: names of the done on standard output, errors of the others, 1 if any.
 fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + Sync) -> Outcome {
-    let results: Vec<(&String, Result<()>)> = std::thread::scope(|scope| {
+    each_that(session, names, |name| act(name).map(|()| true))
+}
+
+/// The same, where there may have been nothing to do.
+fn each_that(session: &Session, names: &[String], act: impl Fn(&str) -> Result<bool> + Sync) -> Outcome {
+    let results: Vec<(&String, Result<bool>)> = std::thread::scope(|scope| {
         let act = &act;
         let threads: Vec<_> = names.iter().map(|name| (name, scope.spawn(move || act(name)))).collect();
         threads
@@ -185,7 +242,8 @@ fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + 
     let mut done = Vec::new();
     for (name, result) in results {
         match result {
-            Ok(()) => done.push(name),
+            Ok(true) => done.push(name),
+            Ok(false) => {}
             Err(error) => failures.push(*error),
         }
     }

@@ -52,6 +52,11 @@ impl Engine {
 
     fn exited(&self, record: &ContainerRecord, state: &State) -> Result<()> {
         if !self.stays_down(record)? && wants_restart(record, state) {
+            let cgroup = self.cgroup_of(record)?;
+            // It was killed while it was paused: what is started next is not to be born frozen.
+            if cgroup.is_frozen() {
+                cgroup.freeze(false)?;
+            }
             let folder = self.store.container_run_dir(&record.id)?;
             return Client::connect(&folder)?.restart_in(backoff(state));
         }

@@ -48,6 +48,7 @@ impl Engine {
     pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<Option<i32>, RunFailure> {
         let record = self.find(name)?;
         let state = self.running_state(&record)?;
+        self.refuse_paused(&record, "run another program")?;
         let request = ExecRequest {
             args: options.args.clone(),
             env: options.env.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?))).collect(),

@@ -18,12 +18,7 @@ pub struct RemoveOptions {
 impl Engine {
     /// Removes a container.
     pub fn remove(&self, name: &str, options: &RemoveOptions) -> Result<()> {
-        let record = match self.find(name) {
-            Ok(record) => record,
-            // `rm --force` of what is not there is done, as in Docker.
-            Err(error) if options.force && error.code == &codes::NO_SUCH_CONTAINER => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let record = self.find(name)?;
         if options.force {
             self.kill_record(&record)?;
         }
@@ -67,26 +62,6 @@ impl Engine {
         self.store.unkeep(KeepKind::Container, &current.id)?;
         self.store.put_layers_away()?;
         self.emit(&current, "destroy", &[]);
-        Ok(())
-    }
-
-    /// Gives a container another name. Nobody's restart is needed for it.
-    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let mut record = self.find(from)?;
-        let _guard = self.lock_container(&record.id)?;
-        // So it is where a rename that was killed before it began is done again or taken back.
-        if record.name == to {
-            return Ok(());
-        }
-        self.claim_name(to, &record.id)?;
-        let old = std::mem::replace(&mut record.name, to.to_owned());
-        let durability = super::create::durability(&record.container);
-        if let Err(error) = self.records().put(&record.id, &record, durability) {
-            self.release_name(to, &record.id)?;
-            return Err(error);
-        }
-        self.release_name(&old, &record.id)?;
-        self.emit(&record, "rename", &[("oldName", old)]);
         Ok(())
     }
 }

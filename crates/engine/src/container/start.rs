@@ -97,7 +97,9 @@ impl Engine {
 
     /// Starts a container that does not run.
     pub fn start(&self, name: &str) -> Result<()> {
-        self.start_record(&self.find(name)?)
+        let record = self.find(name)?;
+        self.refuse_paused(&record, "be started")?;
+        self.start_record(&record)
     }
 
     pub(crate) fn start_record(&self, record: &ContainerRecord) -> Result<()> {
@@ -112,6 +114,7 @@ impl Engine {
     /// Starts a container and stays with it.
     pub fn start_attached(&self, name: &str, attach: AttachOptions) -> Result<AttachOutcome> {
         let record = self.find(name)?;
+        self.refuse_paused(&record, "be started")?;
         let session = self.launch(&record, Some(&attach), true).map_err(|failure| failure.diagnostic)?;
         match session {
             Some(session) => session.stay(),

@@ -6,6 +6,7 @@ use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::RestartPolicy;
+use carrack_sys::process::send_signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -51,29 +52,35 @@ impl Engine {
         let Some(target) = self.intend_stop(record, intent)? else { return Ok(()) };
         let timeout = options.timeout_ms.or(record.container.stop_timeout_ms).map(Duration::from_millis);
         target.signal(signal)?;
+        self.thaw(record)?;
         if !target.wait(timeout.unwrap_or(STOP_TIMEOUT))? {
             self.kill_all(record, &target)?;
         }
         self.settle_end(record, &target)
     }
 
-    fn stop_signal(&self, record: &ContainerRecord, given: Option<&str>) -> Result<Signal> {
+    fn stop_signal(&self, record: &ContainerRecord, given: Option<&str>) -> Result<i32> {
         let config = self.image_config(record);
         let name = given.or(record.container.stop_signal.as_deref()).or(config.stop_signal.as_deref());
-        name.map_or(Ok(Signal::TERM), signal::parse)
+        name.map_or(Ok(signal::TERM), signal::parse)
     }
 
     /// Sends a signal to a container's first process. SIGKILL and its own stop signal are also a wish that it stays down.
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
         let record = self.find(name)?;
         let signal = signal::parse(signal)?;
-        if signal != Signal::KILL {
-            let target = if signal == self.stop_signal(&record, None)? {
+        if signal != signal::KILL {
+            let is_stop = signal == self.stop_signal(&record, None)?;
+            let target = if is_stop {
                 self.intend_stop(&record, b"")?
             } else {
                 self.state(&record.id)?.and_then(|state| Target::of(&state))
             };
-            return target.ok_or_else(|| not_running(&record))?.signal(signal);
+            let target = target.filter(|target| target.program.is_some());
+            target.ok_or_else(|| not_running(&record))?.signal(signal)?;
+            // As in Docker: a program that was told what ends it, as far as anybody said, is not to sleep over it.
+            let names_another = record.container.stop_signal.is_some() && !is_stop;
+            return if names_another { Ok(()) } else { self.thaw(&record) };
         }
         let target = self.intend_stop(&record, b"")?.ok_or_else(|| not_running(&record))?;
         self.kill_all(&record, &target)?;
@@ -146,7 +153,9 @@ impl Engine {
 
     /// Kills every process of the container at once, so that none is left to start others.
     fn kill_all(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
-        target.signal(Signal::KILL)?;
+        target.signal(signal::KILL)?;
+        // A frozen process of a v1 hierarchy does not even die.
+        self.thaw(record)?;
         if !target.wait(DEATH_TIMEOUT)? {
             return Err(host_error(
                 format!("{} does not die", record.name),
@@ -182,18 +191,26 @@ impl Engine {
     /// Waits for the end of a container and returns its exit code.
     pub fn wait(&self, name: &str) -> Result<i32> {
         let record = self.find(name)?;
+        let state = self.state(&record.id)?;
+        let is_active = |status| matches!(status, Status::Running | Status::Paused);
+        if state.as_ref().is_some_and(|state| is_active(state.actual_status()))
+            && let Ok(shim) = Client::connect(&self.store.container_run_dir(&record.id)?)
+            // From the shim itself: of a container with `--rm` nothing else tells for long.
+            && let Ok(Some(status)) = shim.wait()
+        {
+            return Ok(status);
+        }
+        let last = state.and_then(|state| state.exit_code);
         let ended = self.wait_for_state(&record.id, None, |state| match state {
-            None => Some(0),
-            Some(state) => match state.actual_status() {
-                Status::Running | Status::Paused => None,
-                _ => Some(state.exit_code.unwrap_or(0)),
-            },
+            None => Some(last.unwrap_or(0)),
+            Some(state) if is_active(state.actual_status()) => None,
+            Some(state) => Some(state.exit_code.unwrap_or(0)),
         })?;
         Ok(ended.unwrap_or(0))
     }
 }
 
-fn not_running(record: &ContainerRecord) -> Box<Diagnostic> {
+pub(crate) fn not_running(record: &ContainerRecord) -> Box<Diagnostic> {
     Diagnostic::error(&codes::NOT_RUNNING, format!("{} is not running", record.name))
         .hint(format!("start it with `carrack start {}`", record.name))
         .boxed()
@@ -219,9 +236,9 @@ impl Target {
         (program.is_some() || shim.is_some()).then_some(Self { program, shim })
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    fn signal(&self, signal: i32) -> Result<()> {
         let Some(program) = &self.program else { return Ok(()) };
-        match pidfd_send_signal(program, signal) {
+        match send_signal(program, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(error) => Err(host_error("can't send a signal to the container", error)),
         }

@@ -255,7 +255,9 @@ impl Shim {
         if self.config.health.is_some() {
             self.state.health = Some(monitor.health().clone());
             self.monitor = Some(monitor);
-            self.schedule_probe();
+            if self.state.status != Status::Paused {
+                self.schedule_probe();
+            }
         }
     }
 

@@ -1,0 +1,88 @@
+//! Freezing a container's processes where they are, and letting them go on.
+
+use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::shim::Client;
+use carrack_runtime::state::{State, Status};
+
+use super::ContainerRecord;
+use super::stop::not_running;
+use crate::codes;
+use crate::engine::Engine;
+
+impl Engine {
+    /// Freezes every process of a running container.
+    ///
+    /// The shim hears of it first: its probes are not to be frozen half-way, and somebody who is killed in between leaves a
+    /// container that calls itself paused and that `unpause` and another `pause` set right.
+    pub fn pause(&self, name: &str) -> Result<()> {
+        let record = self.find(name)?;
+        let _guard = self.lock_container(&record.id)?;
+        let cgroup = self.cgroup_of(&record)?;
+        match self.status_of(&record)? {
+            Status::Running => {}
+            Status::Paused if !cgroup.is_frozen() => return cgroup.freeze(true),
+            Status::Paused => return Err(wrong(&record, "is already paused")),
+            Status::Restarting => return Err(wrong(&record, "is restarting: wait until it runs")),
+            _ => return Err(not_running(&record)),
+        }
+        self.tell_paused(&record, true)?;
+        let frozen = cgroup.freeze(true);
+        if frozen.is_err() {
+            cgroup.freeze(false)?;
+            self.tell_paused(&record, false)?;
+        }
+        frozen
+    }
+
+    /// Lets the processes of a paused container go on.
+    pub fn unpause(&self, name: &str) -> Result<()> {
+        let record = self.find(name)?;
+        let _guard = self.lock_container(&record.id)?;
+        match self.status_of(&record)? {
+            Status::Paused => {
+                self.cgroup_of(&record)?.freeze(false)?;
+                self.tell_paused(&record, false)
+            }
+            Status::Running | Status::Restarting => Err(wrong(&record, "is not paused")),
+            _ => Err(not_running(&record)),
+        }
+    }
+
+    /// Lets a container that may be paused go on, so that it gets its signals. One that ends meanwhile has nobody to tell.
+    pub(crate) fn thaw(&self, record: &ContainerRecord) -> Result<()> {
+        if self.status_of(record)? == Status::Paused {
+            self.cgroup_of(record)?.freeze(false)?;
+            let _ended = self.tell_paused(record, false);
+        }
+        Ok(())
+    }
+
+    /// Refuses what a frozen program can't do.
+    pub(crate) fn refuse_paused(&self, record: &ContainerRecord, attempt: &str) -> Result<()> {
+        if self.status_of(record)? != Status::Paused {
+            return Ok(());
+        }
+        Err(wrong(record, &format!("is paused and can't {attempt}")))
+    }
+
+    fn tell_paused(&self, record: &ContainerRecord, paused: bool) -> Result<()> {
+        Client::connect(&self.store.container_run_dir(&record.id)?)?.paused(paused)
+    }
+
+    pub(crate) fn status_of(&self, record: &ContainerRecord) -> Result<Status> {
+        Ok(self.state(&record.id)?.map_or(Status::Created, |state: State| state.actual_status()))
+    }
+
+    pub(crate) fn cgroup_of(&self, record: &ContainerRecord) -> Result<Cgroup> {
+        Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), &record.id)
+    }
+}
+
+fn wrong(record: &ContainerRecord, what: &str) -> Box<Diagnostic> {
+    let diagnostic = Diagnostic::error(&codes::PAUSED, format!("{} {what}", record.name));
+    if what.contains("is not paused") || what.contains("restarting") {
+        return diagnostic.hint("`carrack ps` shows what it does").boxed();
+    }
+    diagnostic.hint(format!("let it go on with `carrack unpause {}`", record.name)).boxed()
+}
