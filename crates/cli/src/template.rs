@@ -21,6 +21,7 @@ use serde_json::Value as Json;
 use crate::codes;
 pub(crate) use columns::{PADDING, WIDTH_MIN};
 use parse::{Problem, Templates};
+pub(crate) use print::quoted;
 pub(crate) use value::Row;
 use value::Value;
 
@@ -48,6 +49,11 @@ impl Template {
     fn parse(text: &str, given: &str, escapes: bool) -> Result<Self> {
         let templates = parse::parse(text, escapes).map_err(|problem| diagnostic(given, text, problem))?;
         Ok(Self { text: text.to_owned(), templates, is_table: false })
+    }
+
+    /// Whether the text speaks of a field, so that what costs is only looked for where it is asked for.
+    pub(crate) fn names(&self, field: &str) -> bool {
+        self.text.contains(field)
     }
 
     /// The text for one value.

@@ -25,4 +25,4 @@ pub use container::Container;
 pub use facts::HostFacts;
 pub use init_plan::{InitPlan, InitStep};
 pub use plan::{ExecRequest, Launch, exec_plan, init_plan, launch};
-pub use spec::{Resolved, ResolvedDevice, Source, check, spec};
+pub use spec::{DEFAULT_SHM_BYTES, MASKED_PATHS, READ_ONLY_PATHS, Resolved, ResolvedDevice, Source, check, spec};

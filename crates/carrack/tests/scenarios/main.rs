@@ -12,6 +12,7 @@ mod containers;
 mod contents;
 mod contexts;
 mod debugging;
+mod formats;
 mod hostile;
 mod interruption;
 mod layers;

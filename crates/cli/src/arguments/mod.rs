@@ -7,6 +7,7 @@ mod builder;
 mod container;
 mod docker_build;
 mod image;
+mod inspect;
 mod project;
 mod registry;
 
@@ -19,6 +20,7 @@ pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
+pub(crate) use inspect::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
 
@@ -113,7 +115,7 @@ pub(crate) enum Command {
     /// List containers
     Ps(PsArguments),
     /// Show everything known of containers, images, networks or volumes
-    Inspect(InspectArguments),
+    Inspect(AnyInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
@@ -244,7 +246,7 @@ pub(crate) enum NetworkCommand {
     #[command(visible_alias = "remove")]
     Rm(NamesArguments),
     /// Show everything known of networks
-    Inspect(InspectArguments),
+    Inspect(NetworkInspectArguments),
 }
 
 #[derive(Debug, Subcommand)]

@@ -338,7 +338,7 @@ fn hex(number: u64, upper: bool, width: usize) -> String {
 }
 
 /// As Go quotes text.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for character in text.chars() {
         match character {

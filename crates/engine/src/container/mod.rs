@@ -6,6 +6,7 @@ mod devices;
 mod event;
 mod exec;
 mod files;
+mod inspect;
 mod logs;
 mod names;
 mod pause;
