@@ -13,6 +13,7 @@ mod docker;
 mod docker_config;
 mod filters;
 mod flags;
+mod mount_flags;
 mod output;
 mod project;
 mod template;

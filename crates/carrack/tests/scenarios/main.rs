@@ -15,6 +15,7 @@ mod debugging;
 mod formats;
 mod hostile;
 mod interruption;
+mod isolation;
 mod layers;
 mod machine;
 mod networks;

@@ -8,6 +8,7 @@ mod container;
 mod docker_build;
 mod image;
 mod inspect;
+pub(crate) mod limits;
 mod project;
 mod registry;
 
@@ -344,6 +345,9 @@ pub(crate) struct DoctorArguments {
     /// Compare what the kernel holds with the records
     #[arg(long)]
     pub(crate) leaks: bool,
+    /// Load the AppArmor profile of containers, now and at each boot
+    #[arg(long, conflicts_with = "leaks")]
+    pub(crate) install_profile: bool,
 }
 
 #[derive(Debug, Args)]

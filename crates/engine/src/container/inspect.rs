@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use carrack_diag::Result;
 use carrack_network::{Endpoint, Networks};
 use carrack_oci::Config;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::state::{Health, State};
 use carrack_specgen::container::{
-    LogDriver, Mount, MountSource, NamespaceMode, NetworkMode, PortMapping, RestartPolicy, SeccompMode,
+    DeviceLimit, IpcMode, LogDriver, Mount, MountSource, NamespaceMode, NetworkMode, PortMapping, RestartPolicy,
+    SeccompMode,
 };
 use carrack_specgen::{Container, DEFAULT_SHM_BYTES, MASKED_PATHS, READ_ONLY_PATHS};
 use serde_json::{Map, Value, json};
@@ -41,7 +41,7 @@ impl Engine {
             LogDriver::JsonFile | LogDriver::Local => own.join(logs::LOG_FILE).to_string_lossy().into_owned(),
         };
         let pid = if view.is_active() { state.map_or(0, |state| state.pid) } else { 0 };
-        let limits = if view.is_active() { self.effective_limits(&record.id)? } else { Value::Null };
+        let limits = if view.is_active() { self.effective(record, pid)? } else { Value::Null };
         Ok(json!({
             "Id": record.id,
             "Created": record.created,
@@ -78,17 +78,6 @@ impl Engine {
         }))
     }
 
-    /// What the kernel holds the container to, read back (F2).
-    fn effective_limits(&self, id: &str) -> Result<Value> {
-        let limits = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), id)?.limits();
-        Ok(json!({
-            "Memory": limits.memory_bytes,
-            "MemorySwap": limits.memory_swap_bytes,
-            "NanoCpus": limits.nano_cpus,
-            "PidsLimit": limits.pids,
-        }))
-    }
-
     /// Volumes and binds. As in Docker, temporary file systems stand in HostConfig.
     fn inspected_mounts(&self, record: &ContainerRecord) -> Result<Vec<Value>> {
         let mut mounts = Vec::new();
@@ -107,6 +96,14 @@ impl Engine {
                         "Propagation": "",
                     }));
                 }
+                MountSource::Image { name, .. } => mounts.push(json!({
+                    "Type": "image",
+                    "Source": name,
+                    "Destination": mount.target,
+                    "Mode": "ro",
+                    "RW": false,
+                    "Propagation": "",
+                })),
                 MountSource::Bind { path, propagation, .. } => mounts.push(json!({
                     "Type": "bind",
                     "Source": path,
@@ -213,7 +210,7 @@ fn host_config(container: &Container) -> Value {
         "RestartPolicy": { "Name": restart, "MaximumRetryCount": retries },
         "AutoRemove": container.auto_remove,
         "VolumeDriver": "",
-        "VolumesFrom": null,
+        "VolumesFrom": some(&container.volumes_from),
         "ConsoleSize": [0, 0],
         "CapAdd": some(&container.cap_add),
         "CapDrop": some(&container.cap_drop),
@@ -223,9 +220,15 @@ fn host_config(container: &Container) -> Value {
         "DnsSearch": container.dns_search,
         "ExtraHosts": some(&hosts),
         "GroupAdd": some(&container.group_add),
-        "IpcMode": namespace(&container.ipc, "private"),
+        "IpcMode": match &container.ipc {
+            IpcMode::Private => "private".to_owned(),
+            IpcMode::Shareable => "shareable".to_owned(),
+            IpcMode::None => "none".to_owned(),
+            IpcMode::Host => "host".to_owned(),
+            IpcMode::Container(name) => format!("container:{name}"),
+        },
         "Cgroup": "",
-        "Links": null,
+        "Links": some(&container.links.iter().map(|(name, alias)| format!("{name}:{alias}")).collect::<Vec<_>>()),
         "OomScoreAdj": container.oom_score_adj.unwrap_or(0),
         "PidMode": namespace(&container.pid, ""),
         "Privileged": container.privileged,
@@ -249,6 +252,9 @@ fn host_config(container: &Container) -> Value {
     if !container.sysctls.is_empty() {
         config["Sysctls"] = json!(container.sysctls);
     }
+    if !container.annotations.is_empty() {
+        config["Annotations"] = json!(container.annotations);
+    }
     if container.init {
         config["Init"] = json!(true);
     }
@@ -257,34 +263,37 @@ fn host_config(container: &Container) -> Value {
 
 /// The limits among what was asked for, devices and the kernel's paths: the second half of HostConfig.
 fn limits_of(container: &Container) -> Value {
-    let paths = |paths: &[&str]| if container.privileged { Value::Null } else { json!(paths) };
+    let paths = |paths: &[&str]| if container.privileged || container.unmasked { Value::Null } else { json!(paths) };
+    let devices = |limits: &[DeviceLimit], key: &str| -> Vec<Value> {
+        limits.iter().map(|limit| json!({ "Path": limit.device, key: limit.value })).collect()
+    };
     let resources = &container.resources;
     json!({
         "CpuShares": resources.cpu_shares.unwrap_or(0),
         "Memory": resources.memory_bytes.unwrap_or(0),
         "NanoCpus": resources.nano_cpus.unwrap_or(0),
-        "CgroupParent": "",
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
+        "CgroupParent": container.cgroup_parent.as_deref().unwrap_or_default(),
+        "BlkioWeight": resources.block.weight.unwrap_or(0),
+        "BlkioWeightDevice": devices(&resources.block.device_weights, "Weight"),
+        "BlkioDeviceReadBps": devices(&resources.block.read_bps, "Rate"),
+        "BlkioDeviceWriteBps": devices(&resources.block.write_bps, "Rate"),
+        "BlkioDeviceReadIOps": devices(&resources.block.read_iops, "Rate"),
+        "BlkioDeviceWriteIOps": devices(&resources.block.write_iops, "Rate"),
+        "CpuPeriod": resources.cpu_period_us.unwrap_or(0),
+        "CpuQuota": resources.cpu_quota_us.unwrap_or(0),
+        "CpuRealtimePeriod": resources.cpu_rt_period_us.unwrap_or(0),
+        "CpuRealtimeRuntime": resources.cpu_rt_runtime_us.unwrap_or(0),
         "CpusetCpus": resources.cpuset_cpus.as_deref().unwrap_or_default(),
-        "CpusetMems": "",
+        "CpusetMems": resources.cpuset_mems.as_deref().unwrap_or_default(),
         "Devices": container.devices.iter().map(|device| json!({
             "PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.access,
         })).collect::<Vec<_>>(),
-        "DeviceCgroupRules": null,
+        "DeviceCgroupRules": if container.device_rules.is_empty() { Value::Null } else { json!(container.device_rules) },
         "DeviceRequests": null,
         "MemoryReservation": resources.memory_reservation_bytes.unwrap_or(0),
         "MemorySwap": resources.memory_swap_bytes.unwrap_or(0),
-        "MemorySwappiness": null,
-        "OomKillDisable": false,
+        "MemorySwappiness": resources.memory_swappiness,
+        "OomKillDisable": resources.oom_kill_disable,
         "PidsLimit": resources.pids,
         "Ulimits": container.ulimits.iter().map(|(name, limit)| json!({
             "Name": name, "Hard": limit.hard, "Soft": limit.soft,
@@ -303,7 +312,7 @@ fn bind(mount: &Mount) -> Option<String> {
     let source = match &mount.source {
         MountSource::Bind { path, .. } => path,
         MountSource::Volume { name, .. } => name.as_ref()?,
-        MountSource::Tmpfs { .. } => return None,
+        MountSource::Tmpfs { .. } | MountSource::Image { .. } => return None,
     };
     Some(format!("{source}:{}{}", mount.target, if mount.read_only { ":ro" } else { "" }))
 }

@@ -104,7 +104,7 @@ impl ContainerView {
     pub fn binds(&self) -> impl Iterator<Item = &str> {
         self.record.container.mounts.iter().filter_map(|mount| match &mount.source {
             MountSource::Bind { path, .. } => Some(path.as_str()),
-            MountSource::Volume { .. } | MountSource::Tmpfs { .. } => None,
+            MountSource::Volume { .. } | MountSource::Tmpfs { .. } | MountSource::Image { .. } => None,
         })
     }
 
