@@ -434,7 +434,7 @@ fn disk_usage_of_everything() {
     assert!(kept["links"] == 1 && bytes(&kept["size_bytes"]) >= 200_000, "{kept}");
     assert_eq!((&kept["used_by"][0], &base["used_by"][0]), (&"writer".into(), &"container writer".into()));
     let text = project.ok(&["system", "df"]);
-    assert!(text.starts_with("TYPE            TOTAL   ACTIVE   SIZE"), "{text}");
+    assert!(text.starts_with("TYPE            TOTAL     ACTIVE    SIZE"), "{text}");
     assert_eq!(
         project.ok(&["system", "df", "--format", "{{.Type}}: {{.TotalCount}}"]).lines().last(),
         Some("Build Cache: 2")

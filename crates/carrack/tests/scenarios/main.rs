@@ -15,6 +15,7 @@ mod copying;
 mod debugging;
 mod doctor;
 mod events;
+mod formats;
 mod health;
 mod hostile;
 mod interruption;
