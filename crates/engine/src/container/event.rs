@@ -10,6 +10,7 @@ use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::Container;
 use carrack_specgen::container::RestartPolicy;
+use carrack_store::Lock;
 
 use super::ContainerRecord;
 use super::sharing;
@@ -35,7 +36,9 @@ impl Engine {
     /// Answers a shim's report. Told twice, it answers the same.
     pub fn event(&self, id: &str, kind: &str) -> Result<()> {
         let _guard = self.lock_container(id)?;
-        let Some(record) = self.records().get(id)? else { return Ok(()) };
+        let Some(record) = self.records().get(id)? else {
+            return self.store.forget_lock(&Lock::Container(id.to_owned()));
+        };
         let folder = self.store.container_run_dir(id)?;
         let Some(state) = State::read(&folder)? else { return Ok(()) };
         // A shim that was dismissed meanwhile has nothing to say about the run of the next one.
@@ -66,6 +69,29 @@ impl Engine {
             return self.remove_locked(record, true);
         }
         self.tear_down(record)
+    }
+
+    /// What a client does at the end of a container with `--rm` that it ran: what the shim would have had done by another
+    /// process, while that one was awaited.
+    pub(crate) fn put_away(&self, record: &ContainerRecord) -> Result<()> {
+        if !record.container.auto_remove {
+            return Ok(());
+        }
+        let guard = self.lock_container(&record.id)?;
+        if self.records().get(&record.id)?.is_none() {
+            return self.store.forget_lock(&Lock::Container(record.id.clone()));
+        }
+        let ended = self.state(&record.id)?.filter(|state| state.actual_status() == Status::Exited);
+        match ended {
+            Some(state) if !self.is_to_come_back(record)? => {
+                self.dismiss_shim(&record.id, &state)?;
+                self.remove_locked(record, true)
+            }
+            _ => {
+                drop(guard);
+                self.wait_until_put_away(record)
+            }
+        }
     }
 
     fn restart_due(&self, record: &ContainerRecord) -> Result<()> {

@@ -1,6 +1,6 @@
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::state::Status;
-use carrack_store::KeepKind;
+use carrack_store::{KeepKind, Lock};
 
 use super::ContainerRecord;
 use crate::codes;
@@ -36,8 +36,9 @@ impl Engine {
     }
 
     pub(crate) fn remove_locked(&self, record: &ContainerRecord, anonymous_volumes: bool) -> Result<()> {
+        let lock = Lock::Container(record.id.clone());
         // Gone meanwhile: with --rm it goes by itself.
-        let Some(current) = self.records().get(&record.id)? else { return Ok(()) };
+        let Some(current) = self.records().get(&record.id)? else { return self.store.forget_lock(&lock) };
         let status = self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status());
         if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
             return Err(Diagnostic::error(
@@ -62,6 +63,6 @@ impl Engine {
         self.store.unkeep(KeepKind::Container, &current.id)?;
         self.store.put_layers_away()?;
         self.emit(&current, "destroy", &[]);
-        Ok(())
+        self.store.forget_lock(&lock)
     }
 }

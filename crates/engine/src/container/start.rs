@@ -89,8 +89,8 @@ impl Engine {
             }
         };
         let attached = session.map_or(Ok(AttachOutcome::Detached), Session::stay);
-        if record.container.auto_remove && matches!(attached, Ok(AttachOutcome::Exited(_))) {
-            self.wait_until_put_away(&record)?;
+        if matches!(attached, Ok(AttachOutcome::Exited(_))) {
+            self.put_away(&record)?;
         }
         Ok(Started { id: record.id, attached })
     }
@@ -117,7 +117,13 @@ impl Engine {
         self.refuse_paused(&record, "be started")?;
         let session = self.launch(&record, Some(&attach), true).map_err(|failure| failure.diagnostic)?;
         match session {
-            Some(session) => session.stay(),
+            Some(session) => {
+                let outcome = session.stay()?;
+                if let AttachOutcome::Exited(_) = outcome {
+                    self.put_away(&record)?;
+                }
+                Ok(outcome)
+            }
             None => self.attach(name, &attach),
         }
     }
@@ -229,7 +235,8 @@ impl Engine {
         if !ground.endpoints.is_empty() && !prepared.ports().is_empty() {
             Networks::new(&self.store).publish(&record.id, &publications(prepared.ports()))?;
         }
-        let session = attach.map(|options| Session::open(&ground.run, options)).transpose()?;
+        let session =
+            attach.map(|options| Session::open(&ground.run, options, record.container.auto_remove)).transpose()?;
         prepared.go().map_err(failed)?;
         Ok(session)
     }
