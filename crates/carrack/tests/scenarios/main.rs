@@ -12,6 +12,7 @@ mod containers;
 mod contents;
 mod contexts;
 mod debugging;
+mod health;
 mod hostile;
 mod interruption;
 mod isolation;

@@ -4,7 +4,7 @@ mod attach;
 mod create;
 mod devices;
 mod effective;
-mod event;
+pub(crate) mod event;
 mod exec;
 mod files;
 mod logs;
@@ -16,6 +16,7 @@ mod rename;
 mod sharing;
 mod start;
 mod stop;
+mod unhealthy;
 mod view;
 mod watch;
 
