@@ -179,7 +179,7 @@ fn security_option(container: &mut Container, text: &str, folder: &Path) -> Resu
 }
 
 /// Lines of NAME=VALUE or NAME, `#` comments; quotes are literal, as in Docker (not as in Compose).
-fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
+pub(crate) fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
     let text = read(path)?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
     let mut entries = Vec::new();

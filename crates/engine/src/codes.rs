@@ -300,10 +300,20 @@ pub static PAUSED: Code = Code {
     fix: "Let it go on with `carrack unpause`, or pause it with `carrack pause`.",
 };
 
+/// A log that nobody keeps.
+pub static NO_LOG: Code = Code {
+    id: "engine/no-log",
+    title: "the container has no log",
+    cause: "Its log driver is `none`: what it writes goes to whoever is attached, and nowhere else.",
+    check: "`carrack inspect NAME` shows it as HostConfig.LogConfig.",
+    fix: "Watch it with `carrack attach`, or make it again without `--log-driver none`.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
     &NO_COMMIT,
+    &NO_LOG,
     &NO_SUCH_INDEX,
     &AMBIGUOUS,
     &APPLY_FAILED,

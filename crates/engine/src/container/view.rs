@@ -197,6 +197,7 @@ impl Engine {
                 "User": container.user.clone().unwrap_or_else(|| config.user.clone()),
                 "Tty": container.tty,
                 "OpenStdin": container.open_stdin,
+                "StdinOnce": container.stdin_once,
                 "Env": env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
                 "Cmd": container.command.as_ref().or(config.cmd.as_ref()),
                 "Entrypoint": container.entrypoint.as_ref().or(config.entrypoint.as_ref()),
