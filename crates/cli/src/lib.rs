@@ -11,6 +11,7 @@ mod container_flags;
 mod destination;
 mod docker;
 mod flags;
+mod mount_flags;
 mod output;
 mod project;
 mod template;
@@ -188,7 +189,7 @@ fn schema(command: &Command) -> &'static str {
         Command::Volume(_) => "volume",
         Command::Explain(_) => "explain",
         Command::Doctor(_) => "doctor",
-        Command::Boot => "boot",
+        Command::Boot(_) => "boot",
         Command::System(_) => "system",
         Command::Version => "version",
         Command::Event(_) => "event",

@@ -211,7 +211,7 @@ impl Check {
     fn of(service: &Service) -> Self {
         match &service.healthcheck {
             Some(check) if check.is_disabled() => Self::Disabled(check.span),
-            Some(check) if !check.test.is_empty() => Self::Given,
+            Some(check) if !check.effective_test().is_empty() => Self::Given,
             _ => Self::Unsaid,
         }
     }
@@ -417,7 +417,7 @@ fn unpublishable(service: &Service, diagnostics: &mut Diagnostics) {
     let (Some(port), Some(mode)) = (service.ports.first(), &service.network_mode) else { return };
     let name = &service.name;
     let diagnostic = match &mode.value {
-        NamespaceTarget::Private => return,
+        NamespaceTarget::Private | NamespaceTarget::Shareable => return,
         // The port is reachable all the same, under the number that the program listens on.
         NamespaceTarget::Host => Diagnostic::warning(
             &codes::CONFLICTING_KEYS,

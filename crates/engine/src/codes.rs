@@ -128,6 +128,25 @@ pub static NO_BIND_SOURCE: Code = Code {
     fix: "Create it, or correct the path.",
 };
 
+/// A wall of the host's that containers are not behind.
+pub static UNCONFINED: Code = Code {
+    id: "engine/unconfined",
+    title: "containers are not under the host's AppArmor or SELinux",
+    cause: "AppArmor is on and the profile of containers is not loaded, or SELinux is enforcing and containers have no label of \
+            their own. Capabilities, masks and the system call filter hold all the same.",
+    check: "`carrack doctor`; `aa-status` and `getenforce` say what the host has on.",
+    fix: "Load the profile with `carrack doctor --install-profile`.",
+};
+
+/// Shared memory that its container keeps to itself.
+pub static NOT_SHAREABLE: Code = Code {
+    id: "engine/not-shareable",
+    title: "the shared memory of the container is its own",
+    cause: "--ipc container:NAME, or `ipc: container:NAME`, joins what the other container does not share, which is the default.",
+    check: "Look at the IpcMode of the other container.",
+    fix: "Make the other container with --ipc shareable.",
+};
+
 /// A published port is busy.
 pub static PORT_BUSY: Code = Code {
     id: "engine/port-busy",
@@ -135,6 +154,24 @@ pub static PORT_BUSY: Code = Code {
     cause: "Another program or container of the host listens on the port.",
     check: "The message names the holder where it can be found; `ss -ltnp` lists all.",
     fix: "Stop the holder, or publish on another port.",
+};
+
+/// A service that runs at boot can't be installed.
+pub static BOOT_SERVICE: Code = Code {
+    id: "engine/boot-service",
+    title: "no service can be made that runs at boot",
+    cause: "The host has no init system that carrack knows, its tool refused, or a path can't be written into a service's file.",
+    check: "`carrack system install-boot --print` shows the file; the cause is the tool's own answer.",
+    fix: "Have the host run `carrack boot` after its network is up, and `carrack boot --stop` before it goes down.",
+};
+
+/// A health probe of ours is malformed.
+pub static INVALID_PROBE: Code = Code {
+    id: "engine/invalid-probe",
+    title: "a health probe can't be understood",
+    cause: "The check begins with `CARRACK`, and what follows is none of the probes that carrack knows.",
+    check: "`carrack run --help` lists them at `--health-probe`; `carrack image inspect` shows the check of an image.",
+    fix: "Correct it, or give another check with `--health-cmd` or `--health-probe`.",
 };
 
 /// A container did not become ready.
@@ -335,9 +372,12 @@ pub static ALL: &[&Code] = &[
     &NO_SUCH_RELEASE,
     &NO_SUCH_VOLUME,
     &NOT_A_TAG,
+    &BOOT_SERVICE,
+    &INVALID_PROBE,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
+    &NOT_SHAREABLE,
     &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
@@ -345,6 +385,7 @@ pub static ALL: &[&Code] = &[
     &START_FAILED,
     &UNDO_INCOMPLETE,
     &VOLUME_IN_USE,
+    &UNCONFINED,
 ];
 
 /// The codes of this crate and of every crate that it stands on.

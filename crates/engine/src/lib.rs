@@ -6,10 +6,12 @@
 pub mod apply;
 mod attestation;
 mod boot;
+pub mod boot_service;
 pub mod bootstrap;
 pub mod build;
 mod build_cache;
 pub mod codes;
+pub mod confinement;
 mod container;
 pub mod docker;
 pub mod doctor;

@@ -3,10 +3,12 @@
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
 mod attestation;
+mod boot;
 mod builder;
 mod container;
 mod docker_build;
 mod image;
+pub(crate) mod limits;
 mod project;
 mod registry;
 
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use attestation::*;
+pub(crate) use boot::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use docker_build::*;
@@ -180,7 +183,7 @@ pub(crate) enum Command {
     /// What this host allows; with --leaks, what it holds that no record knows
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
-    Boot,
+    Boot(BootArguments),
     /// What takes room on disk
     #[command(subcommand)]
     System(SystemCommand),
@@ -218,6 +221,8 @@ pub(crate) enum BuildxCommand {
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
     Df(SystemUsageArguments),
+    /// Have the host run `carrack boot` when it starts
+    InstallBoot(InstallBootArguments),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),
@@ -342,6 +347,9 @@ pub(crate) struct DoctorArguments {
     /// Compare what the kernel holds with the records
     #[arg(long)]
     pub(crate) leaks: bool,
+    /// Load the AppArmor profile of containers, now and at each boot
+    #[arg(long, conflicts_with = "leaks")]
+    pub(crate) install_profile: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `explain`, `doctor`, `boot`, `version`, and what the shim calls.
+//! `explain`, `doctor`, `version`, and what the shim calls.
 
 use carrack_diag::{Diagnostic, nearest};
 use carrack_engine::Engine;
@@ -53,6 +53,13 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
         });
         return Ok(if leaks.is_empty() { exit::DONE } else { exit::FAILED });
     }
+    if arguments.install_profile {
+        let profile = carrack_engine::confinement::install_profile()?;
+        session.output.result("profile", &json!({ "profile": profile }), |_| {
+            format!("the AppArmor profile {profile} is loaded: containers that start from now on run under it\n")
+        });
+        return Ok(exit::DONE);
+    }
     let report = carrack_engine::doctor::examine(session.roots());
     session.output.result("doctor", &report, |report| {
         let mut text = format!("this host allows: {}\n\n", report.level);
@@ -77,19 +84,6 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
             .collect();
         if !fixes.is_empty() {
             text.push_str(&format!("\nwhat to do:\n{}", fixes.concat()));
-        }
-        text
-    });
-    Ok(exit::DONE)
-}
-
-pub(crate) fn boot(session: &Session) -> Outcome {
-    let report = session.engine()?.boot()?;
-    session.output.result("boot", &report, |report| {
-        let mut text = String::new();
-        for line in report {
-            text.push_str(line);
-            text.push('\n');
         }
         text
     });

@@ -51,7 +51,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(run: &Path, options: &AttachOptions) -> Result<Self> {
+    /// `puts_away`: the caller promises [`Engine::put_away`].
+    pub(crate) fn open(run: &Path, options: &AttachOptions, puts_away: bool) -> Result<Self> {
         let keys = keys(options.detach_keys.as_deref())?;
         let size = terminal_size();
         let options = shim::AttachOptions {
@@ -61,6 +62,7 @@ impl Session {
             foreground: options.foreground,
             sig_proxy: options.signal_proxy,
             terminal_size: (size != (0, 0)).then_some(size),
+            puts_away,
         };
         Ok(Self { attached: Client::connect(run)?.attach(options)?, keys })
     }
@@ -107,7 +109,7 @@ impl Engine {
             }
             Status::Created | Status::Exited | Status::Lost => return Err(not_running(&record)),
         }
-        Session::open(&self.store.container_run_dir(&record.id)?, options)?.stay()
+        Session::open(&self.store.container_run_dir(&record.id)?, options, false)?.stay()
     }
 }
 

@@ -115,7 +115,7 @@ impl Engine {
                 ));
             }
         };
-        let cgroup = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), &record.id)?;
+        let cgroup = self.cgroup_of(record)?;
         let request = SpawnRequest {
             plan,
             stdio,

@@ -3,7 +3,8 @@
 mod attach;
 mod create;
 mod devices;
-mod event;
+mod effective;
+pub(crate) mod event;
 mod exec;
 mod files;
 mod logs;
@@ -12,8 +13,10 @@ mod pause;
 mod reach;
 mod remove;
 mod rename;
+mod sharing;
 mod start;
 mod stop;
+mod unhealthy;
 mod view;
 mod watch;
 
@@ -50,6 +53,9 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The volume of each target that has one.
     pub volumes: BTreeMap<String, VolumeUse>,
+    /// The id of the image of each target that shows one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Digest>,
 }
 
 /// The volume behind a mount.

@@ -50,6 +50,8 @@ pub struct AttachOptions {
     /// Columns and rows of this process's terminal: attached before its start, the program's is as large from the first
     /// moment on.
     pub terminal_size: Option<(u16, u16)>,
+    /// Promise to put the container away when it has ended.
+    pub puts_away: bool,
 }
 
 /// A connection that is attached: from now on no output is missed.
@@ -97,6 +99,7 @@ impl Client {
             (options.stdout, attach::STDOUT),
             (options.stderr, attach::STDERR),
             (options.foreground, attach::FOREGROUND),
+            (options.puts_away, attach::PUTS_AWAY),
         ];
         let flags = flags.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag);
         match self.ask(&Order::Attach { flags })? {

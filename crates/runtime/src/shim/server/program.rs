@@ -220,6 +220,7 @@ impl Shim {
         self.stop_probing();
         self.forwarder.drop_connections();
 
+        self.state.ran_ns = since_boot_ns().saturating_sub(program.started_ns);
         self.state.oom_killed = oom_kills > program.oom_kills_before;
         self.state.status = if status.is_some() { Status::Exited } else { Status::Lost };
         self.state.pid = 0;
@@ -232,8 +233,11 @@ impl Shim {
         }
         let code = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         self.append_event("die".into(), Some(("exitCode", code)));
-        self.clients.tell_exit(status);
-        self.tell(Kind::Exited);
+        if self.clients.tell_exit(status) {
+            self.report_at = Some(Instant::now() + super::PUT_AWAY_PATIENCE);
+        } else {
+            self.tell(Kind::Exited);
+        }
     }
 
     /// What the program wrote before its end still goes to the log and to clients.
@@ -279,7 +283,7 @@ impl Shim {
     pub(super) fn start_probe(&mut self) {
         let (Some(health), Some(program)) = (&self.config.health, &self.program) else { return };
         let request = probe::Request {
-            plan: &health.plan,
+            probe: &health.probe,
             timeout_ns: health.check.timeout_ns(),
             container: program.pidfd.as_fd(),
             cgroup: self.config.cgroup.as_ref(),
