@@ -378,3 +378,36 @@ fn what_has_gone_is_dropped_from_a_descriptor_too() {
     machine.ok(&["rm", "-f", "one"]);
     machine.finish();
 }
+
+/// A status that was lost with its shim is no success.
+#[test]
+fn an_end_that_nobody_saw_is_told_as_such() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "1000"]);
+    let (shim, program) = (machine.shim_pid("one"), machine.pid("one"));
+    super::machine::kill(shim);
+    assert_eq!(machine.ok(&["exec", "one", "echo", "there"]), "there", "exec needs no shim");
+    super::machine::kill(program);
+    let state = ["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "one"];
+    eventually("its end is noticed", || (machine.ok(&state) == "dead 255").then_some(()));
+    assert_eq!(machine.ok(&["wait", "one"]), "255");
+    machine.ok(&["start", "one"]);
+    machine.ok(&["rm", "-f", "one"]);
+    machine.finish();
+}
+
+/// CVE-2020-15257: what a container on the host's network can see of a shim's socket is a path that it can't reach.
+#[test]
+fn no_shim_listens_where_a_container_can_connect() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["run", "-d", "--name", "one", "--network", "host", "busybox", "sleep", "1000"]);
+    let seen = machine.ok(&["exec", "one", "cat", "/proc/net/unix"]);
+    let folder = machine.path().join("run/containers").join(machine.ok(&["inspect", "--format", "{{.Id}}", "one"]));
+    assert!(seen.lines().all(|line| !(line.contains('@') && line.contains("shim"))), "{seen}");
+    assert!(folder.join("shim.sock").exists());
+    assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(std::fs::metadata(folder.join("shim.sock")).unwrap().permissions().mode() & 0o777, 0o600);
+    machine.ok(&["rm", "-f", "one"]);
+    machine.finish();
+}
