@@ -346,6 +346,15 @@ pub static NO_LOG: Code = Code {
     fix: "Watch it with `carrack attach`, or make it again without `--log-driver none`.",
 };
 
+/// A copy that Docker's rules of paths do not allow.
+pub static COPY: Code = Code {
+    id: "engine/copy",
+    title: "a path can't be copied so",
+    cause: "The source is not there, a folder would become a file, or a slash at the end says folder where there is none.",
+    check: "Look at both paths with `ls -ld`, in the container with `carrack exec`.",
+    fix: "Correct the path. `FOLDER` copies the folder itself into one that is there, `FOLDER/.` what is in it.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
@@ -355,6 +364,7 @@ pub static ALL: &[&Code] = &[
     &AMBIGUOUS,
     &APPLY_FAILED,
     &CONNECTION_LOST,
+    &COPY,
     &DOCKER_HOLDS_PROJECT,
     &HOST,
     &INVALID_KEYS,

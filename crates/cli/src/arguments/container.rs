@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::limits::LimitFlags;
-use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
+use super::{
+    CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
+    ProjectSetting, Pull,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -42,11 +45,19 @@ pub(crate) enum ContainerCommand {
     #[command(visible_aliases = ["list", "ps"])]
     Ls(PsArguments),
     /// Show everything known of containers
-    Inspect(InspectArguments),
+    Inspect(ContainerInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 }
 
 /// A standard stream.
@@ -340,12 +351,6 @@ pub(crate) struct StartArguments {
     /// Keys that detach
     #[arg(long, value_name = "KEYS")]
     pub(crate) detach_keys: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub(crate) checkpoint: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "FOLDER", hide = true)]
-    pub(crate) checkpoint_dir: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -390,9 +395,6 @@ pub(crate) struct RmArguments {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     pub(crate) volumes: bool,
-    /// Refused: there are no links
-    #[arg(short, long, hide = true)]
-    pub(crate) link: bool,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -494,10 +496,20 @@ pub(crate) struct PsArguments {
     /// Do not cut ids and commands
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// Only those: name=…, label=…, status=…, id=…
+    /// Only those: name=, id=, label=KEY[=VALUE], status=, health=, exited=CODE, ancestor=IMAGE, before=, since=, network=,
+    /// volume=, publish=PORT, expose=PORT
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// `json`, or a Go template of plain fields: {{.Names}} {{.Status}}
+    /// The last so many, whatever they do
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) last: i64,
+    /// The last one, whatever it does
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+    /// What each has written, and that with its image
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// `table`, `json`, or a Go template: {{.Names}} {{.Status}} {{.Label "key"}}; `table` before it gives headings
     #[arg(long)]
     pub(crate) format: Option<String>,
 }

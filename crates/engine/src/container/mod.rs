@@ -1,18 +1,22 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod commit;
+mod copy;
 mod create;
 mod devices;
 mod effective;
 pub(crate) mod event;
 mod exec;
 mod files;
+mod inspect;
 mod logs;
 mod names;
 mod pause;
 mod reach;
 mod remove;
 mod rename;
+mod root;
 mod sharing;
 mod start;
 mod stop;
@@ -28,6 +32,8 @@ use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
 pub use attach::{AttachOptions, AttachOutcome};
+pub use commit::CommitRequest;
+pub use copy::CopyOptions;
 pub use exec::ExecOptions;
 pub use logs::{LogLine, LogOptions};
 pub use reach::Reach;
