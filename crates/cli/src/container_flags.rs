@@ -308,7 +308,7 @@ fn security_option(container: &mut Container, text: &str, folder: &Path) -> Resu
 }
 
 /// Lines of NAME=VALUE or NAME, `#` comments; quotes are literal, as in Docker (not as in Compose).
-fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
+pub(crate) fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
     let mut entries = Vec::new();
     for line in &lines_of(path)? {
         let (name, value) = flags::env(line)?;

@@ -310,23 +310,61 @@ pub(crate) fn network(values: &[String], aliases: &[String], ipv4: Option<&str>)
 /// `--log-driver` and `--log-opt`.
 pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig> {
     let driver = match driver {
-        None | Some("json-file") => LogDriver::JsonFile,
+        None | Some("" | "json-file") => LogDriver::JsonFile,
         Some("local") => LogDriver::Local,
         Some("none") => LogDriver::None,
-        Some(other) => return Err(invalid("--log-driver", other, "json-file, local or none")),
+        Some(other) => return Err(other_log_driver(other)),
     };
     let mut log = LogConfig { driver, ..LogConfig::default() };
+    let names = |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     for option in options {
-        match option.split_once('=') {
-            Some(("max-size", value)) => log.max_size_bytes = size_bytes("--log-opt max-size", value)?,
-            Some(("max-file", value)) => {
+        let Some((name, value)) = option.split_once('=') else {
+            return Err(invalid("--log-opt", option, "NAME=VALUE"));
+        };
+        match (name, value) {
+            ("max-size", "-1") => log.max_size_bytes = 0,
+            ("max-size", value) => log.max_size_bytes = size_bytes("--log-opt max-size", value)?,
+            ("max-file", value) => {
                 let files = value.parse().ok().filter(|files| *files > 0);
                 log.max_files = files.ok_or_else(|| invalid("--log-opt max-file", value, "a number from 1"))?;
             }
-            _ => return Err(invalid("--log-opt", option, "max-size=SIZE or max-file=NUMBER")),
+            ("labels", list) => log.labels = names(list),
+            ("env", list) => log.env = names(list),
+            // A full disk costs lines and never the program's time, whichever is asked for.
+            ("mode", "blocking" | "non-blocking") | ("compress", "false") => {}
+            ("mode", value) => return Err(invalid("--log-opt mode", value, "blocking or non-blocking")),
+            ("compress" | "tag" | "labels-regex" | "env-regex" | "max-buffer-size", _) => {
+                let message = format!("--log-opt: the option `{name}` is not there yet");
+                let hint = "max-size, max-file, labels, env and mode are; nothing was changed";
+                return Err(Diagnostic::error(&codes::NOT_YET, message).hint(hint).boxed());
+            }
+            _ => {
+                return Err(invalid(
+                    "--log-opt",
+                    option,
+                    "max-size=SIZE, max-file=NUMBER, labels=LIST, env=LIST or mode=MODE",
+                ));
+            }
         }
     }
     Ok(log)
+}
+
+/// Docker's other drivers, each for what it is.
+fn other_log_driver(name: &str) -> Box<Diagnostic> {
+    let hint = "keep the log as `json-file`, and follow it into whatever collects it: `carrack logs -f NAME | …`";
+    match name {
+        "journald" | "syslog" => {
+            Diagnostic::error(&codes::NOT_YET, format!("the log driver `{name}` is not there yet")).hint(hint).boxed()
+        }
+        "awslogs" | "etwlogs" | "fluentd" | "gcplogs" | "gelf" | "logentries" | "splunk" => {
+            Diagnostic::error(&codes::USAGE, format!("the log driver `{name}` is refused"))
+                .cause("nothing of carrack stays resident to hold lines for a service that is away")
+                .hint(hint)
+                .boxed()
+        }
+        other => invalid("--log-driver", other, "json-file, local or none"),
+    }
 }
 
 /// `NAME=VALUE`, or `NAME` for the caller's own value (absent where the caller has none).

@@ -355,6 +355,15 @@ pub static NO_AGE_OF_VOLUMES: Code = Code {
     fix: "Choose volumes by label (`--filter label=KEY`), or remove them by name with `carrack volume rm`.",
 };
 
+/// A log that nobody keeps.
+pub static NO_LOG: Code = Code {
+    id: "engine/no-log",
+    title: "the container has no log",
+    cause: "Its log driver is `none`: what it writes goes to whoever is attached, and nowhere else.",
+    check: "`carrack inspect NAME` shows it as HostConfig.LogConfig.",
+    fix: "Watch it with `carrack attach`, or make it again without `--log-driver none`.",
+};
+
 /// A copy that Docker's rules of paths do not allow.
 pub static COPY: Code = Code {
     id: "engine/copy",
@@ -368,6 +377,7 @@ pub static COPY: Code = Code {
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
     &NO_COMMIT,
+    &NO_LOG,
     &NO_SUCH_INDEX,
     &AMBIGUOUS,
     &APPLY_FAILED,

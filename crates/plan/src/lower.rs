@@ -584,6 +584,9 @@ fn log(logging: &compose::Logging) -> LogConfig {
     if let Some(files) = option("max-file").and_then(|files| files.parse().ok()) {
         log.max_files = files;
     }
+    let names = |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    log.labels = option("labels").map(names).unwrap_or_default();
+    log.env = option("env").map(names).unwrap_or_default();
     log
 }
 

@@ -1,18 +1,28 @@
 //! A program connected with the streams of this process: a terminal with its terminal, else pipes.
 
+mod orphan;
+
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use carrack_sys::signal::{self, Mask, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use crate::init::Child;
+use crate::shim::{DetachKeys, Detacher};
+
+pub use orphan::keep_terminal;
+pub(crate) use orphan::{ARGV0 as ORPHAN_ARGV0, main as orphan_main};
+
+/// What a pipe can hold at most, unless its user is root: what a program has written before its end.
+const PIPE_SIZE_MAX_BYTES: usize = 1 << 20;
 
 /// How soon an end that is asked for from elsewhere is seen.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -79,11 +89,25 @@ impl Streams {
     /// Copies until the program's end, and gives its exit status. `input` hands the caller's on where the program has a
     /// terminal. Once `cancel` is set the program is killed.
     pub fn stay(self, child: &Child, input: bool, cancel: &AtomicBool) -> io::Result<i32> {
+        let never = DetachKeys::never();
+        let ended = self.stay_or_detach(child, input, &never, cancel)?;
+        Ok(ended.unwrap_or_default())
+    }
+
+    /// The same; none where somebody at this process's terminal typed the keys that detach it from the program's.
+    pub fn stay_or_detach(
+        self,
+        child: &Child,
+        input: bool,
+        keys: &DetachKeys,
+        cancel: &AtomicBool,
+    ) -> io::Result<Option<i32>> {
         match &child.terminal {
-            Some(terminal) => in_terminal(terminal, child, input, cancel)?,
+            Some(terminal) if in_terminal(terminal, child, input, keys, cancel)? => return Ok(None),
+            Some(_) => {}
             None => self.copy_until_end(child, cancel)?,
         }
-        Ok(child.wait()?)
+        Ok(Some(child.wait()?))
     }
 
     fn copy_until_end(self, child: &Child, cancel: &AtomicBool) -> io::Result<()> {
@@ -97,7 +121,8 @@ impl Streams {
         std::thread::scope(|scope| {
             for (from, to) in [(self.stdout, 1), (self.stderr, 2)] {
                 let Some(from) = from else { continue };
-                scope.spawn(move || copy(File::from(from), to));
+                let ended = child.pidfd.as_fd();
+                scope.spawn(move || copy(&from, to, ended));
             }
             loop {
                 let mut ended = [PollFd::new(&child.pidfd, PollFlags::IN)];
@@ -119,11 +144,30 @@ fn kill_when(cancel: &AtomicBool, child: &Child) {
     }
 }
 
-/// To standard output or standard error, as it comes.
-fn copy(mut from: File, to: i32) {
+/// To standard output or standard error, as it comes, until nobody can write any more. What the program has left behind
+/// may do so for ever: after its end, what has been written by then is all.
+fn copy(from: &OwnedFd, to: i32, program: BorrowedFd<'_>) {
     let mut buffer = vec![0; 64 << 10];
-    while let Ok(length) = from.read(&mut buffer) {
-        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { return };
+    let mut rest = None;
+    // Refused, reading waits for whoever writes last.
+    let _ = fcntl_setfl(from, OFlags::NONBLOCK);
+    loop {
+        let bytes = match rustix::io::read(from, &mut buffer) {
+            Ok(length) => buffer.get(..length).unwrap_or_default(),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) if rest.is_none() => {
+                let mut polled = [PollFd::new(from, PollFlags::IN), PollFd::from_borrowed_fd(program, PollFlags::IN)];
+                let _ = poll(&mut polled, None);
+                if !polled[1].revents().is_empty() {
+                    rest = Some(PIPE_SIZE_MAX_BYTES);
+                }
+                continue;
+            }
+            Err(_) => return,
+        };
+        if bytes.is_empty() {
+            return;
+        }
         let written = if to == 1 {
             let mut stdout = io::stdout().lock();
             stdout.write_all(bytes).and_then(|()| stdout.flush())
@@ -133,11 +177,24 @@ fn copy(mut from: File, to: i32) {
         if written.is_err() {
             return;
         }
+        if let Some(left) = &mut rest {
+            match usize::checked_sub(*left, bytes.len()) {
+                Some(still) => *left = still,
+                None => return,
+            }
+        }
     }
 }
 
-/// Connects the caller's terminal with the program's until the program ends.
-fn in_terminal(terminal: &OwnedFd, child: &Child, input: bool, cancel: &AtomicBool) -> io::Result<()> {
+/// Connects the caller's terminal with the program's until the program ends, or the keys are typed that detach: then
+/// true.
+fn in_terminal(
+    terminal: &OwnedFd,
+    child: &Child,
+    input: bool,
+    keys: &DetachKeys,
+    cancel: &AtomicBool,
+) -> io::Result<bool> {
     let signals = SignalFd::new(&[Signal::WINCH.as_raw()])?;
     let stdin = io::stdin();
     let before = (input && isatty(&stdin)).then(|| tcgetattr(&stdin)).transpose()?;
@@ -146,44 +203,49 @@ fn in_terminal(terminal: &OwnedFd, child: &Child, input: bool, cancel: &AtomicBo
         raw.make_raw();
         tcsetattr(&stdin, OptionalActions::Now, &raw)?;
     }
-    let pumped = pump(terminal, stdin.as_fd(), input, &signals, || kill_when(cancel, child));
+    let never = DetachKeys::never();
+    let detacher = Detacher::new(if before.is_some() { keys } else { &never });
+    let pumped = pump(terminal, input.then(|| stdin.as_fd()), &signals, detacher, || kill_when(cancel, child));
     if let Some(before) = &before {
         let _ = tcsetattr(&stdin, OptionalActions::Now, before);
     }
     Ok(pumped?)
 }
 
+/// Whether the keys that detach ended it.
 fn pump(
     terminal: &OwnedFd,
-    stdin: BorrowedFd<'_>,
-    mut input: bool,
+    mut stdin: Option<BorrowedFd<'_>>,
     signals: &SignalFd,
+    mut detacher: Detacher<'_>,
     look: impl Fn(),
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
+    fcntl_setfl(terminal, OFlags::RDWR | OFlags::NONBLOCK)?;
     let mut buffer = vec![0; 32 << 10];
+    // Never waited for: a program may want its output taken before it takes input.
+    let mut unsent = Vec::new();
     loop {
         look();
-        let mut polled = [
-            PollFd::new(terminal, PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(stdin, PollFlags::IN),
-        ];
-        let polled = if input { &mut polled[..] } else { &mut polled[..2] };
-        match poll(polled, Some(&LOOK)) {
+        let mut on_terminal = PollFlags::IN;
+        on_terminal.set(PollFlags::OUT, !unsent.is_empty());
+        let mut polled = vec![PollFd::new(terminal, on_terminal), PollFd::new(signals, PollFlags::IN)];
+        polled.extend(stdin.filter(|_| unsent.is_empty()).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        match poll(&mut polled, Some(&LOOK)) {
             Err(Errno::INTR) => continue,
             ready => ready?,
         };
-        let ready = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
-        if ready(1) {
+        let ready = |index: usize| polled.get(index).map_or(PollFlags::empty(), PollFd::revents);
+        let (on_terminal, resized, typed) = (ready(0), !ready(1).is_empty(), !ready(2).is_empty());
+        if resized {
             while signals.read()?.is_some() {}
             if let Ok(size) = tcgetwinsize(io::stdout()) {
                 let _ = tcsetwinsize(terminal, size);
             }
         }
-        if ready(0) {
+        if on_terminal.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             match rustix::io::read(terminal, &mut buffer) {
                 // The last descriptor of the other end is closed.
-                Ok(0) | Err(Errno::IO) => return Ok(()),
+                Ok(0) | Err(Errno::IO) => return Ok(false),
                 Ok(length) => {
                     let mut stdout = io::stdout().lock();
                     let _ = stdout.write_all(&buffer[..length]).and_then(|()| stdout.flush());
@@ -192,21 +254,26 @@ fn pump(
                 Err(error) => return Err(error),
             }
         }
-        if ready(2) {
-            match rustix::io::read(stdin, &mut buffer) {
-                Ok(0) | Err(Errno::IO) => input = false,
+        if let Some(fd) = stdin.filter(|_| typed) {
+            match rustix::io::read(fd, &mut buffer) {
+                Ok(0) | Err(Errno::IO) => stdin = None,
                 Ok(length) => {
-                    let mut rest = &buffer[..length];
-                    while !rest.is_empty() {
-                        match rustix::io::write(terminal, rest) {
-                            Ok(written) => rest = &rest[written..],
-                            Err(Errno::INTR) => {}
-                            Err(_) => break,
-                        }
+                    let (bytes, detached) = detacher.pass(&buffer[..length]);
+                    unsent.extend_from_slice(&bytes);
+                    if detached {
+                        let _ = rustix::io::write(terminal, &unsent);
+                        return Ok(true);
                     }
                 }
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(error) => return Err(error),
+            }
+        }
+        if !unsent.is_empty() {
+            match rustix::io::write(terminal, &unsent) {
+                Ok(written) => drop(unsent.drain(..written)),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => unsent.clear(),
             }
         }
     }

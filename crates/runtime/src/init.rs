@@ -122,8 +122,9 @@ impl InitFailure {
     /// Docker's exit status for it: 127 where the program was not found, 126 where it can't be executed, else 125.
     pub fn exit_status(&self) -> i32 {
         match (self.name.as_str(), Errno::from_raw_os_error(self.errno)) {
-            ("execute", Errno::NOENT) => 127,
-            ("execute", _) => 126,
+            // Docker's answer to a working directory that is not there is that of a missing program.
+            ("execute" | "working-directory", Errno::NOENT) => 127,
+            ("execute" | "working-directory", _) => 126,
             _ => 125,
         }
     }

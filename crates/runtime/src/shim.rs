@@ -45,6 +45,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub(crate) use client::Detacher;
 pub use client::{AttachEnd, AttachOptions, Attached, Client, DetachKeys};
 pub use config::{
     BoundPort, CgroupName, DnsConfig, DnsPorts, EventCommand, HealthConfig, HealthProbe, LogConfig, PublishedPort,

@@ -193,6 +193,12 @@ impl State {
         self.boot_id == boot_id() && lives(self.shim_pid, self.shim_start_ticks)
     }
 
+    /// What to tell of the last end: 255, as Docker does, where nobody saw how it was, and 0 before the first.
+    pub fn last_exit_code(&self) -> i32 {
+        let unseen = || if self.actual_status() == Status::Lost { 255 } else { 0 };
+        self.exit_code.unwrap_or_else(unseen)
+    }
+
     /// What is true now, whatever was written: a container that neither lives nor has a shim to say so is lost.
     pub fn actual_status(&self) -> Status {
         let active = matches!(self.status, Status::Running | Status::Paused | Status::Restarting);

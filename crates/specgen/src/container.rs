@@ -53,6 +53,9 @@ pub struct Container {
     /// Whether standard input stays open without a client.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub open_stdin: bool,
+    /// Whether standard input ends with the first client that gave some.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_once: bool,
 
     /// Binds, volumes and temporary file systems, in the order asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -619,12 +622,24 @@ pub struct LogConfig {
     pub max_size_bytes: u64,
     /// How many files are kept.
     pub max_files: u32,
+    /// Labels of the container that each line of the log says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Variables of the container that each line of the log says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
 }
 
 /// Bounded by default, unlike Docker's: 10 MB in 3 files.
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { driver: LogDriver::JsonFile, max_size_bytes: 10_000_000, max_files: 3 }
+        Self {
+            driver: LogDriver::JsonFile,
+            max_size_bytes: 10_000_000,
+            max_files: 3,
+            labels: Vec::new(),
+            env: Vec::new(),
+        }
     }
 }
 

@@ -279,7 +279,11 @@ pub fn wait_without_code(fd: impl AsFd, timeout: Option<Duration>) -> Result<()>
     let length = (&raw const etext).addr().saturating_sub(start.addr()) / PAGE * PAGE;
     // SAFETY: between these symbols linkers put read-only segments alone, and nothing relocates code; a page of them that
     // is dropped is read back from the file as it was.
-    check(unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) })?;
+    match check(unsafe { libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED) }) {
+        // Linkers may leave a page out between two segments: the kernel drops all others and tells of the hole.
+        Ok(()) | Err(Errno::NOMEM) => {}
+        Err(errno) => return Err(errno),
+    }
     // SAFETY: both structures live until the call returns.
     match check(unsafe { libc::ppoll(&raw mut waiting, 1, timeout, std::ptr::null()) }) {
         Err(Errno::INTR) => Ok(()),

@@ -62,6 +62,14 @@ pub(crate) enum ContainerCommand {
     Commit(CommitArguments),
 }
 
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Stream {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
 /// The flags of `run` and `create` that say what the container is.
 #[derive(Debug, Args, Default)]
 pub(crate) struct ContainerFlags {
@@ -104,6 +112,9 @@ pub(crate) struct ContainerFlags {
     /// Keep standard input open
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    /// Attach to some of the streams only
+    #[arg(short, long, value_name = "STREAM", ignore_case = true)]
+    pub(crate) attach: Vec<Stream>,
     /// Give the program a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
@@ -402,9 +413,15 @@ pub(crate) struct ExecArguments {
     /// Give the program a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
     /// Set an environment variable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
     /// User and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
@@ -427,6 +444,9 @@ pub(crate) struct AttachArguments {
     /// Do not attach standard input
     #[arg(long)]
     pub(crate) no_stdin: bool,
+    /// Hand signals on to the program
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sig_proxy: bool,
     /// A container, or a service of the project
     pub(crate) name: String,
 }
@@ -455,6 +475,9 @@ pub(crate) struct LogsArguments {
     /// With the time of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,
+    /// With the labels and variables that --log-opt labels and env have asked for
+    #[arg(long)]
+    pub(crate) details: bool,
     /// A container; in a project, services (all without)
     pub(crate) names: Vec<String>,
     /// Compose file; several are merged in order

@@ -1,4 +1,4 @@
-//! `run`, `create`, `start`, `stop`, `restart`, `kill`, `pause`, `rename`, `rm`, `wait`, `attach`.
+//! `run`, `create`, `start`, `stop`, `restart`, `kill`, `pause`, `rename`, `rm`, `wait`.
 
 use std::io::{IsTerminal, Write};
 
@@ -7,20 +7,27 @@ use carrack_engine::{AttachOptions, AttachOutcome, Engine, RemoveOptions, StopOp
 use carrack_specgen::Container;
 use carrack_specgen::container::NetworkMode;
 
-use super::stack::container_or_service;
-use super::{Session, current_folder, registry};
+use super::{Session, attach, current_folder, registry};
 use crate::arguments::{
-    AttachArguments, ContainerFlags, CreateArguments, KillArguments, NamesArguments, RenameArguments, RmArguments,
-    RunArguments, StartArguments, StopArguments,
+    ContainerFlags, CreateArguments, KillArguments, NamesArguments, RenameArguments, RmArguments, RunArguments,
+    StartArguments, StopArguments,
 };
 use crate::output::{Failure, Outcome, exit, note, print};
 use crate::{codes, container_flags, destination, flags};
 
 pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     let engine_failure = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
-    let container =
+    let mut container =
         container_flags::container(&arguments.container, arguments.image(), arguments.command(), &current_folder())
             .map_err(engine_failure)?;
+    if arguments.detach && !arguments.container.attach.is_empty() {
+        return Err(engine_failure(flags::invalid(
+            "--attach",
+            "with --detach",
+            "one of them: they contradict each other",
+        )));
+    }
+    let detach_keys = attach::detach_keys(arguments.detach_keys.as_ref()).map_err(engine_failure)?;
     let engine = session.engine().map_err(engine_failure)?;
     if container.tty && container.open_stdin && !arguments.detach && !std::io::stdin().is_terminal() {
         return Err(engine_failure(no_terminal()));
@@ -30,10 +37,9 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     warn_of_unconfined(session, &engine, &container).map_err(engine_failure)?;
     ensure(session, &engine, &arguments.container, &container.image).map_err(engine_failure)?;
     let attach = (!arguments.detach).then(|| AttachOptions {
-        stdin: container.open_stdin,
-        detach_keys: arguments.detach_keys.clone(),
+        detach_keys,
         signal_proxy: arguments.sig_proxy && !container.tty,
-        foreground: true,
+        ..attach::foreground(&mut container, &arguments.container.attach)
     });
     let made = |id: &str| write_cidfile(&arguments.container, id);
     let started = engine.run(container, attach, &made).map_err(|failure| {
@@ -52,9 +58,11 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
 
 pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome {
     let failed = |error: Box<Diagnostic>| Failure::from(error).exit(exit::ENGINE);
-    let container =
+    let mut container =
         container_flags::container(&arguments.container, arguments.image(), arguments.command(), &current_folder())
             .map_err(failed)?;
+    // Whether its input ends with its first client is a matter of the container.
+    let _ = attach::foreground(&mut container, &arguments.container.attach);
     check_cidfile(&arguments.container).map_err(failed)?;
     let engine = session.engine().map_err(failed)?;
     warn_of_unpublished(session, &container);
@@ -116,9 +124,10 @@ pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {
         let record = engine.container(name)?.record;
         let attach = AttachOptions {
             stdin: arguments.interactive && record.container.open_stdin,
-            detach_keys: arguments.detach_keys.clone(),
+            detach_keys: attach::detach_keys(arguments.detach_keys.as_ref())?,
             signal_proxy: !record.container.tty,
             foreground: true,
+            ..AttachOptions::default()
         };
         return match engine.start_attached(name, attach)? {
             AttachOutcome::Exited(code) => Ok(status(code)),
@@ -200,22 +209,6 @@ pub(crate) fn wait(session: &Session, arguments: &NamesArguments) -> Outcome {
     Ok(exit::DONE)
 }
 
-pub(crate) fn attach(session: &Session, arguments: &AttachArguments) -> Outcome {
-    let engine = session.observer()?;
-    let name = container_or_service(&engine, &arguments.name)?;
-    let record = engine.container(&name)?.record;
-    let options = AttachOptions {
-        stdin: !arguments.no_stdin && record.container.open_stdin,
-        detach_keys: arguments.detach_keys.clone(),
-        signal_proxy: !record.container.tty,
-        foreground: false,
-    };
-    match engine.attach(&name, &options)? {
-        AttachOutcome::Exited(code) => Ok(status(code)),
-        AttachOutcome::Detached => Ok(exit::DONE),
-    }
-}
-
 /// Does one thing to several containers: names of the done on standard output, errors of the others, 1 if any.
 fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + Sync) -> Outcome {
     each_that(session, names, |name| act(name).map(|()| true))
@@ -252,8 +245,8 @@ fn each_that(session: &Session, names: &[String], act: impl Fn(&str) -> Result<b
 
 /// The answer to `-it` in a script.
 pub(crate) fn no_terminal() -> Box<Diagnostic> {
-    Diagnostic::error(&codes::NO_TERMINAL, "-t was given and standard input is not a terminal")
-        .hint("leave -t out: `-i` alone passes the input on")
+    Diagnostic::error(&codes::NO_TERMINAL, "the input device is not a TTY")
+        .hint("-t needs a terminal as standard input: `-i` alone passes the input on")
         .boxed()
 }
 

@@ -4,15 +4,20 @@ use std::io::IsTerminal;
 
 use carrack_engine::{Engine, ExecOptions};
 
+use super::attach::detach_keys;
 use super::container::{no_terminal, status};
-use super::{Session, stack};
+use super::{Session, current_folder, stack};
 use crate::arguments::ExecArguments;
+use crate::container_flags::env_file;
 use crate::flags;
 use crate::output::{Failure, Outcome, exit};
 
 pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
     let engine = session.observer()?;
     let mut env = Vec::new();
+    for file in &arguments.env_file {
+        env.extend(env_file(&current_folder().join(file))?);
+    }
     for text in &arguments.env {
         env.push(flags::env(text)?);
     }
@@ -25,7 +30,12 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
         stdin: arguments.interactive,
         detach: arguments.detach,
         privileged: arguments.privileged,
+        detach_keys: detach_keys(arguments.detach_keys.as_ref())?,
     };
+    // Docker's runtime refuses it, with this code.
+    if let Some(path) = arguments.workdir.as_ref().filter(|path| !path.starts_with('/')) {
+        return Err(Failure::from(flags::invalid("--workdir", path, "an absolute path")).exit(128));
+    }
     let name = stack::container_or_service(&engine, arguments.name())?;
     perform(&engine, &name, &options)
 }

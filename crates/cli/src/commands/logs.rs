@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use carrack_engine::{LogLine, LogOptions};
 
 use super::{Session, stack};
@@ -19,16 +21,18 @@ pub(crate) fn logs(session: &Session, arguments: &LogsArguments) -> Outcome {
     };
     let engine = session.observer()?;
     let container = match arguments.names.as_slice() {
-        [name] => Some(engine.container(name).map(|_| name)),
+        [name] => Some(engine.container(name).map(|view| (name, view.record.name))),
         _ => None,
     };
-    if let Some(Ok(name)) = container {
-        let timestamps = arguments.timestamps;
-        engine.logs(name, &options, &mut |line| write_line(line, timestamps, ""))?;
+    let shape = Shape { json: session.output.json, timestamps: arguments.timestamps, details: arguments.details };
+    if let Some(Ok((id, name))) = container {
+        let mut writer = Writer::new(shape, &name, "");
+        engine.logs(id, &options, &mut |line| writer.line(line))?;
+        writer.flush();
         return Ok(exit::DONE);
     }
     let project = ProjectArguments { file: arguments.compose_files.clone(), setting: arguments.setting.clone() };
-    let style = stack::Style { timestamps: arguments.timestamps, prefix: true };
+    let style = stack::Style { shape, prefix: true };
     let shown = stack::project_logs(session, &project, &arguments.names, &options, &style);
     match (shown, container) {
         // Where there is no project, a container was meant.
@@ -49,20 +53,99 @@ pub(crate) fn options(follow: bool, lines: &str) -> carrack_diag::Result<LogOpti
     Ok(LogOptions { follow, tail, ..LogOptions::default() })
 }
 
-/// One line of output on the stream it came from. False where the reader is gone.
-pub(crate) fn write_line(line: &LogLine, timestamps: bool, prefix: &str) -> bool {
-    let mut text = Vec::with_capacity(line.text.len() + prefix.len() + 32);
-    text.extend_from_slice(prefix.as_bytes());
-    if timestamps {
-        text.extend_from_slice(line.time.as_bytes());
-        text.push(b' ');
+/// How lines are shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shape {
+    /// Each as an envelope of its own, whatever else is asked for.
+    pub(crate) json: bool,
+    /// With their times.
+    pub(crate) timestamps: bool,
+    /// With what the log driver was asked to say with each.
+    pub(crate) details: bool,
+}
+
+/// Beyond this much is written whatever comes next, in bytes.
+const WRITE_SIZE: usize = 64 << 10;
+
+/// Shows the lines of one container on the streams that they came from, many with one write.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    shape: Shape,
+    container: &'a str,
+    prefix: &'a str,
+    waiting: Vec<u8>,
+    /// Where that goes.
+    stderr: bool,
+    /// Of standard output and error: what comes next goes on with a line that was too long for one entry.
+    midline: [bool; 2],
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(shape: Shape, container: &'a str, prefix: &'a str) -> Self {
+        Self { shape, container, prefix, waiting: Vec::new(), stderr: false, midline: [false; 2] }
     }
-    text.extend_from_slice(&line.text);
-    let written = if line.stderr {
-        std::io::stderr().lock().write_all(&text)
-    } else {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(&text).and_then(|()| stdout.flush())
-    };
-    written.is_ok()
+
+    /// Adds one. False where the reader is gone.
+    pub(crate) fn line(&mut self, line: &LogLine) -> bool {
+        let stderr = line.stderr && !self.shape.json;
+        if stderr != self.stderr && !self.flush() {
+            return false;
+        }
+        self.stderr = stderr;
+        if self.shape.json {
+            self.envelope(line);
+        } else {
+            self.text(line);
+        }
+        (line.more && self.waiting.len() < WRITE_SIZE) || self.flush()
+    }
+
+    fn text(&mut self, line: &LogLine) {
+        let midline = std::mem::replace(&mut self.midline[usize::from(line.stderr)], !line.text.ends_with(b"\n"));
+        if !midline {
+            self.waiting.extend_from_slice(self.prefix.as_bytes());
+            if self.shape.timestamps {
+                self.waiting.extend_from_slice(line.time.as_bytes());
+                self.waiting.push(b' ');
+            }
+            if self.shape.details {
+                let details: Vec<String> =
+                    line.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                self.waiting.extend_from_slice(details.join(",").as_bytes());
+                self.waiting.push(b' ');
+            }
+        }
+        self.waiting.extend_from_slice(&line.text);
+    }
+
+    fn envelope(&mut self, line: &LogLine) {
+        let mut result = serde_json::json!({
+            "container": self.container,
+            "stream": if line.stderr { "stderr" } else { "stdout" },
+            "time": line.time,
+            "text": String::from_utf8_lossy(&line.text),
+        });
+        if std::str::from_utf8(&line.text).is_err() {
+            result["bytes"] = STANDARD.encode(&line.text).into();
+        }
+        if !line.attributes.is_empty() {
+            result["attributes"] = serde_json::json!(line.attributes);
+        }
+        let none: [(); 0] = [];
+        let envelope =
+            serde_json::json!({ "schema": "carrack/v1/logs", "ok": true, "result": result, "diagnostics": none });
+        self.waiting.extend_from_slice(format!("{envelope}\n").as_bytes());
+    }
+
+    /// Writes what waits. False where the reader is gone.
+    pub(crate) fn flush(&mut self) -> bool {
+        let written = if self.stderr {
+            std::io::stderr().lock().write_all(&self.waiting)
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(&self.waiting).and_then(|()| stdout.flush())
+        };
+        self.waiting.clear();
+        written.is_ok()
+    }
 }

@@ -1,5 +1,6 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
+pub(crate) mod attach;
 mod attestation;
 mod boot;
 mod build;
@@ -134,7 +135,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Rename(arguments) => container::rename(session, &arguments),
         Command::Rm(arguments) => container::rm(session, &arguments),
         Command::Exec(arguments) => exec::exec(session, &arguments),
-        Command::Attach(arguments) => container::attach(session, &arguments),
+        Command::Attach(arguments) => attach::attach(session, &arguments),
         Command::Logs(arguments) => logs::logs(session, &arguments),
         Command::Ps(arguments) => ps::ps(session, &arguments),
         Command::Inspect(arguments) => inspect::any(session, &arguments),
@@ -183,7 +184,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Rename(arguments) => container::rename(session, &arguments),
             ContainerCommand::Rm(arguments) => container::rm(session, &arguments),
             ContainerCommand::Exec(arguments) => exec::exec(session, &arguments),
-            ContainerCommand::Attach(arguments) => container::attach(session, &arguments),
+            ContainerCommand::Attach(arguments) => attach::attach(session, &arguments),
             ContainerCommand::Logs(arguments) => logs::logs(session, &arguments),
             ContainerCommand::Ls(arguments) => ps::ps(session, &arguments),
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),

@@ -2,23 +2,37 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::foreground::terminal_size;
 use carrack_runtime::shim::{self, AttachEnd, Attached, Client, DetachKeys};
+use carrack_runtime::state::Status;
 
 use super::ContainerRecord;
+use super::stop::not_running;
 use crate::codes;
 use crate::engine::Engine;
 
 /// How a client is attached.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachOptions {
     /// Sends standard input.
     pub stdin: bool,
+    /// Gets standard output; with a terminal, all output.
+    pub stdout: bool,
+    /// Gets standard error.
+    pub stderr: bool,
     /// Docker's notation; none is ctrl-p,ctrl-q.
     pub detach_keys: Option<String>,
     /// Hands the signals of this process on to the program.
     pub signal_proxy: bool,
     /// Never dropped for being slow: the container runs in the foreground.
     pub foreground: bool,
+}
+
+/// Output, as it comes.
+impl Default for AttachOptions {
+    fn default() -> Self {
+        Self { stdin: false, stdout: true, stderr: true, detach_keys: None, signal_proxy: false, foreground: false }
+    }
 }
 
 /// How an attachment ended.
@@ -39,20 +53,15 @@ pub(crate) struct Session {
 impl Session {
     /// `puts_away`: the caller promises [`Engine::put_away`].
     pub(crate) fn open(run: &Path, options: &AttachOptions, puts_away: bool) -> Result<Self> {
-        let keys = match &options.detach_keys {
-            None => DetachKeys::default(),
-            Some(text) => DetachKeys::parse(text).ok_or_else(|| {
-                Diagnostic::error(&codes::INVALID_KEYS, format!("`{text}` are no keys"))
-                    .hint("write them as in ctrl-p,ctrl-q")
-                    .boxed()
-            })?,
-        };
+        let keys = keys(options.detach_keys.as_deref())?;
+        let size = terminal_size();
         let options = shim::AttachOptions {
             stdin: options.stdin,
-            stdout: true,
-            stderr: true,
+            stdout: options.stdout,
+            stderr: options.stderr,
             foreground: options.foreground,
             sig_proxy: options.signal_proxy,
+            terminal_size: (size != (0, 0)).then_some(size),
             puts_away,
         };
         Ok(Self { attached: Client::connect(run)?.attach(options)?, keys })
@@ -74,10 +83,32 @@ impl Session {
     }
 }
 
+/// Docker's notation; none is ctrl-p,ctrl-q.
+pub(crate) fn keys(text: Option<&str>) -> Result<DetachKeys> {
+    let Some(text) = text else { return Ok(DetachKeys::default()) };
+    DetachKeys::parse(text).ok_or_else(|| {
+        Diagnostic::error(&codes::INVALID_KEYS, format!("`{text}` are no keys"))
+            .hint("write them as in ctrl-p,ctrl-q")
+            .boxed()
+    })
+}
+
 impl Engine {
     /// Attaches to a running container.
     pub fn attach(&self, name: &str, options: &AttachOptions) -> Result<AttachOutcome> {
         let record = self.find(name)?;
+        keys(options.detach_keys.as_deref())?;
+        let status = self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status());
+        match status {
+            Status::Running => {}
+            Status::Paused => return Err(paused(&record)),
+            Status::Restarting => {
+                return Err(Diagnostic::error(&codes::NOT_RUNNING, format!("{} is between two runs", record.name))
+                    .hint("wait until it runs again: `carrack ps` shows it")
+                    .boxed());
+            }
+            Status::Created | Status::Exited | Status::Lost => return Err(not_running(&record)),
+        }
         let session = Session::open(&self.store.container_run_dir(&record.id)?, options, false)?;
         self.emit(&record, "attach", &[]);
         self.stay(&record, session)
@@ -90,4 +121,11 @@ impl Engine {
         }
         Ok(outcome)
     }
+}
+
+/// What a frozen program can't be asked for.
+pub(crate) fn paused(record: &ContainerRecord) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::PAUSED, format!("{} is paused", record.name))
+        .hint(format!("let it go on with `carrack unpause {}`", record.name))
+        .boxed()
 }

@@ -5,17 +5,18 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::runtime::Spec;
-use carrack_runtime::cgroup::Hierarchies;
-use carrack_runtime::foreground::{Streams, terminal_size};
+use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::foreground::{Streams, keep_terminal, terminal_size};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, SpawnRequest};
-use carrack_runtime::state::State;
+use carrack_runtime::state::{State, Status};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{ExecRequest, InitPlan, Resolved, exec_plan, launch};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::ContainerRecord;
 use super::start::RunFailure;
+use super::stop::not_running;
+use super::{ContainerRecord, attach};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 
@@ -38,6 +39,8 @@ pub struct ExecOptions {
     pub detach: bool,
     /// With every capability and without a filter.
     pub privileged: bool,
+    /// Docker's notation of the keys that leave a program with a terminal running; none is ctrl-p,ctrl-q.
+    pub detach_keys: Option<String>,
 }
 
 /// What the kernel gave a start: the configuration that later programs are confined by.
@@ -47,6 +50,7 @@ impl Engine {
     /// Runs a program in a container and returns its exit code; none where it was left running.
     pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<Option<i32>, RunFailure> {
         let record = self.find(name)?;
+        let keys = attach::keys(options.detach_keys.as_deref())?;
         let state = self.running_state(&record)?;
         self.refuse_paused(&record, "run another program")?;
         let request = ExecRequest {
@@ -70,11 +74,18 @@ impl Engine {
         if options.detach {
             return Ok(None);
         }
-        let status = streams.stay(&child, options.stdin, &AtomicBool::new(false));
-        let status = status.map_err(|error| host_error("can't stay with the program", error))?;
-        let [exec_id] = said;
-        self.emit_as(&record, &image, "exec_die", &[exec_id, ("exitCode", status.to_string())]);
-        Ok(Some(status))
+        let failed = |error| host_error("can't stay with the program", error);
+        let status = streams.stay_or_detach(&child, options.stdin, &keys, &AtomicBool::new(false)).map_err(failed)?;
+        if let (None, Some(terminal)) = (status, &child.terminal) {
+            let shims = Cgroup::of_shims(&Hierarchies::detect()?, &self.cgroup_parent())?;
+            keep_terminal(terminal, &shims)
+                .map_err(|errno| host_error("can't leave the program its terminal", errno))?;
+        }
+        if let Some(status) = status {
+            let [exec_id] = said;
+            self.emit_as(&record, &image, "exec_die", &[exec_id, ("exitCode", status.to_string())]);
+        }
+        Ok(status)
     }
 
     /// The plan of a program that enters the container, confined as the container is.
@@ -89,11 +100,9 @@ impl Engine {
     }
 
     fn running_state(&self, record: &ContainerRecord) -> Result<State> {
-        self.state(&record.id)?.filter(State::is_alive).ok_or_else(|| {
-            Diagnostic::error(&codes::NOT_RUNNING, format!("{} is not running", record.name))
-                .hint(format!("start it with `carrack start {}`", record.name))
-                .boxed()
-        })
+        let state = self.state(&record.id)?.filter(State::is_alive).ok_or_else(|| not_running(record))?;
+        // It would be born frozen, and whoever waits for it with it.
+        if state.status == Status::Paused { Err(attach::paused(record)) } else { Ok(state) }
     }
 
     fn spawn(
@@ -127,7 +136,7 @@ impl Engine {
             let message = format!("the program could not be run in {}", record.name);
             RunFailure {
                 diagnostic: Diagnostic::error(&codes::START_FAILED, message).cause(failure.to_string()).boxed(),
-                exit_code: u8::try_from(failure.exit_status()).ok(),
+                exit_code: u8::try_from(failure.exit_status()).ok().filter(|code| *code != 125),
             }
         })
     }

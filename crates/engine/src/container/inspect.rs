@@ -373,7 +373,7 @@ fn config_of(view: &ContainerView, image: &Config) -> Value {
     let rest = json!({
         "Tty": container.tty,
         "OpenStdin": container.open_stdin,
-        "StdinOnce": false,
+        "StdinOnce": container.stdin_once,
         "Env": env,
         "Cmd": container.command.as_ref().or(image.cmd.as_ref().filter(|_| !own_entrypoint)),
         "Healthcheck": container.effective_healthcheck(image),

@@ -1,17 +1,28 @@
 //! Reading a container's log: Docker's JSON lines, oldest file first, following what is appended and rotated.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
-use carrack_diag::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::state::{State, Status};
-use rustix::event::{PollFd, PollFlags, poll};
+use carrack_specgen::container::LogDriver;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use serde::Deserialize;
 
+use crate::codes;
 use crate::engine::{Engine, host_error};
+
+/// How soon an end is seen that changes no file: a shim that is killed.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// How much is looked at at once for the last lines, in bytes.
+const BLOCK_SIZE: usize = 64 << 10;
 
 /// What is read of a log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,8 +59,12 @@ pub struct LogLine {
     pub text: Vec<u8>,
     /// Whether it came from standard error.
     pub stderr: bool,
-    /// RFC 3339.
+    /// RFC 3339 in UTC, with all nine digits of the second: in the order of time.
     pub time: String,
+    /// What the driver was asked to say with each line.
+    pub attributes: BTreeMap<String, String>,
+    /// Whether the next one is at hand already.
+    pub more: bool,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +72,34 @@ struct Entry {
     log: String,
     stream: String,
     time: String,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
+    /// The text in base64, where it is not UTF-8.
+    bytes: Option<String>,
+}
+
+impl Entry {
+    fn line(self, more: bool) -> LogLine {
+        let bytes = self.bytes.and_then(|bytes| STANDARD.decode(bytes).ok());
+        LogLine {
+            text: bytes.unwrap_or_else(|| self.log.into_bytes()),
+            stderr: self.stream == "stderr",
+            time: nine_digits(self.time),
+            attributes: self.attrs,
+            more,
+        }
+    }
+}
+
+/// Docker writes as few digits of the second as will do, and shows all of them.
+fn nine_digits(mut time: String) -> String {
+    let Some(whole) = time.strip_suffix('Z') else { return time };
+    let digits = whole.split_once('.').map_or(0, |(_, digits)| digits.len());
+    if digits < 9 {
+        let (point, zeros) = (if digits == 0 { "." } else { "" }, "0".repeat(9 - digits));
+        time = format!("{whole}{point}{zeros}Z");
+    }
+    time
 }
 
 /// Told of each line; false ends the reading.
@@ -69,6 +112,12 @@ impl Engine {
     /// Reads the log of a container.
     pub fn logs(&self, name: &str, options: &LogOptions, sink: &mut LogSink<'_>) -> Result<()> {
         let record = self.find(name)?;
+        if record.container.log.driver == LogDriver::None {
+            return Err(Diagnostic::error(&codes::NO_LOG, format!("{} has no log", record.name))
+                .cause("its log driver is `none`")
+                .hint(format!("`carrack attach {}` shows what it writes from now on", record.name))
+                .boxed());
+        }
         let path = self.store.container_dir(&record.id)?.join(LOG_FILE);
         let run = self.store.container_run_dir(&record.id)?;
         read(&path, options, &|| is_ended(State::read(&run).ok().flatten().as_ref()), &run, sink)
@@ -87,9 +136,14 @@ impl Engine {
     }
 }
 
-/// A container that will be started again has not ended for its log's readers.
+/// A container that will be started again has not ended for its log's readers, nor one whose shim is yet to be told
+/// whether it will.
 fn is_ended(state: Option<&State>) -> bool {
-    state.is_none_or(|state| !matches!(state.actual_status(), Status::Running | Status::Paused | Status::Restarting))
+    state.is_none_or(|state| match state.actual_status() {
+        Status::Running | Status::Paused | Status::Restarting => false,
+        Status::Exited => !state.has_shim(),
+        Status::Created | Status::Lost => true,
+    })
 }
 
 fn read(
@@ -105,21 +159,13 @@ fn read(
         None => false,
     };
     let watch = if options.follow { Some(Watch::new(path, state_folder)?) } else { None };
-    let files = generations(path);
-    let mut skip = match options.tail {
-        None => 0,
-        Some(tail) => {
-            let mut lines = 0;
-            for file in &files {
-                lines += count_lines(file)?;
-            }
-            lines.saturating_sub(tail)
-        }
-    };
+    let mut readers = generations(path)?;
+    if let Some(tail) = options.tail {
+        seek_to_last(&mut readers, tail)?;
+    }
     let mut current = None;
-    for file in files {
-        let Some(mut reader) = Reader::open(&file)? else { continue };
-        if !reader.drain(&mut skip, sink)? {
+    for mut reader in readers {
+        if !reader.drain(sink)? {
             return Ok(());
         }
         current = Some(reader);
@@ -129,13 +175,13 @@ fn read(
         // Looked at before reading, so that what was written until the end is read after it.
         let last = ended();
         if let Some(reader) = &mut current
-            && !reader.drain(&mut skip, sink)?
+            && !reader.drain(sink)?
         {
             return Ok(());
         }
         let rotated = current.as_ref().is_none_or(|reader| !reader.is_at(path));
         if rotated && let Some(mut reader) = Reader::open(path)? {
-            if !reader.drain(&mut skip, sink)? {
+            if !reader.drain(sink)? {
                 return Ok(());
             }
             current = Some(reader);
@@ -147,31 +193,41 @@ fn read(
     }
 }
 
-/// The log and what was rotated away from it, oldest first.
-fn generations(path: &Path) -> Vec<PathBuf> {
-    let rotated = |number: u32| {
+/// The log and what was rotated away from it, oldest first. Opened from the newest on: what is rotated meanwhile is met
+/// twice, and not missed.
+fn generations(path: &Path) -> std::io::Result<Vec<Reader>> {
+    let mut readers: Vec<Reader> = Vec::new();
+    for number in 0.. {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    };
-    let mut files: Vec<PathBuf> = (1..).map(rotated).take_while(|file| file.exists()).collect();
-    files.reverse();
-    files.push(path.to_owned());
-    files
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        match Reader::open(Path::new(&name))? {
+            Some(reader) if readers.iter().any(|known| known.inode == reader.inode) => {}
+            Some(reader) => readers.push(reader),
+            // The newest may be about to be made.
+            None if number == 0 => {}
+            None => break,
+        }
+    }
+    readers.reverse();
+    Ok(readers)
 }
 
-fn count_lines(path: &Path) -> std::io::Result<usize> {
-    let Some(mut reader) = Reader::open(path)? else { return Ok(0) };
-    let mut lines = 0;
-    loop {
-        let block = reader.file.fill_buf()?;
-        if block.is_empty() {
-            return Ok(lines);
+/// Leaves the last so many lines to be read. Looks at no more of the files than has those.
+fn seek_to_last(readers: &mut Vec<Reader>, lines: usize) -> std::io::Result<()> {
+    let mut wanted = lines;
+    for index in (0..readers.len()).rev() {
+        let Some(reader) = readers.get_mut(index) else { break };
+        let found = reader.seek_to_last(wanted)?;
+        wanted -= found;
+        // With none left to be found, all that is older is read already.
+        if wanted == 0 {
+            readers.drain(..index);
+            return Ok(());
         }
-        lines += block.iter().filter(|byte| **byte == b'\n').count();
-        let length = block.len();
-        reader.file.consume(length);
     }
+    Ok(())
 }
 
 struct Reader {
@@ -196,22 +252,41 @@ impl Reader {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode)
     }
 
+    /// Goes to where the last so many whole lines begin; returns how many there are, at most as many as asked for.
+    fn seek_to_last(&mut self, lines: usize) -> std::io::Result<usize> {
+        let mut file = self.file.get_ref();
+        let mut position = file.seek(SeekFrom::End(0))?;
+        let mut block = vec![0; BLOCK_SIZE];
+        // One line feed more than lines: the one before the first of them.
+        let mut line_feeds = 0;
+        while position > 0 {
+            let length = block.len().min(usize::try_from(position).unwrap_or(usize::MAX));
+            position -= length as u64;
+            let part = block.get_mut(..length).unwrap_or_default();
+            file.read_exact_at(part, position)?;
+            for at in (0..length).rev().filter(|at| part.get(*at) == Some(&b'\n')) {
+                line_feeds += 1;
+                if line_feeds > lines {
+                    self.file.seek(SeekFrom::Start(position + at as u64 + 1))?;
+                    return Ok(lines);
+                }
+            }
+        }
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(line_feeds)
+    }
+
     /// Gives every whole line that is there to the sink. False where the sink has had enough.
-    fn drain(&mut self, skip: &mut usize, sink: &mut LogSink<'_>) -> std::io::Result<bool> {
+    fn drain(&mut self, sink: &mut LogSink<'_>) -> std::io::Result<bool> {
         loop {
             let read = self.file.read_until(b'\n', &mut self.partial)?;
             if read == 0 || !self.partial.ends_with(b"\n") {
                 return Ok(true);
             }
             let line = std::mem::take(&mut self.partial);
-            if *skip > 0 {
-                *skip -= 1;
-                continue;
-            }
             // A line that is no JSON was torn by a power failure.
             let Ok(entry) = serde_json::from_slice::<Entry>(&line) else { continue };
-            let line = LogLine { text: entry.log.into_bytes(), stderr: entry.stream == "stderr", time: entry.time };
-            if !sink(&line) {
+            if !sink(&entry.line(self.file.buffer().contains(&b'\n'))) {
                 return Ok(false);
             }
         }
@@ -227,6 +302,7 @@ impl Watch {
         let flags = inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::DELETE
             | inotify::WatchFlags::DELETE_SELF;
         for folder in [log.parent().unwrap_or(log), state_folder] {
             match inotify::add_watch(&watch, folder, flags) {
@@ -238,7 +314,7 @@ impl Watch {
     }
 
     fn wait(&self) -> std::io::Result<()> {
-        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None) {
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&LOOK)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -279,7 +355,41 @@ mod tests {
         std::fs::write(&path, line("d") + "{\"log\":\"torn").unwrap();
         assert_eq!(collect(&path, None), ["a", "b", "c", "d"]);
         assert_eq!(collect(&path, Some(3)), ["b", "c", "d"]);
+        assert_eq!(collect(&path, Some(1)), ["d"], "what is torn is no line");
+        assert_eq!(collect(&path, Some(4)), ["a", "b", "c", "d"]);
+        assert_eq!(collect(&path, Some(9)), ["a", "b", "c", "d"]);
+        assert_eq!(collect(&path, Some(0)), Vec::<String>::new());
         assert_eq!(collect(&folder.path().join("none"), None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn f8_the_last_lines_are_found_across_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.json");
+        let long = "x".repeat(BLOCK_SIZE - 100);
+        let texts: Vec<String> = (0..5).map(|number| format!("{number}{long}")).collect();
+        std::fs::write(&path, texts.iter().map(|text| line(text)).collect::<String>()).unwrap();
+        for tail in 0..=5 {
+            assert_eq!(collect(&path, Some(tail)), texts[5 - tail..]);
+        }
+    }
+
+    #[test]
+    fn f8_bytes_that_are_no_text_come_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.json");
+        let entry = r#"{"log":"\ufffd\ufffd\n","stream":"stderr","attrs":{"a":"b"},"time":"2026-01-01T00:00:00.5Z","bytes":"//4K"}"#;
+        std::fs::write(&path, format!("{entry}\n{}", line("text"))).unwrap();
+        let mut lines = Vec::new();
+        read(&path, &LogOptions::default(), &|| true, &path, &mut |line| {
+            lines.push(line.clone());
+            true
+        })
+        .unwrap();
+        let attributes = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let time = "2026-01-01T00:00:00.500000000Z".to_owned();
+        assert_eq!(lines[0], LogLine { text: b"\xff\xfe\n".to_vec(), stderr: true, time, attributes, more: true });
+        assert_eq!((lines[1].time.as_str(), lines[1].more), ("2026-01-01T00:00:00.000000000Z", false));
     }
 
     #[test]

@@ -379,11 +379,12 @@ impl Engine {
                 path: self.store.container_dir(&record.id)?.join(LOG_FILE),
                 max_size_bytes: container.log.max_size_bytes,
                 max_files: container.log.max_files,
+                attributes: log_attributes(container, image),
             },
             cgroup: Some(CgroupName { parent: self.cgroup_parent_of(Some(container)), id: record.id.clone() }),
             tty: container.tty,
             open_stdin: container.open_stdin,
-            stdin_once: container.open_stdin,
+            stdin_once: container.stdin_once,
             health,
             event_command: Some(self.event_command(&record.id)),
             dns,
@@ -628,4 +629,28 @@ fn transport_of(protocol: Protocol) -> Transport {
 
 fn gone(record: &ContainerRecord) -> Box<Diagnostic> {
     Diagnostic::error(&codes::NO_SUCH_CONTAINER, format!("{} was removed meanwhile", record.name)).boxed()
+}
+
+/// What the log says of the container in each line: the labels and variables that were asked for, the image's too.
+fn log_attributes(container: &Container, image: &Config) -> BTreeMap<String, String> {
+    let mut attributes = BTreeMap::new();
+    for label in &container.log.labels {
+        if let Some(value) = container.labels.get(label).or_else(|| image.labels.get(label)) {
+            attributes.insert(label.clone(), value.clone());
+        }
+    }
+    for name in &container.log.env {
+        let inherited = || {
+            image
+                .env
+                .iter()
+                .filter_map(|entry| entry.split_once('='))
+                .find(|(known, _)| known == name)
+                .map(|(_, v)| v.to_owned())
+        };
+        if let Some(value) = container.env.get(name).map_or_else(inherited, Clone::clone) {
+            attributes.insert(name.clone(), value);
+        }
+    }
+    attributes
 }

@@ -229,7 +229,7 @@ impl Engine {
         let ended = self.wait_for_state(&record.id, None, |state| match state {
             None => Some(last.unwrap_or(0)),
             Some(state) if is_active(state.actual_status()) => None,
-            Some(state) => Some(state.exit_code.unwrap_or(0)),
+            Some(state) => Some(state.last_exit_code()),
         })?;
         Ok(ended.unwrap_or(0))
     }

@@ -123,9 +123,9 @@ impl ContainerView {
         exposed.chain(self.ports.iter().map(|port| (port.container_port, port.protocol.as_str())))
     }
 
-    /// The status that its program ended with last; 0 before.
+    /// The status that its program ended with last; 0 before, and 255 where nobody saw its end.
     pub fn exit_code(&self) -> i32 {
-        self.state.as_ref().and_then(|state| state.exit_code).unwrap_or(0)
+        self.state.as_ref().map_or(0, State::last_exit_code)
     }
 }
 

@@ -205,7 +205,7 @@ enum Verdict {
 fn verdict(state: Option<&State>, condition: Condition) -> Option<Verdict> {
     let never = |why: &str| Some(Verdict::Never(why.to_owned()));
     let Some(state) = state else { return never("it was not started") };
-    let code = state.exit_code.unwrap_or(0);
+    let code = state.last_exit_code();
     match (state.actual_status(), condition) {
         (Status::Running | Status::Paused, Condition::Running) => Some(Verdict::Ready),
         (Status::Running | Status::Paused, Condition::Healthy) => match state.health.as_ref().map(|h| h.status) {

@@ -20,7 +20,7 @@ use super::protocol::{Answer, Frames, Malformed, Order, PAYLOAD_MAX, SOCKET, att
 use crate::codes;
 
 pub use keys::DetachKeys;
-use keys::Detacher;
+pub(crate) use keys::Detacher;
 use terminal::RawTerminal;
 
 /// How long a shim may take to answer an order; a start has a bound of its own below this.
@@ -47,6 +47,9 @@ pub struct AttachOptions {
     pub foreground: bool,
     /// Send the signals that this process gets on to the program.
     pub sig_proxy: bool,
+    /// Columns and rows of this process's terminal: attached before its start, the program's is as large from the first
+    /// moment on.
+    pub terminal_size: Option<(u16, u16)>,
     /// Promise to put the container away when it has ended.
     pub puts_away: bool,
 }
@@ -88,6 +91,9 @@ impl Client {
 
     /// Attaches. Done before the program starts, it misses nothing of it.
     pub fn attach(mut self, options: AttachOptions) -> Result<Attached> {
+        if let Some((columns, rows)) = options.terminal_size {
+            self.resize(columns, rows)?;
+        }
         let flags = [
             (options.stdin, attach::STDIN),
             (options.stdout, attach::STDOUT),
@@ -296,7 +302,8 @@ impl Attached {
         if self.tty {
             self.send_size(stdio);
         }
-        let end = self.pump(stdio, &signals, Detacher::new(if raw.is_some() { detach_keys.bytes() } else { &[] }));
+        let never = DetachKeys::never();
+        let end = self.pump(stdio, &signals, Detacher::new(if raw.is_some() { detach_keys } else { &never }));
         drop(raw);
         let _ = signal::restore(&mask);
         end.map_err(failed("copying between the program and this terminal"))

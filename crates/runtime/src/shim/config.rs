@@ -63,6 +63,8 @@ pub struct LogConfig {
     pub max_size_bytes: u64,
     /// How many files there are at most, at least one.
     pub max_files: u32,
+    /// What each line says beside its text: labels and variables of the container.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A check and how it is run.

@@ -5,6 +5,8 @@ use std::io::{Read, Result, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use carrack_specgen::container::LogDriver;
 
 use super::LogConfig;
@@ -76,6 +78,8 @@ pub(super) struct Log {
     pending_lines: u64,
     lost_lines: u64,
     lost_why: String,
+    /// What stands behind the stream of each line: `,"attrs":{…}`, or nothing.
+    attributes: Vec<u8>,
 }
 
 impl Log {
@@ -91,6 +95,7 @@ impl Log {
             pending_lines: 0,
             lost_lines: 0,
             lost_why: String::new(),
+            attributes: encode_attributes(&config.attributes),
         }
     }
 
@@ -112,7 +117,7 @@ impl Log {
                 return;
             }
         }
-        encode(&mut self.pending, stream, line, time_ns);
+        encode(&mut self.pending, stream, &self.attributes, line, time_ns);
         self.pending_lines += 1;
         if self.pending.len() >= WRITE_SIZE {
             self.flush(time_ns);
@@ -141,7 +146,7 @@ impl Log {
         if self.lost_lines > 0 {
             let note = format!("carrack: {} lines of log were lost: {}\n", self.lost_lines, self.lost_why);
             let mut encoded = Vec::new();
-            encode(&mut encoded, "stderr", note.as_bytes(), now_ns);
+            encode(&mut encoded, "stderr", &self.attributes, note.as_bytes(), now_ns);
             self.write(&encoded)?;
             self.lost_lines = 0;
         }
@@ -223,19 +228,43 @@ fn open(path: &Path) -> Result<(File, u64)> {
     Ok((file, size_bytes))
 }
 
-/// One line as Docker's daemon encodes it.
-fn encode(to: &mut Vec<u8>, stream: &str, line: &[u8], time_ns: u64) {
+/// One line as Docker's daemon encodes it. JSON has no place for what is not UTF-8: such a line says its bytes once more,
+/// where Docker's readers do not look.
+fn encode(to: &mut Vec<u8>, stream: &str, attributes: &[u8], line: &[u8], time_ns: u64) {
     to.extend_from_slice(b"{\"log\":\"");
-    escape(to, line);
+    let whole = escape(to, line);
     to.extend_from_slice(b"\",\"stream\":\"");
     to.extend_from_slice(stream.as_bytes());
-    to.extend_from_slice(b"\",\"time\":\"");
+    to.push(b'"');
+    to.extend_from_slice(attributes);
+    to.extend_from_slice(b",\"time\":\"");
     to.extend_from_slice(rfc3339_nano(time_ns).as_bytes());
+    if !whole {
+        to.extend_from_slice(b"\",\"bytes\":\"");
+        to.extend_from_slice(STANDARD.encode(line).as_bytes());
+    }
     to.extend_from_slice(b"\"}\n");
 }
 
-/// JSON that is also safe inside of HTML and JavaScript, with U+FFFD for each byte that is not UTF-8.
-fn escape(to: &mut Vec<u8>, text: &[u8]) {
+fn encode_attributes(attributes: &std::collections::BTreeMap<String, String>) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for (name, value) in attributes {
+        encoded.extend_from_slice(if encoded.is_empty() { b",\"attrs\":{\"" } else { b",\"" });
+        escape(&mut encoded, name.as_bytes());
+        encoded.extend_from_slice(b"\":\"");
+        escape(&mut encoded, value.as_bytes());
+        encoded.push(b'"');
+    }
+    if !encoded.is_empty() {
+        encoded.push(b'}');
+    }
+    encoded
+}
+
+/// JSON that is also safe inside of HTML and JavaScript, with U+FFFD for each byte that is not UTF-8. Says whether there
+/// was none of those.
+fn escape(to: &mut Vec<u8>, text: &[u8]) -> bool {
+    let mut whole = true;
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid().as_bytes();
         let mut plain_from = 0;
@@ -259,8 +288,10 @@ fn escape(to: &mut Vec<u8>, text: &[u8]) {
         to.extend_from_slice(valid.get(plain_from..).unwrap_or_default());
         for _ in chunk.invalid() {
             to.extend_from_slice(b"\\ufffd");
+            whole = false;
         }
     }
+    whole
 }
 
 fn needs_escape(byte: u8) -> bool {
@@ -298,17 +329,17 @@ mod tests {
     }
 
     fn config(path: PathBuf, max_size_bytes: u64, max_files: u32) -> LogConfig {
-        LogConfig { driver: LogDriver::JsonFile, path, max_size_bytes, max_files }
+        LogConfig { driver: LogDriver::JsonFile, path, max_size_bytes, max_files, attributes: Default::default() }
     }
 
     #[test]
     fn lines_are_encoded_as_docker_does() {
         let mut out = Vec::new();
-        encode(&mut out, "stdout", "a<b>&\"\\\t\r\n\u{2028}é\u{1f}".as_bytes(), TIME);
-        encode(&mut out, "stderr", b"\xff\xfe\xe2\x80", 1_700_000_000_000_000_000);
+        encode(&mut out, "stdout", b"", "a<b>&\"\\\t\r\n\u{2028}é\u{1f}".as_bytes(), TIME);
+        encode(&mut out, "stderr", b"", b"\xff\xfe\xe2\x80", 1_700_000_000_000_000_000);
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
         {"log":"a\u003cb\u003e\u0026\"\\\u0009\r\n\u2028é\u001f","stream":"stdout","time":"2023-11-14T22:13:20.000000001Z"}
-        {"log":"\ufffd\ufffd\ufffd\ufffd","stream":"stderr","time":"2023-11-14T22:13:20Z"}
+        {"log":"\ufffd\ufffd\ufffd\ufffd","stream":"stderr","time":"2023-11-14T22:13:20Z","bytes":"//7igA=="}
         "#);
     }
 
@@ -344,12 +375,13 @@ mod tests {
         #[test]
         fn every_line_is_json_that_says_what_was_written(text: String, bytes: Vec<u8>) {
             let mut out = Vec::new();
-            encode(&mut out, "stdout", text.as_bytes(), TIME);
+            encode(&mut out, "stdout", b"", text.as_bytes(), TIME);
             let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
             prop_assert_eq!(value["log"].as_str().unwrap(), text);
             out.clear();
-            encode(&mut out, "stdout", &bytes, TIME);
-            prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
+            encode(&mut out, "stdout", b"", &bytes, TIME);
+            let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(value.get("bytes").is_some(), std::str::from_utf8(&bytes).is_err());
         }
     }
 

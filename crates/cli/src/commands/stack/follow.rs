@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use carrack_compose::Project;
-use carrack_engine::{Engine, LogOptions, interrupt};
+use carrack_engine::{Engine, LogLine, LogOptions, interrupt};
 use carrack_plan::selection;
+use carrack_specgen::container::LogDriver;
 
 use super::{Session, check_services, load, service};
 use crate::arguments::{ComposeLogsArguments, ProjectArguments, UpOptions};
@@ -15,15 +16,16 @@ use crate::output::{Outcome, exit, note};
 
 pub(crate) fn logs(session: &Session, arguments: &ProjectArguments, options: &ComposeLogsArguments) -> Outcome {
     let log_options = lines::options(options.follow, &options.lines)?;
-    let style = Style { timestamps: options.timestamps, prefix: !options.no_log_prefix };
+    let shape = lines::Shape { json: session.output.json, timestamps: options.timestamps, details: false };
+    let style = Style { shape, prefix: !options.no_log_prefix };
     project_logs(session, arguments, &options.services, &log_options, &style)
 }
 
 /// How lines of several containers are shown.
 #[derive(Debug, Clone)]
 pub(crate) struct Style {
-    /// With the time of each line.
-    pub(crate) timestamps: bool,
+    /// Of each line.
+    pub(crate) shape: lines::Shape,
     /// Behind the name of its container.
     pub(crate) prefix: bool,
 }
@@ -44,6 +46,8 @@ pub(crate) fn project_logs(
         .containers
         .iter()
         .filter(|view| !view.is_one_off() && (services.is_empty() || services.contains(&service(view))))
+        // Of all services, those that keep no log have nothing to show.
+        .filter(|view| !services.is_empty() || view.record.container.log.driver != LogDriver::None)
         .map(|view| view.record.name.clone())
         .collect();
     if options.follow {
@@ -72,8 +76,11 @@ fn in_order(
         })?;
     }
     let prefixes = prefixes(project, containers, style.prefix);
+    let ends = containers.iter().zip(&prefixes);
+    let mut writers: Vec<_> = ends.map(|(name, prefix)| lines::Writer::new(style.shape, name, prefix)).collect();
     for ((_, index, _), line) in all {
-        if !lines::write_line(&line, style.timestamps, &prefixes[index]) {
+        // Between two of them there may be one of another container.
+        if !writers[index].line(&LogLine { more: false, ..line }) {
             break;
         }
     }
@@ -96,9 +103,10 @@ fn follow(
         for (name, prefix) in containers.iter().zip(&prefixes) {
             let (gone, writer) = (&gone, &writer);
             scope.spawn(move || {
+                let mut lines = lines::Writer::new(style.shape, name, prefix);
                 let read = engine.logs(name, options, &mut |line| {
                     let _turn = writer.lock();
-                    if !lines::write_line(line, style.timestamps, prefix) {
+                    if !lines.line(line) {
                         gone.store(true, Ordering::Relaxed);
                     }
                     !gone.load(Ordering::Relaxed)
@@ -160,7 +168,7 @@ pub(crate) fn foreground(engine: &Engine, project: &Project, options: &UpOptions
     interrupt::on_signal(on_interrupt)?;
     let one_ends_all = options.abort_on_container_exit || options.exit_code_from.is_some();
     let first = Mutex::new(None::<String>);
-    let style = Style { timestamps: false, prefix: true };
+    let style = Style { shape: lines::Shape::default(), prefix: true };
     let shown = LogOptions { follow: true, since: Some(since), ..LogOptions::default() };
     follow(engine, &project.name, &names, &shown, &style, &|name| {
         let deciding = options

@@ -8,6 +8,7 @@ use carrack_plan::{Options, PlanNode};
 
 use super::{Builds, Session, announce, build, check_services, failed, load, service_container};
 use crate::arguments::{ComposeExecArguments, ComposeRunArguments, ProjectArguments};
+use crate::commands::attach::{detach_keys, foreground};
 use crate::commands::container::status;
 use crate::commands::exec::perform;
 use crate::flags;
@@ -31,6 +32,7 @@ pub(crate) fn exec(session: &Session, arguments: &ProjectArguments, options: &Co
         stdin: !options.detach,
         detach: options.detach,
         privileged: options.privileged,
+        detach_keys: detach_keys(None)?,
     };
     perform(&engine, &name, &exec)
 }
@@ -76,11 +78,11 @@ pub(crate) fn run(session: &Session, arguments: &ProjectArguments, options: &Com
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     container.tty = !options.no_tty && !options.detach && terminal;
     container.open_stdin = !options.detach;
-    let attach = (!options.detach).then_some(AttachOptions {
-        stdin: container.open_stdin,
-        detach_keys: None,
+    let detach_keys = detach_keys(None)?;
+    let attach = (!options.detach).then(|| AttachOptions {
+        detach_keys,
         signal_proxy: !container.tty,
-        foreground: true,
+        ..foreground(&mut container, &[])
     });
     let name = container.name.clone();
     let started = engine.run(container, attach, &|_| Ok(())).map_err(|failure| {

@@ -23,8 +23,9 @@ impl DetachKeys {
         text.split(',').map(key).collect::<Option<Vec<u8>>>().map(Self)
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+    /// No keys: nothing detaches.
+    pub fn never() -> Self {
+        Self(Vec::new())
     }
 }
 
@@ -40,18 +41,18 @@ fn key(text: &str) -> Option<u8> {
 
 /// Looks for the keys in what is typed, and holds their beginning back until it is clear.
 #[derive(Debug)]
-pub(super) struct Detacher<'a> {
+pub(crate) struct Detacher<'a> {
     keys: &'a [u8],
     held: usize,
 }
 
 impl<'a> Detacher<'a> {
-    pub(super) fn new(keys: &'a [u8]) -> Self {
-        Self { keys, held: 0 }
+    pub(crate) fn new(keys: &'a DetachKeys) -> Self {
+        Self { keys: &keys.0, held: 0 }
     }
 
     /// What goes on to the program, and whether the keys are complete.
-    pub(super) fn pass<'b>(&mut self, typed: &'b [u8]) -> (Cow<'b, [u8]>, bool) {
+    pub(crate) fn pass<'b>(&mut self, typed: &'b [u8]) -> (Cow<'b, [u8]>, bool) {
         if self.keys.is_empty() {
             return (Cow::Borrowed(typed), false);
         }
@@ -103,7 +104,8 @@ mod tests {
         fn everything_before_the_keys_goes_through(
             typed in prop::collection::vec(0u8..3, 0..40), keys in prop::collection::vec(0u8..3, 1..4), cut in 1usize..5,
         ) {
-            let mut detacher = Detacher::new(&keys);
+            let sequence = DetachKeys(keys.clone());
+            let mut detacher = Detacher::new(&sequence);
             let mut passed = Vec::new();
             let mut detached = false;
             for chunk in typed.chunks(cut) {

@@ -45,6 +45,7 @@ impl Fixture {
                 path: folder.path().join("log"),
                 max_size_bytes: 0,
                 max_files: 1,
+                attributes: BTreeMap::new(),
             },
             cgroup: None,
             tty: false,

@@ -11,8 +11,15 @@ use crate::shim::protocol::{Order, attach};
 use crate::shim::{AttachEnd, AttachOptions, DetachKeys};
 use crate::state::Status;
 
-const ALL: AttachOptions =
-    AttachOptions { stdin: true, stdout: true, stderr: true, foreground: true, sig_proxy: false, puts_away: false };
+const ALL: AttachOptions = AttachOptions {
+    stdin: true,
+    stdout: true,
+    stderr: true,
+    foreground: true,
+    sig_proxy: false,
+    terminal_size: None,
+    puts_away: false,
+};
 
 fn pipe() -> (std::fs::File, OwnedFd) {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
