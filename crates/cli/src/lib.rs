@@ -11,6 +11,7 @@ mod container_flags;
 mod destination;
 mod docker;
 mod flags;
+mod mount_flags;
 mod output;
 mod project;
 mod template;
@@ -166,6 +167,9 @@ fn schema(command: &Command) -> &'static str {
         Command::Inspect(_) => "inspect",
         Command::Wait(_) => "wait",
         Command::Port(_) => "port",
+        Command::Update(_) => "update",
+        Command::Top(_) => "top",
+        Command::Stats(_) => "stats",
         Command::Cp(_) => "cp",
         Command::Diff(_) => "diff",
         Command::Export(_) => "export",

@@ -128,6 +128,25 @@ pub static NO_BIND_SOURCE: Code = Code {
     fix: "Create it, or correct the path.",
 };
 
+/// A wall of the host's that containers are not behind.
+pub static UNCONFINED: Code = Code {
+    id: "engine/unconfined",
+    title: "containers are not under the host's AppArmor or SELinux",
+    cause: "AppArmor is on and the profile of containers is not loaded, or SELinux is enforcing and containers have no label of \
+            their own. Capabilities, masks and the system call filter hold all the same.",
+    check: "`carrack doctor`; `aa-status` and `getenforce` say what the host has on.",
+    fix: "Load the profile with `carrack doctor --install-profile`.",
+};
+
+/// Shared memory that its container keeps to itself.
+pub static NOT_SHAREABLE: Code = Code {
+    id: "engine/not-shareable",
+    title: "the shared memory of the container is its own",
+    cause: "--ipc container:NAME, or `ipc: container:NAME`, joins what the other container does not share, which is the default.",
+    check: "Look at the IpcMode of the other container.",
+    fix: "Make the other container with --ipc shareable.",
+};
+
 /// A published port is busy.
 pub static PORT_BUSY: Code = Code {
     id: "engine/port-busy",
@@ -309,6 +328,15 @@ pub static COPY: Code = Code {
     fix: "Correct the path. `FOLDER` copies the folder itself into one that is there, `FOLDER/.` what is in it.",
 };
 
+/// A change of a container that contradicts what it is.
+pub static UPDATE: Code = Code {
+    id: "engine/update",
+    title: "a container can't be changed so",
+    cause: "What was given does not go together with what the container has already.",
+    check: "`carrack inspect` shows its limits and its restart policy.",
+    fix: "Give the values that belong together at once, or make the container anew.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
@@ -338,13 +366,16 @@ pub static ALL: &[&Code] = &[
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
+    &NOT_SHAREABLE,
     &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
     &RUNNING,
     &START_FAILED,
     &UNDO_INCOMPLETE,
+    &UPDATE,
     &VOLUME_IN_USE,
+    &UNCONFINED,
 ];
 
 /// The codes of this crate and of every crate that it stands on.

@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod build;
 mod build_cache;
 pub mod codes;
+pub mod confinement;
 mod container;
 pub mod docker;
 pub mod doctor;
@@ -36,7 +37,8 @@ pub use bootstrap::BootstrapRequest;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, CommitRequest, ContainerRecord, ContainerView, CopyOptions, ExecOptions, LogLine,
-    LogOptions, PublishedPort, Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
+    LogOptions, ProcessView, PublishedPort, Reach, RemoveOptions, RunFailure, Started, StopOptions, UpdateRequest,
+    Usage, VolumeUse,
 };
 pub use engine::Engine;
 pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of};

@@ -8,8 +8,10 @@ mod container;
 mod copy;
 mod docker_build;
 mod image;
+pub(crate) mod limits;
 mod project;
 mod registry;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -23,6 +25,7 @@ pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
+pub(crate) use usage::*;
 
 /// carrack: the whole container workflow in one binary.
 #[derive(Debug, Parser)]
@@ -120,6 +123,12 @@ pub(crate) enum Command {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Change limits and the restart policy of containers
+    Update(Box<UpdateArguments>),
+    /// List the processes of a container
+    Top(TopArguments),
+    /// Show what containers use
+    Stats(StatsArguments),
     /// Copy files into or out of a container
     Cp(CopyArguments),
     /// Show what a container has changed of its image's files
@@ -352,6 +361,9 @@ pub(crate) struct DoctorArguments {
     /// Compare what the kernel holds with the records
     #[arg(long)]
     pub(crate) leaks: bool,
+    /// Load the AppArmor profile of containers, now and at each boot
+    #[arg(long, conflicts_with = "leaks")]
+    pub(crate) install_profile: bool,
 }
 
 #[derive(Debug, Args)]

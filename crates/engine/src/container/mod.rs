@@ -5,18 +5,22 @@ mod commit;
 mod copy;
 mod create;
 mod devices;
+mod effective;
 mod event;
 mod exec;
 mod files;
 mod logs;
 mod names;
 mod pause;
+mod processes;
 mod reach;
 mod remove;
 mod rename;
 mod root;
+mod sharing;
 mod start;
 mod stop;
+mod update;
 mod view;
 mod watch;
 
@@ -32,10 +36,12 @@ pub use commit::CommitRequest;
 pub use copy::CopyOptions;
 pub use exec::ExecOptions;
 pub use logs::{LogLine, LogOptions};
+pub use processes::{ProcessView, Usage};
 pub use reach::Reach;
 pub use remove::RemoveOptions;
 pub use start::{RunFailure, Started};
 pub use stop::StopOptions;
+pub use update::UpdateRequest;
 pub use view::{ContainerView, PublishedPort};
 
 use crate::codes;
@@ -55,6 +61,9 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The volume of each target that has one.
     pub volumes: BTreeMap<String, VolumeUse>,
+    /// The id of the image of each target that shows one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Digest>,
 }
 
 /// The volume behind a mount.

@@ -112,7 +112,7 @@ fn at_rest(container: &Container) -> Container {
         devices: Vec::new(),
         network: NetworkMode::None,
         pid: NamespaceMode::Private,
-        ipc: NamespaceMode::Private,
+        ipc: Default::default(),
         uts: NamespaceMode::Private,
         cgroupns: NamespaceMode::Private,
         ..container.clone()
