@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use carrack_diag::Result;
 use carrack_engine::{ContainerView, Engine, UpdateRequest, Usage};
 use carrack_specgen::container::{BlockLimits, Resources};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -74,7 +75,9 @@ pub(crate) fn stats(session: &Session, arguments: &StatsArguments) -> Outcome {
     let live = !once && std::io::stdout().is_terminal();
     let mut before = look(&engine, &shown(&engine, arguments)?)?;
     loop {
-        std::thread::sleep(if once { INTERVAL_ONCE } else { INTERVAL });
+        if is_left_after(if once { INTERVAL_ONCE } else { INTERVAL }) {
+            return Ok(exit::DONE);
+        }
         let views = match shown(&engine, arguments) {
             // All of those that were named were there when it began.
             Err(_) if !arguments.names.is_empty() && !once => return Ok(exit::DONE),
@@ -98,6 +101,15 @@ pub(crate) fn stats(session: &Session, arguments: &StatsArguments) -> Outcome {
         }
         before = now;
     }
+}
+
+/// Lets an interval pass; whether meanwhile whoever reads what is printed has gone away.
+fn is_left_after(interval: Duration) -> bool {
+    let stdout = std::io::stdout();
+    let timeout =
+        Timespec { tv_sec: interval.as_secs().try_into().unwrap_or(1), tv_nsec: interval.subsec_nanos().into() };
+    // Nothing is asked for: an error or a hang-up is told anyway.
+    poll(&mut [PollFd::new(&stdout, PollFlags::empty())], Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
 
 fn shown(engine: &Engine, arguments: &StatsArguments) -> Result<Vec<ContainerView>> {
