@@ -10,6 +10,8 @@ mod commands;
 mod container_flags;
 mod destination;
 mod docker;
+mod docker_config;
+mod filters;
 mod flags;
 mod mount_flags;
 mod output;
@@ -196,7 +198,7 @@ fn schema(command: &Command) -> &'static str {
         Command::Volume(_) => "volume",
         Command::Explain(_) => "explain",
         Command::Doctor(_) => "doctor",
-        Command::Boot => "boot",
+        Command::Boot(_) => "boot",
         Command::System(_) => "system",
         Command::Version => "version",
         Command::Event(_) => "event",

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use carrack_diag::{Diagnostic, Result};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,12 @@ pub struct State {
     /// How often it was started again by its shim.
     #[serde(skip_serializing_if = "is_zero_u32")]
     pub restart_count: u32,
+    /// How long it was awaited before the last of them, in milliseconds; 0 before the first.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    pub backoff_ms: u64,
+    /// How long the last run took, by the clock that nobody sets.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    pub ran_ns: u64,
     /// Whether the end was or will be somebody's wish.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stop_requested: bool,
@@ -202,8 +209,9 @@ fn lives(pid: i32, start_ticks: u64) -> bool {
 
 /// The id of this boot; empty where the kernel doesn't say.
 pub fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+    static BOOT: OnceLock<String> = OnceLock::new();
+    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    BOOT.get_or_init(read).clone()
 }
 
 /// When a process began, in clock ticks since boot; with the pid it is unique in a boot. None for one that is not or no

@@ -13,6 +13,8 @@ mod contents;
 mod contexts;
 mod copying;
 mod debugging;
+mod formats;
+mod health;
 mod hostile;
 mod interruption;
 mod isolation;

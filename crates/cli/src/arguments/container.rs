@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::limits::LimitFlags;
 use super::{
-    CommitArguments, CopyArguments, DiffArguments, ExportArguments, InspectArguments, NamesArguments, ProjectSetting,
-    Pull, StatsArguments, TopArguments, UpdateArguments,
+    CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
+    ProjectSetting, Pull, StatsArguments, TopArguments, UpdateArguments,
 };
 
 #[derive(Debug, Subcommand)]
@@ -45,7 +45,7 @@ pub(crate) enum ContainerCommand {
     #[command(visible_aliases = ["list", "ps"])]
     Ls(PsArguments),
     /// Show everything known of containers
-    Inspect(InspectArguments),
+    Inspect(ContainerInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
@@ -237,6 +237,13 @@ pub(crate) struct ContainerFlags {
     /// Health check: a shell command
     #[arg(long, value_name = "COMMAND")]
     pub(crate) health_cmd: Option<String>,
+    /// Health check without a program in the image: http://:8080/ready [status=200-399] [host=NAME] [redirects=N],
+    /// https://…, tcp://:5432, grpc://:50051[/SERVICE], file:///run/ready [age=30s], exec PROGRAM ARGUMENT…
+    #[arg(long, value_name = "PROBE", conflicts_with = "health_cmd")]
+    pub(crate) health_probe: Option<String>,
+    /// When it becomes unhealthy: none, kill, stop, restart[:N]
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) health_on_failure: Option<String>,
     /// Time between two probes
     #[arg(long, value_name = "DURATION")]
     pub(crate) health_interval: Option<String>,
@@ -253,7 +260,10 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "DURATION")]
     pub(crate) health_start_interval: Option<String>,
     /// No health check
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = [
+        "health_cmd", "health_probe", "health_interval", "health_timeout", "health_retries", "health_start_period",
+        "health_start_interval", "health_on_failure",
+    ])]
     pub(crate) no_healthcheck: bool,
     /// no, always, unless-stopped, on-failure[:N]
     #[arg(long, value_name = "POLICY")]
@@ -469,10 +479,20 @@ pub(crate) struct PsArguments {
     /// Do not cut ids and commands
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// Only those: name=…, label=…, status=…, id=…
+    /// Only those: name=, id=, label=KEY[=VALUE], status=, health=, exited=CODE, ancestor=IMAGE, before=, since=, network=,
+    /// volume=, publish=PORT, expose=PORT
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// `json`, or a Go template of plain fields: {{.Names}} {{.Status}}
+    /// The last so many, whatever they do
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) last: i64,
+    /// The last one, whatever it does
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+    /// What each has written, and that with its image
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// `table`, `json`, or a Go template: {{.Names}} {{.Status}} {{.Label "key"}}; `table` before it gives headings
     #[arg(long)]
     pub(crate) format: Option<String>,
 }

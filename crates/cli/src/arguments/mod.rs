@@ -3,11 +3,13 @@
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
 mod attestation;
+mod boot;
 mod builder;
 mod container;
 mod copy;
 mod docker_build;
 mod image;
+mod inspect;
 pub(crate) mod limits;
 mod project;
 mod registry;
@@ -18,11 +20,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use attestation::*;
+pub(crate) use boot::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
+pub(crate) use inspect::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
 pub(crate) use usage::*;
@@ -118,7 +122,7 @@ pub(crate) enum Command {
     /// List containers
     Ps(PsArguments),
     /// Show everything known of containers, images, networks or volumes
-    Inspect(InspectArguments),
+    Inspect(AnyInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
@@ -199,7 +203,7 @@ pub(crate) enum Command {
     /// What this host allows; with --leaks, what it holds that no record knows
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
-    Boot,
+    Boot(BootArguments),
     /// What takes room on disk
     #[command(subcommand)]
     System(SystemCommand),
@@ -237,6 +241,8 @@ pub(crate) enum BuildxCommand {
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
     Df(SystemUsageArguments),
+    /// Have the host run `carrack boot` when it starts
+    InstallBoot(InstallBootArguments),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),
@@ -247,7 +253,7 @@ pub(crate) struct SystemUsageArguments {
     /// Show each of them
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// `table`, `json`, or a Go template of plain fields: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
+    /// `table`, `json`, or a Go template: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
     #[arg(long)]
     pub(crate) format: Option<String>,
 }
@@ -263,7 +269,7 @@ pub(crate) enum NetworkCommand {
     #[command(visible_alias = "remove")]
     Rm(NamesArguments),
     /// Show everything known of networks
-    Inspect(InspectArguments),
+    Inspect(NetworkInspectArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -296,7 +302,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// `json`, or a Go template of plain fields: {{.State.Status}}
+    /// `json`, or a Go template: {{.State.Status}}
     #[arg(short, long)]
     pub(crate) format: Option<String>,
     /// Names or ids

@@ -1,6 +1,7 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
 mod attestation;
+mod boot;
 mod build;
 mod builder;
 pub(crate) mod buildx;
@@ -13,6 +14,7 @@ mod image;
 mod inspect;
 mod logs;
 mod network;
+mod ps;
 mod registry;
 mod stack;
 mod system;
@@ -133,7 +135,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Exec(arguments) => exec::exec(session, &arguments),
         Command::Attach(arguments) => container::attach(session, &arguments),
         Command::Logs(arguments) => logs::logs(session, &arguments),
-        Command::Ps(arguments) => inspect::ps(session, &arguments),
+        Command::Ps(arguments) => ps::ps(session, &arguments),
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
@@ -185,7 +187,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Exec(arguments) => exec::exec(session, &arguments),
             ContainerCommand::Attach(arguments) => container::attach(session, &arguments),
             ContainerCommand::Logs(arguments) => logs::logs(session, &arguments),
-            ContainerCommand::Ls(arguments) => inspect::ps(session, &arguments),
+            ContainerCommand::Ls(arguments) => ps::ps(session, &arguments),
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
@@ -233,8 +235,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         },
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
-        Command::Boot => host::boot(session),
+        Command::Boot(arguments) => boot::boot(session, &arguments),
         Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::InstallBoot(arguments)) => boot::install(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),

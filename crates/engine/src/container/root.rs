@@ -7,7 +7,7 @@ use carrack_runtime::cgroup::Hierarchies;
 use carrack_runtime::host;
 use carrack_runtime::init::MountNamespace;
 use carrack_runtime::state::State;
-use carrack_specgen::container::{Mount, MountSource, NamespaceMode, NetworkMode};
+use carrack_specgen::container::{IpcMode, Mount, MountSource, NamespaceMode, NetworkMode};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, Resolved};
 use carrack_store::{Guard, Place, Snapshotter};
@@ -112,7 +112,7 @@ fn at_rest(container: &Container) -> Container {
         devices: Vec::new(),
         network: NetworkMode::None,
         pid: NamespaceMode::Private,
-        ipc: Default::default(),
+        ipc: IpcMode::Private,
         uts: NamespaceMode::Private,
         cgroupns: NamespaceMode::Private,
         ..container.clone()
