@@ -373,6 +373,15 @@ pub static COPY: Code = Code {
     fix: "Correct the path. `FOLDER` copies the folder itself into one that is there, `FOLDER/.` what is in it.",
 };
 
+/// A change of a container that contradicts what it is.
+pub static UPDATE: Code = Code {
+    id: "engine/update",
+    title: "a container can't be changed so",
+    cause: "What was given does not go together with what the container has already.",
+    check: "`carrack inspect` shows its limits and its restart policy.",
+    fix: "Give the values that belong together at once, or make the container anew.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
@@ -414,6 +423,7 @@ pub static ALL: &[&Code] = &[
     &RUNNING,
     &START_FAILED,
     &UNDO_INCOMPLETE,
+    &UPDATE,
     &VOLUME_IN_USE,
     &UNCONFINED,
 ];

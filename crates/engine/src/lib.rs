@@ -41,7 +41,8 @@ pub use carrack_runtime::event::Event;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, CommitRequest, ContainerRecord, ContainerView, CopyOptions, ExecOptions, LogLine,
-    LogOptions, PublishedPort, Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
+    LogOptions, ProcessView, PublishedPort, Reach, RemoveOptions, RunFailure, Started, StopOptions, UpdateRequest,
+    Usage, VolumeUse,
 };
 pub use engine::Engine;
 pub use events::EventSpan;

@@ -146,7 +146,6 @@ impl Cgroup {
 
     /// Changes the limits of a running container, which joins controllers that it was not in.
     pub fn update(&mut self, resources: &Resources) -> Result<()> {
-        let processes = self.processes()?;
         if let Some(folder) = self.unified_folder().filter(|_| self.hierarchies.version() == Version::V2) {
             limits::delegate(&self.hierarchies, &self.name, resources)?;
             return limits::write_v2(&folder, resources);
@@ -154,15 +153,34 @@ impl Cgroup {
         for controller in limits::controllers(resources) {
             let Some(mount) = self.hierarchies.v1_mount(controller) else { continue };
             let folder = mount.join(&self.name);
-            let fresh = !folder.exists();
             limits::prepare_cpuset(mount, &self.name)?;
             make_folder(&folder)?;
             limits::write_v1(&folder, resources)?;
-            for process in processes.iter().filter(|_| fresh) {
+            // Also where the folder was there before: an update that failed may have made it.
+            self.move_all(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Moves every process into another folder of the container's. What is born meanwhile of one that was moved is there
+    /// already; of another, it is found by the next look.
+    fn move_all(&self, folder: &Path) -> Result<()> {
+        let deadline = Instant::now() + EMPTY_TIMEOUT;
+        loop {
+            let mut there = Vec::new();
+            collect_processes(folder, &mut there).map_err(|error| failed("list the processes of", folder, &error))?;
+            let mut missing = self.processes()?;
+            missing.retain(|process| !there.contains(process));
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(timed_out("move every process into", folder).boxed());
+            }
+            for process in missing {
                 let _gone_meanwhile = fs::write(folder.join("cgroup.procs"), process.to_string());
             }
         }
-        Ok(())
     }
 
     /// The numbers of its processes in our process namespace.

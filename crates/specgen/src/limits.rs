@@ -25,7 +25,10 @@ pub(crate) fn check(asked: &container::Resources) -> Result<()> {
 }
 
 /// As in Docker, 0 is the same as nothing asked for. What this version of the control groups lacks is refused.
-pub(crate) fn resources(asked: &container::Resources, cgroups: &Cgroups) -> Result<Resources> {
+///
+/// # Errors
+/// `container/invalid-setting`.
+pub fn resources(asked: &container::Resources, cgroups: &Cgroups) -> Result<Resources> {
     if *cgroups == Cgroups::V2 {
         let lacking = [
             ("set the memory swappiness", asked.memory_swappiness.is_some()),

@@ -36,4 +36,5 @@ mod soak;
 mod stacks;
 mod streams;
 mod under_fire;
+mod using;
 mod verbs;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::limits::LimitFlags;
 use super::{
     CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
-    ProjectSetting, PruneArguments, Pull,
+    ProjectSetting, PruneArguments, Pull, StatsArguments, TopArguments, UpdateArguments,
 };
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +52,12 @@ pub(crate) enum ContainerCommand {
     Port(PortArguments),
     /// Remove containers that do not run
     Prune(PruneArguments),
+    /// Change limits and the restart policy of containers
+    Update(Box<UpdateArguments>),
+    /// List the processes of a container
+    Top(TopArguments),
+    /// Show what containers use
+    Stats(StatsArguments),
     /// Copy files into or out of a container
     Cp(CopyArguments),
     /// Show what a container has changed of its image's files

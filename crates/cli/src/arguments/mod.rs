@@ -14,6 +14,7 @@ pub(crate) mod limits;
 mod project;
 mod registry;
 mod system;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub(crate) use inspect::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
 pub(crate) use system::*;
+pub(crate) use usage::*;
 
 /// carrack: the whole container workflow in one binary.
 #[derive(Debug, Parser)]
@@ -127,6 +129,12 @@ pub(crate) enum Command {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Change limits and the restart policy of containers
+    Update(Box<UpdateArguments>),
+    /// List the processes of a container
+    Top(TopArguments),
+    /// Show what containers use
+    Stats(StatsArguments),
     /// Copy files into or out of a container
     Cp(CopyArguments),
     /// Show what a container has changed of its image's files

@@ -210,7 +210,7 @@ pub(crate) fn wait(session: &Session, arguments: &NamesArguments) -> Outcome {
 }
 
 /// Does one thing to several containers: names of the done on standard output, errors of the others, 1 if any.
-fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + Sync) -> Outcome {
+pub(super) fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Result<()> + Sync) -> Outcome {
     each_that(session, names, |name| act(name).map(|()| true))
 }
 

@@ -22,6 +22,8 @@ mod ps;
 mod registry;
 mod stack;
 mod system;
+mod top;
+mod usage;
 mod volume;
 
 use std::collections::BTreeSet;
@@ -141,6 +143,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
+        Command::Update(arguments) => usage::update(session, &arguments),
+        Command::Top(arguments) => top::top(session, &arguments),
+        Command::Stats(arguments) => usage::stats(session, &arguments),
         Command::Cp(arguments) => copy::copy(session, &arguments),
         Command::Diff(arguments) => copy::diff(session, &arguments),
         Command::Export(arguments) => copy::export(session, &arguments),
@@ -191,6 +196,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
             ContainerCommand::Prune(arguments) => prune::containers(session, &arguments),
+            ContainerCommand::Update(arguments) => usage::update(session, &arguments),
+            ContainerCommand::Top(arguments) => top::top(session, &arguments),
+            ContainerCommand::Stats(arguments) => usage::stats(session, &arguments),
             ContainerCommand::Cp(arguments) => copy::copy(session, &arguments),
             ContainerCommand::Diff(arguments) => copy::diff(session, &arguments),
             ContainerCommand::Export(arguments) => copy::export(session, &arguments),

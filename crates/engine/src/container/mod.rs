@@ -13,6 +13,7 @@ mod inspect;
 mod logs;
 mod names;
 mod pause;
+mod processes;
 mod reach;
 mod remove;
 mod rename;
@@ -21,6 +22,7 @@ mod sharing;
 mod start;
 mod stop;
 mod unhealthy;
+mod update;
 mod view;
 mod watch;
 
@@ -36,10 +38,12 @@ pub use commit::CommitRequest;
 pub use copy::CopyOptions;
 pub use exec::ExecOptions;
 pub use logs::{LogLine, LogOptions};
+pub use processes::{ProcessView, Usage};
 pub use reach::Reach;
 pub use remove::RemoveOptions;
 pub use start::{RunFailure, Started};
 pub use stop::StopOptions;
+pub use update::UpdateRequest;
 pub use view::{ContainerView, PublishedPort};
 
 use crate::codes;

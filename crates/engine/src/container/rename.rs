@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// As it is now that it is locked.
-    fn still(&self, found: &ContainerRecord) -> Result<ContainerRecord> {
+    pub(crate) fn still(&self, found: &ContainerRecord) -> Result<ContainerRecord> {
         self.records().get(&found.id)?.ok_or_else(|| {
             Diagnostic::error(&codes::NO_SUCH_CONTAINER, format!("{} was removed meanwhile", found.name)).boxed()
         })

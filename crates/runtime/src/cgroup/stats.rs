@@ -70,6 +70,32 @@ impl Cgroup {
         }
     }
 
+    /// Bytes read from and written to block devices so far; none where no controller counts them.
+    pub fn block_bytes(&self) -> Option<(u64, u64)> {
+        let mut sums = (0, 0);
+        if self.hierarchies.version() == Version::V2 {
+            let text = read(&self.unified_folder()?, "io.stat")?;
+            for word in text.split_whitespace() {
+                match word.split_once('=') {
+                    Some(("rbytes", number)) => sums.0 += number.parse::<u64>().unwrap_or(0),
+                    Some(("wbytes", number)) => sums.1 += number.parse::<u64>().unwrap_or(0),
+                    _ => {}
+                }
+            }
+            return Some(sums);
+        }
+        for line in self.v1("blkio", "blkio.throttle.io_service_bytes_recursive")?.lines() {
+            let mut words = line.split_whitespace().skip(1);
+            let (kind, number) = (words.next(), words.next().and_then(|number| number.parse::<u64>().ok()));
+            match (kind, number) {
+                (Some("Read"), Some(number)) => sums.0 += number,
+                (Some("Write"), Some(number)) => sums.1 += number,
+                _ => {}
+            }
+        }
+        Some(sums)
+    }
+
     /// How often the kernel killed for want of memory: one of [`Self::stats`], read alone.
     pub fn oom_kills(&self) -> Option<u64> {
         let events = match self.hierarchies.version() {
