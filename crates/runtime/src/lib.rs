@@ -28,6 +28,7 @@ pub fn dispatch() -> Vec<OsString> {
         Some(shim::ARGV0) => shim::main(),
         Some(shim::EVENT_ARGV0) => shim::event_main().into_iter().map(OsString::from).collect(),
         Some(shim::PROBE_ARGV0) => shim::probe_main(),
+        Some(cgroup::systemd::KEEPER_ARGV0) => cgroup::systemd::keeper_main(),
         _ => std::env::args_os().collect(),
     }
 }

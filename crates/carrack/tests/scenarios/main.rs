@@ -23,6 +23,8 @@ mod platforms;
 mod reach;
 mod registries;
 mod replacing;
+mod restarts;
 mod shims;
 mod stacks;
+mod systemd;
 mod verbs;
