@@ -10,7 +10,10 @@ mod commands;
 mod container_flags;
 mod destination;
 mod docker;
+mod docker_config;
+mod filters;
 mod flags;
+mod mount_flags;
 mod output;
 mod project;
 mod template;
@@ -166,6 +169,10 @@ fn schema(command: &Command) -> &'static str {
         Command::Inspect(_) => "inspect",
         Command::Wait(_) => "wait",
         Command::Port(_) => "port",
+        Command::Cp(_) => "cp",
+        Command::Diff(_) => "diff",
+        Command::Export(_) => "export",
+        Command::Commit(_) => "commit",
         Command::Build(_) | Command::Buildx(_) => "build",
         Command::Images(_) => "images",
         Command::Load(_) => "load",

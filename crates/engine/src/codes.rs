@@ -128,6 +128,25 @@ pub static NO_BIND_SOURCE: Code = Code {
     fix: "Create it, or correct the path.",
 };
 
+/// A wall of the host's that containers are not behind.
+pub static UNCONFINED: Code = Code {
+    id: "engine/unconfined",
+    title: "containers are not under the host's AppArmor or SELinux",
+    cause: "AppArmor is on and the profile of containers is not loaded, or SELinux is enforcing and containers have no label of \
+            their own. Capabilities, masks and the system call filter hold all the same.",
+    check: "`carrack doctor`; `aa-status` and `getenforce` say what the host has on.",
+    fix: "Load the profile with `carrack doctor --install-profile`.",
+};
+
+/// Shared memory that its container keeps to itself.
+pub static NOT_SHAREABLE: Code = Code {
+    id: "engine/not-shareable",
+    title: "the shared memory of the container is its own",
+    cause: "--ipc container:NAME, or `ipc: container:NAME`, joins what the other container does not share, which is the default.",
+    check: "Look at the IpcMode of the other container.",
+    fix: "Make the other container with --ipc shareable.",
+};
+
 /// A published port is busy.
 pub static PORT_BUSY: Code = Code {
     id: "engine/port-busy",
@@ -318,6 +337,15 @@ pub static PAUSED: Code = Code {
     fix: "Let it go on with `carrack unpause`, or pause it with `carrack pause`.",
 };
 
+/// A copy that Docker's rules of paths do not allow.
+pub static COPY: Code = Code {
+    id: "engine/copy",
+    title: "a path can't be copied so",
+    cause: "The source is not there, a folder would become a file, or a slash at the end says folder where there is none.",
+    check: "Look at both paths with `ls -ld`, in the container with `carrack exec`.",
+    fix: "Correct the path. `FOLDER` copies the folder itself into one that is there, `FOLDER/.` what is in it.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
@@ -326,6 +354,7 @@ pub static ALL: &[&Code] = &[
     &AMBIGUOUS,
     &APPLY_FAILED,
     &CONNECTION_LOST,
+    &COPY,
     &DOCKER_HOLDS_PROJECT,
     &HOST,
     &INVALID_KEYS,
@@ -348,6 +377,7 @@ pub static ALL: &[&Code] = &[
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
+    &NOT_SHAREABLE,
     &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
@@ -355,6 +385,7 @@ pub static ALL: &[&Code] = &[
     &START_FAILED,
     &UNDO_INCOMPLETE,
     &VOLUME_IN_USE,
+    &UNCONFINED,
 ];
 
 /// The codes of this crate and of every crate that it stands on.

@@ -238,6 +238,8 @@ pub enum InitStep {
     },
     /// Executes the program.
     Execute(Execute),
+    /// Instead of a program: tells the spawner that all is done, and stays until the spawner lets it go or is gone.
+    Hold,
 }
 
 impl InitStep {
@@ -275,6 +277,7 @@ impl InitStep {
             Self::Capabilities(_) => "capabilities",
             Self::AppArmor { .. } => "apparmor",
             Self::Execute(_) => "execute",
+            Self::Hold => "hold",
         }
     }
 
@@ -347,6 +350,8 @@ pub enum MountSource {
     Bind {
         /// Absolute path on the host.
         path: String,
+        /// What of it is mounted, reached without leaving it; all of it where empty.
+        subpath: String,
         /// Whether the mounts below it come along.
         recursive: bool,
     },

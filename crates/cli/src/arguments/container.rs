@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
+use super::limits::LimitFlags;
+use super::{
+    CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
+    ProjectSetting, Pull,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -41,11 +45,19 @@ pub(crate) enum ContainerCommand {
     #[command(visible_aliases = ["list", "ps"])]
     Ls(PsArguments),
     /// Show everything known of containers
-    Inspect(InspectArguments),
+    Inspect(ContainerInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 }
 
 /// The flags of `run` and `create` that say what the container is.
@@ -78,6 +90,12 @@ pub(crate) struct ContainerFlags {
     /// Set a label
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) label_file: Vec<PathBuf>,
+    /// Set an annotation, for the runtime
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) annotation: Vec<String>,
     /// Replace the image's entrypoint
     #[arg(long)]
     pub(crate) entrypoint: Option<String>,
@@ -90,7 +108,10 @@ pub(crate) struct ContainerFlags {
     /// Mount a path or volume: [SOURCE:]TARGET[:OPTIONS]
     #[arg(short, long, value_name = "VOLUME")]
     pub(crate) volume: Vec<String>,
-    /// Mount anything: type=bind|volume|tmpfs,source=…,target=…
+    /// Mount the volumes of another container
+    #[arg(long, value_name = "NAME[:ro]")]
+    pub(crate) volumes_from: Vec<String>,
+    /// Mount anything: type=bind|volume|tmpfs|image,source=…,target=…
     #[arg(long, value_name = "MOUNT")]
     pub(crate) mount: Vec<String>,
     /// Mount a temporary file system
@@ -114,6 +135,15 @@ pub(crate) struct ContainerFlags {
     /// Address on the network
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Option<String>,
+    /// IPv6 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip6: Option<String>,
+    /// Hardware address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) mac_address: Option<String>,
+    /// Give another container a further name
+    #[arg(long, value_name = "NAME[:ALIAS]")]
+    pub(crate) link: Vec<String>,
     /// Publish a port: [[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
     pub(crate) publish: Vec<String>,
@@ -138,7 +168,7 @@ pub(crate) struct ContainerFlags {
     /// PID namespace: host, container:NAME
     #[arg(long, value_name = "MODE")]
     pub(crate) pid: Option<String>,
-    /// IPC namespace: private, host, container:NAME
+    /// IPC namespace: private, shareable, none, host, container:NAME
     #[arg(long, value_name = "MODE")]
     pub(crate) ipc: Option<String>,
     /// UTS namespace: host
@@ -156,7 +186,7 @@ pub(crate) struct ContainerFlags {
     /// Drop a capability
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) cap_drop: Vec<String>,
-    /// no-new-privileges, seccomp=unconfined, seccomp=FILE, apparmor=PROFILE
+    /// no-new-privileges, seccomp=unconfined|FILE, apparmor=PROFILE, systempaths=unconfined, writable-cgroups=true
     #[arg(long, value_name = "OPTION")]
     pub(crate) security_opt: Vec<String>,
     /// Set a kernel parameter of the container's namespaces
@@ -244,6 +274,20 @@ pub(crate) struct ContainerFlags {
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
+    /// Accepted: `carrack`
+    #[arg(long, hide = true)]
+    pub(crate) runtime: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+    /// Accepted: `default`
+    #[arg(long, hide = true)]
+    pub(crate) isolation: Option<String>,
+    /// Accepted: `host`
+    #[arg(long, hide = true)]
+    pub(crate) userns: Option<String>,
+    /// Accepted: `local`
+    #[arg(long, hide = true)]
+    pub(crate) volume_driver: Option<String>,
     /// Platform of the image
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
@@ -296,12 +340,6 @@ pub(crate) struct StartArguments {
     /// Keys that detach
     #[arg(long, value_name = "KEYS")]
     pub(crate) detach_keys: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub(crate) checkpoint: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "FOLDER", hide = true)]
-    pub(crate) checkpoint_dir: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -346,9 +384,6 @@ pub(crate) struct RmArguments {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     pub(crate) volumes: bool,
-    /// Refused: there are no links
-    #[arg(short, long, hide = true)]
-    pub(crate) link: bool,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -438,10 +473,20 @@ pub(crate) struct PsArguments {
     /// Do not cut ids and commands
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// Only those: name=…, label=…, status=…, id=…
+    /// Only those: name=, id=, label=KEY[=VALUE], status=, health=, exited=CODE, ancestor=IMAGE, before=, since=, network=,
+    /// volume=, publish=PORT, expose=PORT
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// `json`, or a Go template of plain fields: {{.Names}} {{.Status}}
+    /// The last so many, whatever they do
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) last: i64,
+    /// The last one, whatever it does
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+    /// What each has written, and that with its image
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// `table`, `json`, or a Go template: {{.Names}} {{.Status}} {{.Label "key"}}; `table` before it gives headings
     #[arg(long)]
     pub(crate) format: Option<String>,
 }

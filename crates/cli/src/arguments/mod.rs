@@ -6,8 +6,11 @@ mod attestation;
 mod boot;
 mod builder;
 mod container;
+mod copy;
 mod docker_build;
 mod image;
+mod inspect;
+pub(crate) mod limits;
 mod project;
 mod registry;
 
@@ -19,8 +22,10 @@ pub(crate) use attestation::*;
 pub(crate) use boot::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
+pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
+pub(crate) use inspect::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
 
@@ -115,11 +120,19 @@ pub(crate) enum Command {
     /// List containers
     Ps(PsArguments),
     /// Show everything known of containers, images, networks or volumes
-    Inspect(InspectArguments),
+    Inspect(AnyInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 
     // Images.
     /// Build an image from a Dockerfile, or the images of the project
@@ -232,7 +245,7 @@ pub(crate) struct SystemUsageArguments {
     /// Show each of them
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// `table`, `json`, or a Go template of plain fields: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
+    /// `table`, `json`, or a Go template: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
     #[arg(long)]
     pub(crate) format: Option<String>,
 }
@@ -248,7 +261,7 @@ pub(crate) enum NetworkCommand {
     #[command(visible_alias = "remove")]
     Rm(NamesArguments),
     /// Show everything known of networks
-    Inspect(InspectArguments),
+    Inspect(NetworkInspectArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -281,7 +294,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// `json`, or a Go template of plain fields: {{.State.Status}}
+    /// `json`, or a Go template: {{.State.Status}}
     #[arg(short, long)]
     pub(crate) format: Option<String>,
     /// Names or ids
@@ -346,6 +359,9 @@ pub(crate) struct DoctorArguments {
     /// Compare what the kernel holds with the records
     #[arg(long)]
     pub(crate) leaks: bool,
+    /// Load the AppArmor profile of containers, now and at each boot
+    #[arg(long, conflicts_with = "leaks")]
+    pub(crate) install_profile: bool,
 }
 
 #[derive(Debug, Args)]

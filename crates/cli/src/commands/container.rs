@@ -27,6 +27,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     }
     check_cidfile(&arguments.container).map_err(engine_failure)?;
     warn_of_unpublished(session, &container);
+    warn_of_unconfined(session, &engine, &container).map_err(engine_failure)?;
     ensure(session, &engine, &arguments.container, &container.image).map_err(engine_failure)?;
     let attach = (!arguments.detach).then(|| AttachOptions {
         stdin: container.open_stdin,
@@ -57,6 +58,7 @@ pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome 
     check_cidfile(&arguments.container).map_err(failed)?;
     let engine = session.engine().map_err(failed)?;
     warn_of_unpublished(session, &container);
+    warn_of_unconfined(session, &engine, &container).map_err(failed)?;
     ensure(session, &engine, &arguments.container, &container.image).map_err(failed)?;
     let id = engine.create(container).map_err(failed)?.id;
     write_cidfile(&arguments.container, &id).map_err(failed)?;
@@ -93,20 +95,19 @@ fn warn_of_unpublished(session: &Session, container: &Container) {
     session.output.diagnostics(&[warning.hint("leave -p and -P out")], &SourceMap::new());
 }
 
+/// Where the host could hold containers to more than it does: said once a boot.
+fn warn_of_unconfined(session: &Session, engine: &Engine, container: &Container) -> Result<()> {
+    if let Some(warning) = engine.unconfined(container)? {
+        session.output.diagnostics(&[warning], &SourceMap::new());
+    }
+    Ok(())
+}
+
 fn ensure(session: &Session, engine: &Engine, flags: &ContainerFlags, image: &str) -> Result<()> {
     registry::ensure(session, engine, image, flags.platform.as_deref(), flags.pull, flags.quiet)
 }
 
 pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {
-    let no_checkpoints = |flag: &str| {
-        refused(format!("start {flag}"), "saving and restoring running programs needs CRIU, which carrack does without")
-    };
-    if arguments.checkpoint.is_some() {
-        return Err(no_checkpoints("--checkpoint"));
-    }
-    if arguments.checkpoint_dir.is_some() {
-        return Err(no_checkpoints("--checkpoint-dir"));
-    }
     let engine = session.engine()?;
     if arguments.attach || arguments.interactive {
         let [name] = arguments.names.as_slice() else {
@@ -165,9 +166,6 @@ pub(crate) fn rename(session: &Session, arguments: &RenameArguments) -> Outcome 
 }
 
 pub(crate) fn rm(session: &Session, arguments: &RmArguments) -> Outcome {
-    if arguments.link {
-        return Err(refused("rm --link", "containers find each other by name on their networks, without links"));
-    }
     let engine = session.engine()?;
     let options = RemoveOptions { force: arguments.force, anonymous_volumes: arguments.volumes };
     each_that(session, &arguments.names, |name| match engine.remove(name, &options) {
@@ -179,11 +177,6 @@ pub(crate) fn rm(session: &Session, arguments: &RmArguments) -> Outcome {
         }
         done => done.map(|()| true),
     })
-}
-
-/// The answer to what Docker has and carrack never will.
-fn refused(what: impl Into<String>, reason: &str) -> Failure {
-    Diagnostic::error(&codes::USAGE, format!("`{}` is refused", what.into())).cause(reason).into()
 }
 
 pub(crate) fn wait(session: &Session, arguments: &NamesArguments) -> Outcome {

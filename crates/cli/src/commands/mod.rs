@@ -7,12 +7,14 @@ mod builder;
 pub(crate) mod buildx;
 mod container;
 mod contents;
+mod copy;
 mod exec;
 mod host;
 mod image;
 mod inspect;
 mod logs;
 mod network;
+mod ps;
 mod registry;
 mod stack;
 mod system;
@@ -131,10 +133,14 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Exec(arguments) => exec::exec(session, &arguments),
         Command::Attach(arguments) => container::attach(session, &arguments),
         Command::Logs(arguments) => logs::logs(session, &arguments),
-        Command::Ps(arguments) => inspect::ps(session, &arguments),
+        Command::Ps(arguments) => ps::ps(session, &arguments),
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
+        Command::Cp(arguments) => copy::copy(session, &arguments),
+        Command::Diff(arguments) => copy::diff(session, &arguments),
+        Command::Export(arguments) => copy::export(session, &arguments),
+        Command::Commit(arguments) => copy::commit(session, &arguments),
         Command::Build(arguments) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
         Command::Bake(arguments) | Command::Buildx(BuildxCommand::Bake(arguments)) => build::bake(session, &arguments),
@@ -176,10 +182,14 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Exec(arguments) => exec::exec(session, &arguments),
             ContainerCommand::Attach(arguments) => container::attach(session, &arguments),
             ContainerCommand::Logs(arguments) => logs::logs(session, &arguments),
-            ContainerCommand::Ls(arguments) => inspect::ps(session, &arguments),
+            ContainerCommand::Ls(arguments) => ps::ps(session, &arguments),
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
+            ContainerCommand::Cp(arguments) => copy::copy(session, &arguments),
+            ContainerCommand::Diff(arguments) => copy::diff(session, &arguments),
+            ContainerCommand::Export(arguments) => copy::export(session, &arguments),
+            ContainerCommand::Commit(arguments) => copy::commit(session, &arguments),
         },
         Command::Image(command) => match command {
             ImageCommand::Build(arguments) => build::build(session, &arguments),

@@ -1,17 +1,23 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod commit;
+mod copy;
 mod create;
 mod devices;
+mod effective;
 pub(crate) mod event;
 mod exec;
 mod files;
+mod inspect;
 mod logs;
 mod names;
 mod pause;
 mod reach;
 mod remove;
 mod rename;
+mod root;
+mod sharing;
 mod start;
 mod stop;
 mod unhealthy;
@@ -26,6 +32,8 @@ use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
 pub use attach::{AttachOptions, AttachOutcome};
+pub use commit::CommitRequest;
+pub use copy::CopyOptions;
 pub use exec::ExecOptions;
 pub use logs::{LogLine, LogOptions};
 pub use reach::Reach;
@@ -51,6 +59,9 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The volume of each target that has one.
     pub volumes: BTreeMap<String, VolumeUse>,
+    /// The id of the image of each target that shows one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Digest>,
 }
 
 /// The volume behind a mount.

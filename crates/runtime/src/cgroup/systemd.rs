@@ -56,9 +56,13 @@ impl Scope {
 
     /// Its folder below the mount point: `a-b.slice` is in `a.slice` (systemd.slice(5)).
     pub(super) fn folder(&self) -> PathBuf {
-        let base = self.slice.trim_end_matches(".slice");
+        // The root of all slices is no folder.
+        let base = self.slice.trim_end_matches(".slice").trim_start_matches('-');
         let ends = base.match_indices('-').map(|(place, _)| place).chain([base.len()]);
-        let slices: PathBuf = ends.filter_map(|end| base.get(..end)).map(|base| format!("{base}.slice")).collect();
+        let slices: PathBuf = ends
+            .filter_map(|end| base.get(..end).filter(|base| !base.is_empty()))
+            .map(|base| format!("{base}.slice"))
+            .collect();
         slices.join(&self.name)
     }
 
@@ -125,6 +129,7 @@ mod tests {
             of("shop-web.slice/carrack-0a1b2c3d/ID"),
             found("shop.slice/shop-web.slice/carrack-0a1b2c3d-shop-web.scope/ID")
         );
+        assert_eq!(of("-.slice/carrack-0a1b2c3d/ID"), found("carrack-0a1b2c3d--.scope/ID"));
         assert_eq!(of("elsewhere/carrack-0a1b2c3d/ID"), None);
         assert_eq!(of("a/b.slice/carrack-0a1b2c3d/ID"), None);
     }

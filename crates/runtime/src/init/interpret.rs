@@ -206,8 +206,17 @@ fn perform(state: &mut State, step: &InitStep) -> Done {
         InitStep::Capabilities(masks) => set_capabilities(*masks, &state.identity)?,
         InitStep::AppArmor { profile } => apply_apparmor(state, profile)?,
         InitStep::Execute(program) => execute::execute(state, program)?,
+        InitStep::Hold => hold(state)?,
     }
     Ok(())
+}
+
+/// The spawner says nothing: its end of the channel closes when it is done, however it ends.
+fn hold(state: &mut State) -> Done {
+    state.say(&Message::Held, None)?;
+    let channel = state.channel.as_ref().ok_or(Errno::PIPE)?;
+    let _closed = rustix::net::recv(channel, &mut [0; 1], rustix::net::RecvFlags::empty());
+    process::exit_immediately(0)
 }
 
 fn join_cgroups(state: &mut State) -> Done {
@@ -362,8 +371,13 @@ fn single_bits(mask: u64) -> impl Iterator<Item = CapabilitySet> {
 
 fn apply_apparmor(state: &mut State, profile: &str) -> Done {
     let order = format!("exec {profile}");
-    match inside::write_procfs(state, "self/attr/apparmor/exec", order.as_bytes()) {
-        Err(Errno::NOENT) => Ok(inside::write_procfs(state, "self/attr/exec", order.as_bytes())?),
+    let written = match inside::write_procfs(state, "self/attr/apparmor/exec", order.as_bytes()) {
+        // Before Linux 5.8, and the kernel's answer where there is no such profile.
+        Err(Errno::NOENT) => inside::write_procfs(state, "self/attr/exec", order.as_bytes()),
+        done => done,
+    };
+    match written {
+        Err(Errno::NOENT) => Err(Failure::new(Errno::NOENT, format!("{profile}: no profile of this name is loaded"))),
         done => Ok(done?),
     }
 }
