@@ -13,6 +13,7 @@ mod inspect;
 pub(crate) mod limits;
 mod project;
 mod registry;
+mod system;
 
 use std::path::PathBuf;
 
@@ -28,6 +29,7 @@ pub(crate) use image::*;
 pub(crate) use inspect::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
+pub(crate) use system::*;
 
 /// carrack: the whole container workflow in one binary.
 #[derive(Debug, Parser)]
@@ -196,7 +198,11 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
     Boot(BootArguments),
-    /// What takes room on disk
+    /// Show what happens to containers, images, networks and volumes, as it happens
+    Events(EventsArguments),
+    /// Show this host and root
+    Info(InfoArguments),
+    /// What takes room on disk, what happens, and taking away what nobody uses
     #[command(subcommand)]
     System(SystemCommand),
     /// Show the version
@@ -233,6 +239,12 @@ pub(crate) enum BuildxCommand {
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
     Df(SystemUsageArguments),
+    /// Show what happens to containers, images, networks and volumes, as it happens
+    Events(EventsArguments),
+    /// Show this host and root
+    Info(InfoArguments),
+    /// Remove what nobody uses: containers, networks, images without a name, build cache
+    Prune(SystemPruneArguments),
     /// Have the host run `carrack boot` when it starts
     InstallBoot(InstallBootArguments),
     /// Not yet
@@ -262,6 +274,8 @@ pub(crate) enum NetworkCommand {
     Rm(NamesArguments),
     /// Show everything known of networks
     Inspect(NetworkInspectArguments),
+    /// Remove networks that no container has
+    Prune(PruneArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -276,6 +290,8 @@ pub(crate) enum VolumeCommand {
     Rm(VolumeRmArguments),
     /// Show everything known of volumes
     Inspect(InspectArguments),
+    /// Remove volumes without a name that no container has
+    Prune(VolumePruneArguments),
 }
 
 #[derive(Debug, Args)]
