@@ -19,6 +19,7 @@ const SLEEPS: &[(&str, &str)] = &[
     ("crates/registry/src/http.rs", "a registry that is busy or cut a connection announces nothing when it is ready"),
     ("crates/network/src/host_lock.rs", "flock with a time limit has no event"),
     ("crates/runtime/src/cgroup.rs", "version 1 has no event for a group that becomes empty"),
+    ("crates/runtime/src/cgroup/systemd.rs", "a unit that is about to end is asked after, not subscribed to"),
     ("crates/runtime/src/init/interpret.rs", "a delay that a test injects"),
     ("crates/store/src/lock.rs", "flock with a time limit has no event"),
 ];

@@ -115,11 +115,13 @@ impl BootService {
             Init::Systemd => {
                 let boot = words(&unit_word);
                 let data = unit_word(&self.roots.data.to_string_lossy());
+                // Behind it at a start is before it at a shutdown.
+                let scope = format!("carrack-{}.scope", self.roots.tag());
                 format!(
                     "[Unit]\n\
                      Description=Containers of carrack, as their restart policies say\n\
                      Wants=network-online.target\n\
-                     After=network-online.target local-fs.target nss-lookup.target time-sync.target carrack.slice\n\
+                     After=network-online.target local-fs.target nss-lookup.target time-sync.target {scope}\n\
                      RequiresMountsFor={data}\n\n\
                      [Service]\n\
                      Type=oneshot\n\
@@ -229,12 +231,15 @@ impl BootService {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         match (self.init, install) {
             (Init::Systemd, true) => {
-                vec![words(&["systemctl", "daemon-reload"]), words(&["systemctl", "enable", "--quiet", &unit])]
+                // Started too: only what has been started is stopped at the shutdown.
+                vec![words(&["systemctl", "daemon-reload"]), words(&["systemctl", "enable", "--now", "--quiet", &unit])]
             }
             (Init::Systemd, false) => {
                 vec![words(&["systemctl", "disable", "--quiet", &unit]), words(&["systemctl", "daemon-reload"])]
             }
-            (Init::OpenRc, true) => vec![words(&["rc-update", "add", &self.name, "default"])],
+            (Init::OpenRc, true) => {
+                vec![words(&["rc-update", "add", &self.name, "default"]), words(&["rc-service", &self.name, "start"])]
+            }
             (Init::OpenRc, false) => vec![words(&["rc-update", "del", &self.name, "default"])],
             (Init::SysV, true) => vec![words(&["update-rc.d", &self.name, "defaults"])],
             (Init::SysV, false) => vec![words(&["update-rc.d", "-f", &self.name, "remove"])],

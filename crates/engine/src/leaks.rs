@@ -5,7 +5,7 @@ use std::path::Path;
 
 use carrack_diag::Result;
 use carrack_network::Networks;
-use carrack_runtime::cgroup::{Hierarchies, SHIMS};
+use carrack_runtime::cgroup::{Hierarchies, KEEPER, SHIMS};
 use carrack_runtime::state::{FILE, State, Status, start_ticks_of};
 use carrack_store::KeepKind;
 use serde::Serialize;
@@ -96,7 +96,7 @@ impl Engine {
         let parent = self.cgroup_parent();
         for folder in Hierarchies::detect()?.folders(&parent) {
             for name in entries(&folder).into_iter().filter(|name| folder.join(name).is_dir()) {
-                if !active.contains(&name) && name != SHIMS {
+                if !active.contains(&name) && ![SHIMS, KEEPER].contains(&name.as_str()) {
                     let path = folder.join(&name).to_string_lossy().into_owned();
                     let fix = format!("rmdir {path}");
                     leaks.push(leak("cgroup", path, "no running container has it").fixed_by(fix));
@@ -162,7 +162,7 @@ impl Engine {
                 let mut names = line.split('/').skip_while(|name| !(name.contains("carrack") && name.contains(&tag)));
                 names.nth(1).map(str::to_owned)
             });
-            if let Some(id) = member.filter(|id| !active.contains(id) && id != SHIMS) {
+            if let Some(id) = member.filter(|id| !active.contains(id) && ![SHIMS, KEEPER].contains(&id.as_str())) {
                 let reason = format!("it is in the control group of {id}, which does not run");
                 leaks.push(leak("process", pid.to_string(), reason).fixed_by(format!("kill -9 {pid}")));
             }

@@ -10,7 +10,7 @@ mod hierarchies;
 mod limits;
 mod shims;
 mod stats;
-mod systemd;
+pub(crate) mod systemd;
 
 use std::fs;
 use std::io;
@@ -24,6 +24,8 @@ use carrack_oci::runtime::Resources;
 use crate::codes;
 pub use hierarchies::{Hierarchies, Version};
 pub use shims::SHIMS;
+/// Name of the group beside those of containers in which a process keeps the scope that they are in.
+pub const KEEPER: &str = systemd::KEEPER;
 pub use stats::{Limits, Stats};
 
 /// How long a killed container may take to leave its control groups; a process in the kernel can't be hurried.
@@ -39,7 +41,7 @@ pub struct Cgroup {
     unified: Option<OwnedFd>,
     /// `tasks` of v1 folders that a process joins.
     joined: Vec<OwnedFd>,
-    /// v1 folders that nobody may remove meanwhile.
+    /// Folders that nobody may remove meanwhile.
     held: Vec<OwnedFd>,
 }
 
@@ -102,7 +104,7 @@ impl Cgroup {
 
     fn make_unified(&mut self, resources: &Resources) -> Result<()> {
         let Some(folder) = self.unified_folder() else { return Ok(()) };
-        self.hierarchies.prepare(&self.name)?;
+        self.held.extend(self.hierarchies.prepare(&self.name)?);
         if self.hierarchies.version() == Version::V2 {
             limits::delegate(&self.hierarchies, &self.name, resources)?;
         }

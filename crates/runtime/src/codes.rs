@@ -15,11 +15,11 @@ pub static CGROUP: Code = Code {
           lists.",
 };
 
-/// systemd made no slice for containers.
+/// systemd made no scope for containers.
 pub static SYSTEMD: Code = Code {
     id: "runtime/systemd",
-    title: "systemd makes no slice for containers",
-    cause: "Where systemd is process 1, containers lie in a slice of their root, `carrack-TAG.slice`. It was asked to make \
+    title: "systemd makes no scope for containers",
+    cause: "Where systemd is process 1, containers lie in a scope of their root, `carrack-TAG.scope`. It was asked to make \
             it over /run/systemd/private, and did not.",
     check: "`systemctl status 'carrack-*'` and `journalctl -b` say what became of it; `systemctl is-system-running` \
             whether systemd works at all.",

@@ -29,6 +29,7 @@ pub fn dispatch() -> Vec<OsString> {
         Some(shim::EVENT_ARGV0) => shim::event_main().into_iter().map(OsString::from).collect(),
         Some(shim::PROBE_ARGV0) => shim::probe_main(),
         Some(foreground::ORPHAN_ARGV0) => foreground::orphan_main(),
+        Some(cgroup::systemd::KEEPER_ARGV0) => cgroup::systemd::keeper_main(),
         _ => std::env::args_os().collect(),
     }
 }

@@ -163,6 +163,15 @@ impl Machine {
         dir.close().unwrap();
     }
 
+    /// Where systemd has made one for this root.
+    fn remove_scope(&self) {
+        if Path::new("/sys/fs/cgroup/carrack.slice").is_dir() {
+            let roots = carrack_engine::Roots { data: self.data(), run: self.path().join("run") };
+            let scope = format!("carrack-{}.scope", roots.tag());
+            let _not_there = Command::new("systemctl").args(["stop", "--quiet", &scope]).output();
+        }
+    }
+
     fn clear(&self) {
         for (list, remove) in [
             (["ps", "-aq"].as_slice(), ["rm", "-f", "-v"].as_slice()),
@@ -176,6 +185,7 @@ impl Machine {
                 self.carrack(&[remove, names.as_slice()].concat());
             }
         }
+        self.remove_scope();
         // Whatever ended by itself is put away wholly by the next command that may change something.
         self.carrack(&["rm", "--force", "nobody"]);
     }

@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_specgen::facts;
 
-use super::systemd::{self, Slice};
+use super::systemd::{self, Scope};
 use crate::codes;
 
 /// Where limits are set.
@@ -109,21 +110,30 @@ impl Hierarchies {
 
     /// The same from the mount point on.
     pub(super) fn below_unified(&self, name: &str) -> PathBuf {
-        match self.slice(name) {
-            Some((slice, below)) if below.as_os_str().is_empty() => slice.folder(),
-            Some((slice, below)) => slice.folder().join(below),
+        match self.scope(name) {
+            Some((scope, below)) if below.as_os_str().is_empty() => scope.folder(),
+            Some((scope, below)) => scope.folder().join(below),
             None => name.into(),
         }
     }
 
-    /// Makes sure that a group of this name can be made.
-    pub(super) fn prepare(&self, name: &str) -> Result<()> {
-        match (self.unified(), self.slice(name)) {
-            (Some(mount), Some((slice, _))) => slice.ensure(mount),
+    /// Where controllers are handed down from, and the name of what is below: systemd does it as far as its scope.
+    pub(super) fn ground(&self, name: &str) -> Option<(PathBuf, PathBuf)> {
+        let mount = self.unified()?;
+        Some(match self.scope(name) {
+            Some((scope, below)) => (mount.join(scope.folder()), below),
+            None => (mount.to_owned(), name.into()),
+        })
+    }
+
+    /// Makes sure that a group of this name can be made as long as what it returns lives.
+    pub(super) fn prepare(&self, name: &str) -> Result<Option<OwnedFd>> {
+        match (self.unified(), self.scope(name)) {
+            (Some(mount), Some((scope, _))) => scope.ensure(mount).map(Some),
             _ if self.of_systemd => Err(Diagnostic::error(&codes::CGROUP, format!("make the control group {name}"))
                 .cause("systemd is process 1 here: the parent has to be one of its slices, named as in `shop.slice`")
                 .boxed()),
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
@@ -132,8 +142,8 @@ impl Hierarchies {
         self.of_systemd
     }
 
-    fn slice(&self, name: &str) -> Option<(Slice, PathBuf)> {
-        Slice::of(name).filter(|_| self.of_systemd)
+    fn scope(&self, name: &str) -> Option<(Scope, PathBuf)> {
+        Scope::of(name).filter(|_| self.of_systemd)
     }
 
     /// The controllers that limits can be set with.

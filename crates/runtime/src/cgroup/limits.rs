@@ -38,11 +38,11 @@ const COUNTED: &[&str] = &["cpu", "memory", "pids"];
 /// Hands the controllers down the folders of a v2 hierarchy to the container's: those that limits need, and where there
 /// are any those that count.
 pub(super) fn delegate(hierarchies: &Hierarchies, name: &str, resources: &Resources) -> Result<()> {
-    let Some(mut folder) = hierarchies.unified().map(Path::to_owned) else { return Ok(()) };
+    let Some((mut folder, below)) = hierarchies.ground(name) else { return Ok(()) };
     let needed: Vec<&str> =
         controllers(resources).into_iter().map(|name| if name == "blkio" { "io" } else { name }).collect();
     hand_down(&folder, &needed)?;
-    for component in hierarchies.below_unified(name).parent().unwrap_or(Path::new("")) {
+    for component in below.parent().unwrap_or(Path::new("")) {
         folder.push(component);
         make_folder(&folder)?;
         hand_down(&folder, &needed)?;

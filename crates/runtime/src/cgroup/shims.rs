@@ -20,7 +20,7 @@ impl Cgroup {
     pub fn of_shims(hierarchies: &Hierarchies, parent: &str) -> Result<Self> {
         let mut cgroup = Self::unopened(hierarchies, parent, SHIMS);
         if let Some(folder) = cgroup.unified_folder() {
-            hierarchies.prepare(&cgroup.name)?;
+            cgroup.held.extend(hierarchies.prepare(&cgroup.name)?);
             let descriptor = hold(&folder)?;
             cgroup.unified = Some(descriptor);
         }

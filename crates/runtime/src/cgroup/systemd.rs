@@ -1,27 +1,34 @@
-//! Where systemd is process 1, the cgroup v2 tree is its own: a root's containers are in a slice that it knows, so that no
-//! process of theirs is in the session, scope or service of who started it, and people can limit them all by it.
-//!
-//! A slice, since a scope or service goes with its last process, and the next start would have to wait for another one
-//! (`docs/design/014-a-slice-holds-containers.md`).
+//! Where systemd is process 1, the cgroup v2 tree is its own, and it takes back what others hand down there. A root's
+//! containers and shims are in a scope whose tree it has given away (`Delegate=`; systemd.resource-control(5)), so that their
+//! limits hold and none of their processes is in the session, scope or service of who started it.
 
 mod bus;
+mod keeper;
 
+use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
+use rustix::fs::{FlockOperation, flock};
 
 use self::bus::{Bus, Failure};
 use crate::codes;
 
+pub(crate) use keeper::{ARGV0 as KEEPER_ARGV0, GROUP as KEEPER, main as keeper_main};
+
+/// Scopes lie in this slice where nobody asks for another.
+const SLICE: &str = "carrack.slice";
 /// How long systemd may take: it may be busy with a boot.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A slice that holds containers of one root.
+/// A scope that holds containers of one root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Slice {
-    /// `carrack-TAG.slice`.
+pub(super) struct Scope {
+    /// `carrack-TAG.scope`.
     name: String,
+    slice: String,
 }
 
 /// Whether systemd is process 1 (sd_booted(3)).
@@ -29,59 +36,83 @@ pub(super) fn is_init() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-impl Slice {
-    /// The slice of a group of this name, and what is below it: `carrack-TAG/ID`, or `x.slice/carrack-TAG/ID`, which is in a
-    /// slice of its root within the one that was asked for. None where the parent is no slice.
+impl Scope {
+    /// The scope of a group of this name, and what is below it: `carrack-TAG/ID`, or `x.slice/carrack-TAG/ID`. None where the
+    /// parent is no slice.
     pub(super) fn of(name: &str) -> Option<(Self, PathBuf)> {
-        let (parent, rest) = match name.split_once(".slice/") {
-            Some((parent, rest)) if !parent.contains('/') => (Some(parent), rest),
-            _ => (None, name),
+        let (slice, rest) = match name.split_once('/') {
+            Some((first, rest)) if first.ends_with(".slice") => (first, rest),
+            _ => (SLICE, name),
         };
         let (own, below) = rest.split_once('/').unwrap_or((rest, ""));
-        let own = own.strip_prefix("carrack-")?;
-        let name = match parent {
-            Some(parent) => format!("{parent}-carrack_{own}.slice"),
-            None => format!("carrack-{own}.slice"),
-        };
-        Some((Self { name }, below.into()))
+        own.starts_with("carrack-").then(|| {
+            let suffix = match slice.strip_suffix(".slice") {
+                Some(other) if slice != SLICE => format!("-{other}"),
+                _ => String::new(),
+            };
+            (Self { name: format!("{own}{suffix}.scope"), slice: slice.to_owned() }, below.into())
+        })
     }
 
     /// Its folder below the mount point: `a-b.slice` is in `a.slice` (systemd.slice(5)).
     pub(super) fn folder(&self) -> PathBuf {
-        let base = self.name.trim_end_matches(".slice");
+        // The root of all slices is no folder.
+        let base = self.slice.trim_end_matches(".slice").trim_start_matches('-');
         let ends = base.match_indices('-').map(|(place, _)| place).chain([base.len()]);
-        ends.filter_map(|end| base.get(..end)).map(|base| format!("{base}.slice")).collect()
+        let slices: PathBuf = ends
+            .filter_map(|end| base.get(..end).filter(|base| !base.is_empty()))
+            .map(|base| format!("{base}.slice"))
+            .collect();
+        slices.join(&self.name)
     }
 
-    /// Has systemd make it, where it is not there, and waits for it.
-    pub(super) fn ensure(&self, mount: &Path) -> Result<()> {
+    /// Has systemd make it, where it is not there. While the value lives, the scope does.
+    pub(super) fn ensure(&self, mount: &Path) -> Result<OwnedFd> {
         let folder = mount.join(self.folder());
-        if folder.is_dir() {
-            return Ok(());
+        if let Some(held) = keeper::hold(&folder) {
+            return Ok(held);
         }
-        self.start(&folder).map_err(|failure| {
+        self.make(mount, &folder).map_err(|failure| {
             Diagnostic::error(&codes::SYSTEMD, format!("have systemd make {} for containers", self.name))
                 .cause(failure.to_string())
                 .boxed()
         })
     }
 
-    fn start(&self, folder: &Path) -> std::result::Result<(), Failure> {
+    fn make(&self, mount: &Path, folder: &Path) -> std::result::Result<OwnedFd, Failure> {
+        // One at a time on a host.
+        let turn = fs::File::open(mount)?;
+        flock(&turn, FlockOperation::LockExclusive).map_err(std::io::Error::from)?;
+        if let Some(held) = keeper::hold(folder) {
+            return Ok(held);
+        }
         let deadline = Instant::now() + TIMEOUT;
+        let keeper = keeper::spawn(folder)?;
         let mut bus = Bus::connect(TIMEOUT)?;
-        match bus.start_transient_unit(&self.name, "containers of carrack") {
-            // Somebody else was quicker.
-            Err(Failure::Refused { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {}
-            outcome => outcome?,
-        }
-        while !folder.is_dir() {
-            let state = bus.active_state(&self.name)?;
-            if Instant::now() >= deadline {
-                return Err(format!("it is {state}, without {}", folder.display()).into());
+        let mut asked = false;
+        loop {
+            if !asked {
+                match bus.start_scope(&self.name, &self.slice, keeper.pid.cast_unsigned()) {
+                    // It lives without its keeper, or is about to end.
+                    Err(Failure::Refused { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {}
+                    outcome => outcome.map(|()| asked = true)?,
+                }
             }
-            std::thread::sleep(Duration::from_millis(1));
+            let state = bus.active_state(&self.name)?;
+            if state == "active" && folder.is_dir() && keeper::settle(folder, keeper.pid).is_ok() {
+                // Had it ended before the keeper was in, it would not be any more.
+                if bus.active_state(&self.name)? == "active"
+                    && let Some(held) = keeper::hold(folder)
+                {
+                    return Ok(held);
+                }
+            }
+            if Instant::now() >= deadline {
+                keeper.kill();
+                return Err(format!("after {} s it is {state}", TIMEOUT.as_secs()).into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        Ok(())
     }
 }
 
@@ -90,14 +121,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_lie_in_the_slice_of_their_root_within_the_one_asked_for() {
-        let of = |name: &str| Slice::of(name).map(|(slice, below)| slice.folder().join(below).display().to_string());
+    fn groups_lie_in_the_scope_of_their_root_in_the_slice_asked_for() {
+        let of = |name: &str| Scope::of(name).map(|(scope, below)| scope.folder().join(below).display().to_string());
         let found = |folder: &str| Some(folder.to_owned());
-        assert_eq!(of("carrack-0a1b2c3d/shims"), found("carrack.slice/carrack-0a1b2c3d.slice/shims"));
+        assert_eq!(of("carrack-0a1b2c3d/shims"), found("carrack.slice/carrack-0a1b2c3d.scope/shims"));
         assert_eq!(
             of("shop-web.slice/carrack-0a1b2c3d/ID"),
-            found("shop.slice/shop-web.slice/shop-web-carrack_0a1b2c3d.slice/ID")
+            found("shop.slice/shop-web.slice/carrack-0a1b2c3d-shop-web.scope/ID")
         );
+        assert_eq!(of("-.slice/carrack-0a1b2c3d/ID"), found("carrack-0a1b2c3d--.scope/ID"));
         assert_eq!(of("elsewhere/carrack-0a1b2c3d/ID"), None);
         assert_eq!(of("a/b.slice/carrack-0a1b2c3d/ID"), None);
     }

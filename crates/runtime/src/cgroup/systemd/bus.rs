@@ -91,15 +91,20 @@ impl Bus {
         Ok(Self { stream, serial: 0 })
     }
 
-    /// Orders a unit without settings of its own, which is forgotten at the next boot.
-    pub(super) fn start_transient_unit(&mut self, name: &str, description: &str) -> Result<(), Failure> {
+    /// Orders a scope with this process in it, whose tree is the caller's.
+    pub(super) fn start_scope(&mut self, name: &str, slice: &str, pid: u32) -> Result<(), Failure> {
         let mut body = Writer::default();
         body.text(name);
         body.text("fail");
         body.array(8, |properties| {
-            properties.text("Description");
-            properties.signature("s");
-            properties.text(description);
+            properties.property("Description", "s", |value| value.text("containers of carrack"));
+            properties.property("Slice", "s", |value| value.text(slice));
+            properties.property("CollectMode", "s", |value| value.text("inactive-or-failed"));
+            properties.property("Delegate", "b", |value| value.number(1));
+            // Containers have limits of their own.
+            properties.property("TasksMax", "t", |value| value.long(u64::MAX));
+            properties.property("TimeoutStopUSec", "t", |value| value.long(10_000_000));
+            properties.property("PIDs", "au", |value| value.array(4, |pids| pids.number(pid)));
         });
         body.array(8, |_| {});
         let path = "/org/freedesktop/systemd1";
@@ -216,10 +221,23 @@ impl Writer {
         self.0.extend(number.to_le_bytes());
     }
 
+    fn long(&mut self, number: u64) {
+        self.pad(8);
+        self.0.extend(number.to_le_bytes());
+    }
+
     fn text(&mut self, text: &str) {
         self.number(text.len() as u32);
         self.0.extend(text.as_bytes());
         self.0.push(0);
+    }
+
+    /// One `(sv)`.
+    fn property(&mut self, name: &str, signature: &str, value: impl FnOnce(&mut Self)) {
+        self.pad(8);
+        self.text(name);
+        self.signature(signature);
+        value(self);
     }
 
     fn signature(&mut self, text: &str) {
