@@ -33,6 +33,7 @@ mod tests;
 
 pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
+pub use carrack_network::Subnet;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,

@@ -114,6 +114,18 @@ pub(crate) struct ContainerFlags {
     /// Address on the network
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Option<String>,
+    /// IPv6 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip6: Option<String>,
+    /// Hardware address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) mac_address: Option<String>,
+    /// Further address of the interface
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) link_local_ip: Vec<String>,
+    /// Another container, with a name that this one alone has for it
+    #[arg(long, value_name = "NAME[:ALIAS]")]
+    pub(crate) link: Vec<String>,
     /// Publish a port: [[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
     pub(crate) publish: Vec<String>,

@@ -1,6 +1,7 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod connect;
 mod create;
 mod devices;
 mod event;
