@@ -5,13 +5,18 @@ use std::path::Path;
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Healthcheck;
 use carrack_specgen::Container;
-use carrack_specgen::container::{NamespaceMode, Resources, SeccompMode};
+use carrack_specgen::container::{BlockLimits, DeviceLimit, IpcMode, NamespaceMode, Resources, SeccompMode};
 
 use crate::arguments::ContainerFlags;
-use crate::{codes, flags};
+use crate::arguments::limits::LimitFlags;
+use crate::{codes, flags, mount_flags};
+
+/// What carrack's own runtime is called.
+const OWN_RUNTIME: &str = "carrack";
 
 /// The container that the flags describe. Relative paths count from `folder`.
 pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String], folder: &Path) -> Result<Container> {
+    refuse(given)?;
     let mut container = Container {
         name: given.name.clone().unwrap_or_default(),
         image: image.to_owned(),
@@ -38,7 +43,7 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         dns_search: given.dns_search.clone(),
         dns_options: given.dns_option.clone(),
         pid: namespace("--pid", given.pid.as_deref())?,
-        ipc: namespace("--ipc", given.ipc.as_deref())?,
+        ipc: ipc(given.ipc.as_deref())?,
         uts: namespace("--uts", given.uts.as_deref())?,
         cgroupns: namespace("--cgroupns", given.cgroupns.as_deref())?,
         privileged: given.privileged,
@@ -54,6 +59,10 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         auto_remove: given.rm,
         log: flags::log(given.log_driver.as_deref(), &given.log_opt)?,
         platform: given.platform.clone(),
+        volumes_from: given.volumes_from.clone(),
+        device_rules: given.limits.device_cgroup_rule.clone(),
+        cgroup_parent: given.limits.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
+        links: given.link.iter().map(|text| flags::link(text)).collect::<Result<_>>()?,
         ..Container::default()
     };
     for file in &given.env_file {
@@ -63,18 +72,20 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         let (name, value) = flags::env(text)?;
         container.env.insert(name, value);
     }
-    for text in &given.label {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        container.labels.insert(key.to_owned(), value.to_owned());
+    for file in &given.label_file {
+        let lines = lines_of(&folder.join(file))?;
+        container.labels.extend(lines.iter().map(|line| key_and_value(line)));
     }
+    container.labels.extend(given.label.iter().map(|text| key_and_value(text)));
+    container.annotations.extend(given.annotation.iter().map(|text| key_and_value(text)));
     for text in &given.volume {
-        container.mounts.push(flags::volume(text, folder)?);
+        container.mounts.push(mount_flags::volume(text, folder)?);
     }
     for text in &given.mount {
-        container.mounts.push(flags::mount(text, folder)?);
+        container.mounts.push(mount_flags::mount(text, folder)?);
     }
     for text in &given.tmpfs {
-        container.mounts.push(flags::tmpfs(text)?);
+        container.mounts.push(mount_flags::tmpfs(text)?);
     }
     for text in &given.device {
         container.devices.push(flags::device(text)?);
@@ -102,6 +113,43 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
     Ok(container)
 }
 
+fn key_and_value(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+/// Flags that may ask for what is so anyway, and for nothing else (I-6).
+fn refuse(given: &ContainerFlags) -> Result<()> {
+    let (not_yet, never) = (&codes::NOT_YET, &codes::REFUSED);
+    for (flag, value, accepted, code, cause) in [
+        ("--isolation", &given.isolation, "default", never, "Linux has no other technology"),
+        ("--userns", &given.userns, "host", not_yet, "the identities of a container are those of the host"),
+        ("--volume-driver", &given.volume_driver, "local", not_yet, "there are local volumes only"),
+        ("--runtime", &given.runtime, OWN_RUNTIME, not_yet, "containers are run by carrack's own runtime"),
+    ] {
+        let Some(value) = value.as_ref().filter(|value| !value.is_empty() && *value != accepted) else { continue };
+        let standing = if std::ptr::eq(code, never) { "is refused" } else { "is not there yet" };
+        return Err(Diagnostic::error(code, format!("`{flag} {value}` {standing}"))
+            .cause(format!("{cause}: `{flag} {accepted}`"))
+            .hint("leave it out; nothing was changed")
+            .boxed());
+    }
+    Ok(())
+}
+
+fn ipc(value: Option<&str>) -> Result<IpcMode> {
+    Ok(match value {
+        None | Some("" | "private") => IpcMode::Private,
+        Some("shareable") => IpcMode::Shareable,
+        Some("none") => IpcMode::None,
+        Some("host") => IpcMode::Host,
+        Some(other) => match other.strip_prefix("container:").filter(|name| !name.is_empty()) {
+            Some(name) => IpcMode::Container(name.to_owned()),
+            None => return Err(flags::invalid("--ipc", other, "private, shareable, none, host or container:NAME")),
+        },
+    })
+}
+
 fn absolute_in_container(path: &str) -> Result<String> {
     if path.starts_with('/') {
         return Ok(path.to_owned());
@@ -111,11 +159,12 @@ fn absolute_in_container(path: &str) -> Result<String> {
 
 fn namespace(flag: &str, value: Option<&str>) -> Result<NamespaceMode> {
     match value {
-        None | Some("" | "private" | "shareable") => Ok(NamespaceMode::Private),
+        None | Some("" | "private") => Ok(NamespaceMode::Private),
         Some("host") => Ok(NamespaceMode::Host),
-        Some(other) => match other.strip_prefix("container:") {
+        Some(other) => match other.strip_prefix("container:").filter(|_| flag == "--pid") {
             Some(name) if !name.is_empty() => Ok(NamespaceMode::Container(name.to_owned())),
-            _ => Err(flags::invalid(flag, other, "private, host or container:NAME")),
+            _ if flag == "--pid" => Err(flags::invalid(flag, other, "private, host or container:NAME")),
+            _ => Err(flags::invalid(flag, other, "private or host")),
         },
     }
 }
@@ -136,6 +185,37 @@ fn resources(given: &ContainerFlags) -> Result<Resources> {
         cpu_shares: given.cpu_shares,
         cpuset_cpus: given.cpuset_cpus.clone(),
         pids: given.pids_limit,
+        cpu_period_us: given.limits.cpu_period,
+        cpu_quota_us: given.limits.cpu_quota,
+        cpu_rt_period_us: given.limits.cpu_rt_period,
+        cpu_rt_runtime_us: given.limits.cpu_rt_runtime,
+        cpuset_mems: given.limits.cpuset_mems.clone(),
+        memory_swappiness: match given.limits.memory_swappiness {
+            None | Some(-1) => None,
+            Some(number) => Some(u64::try_from(number).map_err(|_| {
+                flags::invalid("--memory-swappiness", &number.to_string(), "a number from 0 to 100, or -1")
+            })?),
+        },
+        oom_kill_disable: given.limits.oom_kill_disable,
+        block: block_limits(&given.limits)?,
+    })
+}
+
+fn block_limits(given: &LimitFlags) -> Result<BlockLimits> {
+    let sizes = |flag: &str, texts: &[String]| -> Result<Vec<DeviceLimit>> {
+        texts.iter().map(|text| flags::device_limit(flag, text, flags::size_bytes)).collect()
+    };
+    let number = |flag: &str, text: &str| text.parse().map_err(|_| flags::invalid(flag, text, "a whole number"));
+    let numbers = |flag: &str, texts: &[String]| -> Result<Vec<DeviceLimit>> {
+        texts.iter().map(|text| flags::device_limit(flag, text, number)).collect()
+    };
+    Ok(BlockLimits {
+        weight: given.blkio_weight,
+        device_weights: numbers("--blkio-weight-device", &given.blkio_weight_device)?,
+        read_bps: sizes("--device-read-bps", &given.device_read_bps)?,
+        write_bps: sizes("--device-write-bps", &given.device_write_bps)?,
+        read_iops: numbers("--device-read-iops", &given.device_read_iops)?,
+        write_iops: numbers("--device-write-iops", &given.device_write_iops)?,
     })
 }
 
@@ -164,14 +244,25 @@ fn security_option(container: &mut Container, text: &str, folder: &Path) -> Resu
         ("seccomp", "unconfined") => container.seccomp = SeccompMode::Unconfined,
         ("seccomp", "builtin") => container.seccomp = SeccompMode::Default,
         ("seccomp", path) => container.seccomp = SeccompMode::Profile(read(&folder.join(path))?),
-        // Containers here are not labelled, whatever the host does.
+        // Containers here are not labelled. Where the host has no SELinux, Docker takes every label too.
         ("label", "disable") => {}
+        ("label", _) if !Path::new("/sys/fs/selinux/enforce").exists() => {}
+        ("label", _) => {
+            return Err(Diagnostic::error(&codes::NOT_YET, format!("`--security-opt {text}` is not there yet"))
+                .cause("containers get no SELinux label of their own")
+                .hint("leave it out, or say label=disable")
+                .boxed());
+        }
         ("apparmor", profile) => container.apparmor = Some(profile.to_owned()),
+        ("systempaths", "unconfined") => container.unmasked = true,
+        ("writable-cgroups", "true") => container.writable_cgroups = true,
+        ("writable-cgroups", "false") => container.writable_cgroups = false,
         _ => {
             return Err(flags::invalid(
                 "--security-opt",
                 text,
-                "no-new-privileges, seccomp=unconfined, seccomp=FILE, apparmor=PROFILE or label=disable",
+                "no-new-privileges, seccomp=unconfined, seccomp=FILE, apparmor=PROFILE, systempaths=unconfined, \
+                 writable-cgroups=true or label=disable",
             ));
         }
     }
@@ -180,10 +271,8 @@ fn security_option(container: &mut Container, text: &str, folder: &Path) -> Resu
 
 /// Lines of NAME=VALUE or NAME, `#` comments; quotes are literal, as in Docker (not as in Compose).
 fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
-    let text = read(path)?;
-    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
     let mut entries = Vec::new();
-    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in &lines_of(path)? {
         let (name, value) = flags::env(line)?;
         if name.contains(char::is_whitespace) {
             return Err(flags::invalid(
@@ -195,6 +284,13 @@ fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
         entries.push((name, value));
     }
     Ok(entries)
+}
+
+/// The lines of a file that are neither empty nor comments.
+fn lines_of(path: &Path) -> Result<Vec<String>> {
+    let text = read(path)?;
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
+    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
 }
 
 /// A text file that the command line names.

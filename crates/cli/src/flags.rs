@@ -1,4 +1,4 @@
-//! Values of Docker's flags: sizes, durations, ports, volumes, mounts, limits.
+//! Values of Docker's flags: sizes, durations, ports, devices, limits.
 //!
 //! Each parser takes the text of one flag and answers with the value, or with a diagnostic that names flag, value and form.
 
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_specgen::container::{
-    DeviceMapping, LogConfig, LogDriver, Mount, MountSource, PortMapping, Protocol, RestartPolicy, Ulimit,
+    DeviceLimit, DeviceMapping, LogConfig, LogDriver, PortMapping, Protocol, RestartPolicy, Ulimit,
 };
 
 use crate::codes;
@@ -175,117 +175,6 @@ pub(crate) fn seconds_ms(seconds: i64) -> u64 {
     u64::try_from(seconds).map_or(u64::MAX, |seconds| seconds.saturating_mul(1000))
 }
 
-/// `[SOURCE:]TARGET[:OPTIONS]`. A source with a slash is a path of the host, else a volume's name.
-pub(crate) fn volume(text: &str, folder: &std::path::Path) -> Result<Mount> {
-    const FORM: &str = "[SOURCE:]/TARGET[:ro|rw|nocopy|PROPAGATION]";
-    let wrong = || invalid("--volume", text, FORM);
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, options) = match parts.as_slice() {
-        [target] => (None, *target, ""),
-        [source, target] => (Some(*source), *target, ""),
-        [source, target, options] => (Some(*source), *target, *options),
-        _ => return Err(wrong()),
-    };
-    if !target.starts_with('/') {
-        return Err(wrong());
-    }
-    let (mut read_only, mut no_copy, mut propagation) = (false, false, None);
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" | "readonly" => read_only = true,
-            "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
-            "nocopy" => no_copy = true,
-            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
-                propagation = Some(option.to_owned());
-            }
-            _ => return Err(wrong()),
-        }
-    }
-    let source = match source {
-        None => MountSource::Volume { name: None, subpath: String::new(), no_copy },
-        Some("") => return Err(wrong()),
-        Some(source) if source.starts_with(['/', '.', '~']) => {
-            MountSource::Bind { path: absolute(source, folder), create: true, propagation, non_recursive: false }
-        }
-        Some(name) => {
-            check_volume_name(name)?;
-            MountSource::Volume { name: Some(name.to_owned()), subpath: String::new(), no_copy }
-        }
-    };
-    Ok(Mount { target: target.to_owned(), source, read_only })
-}
-
-/// `type=bind,source=…,target=…[,readonly]…`
-pub(crate) fn mount(text: &str, folder: &std::path::Path) -> Result<Mount> {
-    let wrong = |why: &str| invalid("--mount", text, why);
-    let (mut kind, mut source, mut target, mut read_only) = ("volume", None, None, false);
-    let (mut propagation, mut non_recursive, mut no_copy, mut subpath) = (None, false, false, String::new());
-    let (mut size_bytes_, mut mode) = (None, None);
-    for field in text.split(',') {
-        let (key, value) = field.split_once('=').unwrap_or((field, "true"));
-        let flag = || match value {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(wrong("true or false")),
-        };
-        match key {
-            "type" => kind = value,
-            "source" | "src" => source = Some(value),
-            "target" | "dst" | "destination" => target = Some(value),
-            "readonly" | "ro" => read_only = flag()?,
-            "bind-propagation" => propagation = Some(value.to_owned()),
-            "bind-nonrecursive" => non_recursive = flag()?,
-            "bind-recursive" => non_recursive = value == "disabled",
-            "volume-nocopy" => no_copy = flag()?,
-            "volume-subpath" => value.clone_into(&mut subpath),
-            "tmpfs-size" => size_bytes_ = Some(size_bytes("--mount tmpfs-size", value)?),
-            "tmpfs-mode" => {
-                mode = Some(u32::from_str_radix(value, 8).map_err(|_| wrong("tmpfs-mode as octal digits"))?);
-            }
-            _ => return Err(wrong("type, source, target, readonly and the options of that type")),
-        }
-    }
-    let target = target.filter(|target| target.starts_with('/')).ok_or_else(|| wrong("target=/ABSOLUTE/PATH"))?;
-    let source = match (kind, source) {
-        ("bind", Some(source)) => {
-            MountSource::Bind { path: absolute(source, folder), create: false, propagation, non_recursive }
-        }
-        ("bind", None) => return Err(wrong("source=PATH for a bind mount")),
-        ("volume", name) => {
-            if let Some(name) = name {
-                check_volume_name(name)?;
-            }
-            MountSource::Volume { name: name.map(str::to_owned), subpath, no_copy }
-        }
-        ("tmpfs", None) => MountSource::Tmpfs { size_bytes: size_bytes_, mode, options: Vec::new() },
-        ("tmpfs", Some(_)) => return Err(wrong("a tmpfs without source")),
-        _ => return Err(wrong("type=bind, type=volume or type=tmpfs")),
-    };
-    Ok(Mount { target: target.to_owned(), source, read_only })
-}
-
-/// `/TARGET[:size=64m,mode=1770,…]`
-pub(crate) fn tmpfs(text: &str) -> Result<Mount> {
-    let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    if !target.starts_with('/') {
-        return Err(invalid("--tmpfs", text, "/TARGET[:size=64m,mode=1770,…]"));
-    }
-    let (mut size, mut mode, mut rest, mut read_only) = (None, None, Vec::new(), false);
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option.split_once('=') {
-            Some(("size", value)) if !value.ends_with('%') => size = Some(size_bytes("--tmpfs size", value)?),
-            Some(("mode", value)) => {
-                let octal = u32::from_str_radix(value, 8);
-                mode = Some(octal.map_err(|_| invalid("--tmpfs mode", value, "octal digits"))?);
-            }
-            _ if option == "ro" => read_only = true,
-            _ => rest.push(option.to_owned()),
-        }
-    }
-    let source = MountSource::Tmpfs { size_bytes: size, mode, options: rest };
-    Ok(Mount { target: target.to_owned(), source, read_only })
-}
-
 /// `no`, `always`, `unless-stopped`, `on-failure[:N]`.
 pub(crate) fn restart(text: &str) -> Result<RestartPolicy> {
     Ok(match text.split_once(':') {
@@ -342,6 +231,11 @@ pub(crate) fn ulimit(text: &str) -> Result<(String, Ulimit)> {
 /// `/dev/SOURCE[:/dev/TARGET][:rwm]`
 pub(crate) fn device(text: &str) -> Result<DeviceMapping> {
     let wrong = || invalid("--device", text, "/dev/SOURCE[:/dev/TARGET][:rwm]");
+    if text.contains('=') && !text.starts_with('/') {
+        let message =
+            format!("`--device {text}` is not there yet: it names a device of the container device interface");
+        return Err(Diagnostic::error(&codes::NOT_YET, message).hint("give the nodes themselves: /dev/…").boxed());
+    }
     let access = |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, b'r' | b'w' | b'm'));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, rights) = match parts.as_slice() {
@@ -355,6 +249,34 @@ pub(crate) fn device(text: &str) -> Result<DeviceMapping> {
         return Err(wrong());
     }
     Ok(DeviceMapping { source: source.to_owned(), target: target.to_owned(), access: rights.to_owned() })
+}
+
+/// `NAME[:ALIAS]`, the alias being the name where there is none.
+pub(crate) fn link(text: &str) -> Result<(String, String)> {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    if name.is_empty() || alias.is_empty() || alias.contains(|c: char| c == ':' || c.is_whitespace()) {
+        return Err(invalid("--link", text, "NAME or NAME:ALIAS"));
+    }
+    Ok((name.to_owned(), alias.to_owned()))
+}
+
+/// `02:42:ac:11:00:02`
+pub(crate) fn mac(text: &str) -> Result<String> {
+    let octets: Vec<&str> = text.split([':', '-']).collect();
+    let is_octet = |octet: &&str| octet.len() == 2 && u8::from_str_radix(octet, 16).is_ok();
+    if octets.len() != 6 || !octets.iter().all(is_octet) {
+        return Err(invalid("--mac-address", text, "six pairs of hexadecimal digits as 02:42:ac:11:00:02"));
+    }
+    Ok(octets.join(":").to_lowercase())
+}
+
+/// `/dev/DEVICE:VALUE`
+pub(crate) fn device_limit(flag: &str, text: &str, value: impl Fn(&str, &str) -> Result<u64>) -> Result<DeviceLimit> {
+    let (device, limit) = text
+        .rsplit_once(':')
+        .filter(|(device, _)| device.starts_with('/'))
+        .ok_or_else(|| invalid(flag, text, "/dev/DEVICE:VALUE, for example /dev/sda:1m"))?;
+    Ok(DeviceLimit { device: device.to_owned(), value: value(flag, limit)? })
 }
 
 /// `--log-driver` and `--log-opt`.
@@ -401,38 +323,8 @@ pub(crate) fn add_host(text: &str) -> Result<(String, String)> {
     Ok((host.to_owned(), bare.to_owned()))
 }
 
-fn check_volume_name(name: &str) -> Result<()> {
-    let mut bytes = name.bytes();
-    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if first && name.len() > 1 && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
-        return Ok(());
-    }
-    Err(invalid("--volume", name, "a volume's name of letters, digits, `_`, `.`, `-` (a path begins with / or ./)"))
-}
-
-/// A path of the caller, made absolute by text alone so that links keep their meaning.
-fn absolute(path: &str, folder: &std::path::Path) -> String {
-    let path = match (path.strip_prefix("~/"), std::env::var("HOME")) {
-        (Some(rest), Ok(home)) => std::path::Path::new(&home).join(rest),
-        _ => folder.join(path),
-    };
-    let mut clean = std::path::PathBuf::new();
-    for component in path.components() {
-        match component {
-            std::path::Component::CurDir => {}
-            std::path::Component::ParentDir => {
-                clean.pop();
-            }
-            other => clean.push(other),
-        }
-    }
-    clean.to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -448,19 +340,6 @@ mod tests {
         assert_eq!(ports("8000-8002:9000-9002").unwrap()[2].host_port, Some(8002));
         for wrong in ["", "x", "80/sctp", "1:2:3:4:80", "8000-8001:80", "0", "70000", "a:80", "80:"] {
             assert_eq!(ports(wrong).unwrap_err().code.id, "cli/invalid-value", "{wrong}");
-        }
-    }
-
-    #[test]
-    fn volumes_are_paths_names_or_anonymous() {
-        let folder = Path::new("/project");
-        let source = |text: &str| volume(text, folder).unwrap().source;
-        assert!(matches!(source("./src:/app"), MountSource::Bind { path, create: true, .. } if path == "/project/src"));
-        assert!(matches!(source("data:/var/lib"), MountSource::Volume { name: Some(name), .. } if name == "data"));
-        assert!(matches!(source("/app/node_modules"), MountSource::Volume { name: None, .. }));
-        assert!(volume("/a:/b:ro", folder).unwrap().read_only);
-        for wrong in ["a:b", ":/x", "a/b:/x", "/a:/b:what", "a:b:c:d"] {
-            assert!(volume(wrong, folder).is_err(), "{wrong}");
         }
     }
 
@@ -491,8 +370,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_panics(text in "[\\PC:/=,.\\[\\]-]{0,40}") {
-            let folder = Path::new("/p");
-            let _ = (ports(&text), volume(&text, folder), mount(&text, folder), tmpfs(&text), restart(&text));
+            let _ = (ports(&text), restart(&text), link(&text), mac(&text), device_limit("f", &text, size_bytes));
             let _ = (ulimit(&text), device(&text), size_bytes("f", &text), duration_ns("f", &text));
             let _ = (env(&text), add_host(&text), nano_cpus("f", &text), expose(&text));
             let _ = time("f", &text, jiff::Timestamp::now());

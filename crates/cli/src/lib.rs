@@ -11,6 +11,7 @@ mod container_flags;
 mod destination;
 mod docker;
 mod flags;
+mod mount_flags;
 mod network_flags;
 mod output;
 mod project;

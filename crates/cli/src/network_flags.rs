@@ -6,10 +6,10 @@ use carrack_diag::Result;
 use carrack_specgen::container::{Attachment, NetworkMode};
 
 use crate::arguments::{ContainerFlags, NetworkConnectArguments, NetworkCreateArguments};
-use crate::flags::invalid;
+use crate::flags::{self, invalid};
 
 /// `--network` (short and long syntax) with the flags that are about the first of them: `--network-alias`, `--ip`, `--ip6`,
-/// `--mac-address`, `--link-local-ip`, `--link`.
+/// `--mac-address`, `--link-local-ip`.
 pub(crate) fn networks(given: &ContainerFlags) -> Result<NetworkMode> {
     let special = given.network.iter().find_map(|value| match value.as_str() {
         "host" => Some(NetworkMode::Host),
@@ -26,7 +26,7 @@ pub(crate) fn networks(given: &ContainerFlags) -> Result<NetworkMode> {
             ("--ip", given.ip.as_ref()),
             ("--ip6", given.ip6.as_ref()),
             ("--link-local-ip", given.link_local_ip.first()),
-            ("--link", given.link.first()),
+            ("--mac-address", given.mac_address.as_ref()),
         ];
         return match about_networks.iter().find_map(|(flag, value)| Some((flag, value.as_ref()?))) {
             Some((flag, value)) => Err(invalid(flag, value, "a --network of carrack's beside it")),
@@ -47,9 +47,8 @@ pub(crate) fn networks(given: &ContainerFlags) -> Result<NetworkMode> {
         once("--ip6", &mut first.ipv6, given.ip6.as_deref(), "an IPv6 address")?;
         first.link_local.extend(addresses("--link-local-ip", &given.link_local_ip)?);
         if let Some(mac) = &given.mac_address {
-            first.mac = Some(hardware("--mac-address", mac)?);
+            first.mac = Some(flags::mac(mac)?);
         }
-        first.links = links(&given.link);
     }
     Ok(NetworkMode::Networks(attachments))
 }
@@ -68,7 +67,7 @@ fn attachment(text: &str) -> Result<Attachment> {
             "alias" => attachment.aliases.push(value.to_owned()),
             "ip" => once("--network ip", &mut attachment.ipv4, Some(value), "an IPv4 address")?,
             "ip6" => once("--network ip6", &mut attachment.ipv6, Some(value), "an IPv6 address")?,
-            "mac-address" => attachment.mac = Some(hardware("--network mac-address", value)?),
+            "mac-address" => attachment.mac = Some(flags::mac(value)?),
             "link-local-ip" => {
                 attachment.link_local.extend(addresses("--network link-local-ip", &[value.to_owned()])?);
             }
@@ -94,7 +93,7 @@ pub(crate) fn connection(arguments: &NetworkConnectArguments) -> Result<Attachme
     let mut attachment = Attachment {
         aliases: arguments.alias.clone(),
         link_local: addresses("--link-local-ip", &arguments.link_local_ip)?,
-        links: links(&arguments.link),
+        links: arguments.link.iter().map(|text| flags::link(text)).collect::<Result<_>>()?,
         gateway_priority: arguments.gw_priority,
         driver_options: options("--driver-opt", &arguments.driver_opt)?,
         ..Attachment::default()
@@ -157,15 +156,6 @@ fn holder<'a>(
     subnets.iter_mut().find(holds).ok_or_else(|| invalid(flag, address, "an address of a --subnet beside it"))
 }
 
-/// `NAME[:ALIAS]`.
-fn links(texts: &[String]) -> Vec<(String, String)> {
-    let split = |text: &String| {
-        let (name, alias) = text.split_once(':').unwrap_or((text, text));
-        (name.to_owned(), alias.to_owned())
-    };
-    texts.iter().map(split).collect()
-}
-
 fn addresses(flag: &str, texts: &[String]) -> Result<Vec<std::net::IpAddr>> {
     texts.iter().map(|text| text.parse().map_err(|_| invalid(flag, text, "an IP address"))).collect()
 }
@@ -185,15 +175,6 @@ fn once<T: std::str::FromStr>(flag: &str, to: &mut Option<T>, text: Option<&str>
     }
     *to = Some(text.parse().map_err(|_| invalid(flag, text, wanted))?);
     Ok(())
-}
-
-fn hardware(flag: &str, text: &str) -> Result<String> {
-    let parts: Vec<&str> = text.split([':', '-']).collect();
-    let is_pair = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if parts.len() == 6 && parts.iter().all(is_pair) {
-        return Ok(parts.join(":").to_ascii_lowercase());
-    }
-    Err(invalid(flag, text, "a hardware address, for example 02:42:ac:11:00:02"))
 }
 
 #[cfg(test)]

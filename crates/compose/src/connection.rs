@@ -15,15 +15,17 @@ impl Reading<'_> {
             "network_mode" => "it is `bridge`, `host`, `none`, `service:NAME` or `container:NAME`",
             "uts" => "it is `host`",
             "cgroup" => "it is `host` or `private`",
+            "ipc" => "it is `private`, `shareable`, `none`, `host`, `service:NAME` or `container:NAME`",
             _ => "it is `host`, `service:NAME` or `container:NAME`",
         };
         let network = key == "network_mode";
         let joins = matches!(key, "network_mode" | "pid" | "ipc");
         self.converted_of(node, path, key, hint, |text| match text {
             "host" => Some(NamespaceTarget::Host),
-            "private" | "shareable" if !network => Some(NamespaceTarget::Private),
+            "shareable" if key == "ipc" => Some(NamespaceTarget::Shareable),
+            "private" if !network => Some(NamespaceTarget::Private),
             "bridge" | "default" if network => Some(NamespaceTarget::Private),
-            "none" if network => Some(NamespaceTarget::None),
+            "none" if network || key == "ipc" => Some(NamespaceTarget::None),
             other if joins => {
                 let (kind, name) = other.split_once(':')?;
                 match kind {

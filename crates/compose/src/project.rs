@@ -352,9 +352,11 @@ pub struct Port {
 pub enum NamespaceTarget {
     /// The host's.
     Host,
-    /// One of its own (`private`, `shareable`); for networks the default bridge (`bridge`).
+    /// One of its own (`private`); for networks the default bridge (`bridge`).
     Private,
-    /// One without interfaces (networks only).
+    /// One of its own that others may share (`ipc` only).
+    Shareable,
+    /// One without interfaces, or for `ipc` without shared memory.
     None,
     /// A service's.
     Service(String),

@@ -296,6 +296,7 @@ fn namespace(target: &Spanned<NamespaceTarget>) -> String {
         NamespaceTarget::Host => "host".into(),
         NamespaceTarget::Private => "private".into(),
         NamespaceTarget::None => "none".into(),
+        NamespaceTarget::Shareable => "shareable".into(),
         NamespaceTarget::Service(name) => format!("service:{name}"),
         NamespaceTarget::Container(name) => format!("container:{name}"),
     }

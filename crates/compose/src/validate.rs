@@ -411,7 +411,7 @@ fn unpublishable(service: &Service, diagnostics: &mut Diagnostics) {
     let (Some(port), Some(mode)) = (service.ports.first(), &service.network_mode) else { return };
     let name = &service.name;
     let diagnostic = match &mode.value {
-        NamespaceTarget::Private => return,
+        NamespaceTarget::Private | NamespaceTarget::Shareable => return,
         // The port is reachable all the same, under the number that the program listens on.
         NamespaceTarget::Host => Diagnostic::warning(
             &codes::CONFLICTING_KEYS,

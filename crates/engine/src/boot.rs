@@ -65,8 +65,9 @@ impl Engine {
             // Whoever is starting or stopping it has the lock, and is not interrupted.
             let Ok(guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
             let Some(record) = self.records().get(&id)? else {
-                self.give_back(&id)?;
+                self.give_back(&id, None)?;
                 remove_folder(&self.store.container_run_dir(&id)?)?;
+                self.store.forget_lock(&Lock::Container(id.clone()))?;
                 continue;
             };
             let is_owed_a_start = self.recover_container(&record, &mut report)?;
@@ -125,6 +126,7 @@ impl Engine {
                 remove_folder(&self.store.container_dir(&keep.owner)?)?;
                 self.forget_names_of(&keep.owner)?;
                 self.store.unkeep(KeepKind::Container, &keep.owner)?;
+                self.store.forget_lock(&Lock::Container(keep.owner.clone()))?;
             }
         }
         Ok(())

@@ -128,6 +128,25 @@ pub static NO_BIND_SOURCE: Code = Code {
     fix: "Create it, or correct the path.",
 };
 
+/// A wall of the host's that containers are not behind.
+pub static UNCONFINED: Code = Code {
+    id: "engine/unconfined",
+    title: "containers are not under the host's AppArmor or SELinux",
+    cause: "AppArmor is on and the profile of containers is not loaded, or SELinux is enforcing and containers have no label of \
+            their own. Capabilities, masks and the system call filter hold all the same.",
+    check: "`carrack doctor`; `aa-status` and `getenforce` say what the host has on.",
+    fix: "Load the profile with `carrack doctor --install-profile`.",
+};
+
+/// Shared memory that its container keeps to itself.
+pub static NOT_SHAREABLE: Code = Code {
+    id: "engine/not-shareable",
+    title: "the shared memory of the container is its own",
+    cause: "--ipc container:NAME, or `ipc: container:NAME`, joins what the other container does not share, which is the default.",
+    check: "Look at the IpcMode of the other container.",
+    fix: "Make the other container with --ipc shareable.",
+};
+
 /// A published port is busy.
 pub static PORT_BUSY: Code = Code {
     id: "engine/port-busy",
@@ -328,6 +347,7 @@ pub static ALL: &[&Code] = &[
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
+    &NOT_SHAREABLE,
     &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
@@ -335,6 +355,7 @@ pub static ALL: &[&Code] = &[
     &START_FAILED,
     &UNDO_INCOMPLETE,
     &VOLUME_IN_USE,
+    &UNCONFINED,
 ];
 
 /// The codes of this crate and of every crate that it stands on.

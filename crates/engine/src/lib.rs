@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod build;
 mod build_cache;
 pub mod codes;
+pub mod confinement;
 mod container;
 pub mod docker;
 pub mod doctor;

@@ -221,6 +221,9 @@ pub struct Resources {
     /// Process limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<Pids>,
+    /// Limits of block devices.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "blockIO")]
+    pub block_io: Option<BlockIo>,
 }
 
 /// One rule of the device controller.
@@ -265,6 +268,7 @@ pub struct Memory {
 
 /// Processor limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Cpu {
     /// Relative weight, 1024 is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,12 +279,64 @@ pub struct Cpu {
     /// Microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<u64>,
+    /// Microseconds of real-time scheduling a period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realtime_runtime: Option<i64>,
+    /// Microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realtime_period: Option<u64>,
     /// `0-1,3`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cpus: String,
     /// Memory nodes, `0`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mems: String,
+}
+
+/// Limits of block devices (runtime-spec `config-linux.md`, Block IO).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BlockIo {
+    /// Relative weight, 10 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// Relative weights on single devices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weight_device: Vec<WeightDevice>,
+    /// Bytes a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub throttle_read_bps_device: Vec<ThrottleDevice>,
+    /// Bytes a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub throttle_write_bps_device: Vec<ThrottleDevice>,
+    /// Operations a second.
+    #[serde(rename = "throttleReadIOPSDevice", skip_serializing_if = "Vec::is_empty")]
+    pub throttle_read_iops_device: Vec<ThrottleDevice>,
+    /// Operations a second.
+    #[serde(rename = "throttleWriteIOPSDevice", skip_serializing_if = "Vec::is_empty")]
+    pub throttle_write_iops_device: Vec<ThrottleDevice>,
+}
+
+/// The weight on one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightDevice {
+    /// Major number.
+    pub major: i64,
+    /// Minor number.
+    pub minor: i64,
+    /// 10 to 1000.
+    pub weight: u16,
+}
+
+/// The limit of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThrottleDevice {
+    /// Major number.
+    pub major: i64,
+    /// Minor number.
+    pub minor: i64,
+    /// Bytes or operations a second.
+    pub rate: u64,
 }
 
 /// Process limit.

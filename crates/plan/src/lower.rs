@@ -6,8 +6,8 @@ use carrack_diag::{Diagnostic, Diagnostics, Span};
 use carrack_oci::{Digest, Healthcheck};
 use carrack_specgen::Container;
 use carrack_specgen::container::{
-    Attachment, DeviceMapping, File, LogConfig, LogDriver, Mount, MountSource, NamespaceMode, NetworkMode, PortMapping,
-    Protocol, Resources, RestartPolicy, SeccompMode, Ulimit,
+    Attachment, DeviceMapping, File, IpcMode, LogConfig, LogDriver, Mount, MountSource, NamespaceMode, NetworkMode,
+    PortMapping, Protocol, Resources, RestartPolicy, SeccompMode, Ulimit,
 };
 
 use crate::{
@@ -317,7 +317,7 @@ pub fn container(
         dns_search: texts(&service.dns_search),
         dns_options: texts(&service.dns_options),
         pid: namespace(project, service.pid.as_ref()),
-        ipc: namespace(project, service.ipc.as_ref()),
+        ipc: ipc(project, service),
         uts: namespace(project, service.uts.as_ref()),
         cgroupns: namespace(project, service.cgroup.as_ref()),
         privileged: service.privileged,
@@ -348,6 +348,7 @@ fn lower_mount(project: &Project, mount: &compose::Mount) -> Mount {
             create: *create,
             propagation: propagation.clone(),
             non_recursive: !recursive,
+            writable_below: false,
         },
         compose::MountKind::Volume { source, subpath, no_copy } => MountSource::Volume {
             name: source.as_ref().map(|source| {
@@ -406,7 +407,9 @@ fn network_mode(project: &Project, service: &compose::Service, number: u32) -> N
     match service.network_mode.as_ref().map(|mode| &mode.value) {
         Some(compose::NamespaceTarget::Host) => return NetworkMode::Host,
         Some(compose::NamespaceTarget::None) => return NetworkMode::None,
-        Some(compose::NamespaceTarget::Private) => return NetworkMode::default(),
+        Some(compose::NamespaceTarget::Private | compose::NamespaceTarget::Shareable) => {
+            return NetworkMode::default();
+        }
         Some(compose::NamespaceTarget::Container(name)) => return NetworkMode::Container(name.clone()),
         Some(compose::NamespaceTarget::Service(name)) => {
             return NetworkMode::Container(first_container(project, name));
@@ -471,10 +474,33 @@ fn lower_port(port: &compose::Port, number: u32) -> Option<PortMapping> {
 
 fn namespace(project: &Project, target: Option<&carrack_diag::Spanned<compose::NamespaceTarget>>) -> NamespaceMode {
     match target.map(|target| &target.value) {
-        None | Some(compose::NamespaceTarget::Private | compose::NamespaceTarget::None) => NamespaceMode::Private,
+        None
+        | Some(
+            compose::NamespaceTarget::Private | compose::NamespaceTarget::None | compose::NamespaceTarget::Shareable,
+        ) => NamespaceMode::Private,
         Some(compose::NamespaceTarget::Host) => NamespaceMode::Host,
         Some(compose::NamespaceTarget::Container(name)) => NamespaceMode::Container(name.clone()),
         Some(compose::NamespaceTarget::Service(name)) => NamespaceMode::Container(first_container(project, name)),
+    }
+}
+
+/// A service that others share the memory of is shareable, whether it says so or not.
+fn ipc(project: &Project, service: &compose::Service) -> IpcMode {
+    let is_this = |target: &compose::NamespaceTarget| match target {
+        compose::NamespaceTarget::Service(name) => *name == service.name,
+        _ => false,
+    };
+    let mut others = project.services.values().filter_map(|other| other.ipc.as_ref());
+    match service.ipc.as_ref().map(|target| &target.value) {
+        Some(compose::NamespaceTarget::Host) => IpcMode::Host,
+        Some(compose::NamespaceTarget::Container(name)) => IpcMode::Container(name.clone()),
+        Some(compose::NamespaceTarget::Service(name)) => IpcMode::Container(first_container(project, name)),
+        Some(compose::NamespaceTarget::None) => IpcMode::None,
+        Some(compose::NamespaceTarget::Shareable) => IpcMode::Shareable,
+        None | Some(compose::NamespaceTarget::Private) if others.any(|target| is_this(&target.value)) => {
+            IpcMode::Shareable
+        }
+        None | Some(compose::NamespaceTarget::Private) => IpcMode::Private,
     }
 }
 
@@ -491,6 +517,7 @@ fn resources(service: &compose::Service) -> Resources {
         cpu_shares: service.cpu_shares.or(service.reservations.nano_cpus.as_ref().map(|cpus| weight(cpus.value))),
         cpuset_cpus: service.cpuset.as_ref().map(|cpus| cpus.value.clone()),
         pids: service.limits.pids.as_ref().map(|pids| pids.value),
+        ..Resources::default()
     }
 }
 

@@ -4,6 +4,7 @@
 //! rules are; v1 hierarchies are joined for limits, for device rules where there is no v2, and where the caller is not in
 //! the root, so that nothing done to the caller's group reaches the container.
 
+mod block_io;
 mod devices;
 mod hierarchies;
 mod limits;

@@ -13,14 +13,24 @@ pub fn facts(hierarchies: &Hierarchies) -> Result<HostFacts> {
     let name = rustix::system::uname();
     let kernel = name.release().to_string_lossy();
     let mut numbers = kernel.split(|letter: char| !letter.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let (apparmor, apparmor_profile) = apparmor();
     Ok(HostFacts {
         architecture: architecture(&name.machine().to_string_lossy())?,
         kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
         cgroups: hierarchies.facts(),
         capabilities: grantable_capabilities(),
         hostname: name.nodename().to_string_lossy().into_owned(),
-        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')),
+        apparmor,
+        apparmor_profile,
     })
+}
+
+/// Whether AppArmor is on, and our profile loaded; the kernel lists them a line each, as `NAME (enforce)`.
+pub fn apparmor() -> (bool, bool) {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let on = read("/sys/module/apparmor/parameters/enabled").starts_with('Y');
+    let is_ours = |line: &str| line.split(' ').next() == Some(carrack_specgen::apparmor::PROFILE_NAME);
+    (on, on && read("/sys/kernel/security/apparmor/profiles").lines().any(is_ours))
 }
 
 fn architecture(machine: &str) -> Result<Architecture> {

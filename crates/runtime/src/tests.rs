@@ -1,6 +1,7 @@
 //! Containers on the real kernel. Each test needs root and says why it is skipped without.
 
 mod attacks;
+mod escapes;
 mod exec;
 mod faults;
 mod fixture;

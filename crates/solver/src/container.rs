@@ -298,6 +298,7 @@ fn mount(mount: &ExecRequestMount) -> Mount {
         create: false,
         propagation: None,
         non_recursive: true,
+        writable_below: false,
     };
     let source = match &mount.source {
         ExecMountSource::Host(path) => bind(path),

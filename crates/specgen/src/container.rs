@@ -43,6 +43,9 @@ pub struct Container {
     /// Free text by key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Free text by key, handed to the runtime.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// Whether the program gets a pseudo-terminal.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
@@ -53,6 +56,9 @@ pub struct Container {
     /// Binds, volumes and temporary file systems, in the order asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Containers whose volumes and binds it gets as well: `NAME[:ro|rw]`. Replaced by their mounts when it is made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<String>,
     /// Secrets and configs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
@@ -65,6 +71,9 @@ pub struct Container {
     /// Host devices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceMapping>,
+    /// Device rules beside those of the devices, as `c 1:3 rwm` or `a *:* rwm`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_rules: Vec<String>,
 
     /// How the container is connected.
     pub network: NetworkMode,
@@ -77,6 +86,9 @@ pub struct Container {
     /// Whether every exposed port is published on a free one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub publish_all: bool,
+    /// Containers and the further names that they have in this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<(String, String)>,
     /// `NAME` → address, for /etc/hosts; `host-gateway` stands for the host's address on the bridge.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extra_hosts: Vec<(String, String)>,
@@ -92,8 +104,8 @@ pub struct Container {
 
     /// `private` (default), `host`.
     pub pid: NamespaceMode,
-    /// `private` (default), `host`.
-    pub ipc: NamespaceMode,
+    /// Shared memory, semaphores, message queues.
+    pub ipc: IpcMode,
     /// `private` (default), `host`.
     pub uts: NamespaceMode,
     /// `private` (default), `host`.
@@ -112,6 +124,12 @@ pub struct Container {
     pub no_new_privileges: bool,
     /// The system call filter.
     pub seccomp: SeccompMode,
+    /// Whether no path of the kernel's is hidden or read-only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unmasked: bool,
+    /// Whether it may change its own control groups below /sys/fs/cgroup.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub writable_cgroups: bool,
     /// AppArmor profile; `unconfined` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apparmor: Option<String>,
@@ -129,6 +147,9 @@ pub struct Container {
     pub oom_score_adj: Option<i32>,
     /// Limits.
     pub resources: Resources,
+    /// Control group that its own lies in, from the root of the hierarchy; default carrack's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_parent: Option<String>,
 
     /// Name or number; default the image's, else SIGTERM.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,6 +253,9 @@ pub enum MountSource {
         /// Whether mounts below the source stay out.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         non_recursive: bool,
+        /// Whether a read-only bind leaves the mounts below its source as they are.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        writable_below: bool,
     },
     /// A volume; an empty one first receives what the image holds at the target.
     Volume {
@@ -244,6 +268,14 @@ pub enum MountSource {
         /// Whether the image's content stays out.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         no_copy: bool,
+    },
+    /// Files of an image, read-only.
+    Image {
+        /// A reference or an id.
+        name: String,
+        /// Folder of the image that is mounted; its root where empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        subpath: String,
     },
     /// A temporary file system.
     Tmpfs {
@@ -419,6 +451,39 @@ pub enum NamespaceMode {
     Container(String),
 }
 
+/// Whose shared memory, semaphores and message queues a container has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpcMode {
+    /// Its own, for nobody else.
+    #[default]
+    Private,
+    /// Its own, which others may share.
+    Shareable,
+    /// Its own, without /dev/shm.
+    None,
+    /// The host's.
+    Host,
+    /// Those of the container of this name or id, which is shareable.
+    Container(String),
+}
+
+impl IpcMode {
+    /// Whether the namespace is the container's own.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Private | Self::Shareable | Self::None)
+    }
+
+    /// As a namespace alone.
+    pub fn namespace(&self) -> NamespaceMode {
+        match self {
+            Self::Private | Self::Shareable | Self::None => NamespaceMode::Private,
+            Self::Host => NamespaceMode::Host,
+            Self::Container(name) => NamespaceMode::Container(name.clone()),
+        }
+    }
+}
+
 /// The system call filter of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -460,12 +525,82 @@ pub struct Resources {
     /// Relative weight, 1024 is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_shares: Option<u64>,
+    /// Microseconds in which the quota holds; instead of `nano_cpus`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_period_us: Option<u64>,
+    /// Microseconds of processor time a period, −1 is unlimited; instead of `nano_cpus`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_quota_us: Option<i64>,
+    /// Microseconds in which the real-time limit holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_period_us: Option<u64>,
+    /// Microseconds of real-time scheduling a period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_runtime_us: Option<i64>,
     /// `0-1,3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpuset_cpus: Option<String>,
+    /// Memory nodes, `0-1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpuset_mems: Option<String>,
+    /// How readily anonymous memory is swapped out, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swappiness: Option<u64>,
+    /// Whether programs wait instead of being killed where memory runs out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oom_kill_disable: bool,
+    /// Limits of block devices.
+    #[serde(skip_serializing_if = "BlockLimits::is_empty")]
+    pub block: BlockLimits,
     /// Processes and threads; −1 is unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<i64>,
+}
+
+/// Limits of what is read from and written to block devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlockLimits {
+    /// Relative weight, 10 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// Relative weights on single devices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_weights: Vec<DeviceLimit>,
+    /// Bytes a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read_bps: Vec<DeviceLimit>,
+    /// Bytes a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub write_bps: Vec<DeviceLimit>,
+    /// Operations a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read_iops: Vec<DeviceLimit>,
+    /// Operations a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub write_iops: Vec<DeviceLimit>,
+}
+
+impl BlockLimits {
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The devices that are named, on the host.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        let lists = [&self.device_weights, &self.read_bps, &self.write_bps, &self.read_iops, &self.write_iops];
+        lists.into_iter().flatten().map(|limit| limit.device.as_str())
+    }
+}
+
+/// A limit of one block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLimit {
+    /// Path of its node on the host.
+    pub device: String,
+    /// What it is limited to.
+    pub value: u64,
 }
 
 /// What follows an exit.

@@ -13,6 +13,8 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// Whether AppArmor is on.
     pub apparmor: bool,
+    /// Whether [`crate::apparmor::PROFILE_NAME`] is loaded.
+    pub apparmor_profile: bool,
     /// Name of the host, which a container on the host's network has too.
     pub hostname: String,
 }

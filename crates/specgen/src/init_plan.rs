@@ -347,6 +347,8 @@ pub enum MountSource {
     Bind {
         /// Absolute path on the host.
         path: String,
+        /// What of it is mounted, reached without leaving it; all of it where empty.
+        subpath: String,
         /// Whether the mounts below it come along.
         recursive: bool,
     },

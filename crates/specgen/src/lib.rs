@@ -3,6 +3,7 @@
 //!
 //! This crate never looks at the host: what it must know of it is handed in as facts.
 
+pub mod apparmor;
 /// Capabilities by name.
 pub mod capability;
 pub mod codes;
@@ -12,6 +13,7 @@ pub mod container;
 pub mod facts;
 /// What init does about it.
 pub mod init_plan;
+mod limits;
 /// Users and groups of a container.
 pub mod passwd;
 mod plan;
@@ -24,5 +26,6 @@ mod tests;
 pub use container::Container;
 pub use facts::HostFacts;
 pub use init_plan::{InitPlan, InitStep};
+pub use limits::device_rule;
 pub use plan::{ExecRequest, Launch, exec_plan, init_plan, launch};
 pub use spec::{Resolved, ResolvedDevice, Source, check, spec};

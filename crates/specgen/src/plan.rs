@@ -23,6 +23,8 @@ pub struct Launch {
     pub root: RootSource,
     /// Further layers and the folders of the host that they are attached to, for binds of what they hold.
     pub layers: Vec<(RootSource, String)>,
+    /// Folders below the sources of binds, by target: whoever writes there must not lead the mount out of the source.
+    pub subpaths: BTreeMap<String, String>,
     /// Whether a small init of ours is the first process.
     pub reap: bool,
     /// Columns and rows of the terminal; 0 where nobody knows.
@@ -37,10 +39,20 @@ pub fn launch(container: &Container, image: &Config, resolved: &Resolved, root: 
         user: UserRequest { user: spec::user_of(container, image), groups: container.group_add.clone() },
         root,
         layers: Vec::new(),
+        subpaths: subpaths(container),
         reap: container.init,
         terminal_size: (0, 0),
         network_inherited: resolved.network_inherited,
     }
+}
+
+fn subpaths(container: &Container) -> BTreeMap<String, String> {
+    use crate::container::MountSource::{Image, Volume};
+    let below = container.mounts.iter().filter_map(|mount| match &mount.source {
+        Volume { subpath, .. } | Image { subpath, .. } if !subpath.is_empty() => Some((mount, subpath)),
+        _ => None,
+    });
+    below.map(|(mount, subpath)| (mount.target.clone(), subpath.clone())).collect()
 }
 
 /// What init must do for this configuration, step by step.
@@ -60,7 +72,7 @@ pub fn init_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<Init
     }
     steps.push(InitStep::Root { source: launch.root.clone(), mountpoint: spec.root.path.clone() });
     for mount in &spec.mounts {
-        mount_steps(mount, facts, &mut steps)?;
+        mount_steps(mount, launch, facts, &mut steps)?;
         if mount.destination == "/dev" && mount.kind == "tmpfs" {
             steps.extend(default_devices());
         }
@@ -207,7 +219,7 @@ fn join_namespaces(
 }
 
 /// One mount of the specification; a `cgroup` one is several on v1.
-fn mount_steps(mount: &Mount, facts: &HostFacts, steps: &mut Vec<InitStep>) -> Result<()> {
+fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Vec<InitStep>) -> Result<()> {
     let parsed = parse_options(mount)?;
     let step = |target: String, kind: &str, options: Vec<(String, Option<String>)>, attributes| {
         InitStep::Mount(MountStep {
@@ -243,7 +255,11 @@ fn mount_steps(mount: &Mount, facts: &HostFacts, steps: &mut Vec<InitStep>) -> R
         }
         ("bind", _) => steps.push(InitStep::Mount(MountStep {
             target: mount.destination.clone(),
-            source: MountSource::Bind { path: mount.source.clone(), recursive: parsed.recursive },
+            source: MountSource::Bind {
+                path: mount.source.clone(),
+                subpath: launch.subpaths.get(&mount.destination).cloned().unwrap_or_default(),
+                recursive: parsed.recursive,
+            },
             attributes: parsed.attributes,
             propagation: parsed.propagation,
         })),

@@ -3,13 +3,12 @@ use std::collections::BTreeMap;
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Config;
 use carrack_oci::runtime::{
-    Capabilities, Cpu, Device, DeviceRule, Linux, Memory, Mount, Namespace, Pids, Process, Resources, Rlimit, Root,
-    Spec, User,
+    Capabilities, Device, DeviceRule, Linux, Mount, Namespace, Process, Resources, Rlimit, Root, Spec, User,
 };
 
-use crate::container::{Container, MountSource, NamespaceMode, NetworkMode, SeccompMode};
+use crate::container::{Container, IpcMode, MountSource, NamespaceMode, NetworkMode, SeccompMode};
 use crate::facts::HostFacts;
-use crate::{capability, codes, seccomp};
+use crate::{capability, codes, limits, seccomp};
 
 /// What the caller found or made on the host for one container.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,6 +33,10 @@ pub struct Resolved {
     pub namespaces: BTreeMap<String, String>,
     /// The network namespace is handed over as a descriptor instead.
     pub network_inherited: bool,
+    /// Major and minor number of each block device that is limited, by its path on the host.
+    pub block_devices: BTreeMap<String, (i64, i64)>,
+    /// Host path of the shared memory that it shares with other containers; none is memory of its own.
+    pub shared_memory: Option<String>,
 }
 
 /// A host path that something of the container is kept at.
@@ -100,7 +103,11 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
     };
     let names = capabilities.names();
     let confine = |paths: &[&str]| -> Vec<String> {
-        if container.privileged { Vec::new() } else { paths.iter().map(|path| (*path).to_owned()).collect() }
+        if container.privileged || container.unmasked {
+            Vec::new()
+        } else {
+            paths.iter().map(|path| (*path).to_owned()).collect()
+        }
     };
     Ok(Spec {
         oci_version: "1.2.0".into(),
@@ -119,7 +126,7 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
             }),
             rlimits: rlimits(container)?,
             no_new_privileges: container.no_new_privileges,
-            apparmor_profile: container.apparmor.clone().filter(|profile| profile != "unconfined" && facts.apparmor),
+            apparmor_profile: apparmor_profile(container, facts)?,
             selinux_label: None,
             oom_score_adj: oom_score(container)?,
         },
@@ -127,11 +134,15 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
         hostname: if container.uts == NamespaceMode::Private { hostname } else { String::new() },
         domainname: container.domainname.clone().unwrap_or_default(),
         mounts: mounts(container, image, resolved)?,
-        annotations: BTreeMap::new(),
+        annotations: container.annotations.clone(),
         linux: Linux {
             namespaces: namespaces(container, resolved)?,
             devices: resolved.devices.iter().map(|device| device.node.clone()).collect(),
-            resources: Some(Resources { devices: device_rules(container, resolved), ..resources(container)? }),
+            resources: Some(Resources {
+                devices: device_rules(container, resolved)?,
+                block_io: limits::block_io(&container.resources.block, &resolved.block_devices)?,
+                ..limits::resources(&container.resources, &facts.cgroups)?
+            }),
             cgroups_path: resolved.cgroup.clone(),
             seccomp,
             rootfs_propagation: String::new(),
@@ -140,6 +151,20 @@ pub fn spec(container: &Container, image: &Config, facts: &HostFacts, resolved: 
             sysctl: sysctls(container)?,
         },
     })
+}
+
+/// The profile that was asked for, else ours where it is loaded.
+fn apparmor_profile(container: &Container, facts: &HostFacts) -> Result<Option<String>> {
+    match &container.apparmor {
+        Some(profile) if profile == "unconfined" => Ok(None),
+        Some(profile) if !facts.apparmor => Err(invalid(
+            format!("run under the AppArmor profile {profile}"),
+            "AppArmor is not on here, so nothing would hold the container to it",
+        )),
+        Some(profile) => Ok(Some(profile.clone())),
+        None if container.privileged => Ok(None),
+        None => Ok(facts.apparmor_profile.then(|| crate::apparmor::PROFILE_NAME.to_owned())),
+    }
 }
 
 /// What is wrong with a container on every host, so that it can be refused before anything of it is made.
@@ -171,7 +196,13 @@ pub fn check(container: &Container) -> Result<()> {
         }
     }
     capability::Set::adjusted(&container.cap_add, &container.cap_drop)?;
-    resources(container)?;
+    limits::check(&container.resources)?;
+    for rule in &container.device_rules {
+        limits::device_rule(rule)?;
+    }
+    if let Some(parent) = &container.cgroup_parent {
+        limits::check_cgroup_parent(parent)?;
+    }
     rlimits(container)?;
     oom_score(container)?;
     sysctls(container)?;
@@ -253,7 +284,7 @@ fn namespaces(container: &Container, resolved: &Resolved) -> Result<Vec<Namespac
     };
     let modes = [
         ("pid", &container.pid),
-        ("ipc", &container.ipc),
+        ("ipc", &container.ipc.namespace()),
         ("uts", &container.uts),
         ("cgroup", &container.cgroupns),
         ("network", &network),
@@ -291,7 +322,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
 fn mounts(container: &Container, image: &Config, resolved: &Resolved) -> Result<Vec<Mount>> {
     let asked = asked_mounts(container, image, resolved)?;
     let taken = |path: &str| asked.iter().any(|mount| mount.destination.trim_end_matches('/') == path);
-    let mut list = kernel_mounts(container);
+    let mut list = kernel_mounts(container, resolved);
     // Whoever brings a /dev of their own gets nothing of ours made in it.
     let covered = |path: &str| taken(path) || (taken("/dev") && path.starts_with("/dev/"));
     list.retain(|mount| !covered(&mount.destination));
@@ -310,8 +341,9 @@ fn mounts(container: &Container, image: &Config, resolved: &Resolved) -> Result<
     Ok(list)
 }
 
-fn kernel_mounts(container: &Container) -> Vec<Mount> {
+fn kernel_mounts(container: &Container, resolved: &Resolved) -> Vec<Mount> {
     let writable = if container.privileged { "rw" } else { "ro" };
+    let cgroups = if container.writable_cgroups { "rw" } else { writable };
     let shm_size = format!("size={}", container.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES));
     let mut list = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -323,14 +355,18 @@ fn kernel_mounts(container: &Container) -> Vec<Mount> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", writable]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", cgroups]),
     ];
-    if container.ipc == NamespaceMode::Host {
+    if container.ipc == IpcMode::Host {
         list.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "rprivate", "rw"]));
         list.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate", "rw"]));
-    } else {
-        list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-        list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm_size]));
+        return list;
+    }
+    list.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    match &resolved.shared_memory {
+        Some(path) => list.push(mount("/dev/shm", "bind", path, &["bind", "rprivate", "rw"])),
+        None if container.ipc == IpcMode::None => {}
+        None => list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm_size])),
     }
     list
 }
@@ -341,15 +377,20 @@ fn asked_mounts(container: &Container, image: &Config, resolved: &Resolved) -> R
         check_target(&asked.target)?;
         let writable = if asked.read_only { "rro" } else { "rw" };
         list.push(match &asked.source {
-            MountSource::Bind { path, propagation, non_recursive, .. } => {
+            MountSource::Bind { path, propagation, non_recursive, writable_below, .. } => {
                 let bind = if *non_recursive { "bind" } else { "rbind" };
-                let read_only = if asked.read_only && *non_recursive { "ro" } else { writable };
+                let this_one_only = *non_recursive || *writable_below;
+                let read_only = if asked.read_only && this_one_only { "ro" } else { writable };
                 mount(&asked.target, "bind", path, &[bind, propagation.as_deref().unwrap_or("rprivate"), read_only])
             }
             MountSource::Volume { .. } => {
                 let source = source_of(resolved, &asked.target)?;
                 let read_only = if asked.read_only || source.read_only { "rro" } else { "rw" };
                 mount(&asked.target, "bind", &source.path, &["rbind", "rprivate", read_only])
+            }
+            MountSource::Image { .. } => {
+                let source = source_of(resolved, &asked.target)?;
+                mount(&asked.target, "bind", &source.path, &["bind", "rprivate", "ro"])
             }
             MountSource::Tmpfs { size_bytes, mode, options } => {
                 tmpfs(&asked.target, *size_bytes, *mode, options, asked.read_only)
@@ -460,7 +501,7 @@ fn sysctls(container: &Container) -> Result<BTreeMap<String, String>> {
             || dotted == "kernel.sem"
             || dotted.starts_with("fs.mqueue.");
         let of_network = dotted.starts_with("net.");
-        let ours = (of_ipc && container.ipc == NamespaceMode::Private) || (of_network && own_network);
+        let ours = (of_ipc && container.ipc.is_own()) || (of_network && own_network);
         if !ours || dotted.contains("..") {
             return Err(Diagnostic::error(&codes::HOST_SYSCTL, format!("set the kernel parameter {name}"))
                 .cause("it is not one of the container's own namespaces")
@@ -471,58 +512,8 @@ fn sysctls(container: &Container) -> Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
-/// Docker's bound: less than this is not enough to set a container up in.
-const MEMORY_MIN_BYTES: u64 = 6 << 20;
-
-/// As in Docker, 0 is the same as nothing asked for.
-fn resources(container: &Container) -> Result<Resources> {
-    let asked = &container.resources;
-    let bytes = |name: &str, value: u64| {
-        i64::try_from(value)
-            .map_err(|_| invalid(format!("limit {name} to {value} bytes"), "it is more than Linux can count"))
-    };
-    let mut memory = Memory::default();
-    if let Some(limit) = asked.memory_bytes.filter(|limit| *limit > 0) {
-        if limit < MEMORY_MIN_BYTES {
-            return Err(invalid(
-                format!("limit memory to {limit} bytes"),
-                "no container starts with less than 6 MiB; 0 is no limit",
-            ));
-        }
-        let limit = bytes("memory", limit)?;
-        memory.limit = Some(limit);
-        // Docker's: as much swap again, where nobody says.
-        memory.swap = Some(asked.memory_swap_bytes.filter(|swap| *swap != 0).unwrap_or(limit.saturating_mul(2)));
-        if memory.swap.is_some_and(|swap| swap >= 0 && swap < limit) {
-            return Err(invalid("limit memory and swap", "together they can't be less than the memory alone"));
-        }
-    }
-    if let Some(reservation) = asked.memory_reservation_bytes.filter(|reservation| *reservation > 0) {
-        memory.reservation = Some(bytes("the memory reservation", reservation)?);
-    }
-    let mut cpu = Cpu {
-        cpus: asked.cpuset_cpus.clone().unwrap_or_default(),
-        shares: asked.cpu_shares.filter(|shares| *shares > 0),
-        ..Cpu::default()
-    };
-    if let Some(nano) = asked.nano_cpus.filter(|nano| *nano > 0) {
-        cpu.period = Some(100_000);
-        let quota = i64::try_from(nano / 10_000).unwrap_or(i64::MAX);
-        if quota < 1_000 {
-            return Err(invalid("limit the processors", "less than 0.01 of a processor is below what Linux can give"));
-        }
-        cpu.quota = Some(quota);
-    }
-    Ok(Resources {
-        devices: Vec::new(),
-        memory: (memory != Memory::default()).then_some(memory),
-        cpu: (cpu != Cpu::default()).then_some(cpu),
-        pids: asked.pids.filter(|pids| *pids != 0).map(|limit| Pids { limit }),
-    })
-}
-
 /// Docker's rules: nothing but nodes that give away nothing; making nodes is allowed, opening them is not.
-fn device_rules(container: &Container, resolved: &Resolved) -> Vec<DeviceRule> {
+fn device_rules(container: &Container, resolved: &Resolved) -> Result<Vec<DeviceRule>> {
     let rule = |allow, kind: &str, major, minor, access: &str| DeviceRule {
         allow,
         kind: kind.into(),
@@ -531,7 +522,7 @@ fn device_rules(container: &Container, resolved: &Resolved) -> Vec<DeviceRule> {
         access: access.into(),
     };
     if container.privileged {
-        return vec![rule(true, "a", None, None, "rwm")];
+        return Ok(vec![rule(true, "a", None, None, "rwm")]);
     }
     let character = |major, minor| rule(true, "c", Some(major), minor, "rwm");
     let mut rules = vec![
@@ -553,5 +544,8 @@ fn device_rules(container: &Container, resolved: &Resolved) -> Vec<DeviceRule> {
         let node = &device.node;
         rules.push(rule(true, &node.kind, Some(node.major), Some(node.minor), &device.access));
     }
-    rules
+    for text in &container.device_rules {
+        rules.push(limits::device_rule(text)?);
+    }
+    Ok(rules)
 }

@@ -19,6 +19,7 @@ fn facts() -> HostFacts {
         },
         capabilities: u64::MAX,
         apparmor: false,
+        apparmor_profile: false,
         hostname: "host".into(),
     }
 }
@@ -189,7 +190,13 @@ fn capabilities_are_bounded_by_the_host() {
 /// A /dev of one's own gets nothing of ours.
 #[test]
 fn a_bound_dev_is_left_alone() {
-    let bind = MountSource::Bind { path: "/dev".into(), create: false, propagation: None, non_recursive: false };
+    let bind = MountSource::Bind {
+        path: "/dev".into(),
+        create: false,
+        propagation: None,
+        non_recursive: false,
+        writable_below: false,
+    };
     let mounts = vec![Mount { target: "/dev".into(), source: bind, read_only: false }];
     let wanted = Container { mounts, ..container() };
     let spec = spec(&wanted, &Config::default(), &facts(), &resolved()).expect("a spec");
@@ -277,7 +284,7 @@ fn bad_settings_are_refused_with_a_code() {
         "container/host-sysctl"
     );
     assert_eq!(
-        refused(Container { sysctls: sysctls("kernel.sem"), ipc: NamespaceMode::Host, ..container() }),
+        refused(Container { sysctls: sysctls("kernel.sem"), ipc: crate::container::IpcMode::Host, ..container() }),
         "container/host-sysctl"
     );
     let ulimits = |name: &str, soft, hard| BTreeMap::from([(name.to_owned(), Ulimit { soft, hard })]);
@@ -291,7 +298,13 @@ fn bad_settings_are_refused_with_a_code() {
     for target in ["relative", "/", "/a/../..", "//"] {
         let mounts = vec![Mount {
             target: target.into(),
-            source: MountSource::Bind { path: "/tmp".into(), create: false, propagation: None, non_recursive: false },
+            source: MountSource::Bind {
+                path: "/tmp".into(),
+                create: false,
+                propagation: None,
+                non_recursive: false,
+                writable_below: false,
+            },
             read_only: false,
         }];
         assert_eq!(refused(Container { mounts, ..container() }), "container/invalid-setting", "{target}");

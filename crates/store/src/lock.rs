@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::fault::Context as _;
-use crate::files::check_name;
+use crate::files::{check_name, remove_file};
 use crate::{Store, codes};
 
 /// What is locked, in the order of taking.
@@ -118,11 +118,25 @@ impl Store {
         self.mutable()?;
         check_order(&lock)?;
         let path = self.roots().run.join("locks").join(lock.file_name()?);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.context("open the lock", &path)?;
-        wait_for(&file, &lock, sharing, wait, &path)?;
+        let file = loop {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = file.context("open the lock", &path)?;
+            wait_for(&file, &lock, sharing, wait, &path)?;
+            // Else it was forgotten meanwhile, and the next one takes another file of that name.
+            if file.metadata().context("look at the lock", &path)?.nlink() > 0 {
+                break file;
+            }
+        };
         TAKEN.with_borrow_mut(|taken| taken.push(lock.clone()));
         Ok(Guard { lock, _file: file, stays_with_its_thread: std::marker::PhantomData })
+    }
+
+    /// Takes a lock's file away, as what it was for is gone for good. The caller holds the lock, and goes on doing so.
+    ///
+    /// # Errors
+    /// `store/io` with the file.
+    pub fn forget_lock(&self, lock: &Lock) -> Result<()> {
+        remove_file(&self.roots().run.join("locks").join(lock.file_name()?)).map(drop)
     }
 }
 

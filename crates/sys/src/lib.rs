@@ -11,7 +11,7 @@ pub mod conntrack;
 /// Datagrams with the address that they were sent to.
 pub mod datagram;
 mod entry;
-/// Writing back what the kernel holds of a file.
+/// Opening below a folder, and writing back what the kernel holds of a file.
 pub mod file;
 /// Loopback interface of a network namespace.
 pub mod link;

@@ -33,6 +33,16 @@ pub fn erofs(image: &Path, device: &Path) -> std::result::Result<OwnedFd, Refusa
     context.mount(attributes.collect())
 }
 
+/// A temporary file system of at most so many bytes for everybody, attached nowhere, on which no program runs.
+pub fn shared_memory(size_bytes: u64) -> std::result::Result<OwnedFd, Refusal> {
+    let context = Context::open("tmpfs")?;
+    context.set("source", "shm")?;
+    context.set("mode", "1777")?;
+    context.set("size", &size_bytes.to_string())?;
+    let attributes = [MountAttrFlags::MOUNT_ATTR_NODEV, MountAttrFlags::MOUNT_ATTR_NOSUID];
+    context.mount(attributes.into_iter().chain([MountAttrFlags::MOUNT_ATTR_NOEXEC]).collect())
+}
+
 /// Attaches a mount to a folder of this process's mount namespace.
 pub fn attach(mount: impl AsFd, folder: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;

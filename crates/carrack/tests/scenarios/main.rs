@@ -15,6 +15,7 @@ mod contexts;
 mod debugging;
 mod hostile;
 mod interruption;
+mod isolation;
 mod layers;
 mod machine;
 mod networks;

@@ -1,6 +1,6 @@
 //! What a container's shim is on the machine while it waits.
 
-use super::machine::{Machine, eventually};
+use super::machine::{Machine, eventually, kill};
 
 fn shim_of(machine: &Machine, name: &str) -> i32 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", machine.pid(name))).unwrap();
@@ -60,5 +60,52 @@ fn a_waiting_shim_gives_code_back() {
     machine.ok(&["stop", "-t", "0", "one"]);
     assert_eq!(machine.ok(&["inspect", "--format", "{{.State.Status}}", "one"]), "exited");
     machine.ok(&["rm", "one"]);
+    machine.finish();
+}
+
+/// Whoever runs a container with `--rm` in the foreground puts it away himself. If he is killed, or stopped at that very
+/// moment, it goes all the same, and no lock stays behind (I-4).
+#[test]
+fn what_its_client_does_not_put_away_goes_by_itself() {
+    let Some(machine) = Machine::new() else { return };
+    let client = |name: &str| {
+        let words = ["run", "--rm", "--name", name, "--network", "none", "busybox", "sleep", "1000"];
+        machine.command(&words).stdin(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let running = |name: &str| {
+        eventually("it runs", || {
+            let output = machine.carrack(&["inspect", "--format", "{{.State.Pid}}", name]);
+            String::from_utf8_lossy(&output.stdout).trim().parse::<i32>().ok().filter(|pid| *pid > 0)
+        })
+    };
+    let gone = |name: &str| eventually("it is gone", || (machine.code(&["inspect", name]) != 0).then_some(()));
+    let signal = |child: &std::process::Child, signal| {
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+    };
+
+    let mut killed = client("killed");
+    let pid = running("killed");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    kill(pid);
+    gone("killed");
+
+    let mut stopped = client("stopped");
+    let pid = running("stopped");
+    signal(&stopped, rustix::process::Signal::STOP);
+    kill(pid);
+    gone("stopped");
+    signal(&stopped, rustix::process::Signal::CONT);
+    assert_eq!(stopped.wait().unwrap().code(), Some(137));
+
+    let mut served = client("served");
+    kill(running("served"));
+    assert_eq!(served.wait().unwrap().code(), Some(137));
+    assert_ne!(machine.code(&["inspect", "served"]), 0, "gone when `run` returns");
+    let locks =
+        || std::fs::read_dir(machine.path().join("run/locks")).unwrap().flatten().map(|entry| entry.file_name());
+    eventually("locks of containers are gone", || {
+        locks().all(|name| !name.to_string_lossy().starts_with("container-")).then_some(())
+    });
     machine.finish();
 }

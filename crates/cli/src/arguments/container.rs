@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::limits::LimitFlags;
 use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +79,12 @@ pub(crate) struct ContainerFlags {
     /// Set a label
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) label_file: Vec<PathBuf>,
+    /// Set an annotation, for the runtime
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) annotation: Vec<String>,
     /// Replace the image's entrypoint
     #[arg(long)]
     pub(crate) entrypoint: Option<String>,
@@ -90,7 +97,10 @@ pub(crate) struct ContainerFlags {
     /// Mount a path or volume: [SOURCE:]TARGET[:OPTIONS]
     #[arg(short, long, value_name = "VOLUME")]
     pub(crate) volume: Vec<String>,
-    /// Mount anything: type=bind|volume|tmpfs,source=…,target=…
+    /// Mount the volumes of another container
+    #[arg(long, value_name = "NAME[:ro]")]
+    pub(crate) volumes_from: Vec<String>,
+    /// Mount anything: type=bind|volume|tmpfs|image,source=…,target=…
     #[arg(long, value_name = "MOUNT")]
     pub(crate) mount: Vec<String>,
     /// Mount a temporary file system
@@ -150,7 +160,7 @@ pub(crate) struct ContainerFlags {
     /// PID namespace: host, container:NAME
     #[arg(long, value_name = "MODE")]
     pub(crate) pid: Option<String>,
-    /// IPC namespace: private, host, container:NAME
+    /// IPC namespace: private, shareable, none, host, container:NAME
     #[arg(long, value_name = "MODE")]
     pub(crate) ipc: Option<String>,
     /// UTS namespace: host
@@ -168,7 +178,7 @@ pub(crate) struct ContainerFlags {
     /// Drop a capability
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) cap_drop: Vec<String>,
-    /// no-new-privileges, seccomp=unconfined, seccomp=FILE, apparmor=PROFILE
+    /// no-new-privileges, seccomp=unconfined|FILE, apparmor=PROFILE, systempaths=unconfined, writable-cgroups=true
     #[arg(long, value_name = "OPTION")]
     pub(crate) security_opt: Vec<String>,
     /// Set a kernel parameter of the container's namespaces
@@ -246,6 +256,20 @@ pub(crate) struct ContainerFlags {
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
+    /// Accepted: `carrack`
+    #[arg(long, hide = true)]
+    pub(crate) runtime: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+    /// Accepted: `default`
+    #[arg(long, hide = true)]
+    pub(crate) isolation: Option<String>,
+    /// Accepted: `host`
+    #[arg(long, hide = true)]
+    pub(crate) userns: Option<String>,
+    /// Accepted: `local`
+    #[arg(long, hide = true)]
+    pub(crate) volume_driver: Option<String>,
     /// Platform of the image
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,

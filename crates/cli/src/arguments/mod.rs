@@ -7,6 +7,7 @@ mod builder;
 mod container;
 mod docker_build;
 mod image;
+pub(crate) mod limits;
 mod network;
 mod project;
 mod registry;
@@ -324,6 +325,9 @@ pub(crate) struct DoctorArguments {
     /// Compare what the kernel holds with the records
     #[arg(long)]
     pub(crate) leaks: bool,
+    /// Load the AppArmor profile of containers, now and at each boot
+    #[arg(long, conflicts_with = "leaks")]
+    pub(crate) install_profile: bool,
 }
 
 #[derive(Debug, Args)]

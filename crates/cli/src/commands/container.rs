@@ -27,6 +27,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     }
     check_cidfile(&arguments.container).map_err(engine_failure)?;
     warn_of_unpublished(session, &container);
+    warn_of_unconfined(session, &engine, &container).map_err(engine_failure)?;
     ensure(session, &engine, &arguments.container, &container.image).map_err(engine_failure)?;
     let attach = (!arguments.detach).then(|| AttachOptions {
         stdin: container.open_stdin,
@@ -57,6 +58,7 @@ pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome 
     check_cidfile(&arguments.container).map_err(failed)?;
     let engine = session.engine().map_err(failed)?;
     warn_of_unpublished(session, &container);
+    warn_of_unconfined(session, &engine, &container).map_err(failed)?;
     ensure(session, &engine, &arguments.container, &container.image).map_err(failed)?;
     let id = engine.create(container).map_err(failed)?.id;
     write_cidfile(&arguments.container, &id).map_err(failed)?;
@@ -91,6 +93,14 @@ fn warn_of_unpublished(session: &Session, container: &Container) {
     }
     let warning = Diagnostic::warning(&codes::NOT_PUBLISHED, format!("no port is published: it is on {network}"));
     session.output.diagnostics(&[warning.hint("leave -p and -P out")], &SourceMap::new());
+}
+
+/// Where the host could hold containers to more than it does: said once a boot.
+fn warn_of_unconfined(session: &Session, engine: &Engine, container: &Container) -> Result<()> {
+    if let Some(warning) = engine.unconfined(container)? {
+        session.output.diagnostics(&[warning], &SourceMap::new());
+    }
+    Ok(())
 }
 
 fn ensure(session: &Session, engine: &Engine, flags: &ContainerFlags, image: &str) -> Result<()> {

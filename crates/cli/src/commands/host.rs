@@ -53,6 +53,13 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
         });
         return Ok(if leaks.is_empty() { exit::DONE } else { exit::FAILED });
     }
+    if arguments.install_profile {
+        let profile = carrack_engine::confinement::install_profile()?;
+        session.output.result("profile", &json!({ "profile": profile }), |_| {
+            format!("the AppArmor profile {profile} is loaded: containers that start from now on run under it\n")
+        });
+        return Ok(exit::DONE);
+    }
     let report = carrack_engine::doctor::examine(session.roots());
     session.output.result("doctor", &report, |report| {
         let mut text = format!("this host allows: {}\n\n", report.level);

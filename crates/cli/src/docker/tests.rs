@@ -24,7 +24,7 @@ fn what_is_refused_or_not_yet_is_answered_by_name_and_reason() {
         ("carrack --root /x --host", "cli/refused", "daemon"),
         ("carrack -c", "cli/refused", "daemon"),
         ("carrack -H", "cli/refused", "daemon"),
-        ("carrack run --cpu-rt-period", "cli/not-yet", ""),
+        ("carrack run --gpus", "cli/not-yet", ""),
     ] {
         let diagnostic = said(line).unwrap_or_else(|| panic!("{line}"));
         assert_eq!(diagnostic.code.id, code, "{line}");

@@ -36,7 +36,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(run: &Path, options: &AttachOptions) -> Result<Self> {
+    /// `puts_away`: the caller promises [`Engine::put_away`].
+    pub(crate) fn open(run: &Path, options: &AttachOptions, puts_away: bool) -> Result<Self> {
         let keys = match &options.detach_keys {
             None => DetachKeys::default(),
             Some(text) => DetachKeys::parse(text).ok_or_else(|| {
@@ -51,6 +52,7 @@ impl Session {
             stderr: true,
             foreground: options.foreground,
             sig_proxy: options.signal_proxy,
+            puts_away,
         };
         Ok(Self { attached: Client::connect(run)?.attach(options)?, keys })
     }
@@ -75,6 +77,6 @@ impl Engine {
     /// Attaches to a running container.
     pub fn attach(&self, name: &str, options: &AttachOptions) -> Result<AttachOutcome> {
         let record = self.find(name)?;
-        Session::open(&self.store.container_run_dir(&record.id)?, options)?.stay()
+        Session::open(&self.store.container_run_dir(&record.id)?, options, false)?.stay()
     }
 }

@@ -37,9 +37,11 @@ impl Engine {
         }
         let _guard = self.lock_container(&id)?;
         let durability = durability(&container);
+        let images = self.mounted_images(&container)?;
+        let kept: Vec<Digest> = std::iter::once(image).chain(images.values().copied()).collect();
         // First kept, then looked at: nothing can take it away in between.
-        self.store.keep(KeepKind::Container, &id, &[image], durability)?;
-        match self.create_kept(container, image, inherited, &id, durability) {
+        self.store.keep(KeepKind::Container, &id, &kept, durability)?;
+        match self.create_kept(container, (image, images), inherited, &id, durability) {
             Ok(record) => Ok(record),
             Err(error) => {
                 self.store.unkeep(KeepKind::Container, &id)?;
@@ -51,7 +53,7 @@ impl Engine {
     fn create_kept(
         &self,
         mut container: Container,
-        image: Digest,
+        (image, images): (Digest, BTreeMap<String, Digest>),
         inherited: &BTreeMap<String, VolumeUse>,
         id: &str,
         durability: Durability,
@@ -62,6 +64,8 @@ impl Engine {
                 .hint("give one after the image, or add CMD or ENTRYPOINT to the image")
                 .boxed());
         }
+        let mut inherited = inherited.clone();
+        self.take_volumes(&mut container, &mut inherited)?;
         for target in config.volumes.keys() {
             let covered = container.mounts.iter().any(|mount| same_path(&mount.target, target));
             if !covered {
@@ -71,7 +75,7 @@ impl Engine {
         }
         container.ports = container.published_ports(&config)?;
         let name = container.name.clone();
-        let volumes = volumes_of(&container, inherited)?;
+        let volumes = volumes_of(&container, &inherited)?;
         let fresh: Vec<String> = volumes
             .values()
             .filter(|used| used.anonymous && !inherited.values().any(|other| other.name == used.name))
@@ -79,8 +83,15 @@ impl Engine {
             .collect();
         self.claim_name(&name, id)?;
         let make = || {
-            let record =
-                ContainerRecord { id: id.to_owned(), name: name.clone(), created: now(), container, image, volumes };
+            let record = ContainerRecord {
+                id: id.to_owned(),
+                name: name.clone(),
+                created: now(),
+                container,
+                image,
+                volumes,
+                images,
+            };
             self.records().put(id, &record, durability)?;
             // After the record: a volume that no record names would never go.
             for volume in &fresh {

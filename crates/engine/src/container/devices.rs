@@ -1,10 +1,12 @@
 //! Devices of the host that a container gets.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use carrack_diag::Result;
 use carrack_oci::runtime::Device;
+use carrack_specgen::container::DeviceMapping;
 use carrack_specgen::{Container, ResolvedDevice};
 
 use crate::engine::host_error;
@@ -16,12 +18,40 @@ pub(super) fn resolve(container: &Container) -> Result<Vec<ResolvedDevice>> {
         collect(Path::new("/dev"), &mut devices);
     }
     for mapping in &container.devices {
+        if Path::new(&mapping.source).is_dir() {
+            folder(mapping, &mut devices);
+            continue;
+        }
         let node = node(Path::new(&mapping.source), &mapping.target).map_err(|error| {
             host_error(format!("{}: can't use the device {}", container.name, mapping.source), error)
         })?;
         devices.push(ResolvedDevice { node, access: mapping.access.clone() });
     }
     Ok(devices)
+}
+
+/// All nodes below a folder, at the same places below the target, as in Docker.
+fn folder(mapping: &DeviceMapping, devices: &mut Vec<ResolvedDevice>) {
+    let mut found = Vec::new();
+    collect(Path::new(&mapping.source), &mut found);
+    for mut device in found {
+        let below = device.node.path.strip_prefix(mapping.source.trim_end_matches('/')).unwrap_or_default();
+        device.node.path = format!("{}{below}", mapping.target.trim_end_matches('/'));
+        device.access.clone_from(&mapping.access);
+        devices.push(device);
+    }
+}
+
+/// The numbers of the block devices that are limited.
+pub(super) fn block_numbers(container: &Container) -> Result<BTreeMap<String, (i64, i64)>> {
+    let numbers = container.resources.block.devices().map(|path| {
+        let node = node(Path::new(path), path).and_then(|node| match node.kind.as_str() {
+            "b" => Ok((path.to_owned(), (node.major, node.minor))),
+            _ => Err(std::io::Error::other("it is no block device")),
+        });
+        node.map_err(|error| host_error(format!("{}: can't limit the device {path}", container.name), error))
+    });
+    numbers.collect()
 }
 
 /// What every container has of its own below /dev, privileged or not: terminals, shared memory, queues, and the nodes

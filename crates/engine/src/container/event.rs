@@ -8,9 +8,12 @@ use carrack_network::Networks;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
+use carrack_specgen::Container;
 use carrack_specgen::container::RestartPolicy;
+use carrack_store::Lock;
 
 use super::ContainerRecord;
+use super::sharing;
 use crate::engine::{Engine, host_error, seconds_since};
 
 /// The hidden verb that a shim starts.
@@ -33,7 +36,9 @@ impl Engine {
     /// Answers a shim's report. Told twice, it answers the same.
     pub fn event(&self, id: &str, kind: &str) -> Result<()> {
         let _guard = self.lock_container(id)?;
-        let Some(record) = self.records().get(id)? else { return Ok(()) };
+        let Some(record) = self.records().get(id)? else {
+            return self.store.forget_lock(&Lock::Container(id.to_owned()));
+        };
         let folder = self.store.container_run_dir(id)?;
         let Some(state) = State::read(&folder)? else { return Ok(()) };
         // A shim that was dismissed meanwhile has nothing to say about the run of the next one.
@@ -66,6 +71,29 @@ impl Engine {
         self.tear_down(record)
     }
 
+    /// What a client does at the end of a container with `--rm` that it ran: what the shim would have had done by another
+    /// process, while that one was awaited.
+    pub(crate) fn put_away(&self, record: &ContainerRecord) -> Result<()> {
+        if !record.container.auto_remove {
+            return Ok(());
+        }
+        let guard = self.lock_container(&record.id)?;
+        if self.records().get(&record.id)?.is_none() {
+            return self.store.forget_lock(&Lock::Container(record.id.clone()));
+        }
+        let ended = self.state(&record.id)?.filter(|state| state.actual_status() == Status::Exited);
+        match ended {
+            Some(state) if !self.is_to_come_back(record)? => {
+                self.dismiss_shim(&record.id, &state)?;
+                self.remove_locked(record, true)
+            }
+            _ => {
+                drop(guard);
+                self.wait_until_put_away(record)
+            }
+        }
+    }
+
     fn restart_due(&self, record: &ContainerRecord) -> Result<()> {
         if self.stays_down(record)? {
             self.forget_restart(&record.id)?;
@@ -79,9 +107,9 @@ impl Engine {
     }
 
     /// Ends what is left of a container's processes and gives back its control groups and addresses. Repeatable.
-    pub(crate) fn give_back(&self, id: &str) -> Result<()> {
+    pub(crate) fn give_back(&self, id: &str, container: Option<&Container>) -> Result<()> {
         let hierarchies = Hierarchies::detect()?;
-        let cgroup = Cgroup::open(&hierarchies, &self.cgroup_parent(), id)?;
+        let cgroup = Cgroup::open(&hierarchies, &self.cgroup_parent_of(container), id)?;
         cgroup.kill()?;
         cgroup.remove()?;
         Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
@@ -107,8 +135,9 @@ impl Engine {
     /// Gives back what a container that ended held on the host: addresses, names, control groups, files. Repeatable.
     /// Its state stays, so that it can be asked how it ended. The caller holds its lock.
     pub(crate) fn tear_down(&self, record: &ContainerRecord) -> Result<()> {
-        self.give_back(&record.id)?;
+        self.give_back(&record.id, Some(&record.container))?;
         let folder = self.store.container_run_dir(&record.id)?;
+        sharing::detach_shared_memory(&folder);
         if let Some(mut state) = State::read(&folder)?
             && state.actual_status() == Status::Lost
             && state.status != Status::Lost

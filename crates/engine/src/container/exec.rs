@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::runtime::Spec;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::Hierarchies;
 use carrack_runtime::foreground::{Streams, terminal_size};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, SpawnRequest};
@@ -107,7 +107,7 @@ impl Engine {
                 ));
             }
         };
-        let cgroup = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), &record.id)?;
+        let cgroup = self.cgroup_of(record)?;
         let request = SpawnRequest {
             plan,
             stdio,

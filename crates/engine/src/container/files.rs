@@ -28,12 +28,17 @@ impl Engine {
             match &mount.source {
                 MountSource::Volume { subpath, no_copy, .. } => {
                     let Some(used) = record.volumes.get(&mount.target) else { continue };
-                    let root = self.volume_for(image, &mount.target, used, *no_copy)?;
-                    let path = if subpath.is_empty() { root } else { root.join(subpath) };
-                    let path = path.to_string_lossy().into_owned();
+                    // Only a whole volume is filled with what the image has, as in Docker. The folder below it is
+                    // looked for by init, which stays below it.
+                    let root = self.volume_for(image, &mount.target, used, *no_copy || !subpath.is_empty())?;
+                    let path = root.to_string_lossy().into_owned();
                     sources.insert(mount.target.clone(), Source { path, read_only: mount.read_only });
                 }
                 MountSource::Bind { path, create, .. } => check_bind(record, path, *create)?,
+                MountSource::Image { .. } => {
+                    let path = self.image_mountpoint(record, &mount.target, run)?;
+                    sources.insert(mount.target.clone(), Source { path, read_only: true });
+                }
                 MountSource::Tmpfs { .. } => {}
             }
         }
@@ -90,7 +95,8 @@ impl Engine {
         if full_name != hostname {
             names.push(&hostname);
         }
-        let extra = extra_hosts(record, endpoints)?;
+        let mut extra = extra_hosts(record, endpoints)?;
+        extra.extend(self.linked(record, endpoints)?);
         let hosts = if host_network {
             let mut hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
             for (name, address) in &extra {

@@ -4,6 +4,7 @@ mod attach;
 mod connect;
 mod create;
 mod devices;
+mod effective;
 mod event;
 mod exec;
 mod files;
@@ -13,6 +14,7 @@ mod pause;
 mod reach;
 mod remove;
 mod rename;
+mod sharing;
 mod start;
 mod stop;
 mod view;
@@ -51,6 +53,9 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The volume of each target that has one.
     pub volumes: BTreeMap<String, VolumeUse>,
+    /// The id of the image of each target that shows one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Digest>,
 }
 
 /// The volume behind a mount.

@@ -75,7 +75,7 @@ impl Engine {
     }
 
     pub(crate) fn cgroup_of(&self, record: &ContainerRecord) -> Result<Cgroup> {
-        Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), &record.id)
+        Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent_of(Some(&record.container)), &record.id)
     }
 }
 

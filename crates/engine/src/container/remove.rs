@@ -1,6 +1,6 @@
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::state::Status;
-use carrack_store::KeepKind;
+use carrack_store::{KeepKind, Lock};
 
 use super::ContainerRecord;
 use crate::codes;
@@ -36,8 +36,9 @@ impl Engine {
     }
 
     pub(crate) fn remove_locked(&self, record: &ContainerRecord, anonymous_volumes: bool) -> Result<()> {
+        let lock = Lock::Container(record.id.clone());
         // Gone meanwhile: with --rm it goes by itself.
-        let Some(current) = self.records().get(&record.id)? else { return Ok(()) };
+        let Some(current) = self.records().get(&record.id)? else { return self.store.forget_lock(&lock) };
         let status = self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status());
         if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
             return Err(Diagnostic::error(
@@ -49,8 +50,8 @@ impl Engine {
         }
         self.tear_down(&current)?;
         if anonymous_volumes {
-            for used in current.volumes.values().filter(|used| used.anonymous) {
-                self.store.remove_volume(&used.name)?;
+            for used in self.volumes_of_its_own(&current)? {
+                self.store.remove_volume(&used)?;
             }
         }
         // Whoever is killed from here on leaves no container that has lost its name or its files: what is kept without a
@@ -62,6 +63,6 @@ impl Engine {
         self.store.unkeep(KeepKind::Container, &current.id)?;
         self.store.put_layers_away()?;
         self.emit(&current, "destroy", &[]);
-        Ok(())
+        self.store.forget_lock(&lock)
     }
 }

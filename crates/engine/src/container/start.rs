@@ -90,8 +90,8 @@ impl Engine {
             }
         };
         let attached = session.map_or(Ok(AttachOutcome::Detached), Session::stay);
-        if record.container.auto_remove && matches!(attached, Ok(AttachOutcome::Exited(_))) {
-            self.wait_until_put_away(&record)?;
+        if matches!(attached, Ok(AttachOutcome::Exited(_))) {
+            self.put_away(&record)?;
         }
         Ok(Started { id: record.id, attached })
     }
@@ -118,7 +118,13 @@ impl Engine {
         self.refuse_paused(&record, "be started")?;
         let session = self.launch(&record, Some(&attach), true).map_err(|failure| failure.diagnostic)?;
         match session {
-            Some(session) => session.stay(),
+            Some(session) => {
+                let outcome = session.stay()?;
+                if let AttachOutcome::Exited(_) = outcome {
+                    self.put_away(&record)?;
+                }
+                Ok(outcome)
+            }
             None => self.attach(name, &attach),
         }
     }
@@ -209,7 +215,8 @@ impl Engine {
         let decision = self.decide(record, image, ground)?;
         let resources = decision.spec.linux.resources.clone().unwrap_or_default();
         // Its files stay open no longer than this: the shim opens its own.
-        drop(Cgroup::create(&ground.hierarchies, &self.cgroup_parent(), &record.id, &resources)?);
+        let parent = self.cgroup_parent_of(Some(&record.container));
+        drop(Cgroup::create(&ground.hierarchies, &parent, &record.id, &resources)?);
         let config = self.shim_config(record, &image.config.config, ground, &decision)?;
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
@@ -229,7 +236,8 @@ impl Engine {
         if !ground.endpoints.is_empty() && !prepared.ports().is_empty() {
             Networks::new(&self.store).publish(&ground.endpoints, &publications(prepared.ports()))?;
         }
-        let session = attach.map(|options| Session::open(&ground.run, options)).transpose()?;
+        let session =
+            attach.map(|options| Session::open(&ground.run, options, record.container.auto_remove)).transpose()?;
         prepared.go().map_err(failed)?;
         Ok(session)
     }
@@ -301,7 +309,7 @@ impl Engine {
         let resolved = Resolved {
             id: record.id.clone(),
             rootfs: self.mountpoint()?.to_string_lossy().into_owned(),
-            cgroup: format!("{}/{}", self.cgroup_parent(), record.id),
+            cgroup: format!("{}/{}", self.cgroup_parent_of(Some(&record.container)), record.id),
             sources: self.sources(record, image, &ground.run)?,
             hosts: path("hosts"),
             resolv_conf: path("resolv.conf"),
@@ -309,6 +317,8 @@ impl Engine {
             devices: devices::resolve(&container)?,
             namespaces: self.shared_namespaces(&container)?,
             network_inherited: ground.namespace.is_some(),
+            block_devices: devices::block_numbers(&container)?,
+            shared_memory: self.shared_memory(&container, &ground.run)?,
         };
         let config = &image.config.config;
         let spec = carrack_specgen::spec(&container, config, facts, &resolved)?;
@@ -318,7 +328,8 @@ impl Engine {
             work: Some(upper.work.to_string_lossy().into_owned()),
             volatile: record.container.auto_remove,
         };
-        let launch = carrack_specgen::launch(&container, config, &resolved, root);
+        let mut launch = carrack_specgen::launch(&container, config, &resolved, root);
+        launch.layers = self.image_layers(record, &resolved.sources)?;
         let plan = carrack_specgen::init_plan(&spec, &launch, facts)?;
         let path = ground.run.join(SPEC_FILE);
         // Plain data: writing it as text can't fail.
@@ -354,7 +365,7 @@ impl Engine {
                 max_size_bytes: container.log.max_size_bytes,
                 max_files: container.log.max_files,
             },
-            cgroup: Some(CgroupName { parent: self.cgroup_parent(), id: record.id.clone() }),
+            cgroup: Some(CgroupName { parent: self.cgroup_parent_of(Some(container)), id: record.id.clone() }),
             tty: container.tty,
             open_stdin: container.open_stdin,
             stdin_once: container.open_stdin,
@@ -456,7 +467,7 @@ impl Engine {
         for (kind, file, mode) in [
             ("network", "net", &network),
             ("pid", "pid", &container.pid),
-            ("ipc", "ipc", &container.ipc),
+            ("ipc", "ipc", &container.ipc.namespace()),
             ("uts", "uts", &container.uts),
             ("cgroup", "cgroup", &container.cgroupns),
         ] {
@@ -483,6 +494,14 @@ impl Engine {
 
     pub(crate) fn cgroup_parent(&self) -> String {
         format!("carrack-{}", self.roots().tag())
+    }
+
+    /// The group that a container's own lies in: below the one that it asked for, where it did.
+    pub(crate) fn cgroup_parent_of(&self, container: Option<&Container>) -> String {
+        match container.and_then(|container| container.cgroup_parent.as_deref()) {
+            Some(parent) => format!("{}/{}", parent.trim_matches('/'), self.cgroup_parent()),
+            None => self.cgroup_parent(),
+        }
     }
 
     /// Writes anew what each container on these networks may ask for by name.

@@ -6,6 +6,7 @@ use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::RestartPolicy;
+use carrack_store::Lock;
 use carrack_sys::process::send_signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -176,10 +177,10 @@ impl Engine {
             }
         }
         let _guard = self.lock_container(&record.id)?;
-        if self.records().get(&record.id)?.is_some() {
-            self.tear_down(record)?;
+        match self.records().get(&record.id)? {
+            Some(_) => self.tear_down(record),
+            None => self.store.forget_lock(&Lock::Container(record.id.clone())),
         }
-        Ok(())
     }
 
     /// Waits until what a container held is given back, once its program has ended: the shim ends last.

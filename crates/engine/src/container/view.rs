@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use carrack_diag::Result;
 use carrack_network::Networks;
 use carrack_oci::Config;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::BoundPort;
 use carrack_runtime::state::{Health, HealthStatus, State, Status};
 use carrack_specgen::Container;
@@ -168,7 +167,8 @@ impl Engine {
         }
         let networks: BTreeMap<&String, Value> =
             view.networks.iter().map(|(name, address)| (name, json!({ "IPAddress": address }))).collect();
-        let limits = if view.is_active() { self.effective_limits(&record.id)? } else { Value::Null };
+        let pid = state.map_or(0, |state| state.pid);
+        let limits = if view.is_active() { self.effective(record, pid)? } else { Value::Null };
         Ok(json!({
             "Id": record.id,
             "Name": format!("/{}", record.name),
@@ -214,17 +214,6 @@ impl Engine {
                 "Source": mount.source,
             })).collect::<Vec<_>>(),
             "NetworkSettings": { "Networks": networks, "Ports": ports },
-        }))
-    }
-
-    /// What the kernel holds the container to, read back (F2).
-    fn effective_limits(&self, id: &str) -> Result<Value> {
-        let limits = Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent(), id)?.limits();
-        Ok(json!({
-            "Memory": limits.memory_bytes,
-            "MemorySwap": limits.memory_swap_bytes,
-            "NanoCpus": limits.nano_cpus,
-            "PidsLimit": limits.pids,
         }))
     }
 }

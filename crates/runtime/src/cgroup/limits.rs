@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use carrack_diag::Result;
+use carrack_diag::{Diagnostic, Result};
 use carrack_oci::runtime::{Cpu, Memory, Resources};
 
-use super::{Hierarchies, make_folder, read, write};
+use super::{Hierarchies, block_io, make_folder, read, write};
+use crate::codes;
 
-/// The v1 controllers that these limits need.
+/// The controllers that these limits need, by their names in v1.
 pub(super) fn controllers(resources: &Resources) -> Vec<&'static str> {
     let mut names = Vec::new();
     if resources.memory.as_ref().is_some_and(|memory| *memory != Memory::default()) {
         names.push("memory");
     }
     if let Some(cpu) = &resources.cpu {
-        if cpu.shares.is_some() || cpu.quota.is_some() || cpu.period.is_some() {
+        let realtime = cpu.realtime_period.is_some() || cpu.realtime_runtime.is_some();
+        if cpu.shares.is_some() || cpu.quota.is_some() || cpu.period.is_some() || realtime {
             names.push("cpu");
         }
         if !cpu.cpus.is_empty() || !cpu.mems.is_empty() {
@@ -23,6 +25,9 @@ pub(super) fn controllers(resources: &Resources) -> Vec<&'static str> {
     }
     if resources.pids.is_some() {
         names.push("pids");
+    }
+    if resources.block_io.is_some() {
+        names.push("blkio");
     }
     names
 }
@@ -34,7 +39,8 @@ const COUNTED: &[&str] = &["cpu", "memory", "pids"];
 /// are any those that count.
 pub(super) fn delegate(hierarchies: &Hierarchies, name: &str, resources: &Resources) -> Result<()> {
     let Some(mut folder) = hierarchies.unified().map(Path::to_owned) else { return Ok(()) };
-    let needed = controllers(resources);
+    let needed: Vec<&str> =
+        controllers(resources).into_iter().map(|name| if name == "blkio" { "io" } else { name }).collect();
     hand_down(&folder, &needed)?;
     for component in Path::new(name).parent().unwrap_or(Path::new("")) {
         folder.push(component);
@@ -75,9 +81,7 @@ pub(super) fn write_v2(folder: &Path, resources: &Resources) -> Result<()> {
     }
     if let Some(cpu) = &resources.cpu {
         if let Some(shares) = cpu.shares.filter(|shares| *shares > 0) {
-            // 2…262144 onto 1…10000, as the specification's conversion has it.
-            let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142;
-            write(folder, "cpu.weight", &weight.to_string())?;
+            write(folder, "cpu.weight", &cpu_weight(shares).to_string())?;
         }
         if cpu.quota.is_some() || cpu.period.is_some() {
             let period = cpu.period.unwrap_or(DEFAULT_PERIOD_US);
@@ -88,7 +92,15 @@ pub(super) fn write_v2(folder: &Path, resources: &Resources) -> Result<()> {
     if let Some(pids) = &resources.pids {
         write(folder, "pids.max", &pids_limit(pids.limit))?;
     }
-    Ok(())
+    resources.block_io.as_ref().map_or(Ok(()), |block| block_io::write_v2(folder, block))
+}
+
+/// v2's weight of v1's shares: 2 onto 1, 1024 onto 100 and 262144 onto 10000, so that both versions' defaults meet, as runc
+/// and crun have it since 2025.
+fn cpu_weight(shares: u64) -> u64 {
+    let magnitude = (shares.clamp(2, 262_144) as f64).log2();
+    let exponent = (magnitude * magnitude + 125.0 * magnitude) / 612.0 - 7.0 / 34.0;
+    (10f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
 }
 
 /// Writes those limits whose controllers this folder has.
@@ -107,6 +119,7 @@ pub(super) fn write_v1(folder: &Path, resources: &Resources) -> Result<()> {
             if let Some(quota) = cpu.quota {
                 write(folder, "cpu.cfs_quota_us", &quota.to_string())?;
             }
+            write_realtime(folder, cpu)?;
         }
         if folder.join("cpuset.cpus").exists() {
             write_cpuset(folder, cpu)?;
@@ -115,7 +128,44 @@ pub(super) fn write_v1(folder: &Path, resources: &Resources) -> Result<()> {
     if let Some(pids) = resources.pids.as_ref().filter(|_| folder.join("pids.max").exists()) {
         write(folder, "pids.max", &pids_limit(pids.limit))?;
     }
-    Ok(())
+    match resources.block_io.as_ref().filter(|_| folder.join("blkio.reset_stats").exists()) {
+        Some(block) => block_io::write_v1(folder, block),
+        None => Ok(()),
+    }
+}
+
+const REALTIME_RUNTIME: &str = "cpu.rt_runtime_us";
+
+/// A group has no more real-time scheduling than its parent, which starts with none: ours gets what its children have.
+fn write_realtime(folder: &Path, cpu: &Cpu) -> Result<()> {
+    if cpu.realtime_period.is_none() && cpu.realtime_runtime.is_none() {
+        return Ok(());
+    }
+    require(folder, REALTIME_RUNTIME, "limit real-time scheduling")?;
+    if let Some(period) = cpu.realtime_period {
+        write(folder, "cpu.rt_period_us", &period.to_string())?;
+    }
+    let Some(runtime) = cpu.realtime_runtime else { return Ok(()) };
+    let of = |folder: &Path| read(folder, REALTIME_RUNTIME).and_then(|text| text.trim().parse::<i64>().ok());
+    if let Some(parent) = folder.parent().filter(|parent| of(parent) == Some(0) || runtime > 0) {
+        let siblings = std::fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+        let others: i64 = siblings.filter(|path| path.is_dir() && path != folder).filter_map(|path| of(&path)).sum();
+        if of(parent).is_some_and(|held| held < others + runtime) {
+            write(parent, REALTIME_RUNTIME, &(others + runtime).to_string())?;
+        }
+    }
+    write(folder, REALTIME_RUNTIME, &runtime.to_string())
+}
+
+/// What the kernel has no file for, it can't limit.
+pub(super) fn require(folder: &Path, file: &str, attempt: &str) -> Result<()> {
+    if folder.join(file).exists() {
+        return Ok(());
+    }
+    Err(Diagnostic::error(&codes::CGROUP, format!("can't {attempt}"))
+        .cause(format!("this kernel has no {file}"))
+        .hint("leave the limit out, or boot a kernel that is built with it")
+        .boxed())
 }
 
 /// The limit of memory and swap together may never lie below that of memory: the order depends on the direction.
@@ -146,8 +196,8 @@ fn write_v1_memory(folder: &Path, memory: &Memory) -> Result<()> {
     if let Some(swappiness) = memory.swappiness {
         write(folder, "memory.swappiness", &swappiness.to_string())?;
     }
-    if memory.disable_oom_killer == Some(true) {
-        write(folder, "memory.oom_control", "1")?;
+    if let Some(disable) = memory.disable_oom_killer {
+        write(folder, "memory.oom_control", if disable { "1" } else { "0" })?;
     }
     Ok(())
 }
@@ -196,4 +246,17 @@ fn or_max(value: i64) -> String {
 
 fn pids_limit(limit: i64) -> String {
     if limit <= 0 { "max".into() } else { limit.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu_weight;
+
+    /// The bounds and defaults of both versions meet.
+    #[test]
+    fn shares_become_weights() {
+        assert_eq!([2, 1024, 262_144].map(cpu_weight), [1, 100, 10_000]);
+        assert!(cpu_weight(512) < 100 && cpu_weight(2048) > 100);
+        assert_eq!([0, u64::MAX].map(cpu_weight), [1, 10_000]);
+    }
 }

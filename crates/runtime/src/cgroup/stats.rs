@@ -28,13 +28,40 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Memory and swap together in bytes.
     pub memory_swap_bytes: Option<u64>,
+    /// What is kept free for it in bytes.
+    pub memory_reservation_bytes: Option<u64>,
+    /// How readily its memory is swapped out; v1 only.
+    pub memory_swappiness: Option<u64>,
+    /// Whether its programs wait instead of being killed where memory runs out; v1 only.
+    pub oom_kill_disabled: Option<bool>,
     /// Billionths of a processor.
     pub nano_cpus: Option<u64>,
+    /// Microseconds of processor time a period.
+    pub cpu_quota_us: Option<u64>,
+    /// Microseconds.
+    pub cpu_period_us: Option<u64>,
+    /// v1's weight of the processors, 1024 by default.
+    pub cpu_shares: Option<u64>,
+    /// v2's weight of the processors, 100 by default.
+    pub cpu_weight: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
 }
 
 impl Cgroup {
+    /// The processors and memory nodes that it is held to, `0-1,3`; none where it has no cpuset of its own.
+    pub fn cpuset(&self) -> (Option<String>, Option<String>) {
+        let v2 = self.hierarchies.version() == Version::V2;
+        let text = |file: &str| {
+            let text = match v2 {
+                true => read(&self.unified_folder()?, &format!("{file}.effective")),
+                false => self.v1("cpuset", file),
+            };
+            text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        (text("cpuset.cpus"), text("cpuset.mems"))
+    }
+
     /// What the container uses.
     pub fn stats(&self) -> Stats {
         match self.hierarchies.version() {
@@ -106,7 +133,14 @@ impl Cgroup {
         Limits {
             memory_bytes,
             memory_swap_bytes: number("memory.swap.max").map(|swap| swap + memory_bytes.unwrap_or(0)),
+            memory_reservation_bytes: number("memory.low").filter(|bytes| *bytes > 0),
+            memory_swappiness: None,
+            oom_kill_disabled: None,
             nano_cpus: nano_cpus(quota.parse().ok(), period.parse().ok()),
+            cpu_quota_us: quota.parse().ok(),
+            cpu_period_us: period.parse().ok(),
+            cpu_shares: None,
+            cpu_weight: number("cpu.weight"),
             pids: number("pids.max"),
         }
     }
@@ -116,7 +150,18 @@ impl Cgroup {
         Limits {
             memory_bytes: number("memory", "memory.limit_in_bytes").filter(|bytes| *bytes < V1_UNLIMITED),
             memory_swap_bytes: number("memory", "memory.memsw.limit_in_bytes").filter(|bytes| *bytes < V1_UNLIMITED),
+            memory_reservation_bytes: number("memory", "memory.soft_limit_in_bytes")
+                .filter(|bytes| *bytes < V1_UNLIMITED),
+            memory_swappiness: number("memory", "memory.swappiness"),
+            oom_kill_disabled: self
+                .v1("memory", "memory.oom_control")
+                .and_then(|text| field(&text, "oom_kill_disable"))
+                .map(|number| number == 1),
             nano_cpus: nano_cpus(number("cpu", "cpu.cfs_quota_us"), number("cpu", "cpu.cfs_period_us")),
+            cpu_quota_us: number("cpu", "cpu.cfs_quota_us"),
+            cpu_period_us: number("cpu", "cpu.cfs_period_us"),
+            cpu_shares: number("cpu", "cpu.shares"),
+            cpu_weight: None,
             pids: number("pids", "pids.max"),
         }
     }

@@ -22,13 +22,19 @@ const LINKS_MAX: usize = 40;
 /// Opens a path below the root. Links resolve inside of it; those of procfs to other files do not at all.
 pub(super) fn open(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, relative(path), flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    carrack_sys::file::open_below(root, relative(path), flags, resolve)
 }
 
 /// The same without any link on the way: for paths that only an attack turns into one.
 pub(super) fn open_plain(root: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, relative(path), flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    carrack_sys::file::open_below(root, relative(path), flags, resolve)
+}
+
+/// Opens (`O_PATH`) a path below a folder of the host that containers write to. Links that would lead out of it do not.
+pub(super) fn open_below(folder: &OwnedFd, path: &str) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(folder, relative(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
 fn relative(path: &str) -> &str {
@@ -114,8 +120,7 @@ pub(super) fn file_system(entry: &OwnedFd) -> Result<u64> {
 /// Writes to a file of procfs: of the one that we mounted, reached without leaving it (CVE-2025-52881).
 pub(super) fn write_procfs(state: &mut State, path: &str, value: &[u8]) -> Result<()> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(state.procfs()?, path, flags, Mode::empty(), resolve)?;
+    let file = carrack_sys::file::open_below(state.procfs()?, path, OFlags::WRONLY, resolve)?;
     if file_system(&file)? != PROC_SUPER_MAGIC {
         return Err(Errno::XDEV);
     }

@@ -362,8 +362,13 @@ fn single_bits(mask: u64) -> impl Iterator<Item = CapabilitySet> {
 
 fn apply_apparmor(state: &mut State, profile: &str) -> Done {
     let order = format!("exec {profile}");
-    match inside::write_procfs(state, "self/attr/apparmor/exec", order.as_bytes()) {
-        Err(Errno::NOENT) => Ok(inside::write_procfs(state, "self/attr/exec", order.as_bytes())?),
+    let written = match inside::write_procfs(state, "self/attr/apparmor/exec", order.as_bytes()) {
+        // Before Linux 5.8, and the kernel's answer where there is no such profile.
+        Err(Errno::NOENT) => inside::write_procfs(state, "self/attr/exec", order.as_bytes()),
+        done => done,
+    };
+    match written {
+        Err(Errno::NOENT) => Err(Failure::new(Errno::NOENT, format!("{profile}: no profile of this name is loaded"))),
         done => Ok(done?),
     }
 }

@@ -65,8 +65,13 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
                 state.procfs = Some(detached);
             }
         }
-        MountSource::Bind { path, recursive } => {
+        MountSource::Bind { path, subpath, recursive } => {
             let source = open_host(path).map_err(|errno| Failure::new(errno, path.as_str()))?;
+            let source = match subpath.as_str() {
+                "" => source,
+                below => inside::open_below(&source, below)
+                    .map_err(|errno| Failure::new(errno, format!("{below} of {path}")))?,
+            };
             let folder = inside::file_type(&source)? == FileType::Directory;
             let is_shared = matches!(step.propagation, Propagation::Shared | Propagation::SharedRecursive);
             let detached = match state.shared.pop_front_if(|_| is_shared) {
@@ -116,14 +121,22 @@ fn new_file_system_target(state: &mut State, kind: &str, path: &str) -> Done<Own
         return inside::open_plain(root, path, OFlags::PATH | OFlags::DIRECTORY)
             .map_err(|errno| Failure::new(errno, format!("{path} of the image is not a plain folder")));
     }
+    if inside::file_system(&target)? == inside::PROC_SUPER_MAGIC {
+        return Err(into_procfs(path));
+    }
     Ok(target)
+}
+
+/// What is written to procfs is to arrive there (CVE-2019-16884, CVE-2025-52881).
+fn into_procfs(path: &str) -> Failure {
+    Failure::new(Errno::PERM, format!("{path} leads into procfs, which is not to be covered"))
 }
 
 fn bind_target(state: &mut State, path: &str, kind: Kind) -> Done<OwnedFd> {
     let target = inside::ensure(state.root()?, path, kind)?;
     let clean = path.trim_end_matches('/');
     if inside::file_system(&target)? == inside::PROC_SUPER_MAGIC && !PROCFS_TARGETS.contains(&clean) {
-        return Err(Failure::new(Errno::PERM, format!("{path} leads into procfs, which is not to be covered")));
+        return Err(into_procfs(path));
     }
     Ok(target)
 }

@@ -47,6 +47,8 @@ pub struct AttachOptions {
     pub foreground: bool,
     /// Send the signals that this process gets on to the program.
     pub sig_proxy: bool,
+    /// Promise to put the container away when it has ended.
+    pub puts_away: bool,
 }
 
 /// A connection that is attached: from now on no output is missed.
@@ -91,6 +93,7 @@ impl Client {
             (options.stdout, attach::STDOUT),
             (options.stderr, attach::STDERR),
             (options.foreground, attach::FOREGROUND),
+            (options.puts_away, attach::PUTS_AWAY),
         ];
         let flags = flags.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag);
         match self.ask(&Order::Attach { flags })? {

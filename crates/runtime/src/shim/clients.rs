@@ -187,12 +187,15 @@ impl Clients {
         }
     }
 
-    /// The program has ended: those who are attached are told and leave.
-    pub(super) fn tell_exit(&mut self, status: Option<i32>) {
+    /// The program has ended: those who are attached are told and leave. Whether one of them puts the container away.
+    pub(super) fn tell_exit(&mut self, status: Option<i32>) -> bool {
+        let mut puts_away = false;
         for connection in self.all.values_mut().filter(|connection| connection.attached.is_some()) {
             connection.answer(&Answer::Exited { status });
             connection.leave();
+            puts_away |= connection.has(attach::PUTS_AWAY) && !connection.ended && !connection.broken;
         }
+        puts_away
     }
 
     /// Whether all have taken enough for the program to go on.

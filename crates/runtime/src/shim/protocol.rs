@@ -39,6 +39,8 @@ pub(super) mod attach {
     pub(crate) const STDERR: u8 = 4;
     /// Runs the container in the foreground: may be slow for ever.
     pub(crate) const FOREGROUND: u8 = 8;
+    /// Puts the container away at its end: nobody else is told of that before it has had the time.
+    pub(crate) const PUTS_AWAY: u8 = 16;
 }
 
 /// What a client says.
@@ -100,7 +102,7 @@ impl<'a> Order<'a> {
 
     fn decode(kind: u8, payload: &'a [u8]) -> Result<Self, Malformed> {
         Ok(match (kind, payload) {
-            (0x01, [flags]) if *flags < 16 => Self::Attach { flags: *flags },
+            (0x01, [flags]) if *flags < 32 => Self::Attach { flags: *flags },
             (0x02, bytes) => Self::Stdin(bytes),
             (0x03, []) => Self::StdinEnd,
             (0x04, [a, b, c, d]) => {

@@ -52,6 +52,8 @@ const RELEASE_DELAY: Duration = Duration::from_secs(1);
 const OWN_TABLES: &str = "carrack";
 /// How long a change of the packet filter goes on: whoever changes it makes many changes at once.
 const FILTER_DELAY: Duration = Duration::from_millis(100);
+/// How long a client that promised to put the container away may take to begin.
+const PUT_AWAY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an ending shim waits for clients to take the rest.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -146,6 +148,8 @@ struct Shim {
     events: VecDeque<Kind>,
     event: Option<(Process, Instant)>,
     restart_at: Option<Instant>,
+    /// When the end is reported, should the client that promised to put the container away not have done so.
+    report_at: Option<Instant>,
     /// When what births of processes have touched of the program's code is given back.
     release_at: Option<Instant>,
     /// Whether it stays without anything to wait for.
@@ -226,6 +230,7 @@ impl Shim {
             events: VecDeque::new(),
             event: None,
             restart_at: None,
+            report_at: None,
             release_at: None,
             keep: false,
             ending: None,
@@ -353,6 +358,7 @@ impl Shim {
             event,
             farewell,
             self.restart_at,
+            self.report_at,
             self.filter_changed,
             self.release_at,
             self.next_probe,
@@ -372,6 +378,9 @@ impl Shim {
         }
         if self.filter_changed.take_if(|at| *at <= now).is_some() {
             self.tell(Kind::Filter);
+        }
+        if self.report_at.take_if(|at| *at <= now).is_some() {
+            self.tell(Kind::Exited);
         }
         if self.next_probe.is_some_and(|at| at <= now) {
             self.next_probe = None;
@@ -438,7 +447,7 @@ impl Shim {
             return served || since.elapsed() > FAREWELL;
         }
         let awaited = self.control.is_some() || self.event.is_some() || !self.events.is_empty();
-        let idle = !awaited && self.restart_at.is_none() && !self.keep;
+        let idle = !awaited && self.restart_at.is_none() && self.report_at.is_none() && !self.keep;
         idle && served && self.state.status != Status::Created
     }
 

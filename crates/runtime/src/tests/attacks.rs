@@ -49,7 +49,13 @@ fn an_image_cannot_have_our_binary_executed_and_keep_it_writable() {
     let libraries = ["/lib", "/lib64", "/usr/lib"].into_iter().filter(|path| Path::new(path).exists());
     let mounts = libraries.map(|target| Mount {
         target: target.into(),
-        source: MountSource::Bind { path: target.into(), create: false, propagation: None, non_recursive: false },
+        source: MountSource::Bind {
+            path: target.into(),
+            create: false,
+            propagation: None,
+            non_recursive: false,
+            writable_below: false,
+        },
         read_only: true,
     });
     let wanted = Container {
@@ -171,7 +177,13 @@ fn procfs_is_where_it_belongs() {
     fs::create_dir(&folder).expect("a folder");
     let mount = |target: &str| Mount {
         target: target.into(),
-        source: MountSource::Bind { path: folder.clone(), create: false, propagation: None, non_recursive: false },
+        source: MountSource::Bind {
+            path: folder.clone(),
+            create: false,
+            propagation: None,
+            non_recursive: false,
+            writable_below: false,
+        },
         read_only: false,
     };
     let covered = Container { mounts: vec![mount("/proc/sys")], ..container(&["true"]) };
@@ -197,7 +209,13 @@ fn mount_targets_stay_inside() {
     fs::create_dir(&source).expect("a folder");
     let mount = |target: String| Mount {
         target,
-        source: MountSource::Bind { path: source.clone(), create: false, propagation: None, non_recursive: false },
+        source: MountSource::Bind {
+            path: source.clone(),
+            create: false,
+            propagation: None,
+            non_recursive: false,
+            writable_below: false,
+        },
         read_only: false,
     };
     let mounts = vec![mount("/out/a/b".into()), mount(format!("/up{victim}/c"))];

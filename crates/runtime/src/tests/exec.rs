@@ -77,6 +77,36 @@ fn an_exec_sees_what_the_container_sees() {
     waiting.end();
 }
 
+/// CVE-2024-21626, the other way in: the working directory of an exec, by number or by a link of the container's to it.
+#[test]
+fn the_working_directory_of_an_exec_cannot_be_a_leaked_descriptor() {
+    let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };
+    let outside = waiting.bundle.path("outside");
+    fs::create_dir(&outside).expect("a folder");
+    fs::write(format!("{outside}/marker"), "the host's").expect("written");
+    // What a careless caller leaves open, without close-on-exec.
+    let leak = rustix::fs::openat(rustix::fs::CWD, &outside, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
+        .expect("the folder");
+    let leaked = std::os::fd::AsRawFd::as_raw_fd(&leak);
+    let through = format!("/proc/self/fd/{leaked}/marker");
+    let naive = std::process::Command::new("/bin/busybox").args(["cat", &through]).output().expect("run");
+    assert_eq!(naive.stdout, b"the host's", "what is started otherwise gets it");
+    waiting.shell("for n in $(seq 3 16); do ln -s /proc/self/fd/$n /tmp/$n; done", ExecRequest::default());
+    for number in (3..16).chain([leaked]) {
+        for path in [format!("/proc/self/fd/{number}"), format!("/tmp/{number}")] {
+            let args = ["cat", "marker"].map(str::to_owned).to_vec();
+            let request = ExecRequest { args, working_dir: Some(path.clone()), ..ExecRequest::default() };
+            if let Ok(started) = waiting.exec(&request) {
+                let outcome = finish(started);
+                assert!(!outcome.output.contains("the host's"), "{path}: {outcome:?}");
+            }
+        }
+    }
+    let listing = waiting.shell("ls -l /proc/self/fd", ExecRequest::default()).output;
+    assert!(!listing.contains("outside") && !listing.contains(" -> /\n"), "nothing of ours is open: {listing}");
+    waiting.end();
+}
+
 #[test]
 fn a_missing_program_says_so() {
     let Some(mut waiting) = Waiting::start(container(&["sleep", "60"])) else { return };

@@ -212,7 +212,7 @@ pub(crate) fn execute(words: &[&str]) -> InitStep {
 pub(crate) fn bind(path: &str, target: &str, attributes: MountAttributes) -> InitStep {
     InitStep::Mount(MountStep {
         target: target.into(),
-        source: MountSource::Bind { path: path.into(), recursive: true },
+        source: MountSource::Bind { path: path.into(), subpath: String::new(), recursive: true },
         attributes,
         propagation: Propagation::default(),
     })

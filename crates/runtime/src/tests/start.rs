@@ -144,7 +144,13 @@ fn binds_of_files_and_folders() {
     std::fs::write(&file, "content").expect("written");
     let mount = |path: &str, target: &str, read_only| Mount {
         target: target.into(),
-        source: MountSource::Bind { path: path.into(), create: false, propagation: None, non_recursive: false },
+        source: MountSource::Bind {
+            path: path.into(),
+            create: false,
+            propagation: None,
+            non_recursive: false,
+            writable_below: false,
+        },
         read_only,
     };
     let mounts = vec![
@@ -176,6 +182,7 @@ fn propagation_is_as_asked_for() {
                 create: false,
                 propagation: propagation.map(str::to_owned),
                 non_recursive: false,
+                writable_below: false,
             },
             read_only: false,
         };
@@ -245,7 +252,7 @@ fn how_long_true_takes() {
 /// A container in the process, IPC and UTS namespaces of another, by path, and in its network, by descriptor.
 #[test]
 fn namespaces_of_another_container() {
-    use carrack_specgen::container::{NamespaceMode, NetworkMode};
+    use carrack_specgen::container::{IpcMode, NamespaceMode, NetworkMode};
     use std::os::fd::AsFd;
 
     let Some(mut first) = Bundle::new() else { return };
@@ -261,7 +268,7 @@ fn namespaces_of_another_container() {
         "hostname; cat /proc/1/cmdline | head -c 5; echo; readlink /proc/self/ns/net; test $$ -gt 1 && echo later";
     let wanted = Container {
         pid: shared(),
-        ipc: shared(),
+        ipc: IpcMode::Container("first".into()),
         uts: shared(),
         network: NetworkMode::Container("first".into()),
         ..container(&["sh", "-c", line])

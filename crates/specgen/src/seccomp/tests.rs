@@ -19,6 +19,7 @@ fn facts(architecture: Architecture) -> HostFacts {
         cgroups: Cgroups::V2,
         capabilities: u64::MAX,
         apparmor: false,
+        apparmor_profile: false,
         hostname: String::new(),
     }
 }

@@ -405,9 +405,9 @@ impl Extractor<'_> {
     /// By a path without links; the kernel holds us to that.
     fn open(&self, path: &Path) -> io::Result<std::rc::Rc<OwnedFd>> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        Ok(std::rc::Rc::new(rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)?))
+        Ok(std::rc::Rc::new(carrack_sys::file::open_below(&self.root, path, flags, resolve)?))
     }
 
     fn set_times(&mut self) -> Result<(), Trouble> {

@@ -81,3 +81,24 @@ fn names_of_locks_are_no_paths() {
     let scene = Scene::new();
     assert_eq!(scene.store.lock(Lock::Stack("../x".into()), NONE).unwrap_err().code.id, "store/invalid-name");
 }
+
+/// A lock that is forgotten while others wait for it still is held by one at a time.
+#[test]
+fn a_forgotten_lock_leaves_no_file_and_lets_one_in() {
+    let scene = Scene::new();
+    let path = scene.store.roots().run.join("locks/container-a");
+    let inside = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let _held = scene.store.lock(container("a"), DEFAULT_WAIT).unwrap();
+                    assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                    scene.store.forget_lock(&container("a")).unwrap();
+                    inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(!path.exists());
+}

@@ -232,8 +232,11 @@ impl Shim {
         }
         let code = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         self.append_event("die".into(), Some(("exitCode", code)));
-        self.clients.tell_exit(status);
-        self.tell(Kind::Exited);
+        if self.clients.tell_exit(status) {
+            self.report_at = Some(Instant::now() + super::PUT_AWAY_PATIENCE);
+        } else {
+            self.tell(Kind::Exited);
+        }
     }
 
     /// What the program wrote before its end still goes to the log and to clients.

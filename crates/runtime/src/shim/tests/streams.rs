@@ -12,7 +12,7 @@ use crate::shim::{AttachEnd, AttachOptions, DetachKeys};
 use crate::state::Status;
 
 const ALL: AttachOptions =
-    AttachOptions { stdin: true, stdout: true, stderr: true, foreground: true, sig_proxy: false };
+    AttachOptions { stdin: true, stdout: true, stderr: true, foreground: true, sig_proxy: false, puts_away: false };
 
 fn pipe() -> (std::fs::File, OwnedFd) {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
