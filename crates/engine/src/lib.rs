@@ -6,6 +6,7 @@
 pub mod apply;
 mod attestation;
 mod boot;
+pub mod boot_service;
 pub mod bootstrap;
 pub mod build;
 mod build_cache;
@@ -37,8 +38,8 @@ pub use bootstrap::BootstrapRequest;
 pub use carrack_network::Subnet;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
-    AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,
-    Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
+    AttachOptions, AttachOutcome, CommitRequest, ContainerRecord, ContainerView, CopyOptions, ExecOptions, LogLine,
+    LogOptions, PublishedPort, Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
 };
 pub use engine::Engine;
 pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of};

@@ -434,7 +434,7 @@ fn set_parameter(interface: &str, name: &str, value: &str) -> Result<()> {
             .hint("write it as net.ipv4.conf.IFNAME.log_martians=1")
             .boxed());
     };
-    if ![group, last].into_iter().all(|part| plain(part)) {
+    if ![group, last].into_iter().all(plain) {
         return Err(
             Diagnostic::error(&codes::UNKNOWN_OPTION, format!("`{name}` is no parameter of an interface")).boxed()
         );

@@ -106,7 +106,7 @@ fn a_container_asks_the_world_only_while_it_is_on_a_network_with_a_way_out() {
 fn a_network_with_ipv6_gives_addresses_names_and_ports() {
     on_both_hosts(|machine| {
         if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
-            println!("skipped: the kernel has no IPv6");
+            eprintln!("skipped: the kernel has no IPv6");
             return machine.finish();
         }
         let ranges = ["--subnet", "10.213.90.0/24", "--subnet", "fd00:90::/64", "--gateway", "fd00:90::99"];

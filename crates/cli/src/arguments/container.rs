@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::limits::LimitFlags;
-use super::{InspectArguments, NamesArguments, ProjectSetting, Pull};
+use super::{
+    CommitArguments, CopyArguments, DiffArguments, ExportArguments, InspectArguments, NamesArguments, ProjectSetting,
+    Pull,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -47,6 +50,14 @@ pub(crate) enum ContainerCommand {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 }
 
 /// The flags of `run` and `create` that say what the container is.
@@ -223,6 +234,13 @@ pub(crate) struct ContainerFlags {
     /// Health check: a shell command
     #[arg(long, value_name = "COMMAND")]
     pub(crate) health_cmd: Option<String>,
+    /// Health check without a program in the image: http://:8080/ready [status=200-399] [host=NAME] [redirects=N],
+    /// https://…, tcp://:5432, grpc://:50051[/SERVICE], file:///run/ready [age=30s], exec PROGRAM ARGUMENT…
+    #[arg(long, value_name = "PROBE", conflicts_with = "health_cmd")]
+    pub(crate) health_probe: Option<String>,
+    /// When it becomes unhealthy: none, kill, stop, restart[:N]
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) health_on_failure: Option<String>,
     /// Time between two probes
     #[arg(long, value_name = "DURATION")]
     pub(crate) health_interval: Option<String>,
@@ -239,7 +257,10 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "DURATION")]
     pub(crate) health_start_interval: Option<String>,
     /// No health check
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = [
+        "health_cmd", "health_probe", "health_interval", "health_timeout", "health_retries", "health_start_period",
+        "health_start_interval", "health_on_failure",
+    ])]
     pub(crate) no_healthcheck: bool,
     /// no, always, unless-stopped, on-failure[:N]
     #[arg(long, value_name = "POLICY")]
@@ -322,12 +343,6 @@ pub(crate) struct StartArguments {
     /// Keys that detach
     #[arg(long, value_name = "KEYS")]
     pub(crate) detach_keys: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub(crate) checkpoint: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "FOLDER", hide = true)]
-    pub(crate) checkpoint_dir: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -372,9 +387,6 @@ pub(crate) struct RmArguments {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     pub(crate) volumes: bool,
-    /// Refused: there are no links
-    #[arg(short, long, hide = true)]
-    pub(crate) link: bool,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,

@@ -3,8 +3,10 @@
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
 mod attestation;
+mod boot;
 mod builder;
 mod container;
+mod copy;
 mod docker_build;
 mod image;
 pub(crate) mod limits;
@@ -17,8 +19,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use attestation::*;
+pub(crate) use boot::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
+pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use network::*;
@@ -121,6 +125,14 @@ pub(crate) enum Command {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 
     // Images.
     /// Build an image from a Dockerfile, or the images of the project
@@ -183,7 +195,7 @@ pub(crate) enum Command {
     /// What this host allows; with --leaks, what it holds that no record knows
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
-    Boot,
+    Boot(BootArguments),
     /// What takes room on disk
     #[command(subcommand)]
     System(SystemCommand),
@@ -221,6 +233,8 @@ pub(crate) enum BuildxCommand {
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
     Df(SystemUsageArguments),
+    /// Have the host run `carrack boot` when it starts
+    InstallBoot(InstallBootArguments),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),

@@ -1,11 +1,13 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
 mod attestation;
+mod boot;
 mod build;
 mod builder;
 pub(crate) mod buildx;
 mod container;
 mod contents;
+mod copy;
 mod exec;
 mod host;
 mod image;
@@ -134,6 +136,10 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
+        Command::Cp(arguments) => copy::copy(session, &arguments),
+        Command::Diff(arguments) => copy::diff(session, &arguments),
+        Command::Export(arguments) => copy::export(session, &arguments),
+        Command::Commit(arguments) => copy::commit(session, &arguments),
         Command::Build(arguments) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
         Command::Bake(arguments) | Command::Buildx(BuildxCommand::Bake(arguments)) => build::bake(session, &arguments),
@@ -179,6 +185,10 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
+            ContainerCommand::Cp(arguments) => copy::copy(session, &arguments),
+            ContainerCommand::Diff(arguments) => copy::diff(session, &arguments),
+            ContainerCommand::Export(arguments) => copy::export(session, &arguments),
+            ContainerCommand::Commit(arguments) => copy::commit(session, &arguments),
         },
         Command::Image(command) => match command {
             ImageCommand::Build(arguments) => build::build(session, &arguments),
@@ -218,8 +228,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         },
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
-        Command::Boot => host::boot(session),
+        Command::Boot(arguments) => boot::boot(session, &arguments),
         Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::InstallBoot(arguments)) => boot::install(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),

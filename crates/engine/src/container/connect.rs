@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_network::{Namespace, Networks};
+use carrack_network::{Namespace, Network, Networks};
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::State;
 use carrack_specgen::container::{Attachment, NetworkMode};
@@ -13,6 +13,7 @@ use super::create::durability;
 use super::start::attachment_of;
 use crate::codes;
 use crate::engine::Engine;
+use crate::network::is_meant;
 
 /// Docker's option of an endpoint: kernel parameters of its interface.
 const OPTION_SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
@@ -23,7 +24,7 @@ impl Engine {
     /// Connects a container to one more network; at once where it runs, else at its next start.
     pub fn connect_network(&self, network: &str, container: &str, attachment: Attachment) -> Result<()> {
         let networks = Networks::new(&self.store);
-        let network = networks.find(network)?.name;
+        let (network, id) = named(networks.find(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
         let mut record = self.records().get(&found.id)?.unwrap_or(found);
@@ -34,7 +35,7 @@ impl Engine {
                 .hint("make it anew on a network: `carrack run --network NAME …`")
                 .boxed());
         };
-        if attachments.iter().any(|present| present.network == network) {
+        if attachments.iter().any(|present| is_meant(&present.network, &network, &id)) {
             let message = format!("{} is on the network {network} already", record.name);
             return Err(Diagnostic::error(&codes::INVALID_NETWORK, message).boxed());
         }
@@ -55,7 +56,7 @@ impl Engine {
     /// Takes a container off a network; with `force` also where it is on it no longer.
     pub fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
         let networks = Networks::new(&self.store);
-        let network = networks.find(network)?.name;
+        let (network, id) = named(networks.find(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
         let mut record = self.records().get(&found.id)?.unwrap_or(found);
@@ -66,7 +67,7 @@ impl Engine {
         };
         let NetworkMode::Networks(attachments) = &mut record.container.network else { return not_there() };
         let before = attachments.len();
-        attachments.retain(|attachment| attachment.network != network);
+        attachments.retain(|attachment| !is_meant(&attachment.network, &network, &id));
         if attachments.len() == before && !force {
             return not_there();
         }
@@ -98,6 +99,10 @@ impl Engine {
         let gateway = endpoints.iter().find(|endpoint| endpoint.is_gateway).or(endpoints.first());
         Client::connect(&run)?.lead_to(gateway.map(|endpoint| endpoint.address))
     }
+}
+
+fn named(network: Network) -> (String, String) {
+    (network.name, network.id)
 }
 
 fn namespace_of(state: &State) -> Result<Namespace> {

@@ -1,11 +1,13 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod commit;
 mod connect;
+mod copy;
 mod create;
 mod devices;
 mod effective;
-mod event;
+pub(crate) mod event;
 mod exec;
 mod files;
 mod logs;
@@ -14,9 +16,11 @@ mod pause;
 mod reach;
 mod remove;
 mod rename;
+mod root;
 mod sharing;
 mod start;
 mod stop;
+mod unhealthy;
 mod view;
 mod watch;
 
@@ -28,6 +32,8 @@ use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
 pub use attach::{AttachOptions, AttachOutcome};
+pub use commit::CommitRequest;
+pub use copy::CopyOptions;
 pub use exec::ExecOptions;
 pub use logs::{LogLine, LogOptions};
 pub use reach::Reach;

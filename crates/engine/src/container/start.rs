@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Publication, Transport, who_listens};
+use carrack_oci::probe::{self, Probe};
 use carrack_oci::runtime::Spec;
 use carrack_oci::{Config, Healthcheck};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::host;
 use carrack_runtime::shim::{
-    self, CgroupName, DnsConfig, EventCommand, HealthConfig, LogConfig, ShimConfig, ShimRequest, StartError,
+    self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, ShimConfig, ShimRequest,
+    StartError,
 };
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::{NamespaceMode, NetworkMode, PortMapping, Protocol};
@@ -166,7 +168,7 @@ impl Engine {
 
     /// The kernel refuses an overlay that was mounted without syncing before, lest a power failure was in between. Here
     /// none was: the state is of this boot.
-    fn forget_volatile(&self, record: &ContainerRecord, image: &Image) -> Result<()> {
+    pub(crate) fn forget_volatile(&self, record: &ContainerRecord, image: &Image) -> Result<()> {
         if !record.container.auto_remove {
             return Ok(());
         }
@@ -486,7 +488,7 @@ impl Engine {
     }
 
     /// An empty folder that every container's root is attached to, each in a mount namespace of its own.
-    fn mountpoint(&self) -> Result<PathBuf> {
+    pub(crate) fn mountpoint(&self) -> Result<PathBuf> {
         let path = self.roots().run.join("root");
         std::fs::create_dir_all(&path).map_err(|error| host_error(format!("can't make {}", path.display()), error))?;
         Ok(path)
@@ -516,6 +518,7 @@ impl Engine {
 
 /// The check, and the program of its probe.
 fn health(check: &Healthcheck, image: &Config, decision: &Decision, facts: &HostFacts) -> Result<HealthConfig> {
+    let own = check.test.split_first().filter(|(kind, _)| *kind == probe::KIND);
     let args = match check.test.split_first() {
         Some((kind, line)) if kind == "CMD-SHELL" => {
             let shell = image.shell.clone().unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into()]);
@@ -525,8 +528,19 @@ fn health(check: &Healthcheck, image: &Config, decision: &Decision, facts: &Host
         _ => check.test.clone(),
     };
     let request = ExecRequest { args, ..ExecRequest::default() };
+    let probe = match own {
+        Some((_, words)) => HealthProbe::Own(Probe::parse(words).map_err(|wrong| {
+            Diagnostic::error(
+                &codes::INVALID_PROBE,
+                format!("the health check `{}` can't be understood", words.join(" ")),
+            )
+            .cause(wrong)
+            .boxed()
+        })?),
+        None => HealthProbe::Program(carrack_specgen::exec_plan(&decision.spec, &decision.launch, &request, facts)?),
+    };
     Ok(HealthConfig {
-        plan: carrack_specgen::exec_plan(&decision.spec, &decision.launch, &request, facts)?,
+        probe,
         check: shim::Check {
             interval_ns: check.interval,
             timeout_ns: check.timeout,

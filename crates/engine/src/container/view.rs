@@ -165,8 +165,7 @@ impl Engine {
                 .or_default()
                 .push(json!({ "HostIp": port.address, "HostPort": port.host_port.to_string() }));
         }
-        let networks: BTreeMap<&String, Value> =
-            view.networks.iter().map(|(name, address)| (name, json!({ "IPAddress": address }))).collect();
+        let networks = self.inspect_endpoints(record)?;
         let pid = state.map_or(0, |state| state.pid);
         let limits = if view.is_active() { self.effective(record, pid)? } else { Value::Null };
         Ok(json!({
