@@ -10,6 +10,8 @@ mod commands;
 mod container_flags;
 mod destination;
 mod docker;
+mod docker_config;
+mod filters;
 mod flags;
 mod mount_flags;
 mod network_flags;

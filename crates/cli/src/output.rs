@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use carrack_diag::{Diagnostic, Rendering, SourceMap};
 use serde::Serialize;
 
+use crate::template::{PADDING, WIDTH_MIN};
+
 /// How this invocation answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -156,7 +158,7 @@ pub(crate) fn colors_on_stderr() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A table as Docker prints them: columns padded to the widest cell, three spaces between.
+/// A table as Docker prints them: columns padded to the widest cell, three spaces between, ten characters at least.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -169,7 +171,8 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         let mut text = String::new();
         for (cell, width) in cells.zip(&widths) {
             text.push_str(cell);
-            text.extend(std::iter::repeat_n(' ', width + 3 - cell.chars().count()));
+            let width = (width + PADDING).max(WIDTH_MIN);
+            text.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
         }
         out.push_str(text.trim_end());
         out.push('\n');

@@ -1,130 +1,114 @@
-//! `--format`: the part of Go's templates that people use daily: text and `{{.Field.Name}}`, `{{json .Field}}`.
+//! `--format`: Go's text/template with Docker's functions, over the JSON that a command answers with.
+//!
+//! Where JSON knows less than Go's types (a missing key of a map, an empty list that is null), the names of Docker's fields
+//! decide. What a template may cost is bounded.
+
+mod columns;
+mod evaluate;
+mod functions;
+mod parse;
+mod print;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
-use serde_json::Value;
+use serde_json::Value as Json;
 
-use crate::output::table;
-use crate::{codes, flags};
+use crate::codes;
+pub(crate) use columns::{PADDING, WIDTH_MIN};
+use parse::{Problem, Templates};
+pub(crate) use print::quoted;
+pub(crate) use value::Row;
+use value::Value;
+
+/// A template that was understood.
+pub(crate) struct Template {
+    text: String,
+    templates: Templates,
+    is_table: bool,
+}
+
+impl Template {
+    /// For one thing, as `inspect --format` takes it.
+    pub(crate) fn of_one(text: &str) -> Result<Self> {
+        Self::parse(text, text, false)
+    }
+
+    /// For the lines of a list: `\t` and `\n` are characters, and after `table ` columns stand below their headings.
+    pub(crate) fn of_list(text: &str) -> Result<Self> {
+        match text.strip_prefix("table ") {
+            Some(columns) => Ok(Self { is_table: true, ..Self::parse(columns.trim_start_matches(' '), text, true)? }),
+            None => Self::parse(text, text, true),
+        }
+    }
+
+    fn parse(text: &str, given: &str, escapes: bool) -> Result<Self> {
+        let templates = parse::parse(text, escapes).map_err(|problem| diagnostic(given, text, problem))?;
+        Ok(Self { text: text.to_owned(), templates, is_table: false })
+    }
+
+    /// Whether the text speaks of a field, so that what costs is only looked for where it is asked for.
+    pub(crate) fn names(&self, field: &str) -> bool {
+        self.text.contains(field)
+    }
+
+    /// The text for one value.
+    pub(crate) fn fill(&self, value: &Json) -> Result<String> {
+        self.evaluate(&Value::Json(Cow::Borrowed(value)), false)
+    }
+
+    /// A line for each row, with the headings of the fields above where it is a table.
+    pub(crate) fn lines(&self, rows: &[Row], headings: &[(&str, &str)]) -> Result<String> {
+        let mut out = String::new();
+        if self.is_table {
+            let fields = headings.iter().map(|(field, heading)| (*field, *heading)).collect();
+            let row = Row { fields, labels: BTreeMap::new() };
+            out.push_str(&self.evaluate(&Value::Row(&row), true)?);
+            out.push('\n');
+        }
+        for row in rows {
+            out.push_str(&self.evaluate(&Value::Row(row), false)?);
+            out.push('\n');
+        }
+        Ok(if self.is_table { columns::columns(&out) } else { out })
+    }
+
+    fn evaluate(&self, data: &Value<'_>, heading: bool) -> Result<String> {
+        evaluate::evaluate(&self.templates, data, heading)
+            .map_err(|problem| diagnostic(&self.text, &self.text, problem))
+    }
+}
 
 /// Fills `template` from `value`. A field that does not exist is an error, as in Docker.
-pub(crate) fn render(template: &str, value: &Value) -> Result<String> {
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        out.push_str(&unescape(before));
-        let (action, tail) = after.split_once("}}").ok_or_else(|| wrong(template))?;
-        let action = action.trim();
-        let (json, path) = match action.strip_prefix("json ") {
-            Some(path) => (true, path.trim()),
-            None => (false, action),
-        };
-        let found = found(value, path, template)?;
-        match found {
-            _ if json => out.push_str(&found.to_string()),
-            Value::String(text) => out.push_str(text),
-            Value::Null => {}
-            other => out.push_str(&other.to_string()),
-        }
-        rest = tail;
+pub(crate) fn render(template: &str, value: &Json) -> Result<String> {
+    Template::of_one(template)?.fill(value)
+}
+
+/// A line for each of `rows`, whose labels nobody asks for one by one.
+pub(crate) fn rows(template: &str, rows: &[Json], headings: &[(&str, &str)]) -> Result<String> {
+    let rows: Vec<Row> = rows.iter().map(|fields| Row { fields: fields.clone(), labels: BTreeMap::new() }).collect();
+    Template::of_list(template)?.lines(&rows, headings)
+}
+
+/// A problem, with its line and column in what was given.
+fn diagnostic(given: &str, text: &str, problem: Problem) -> Box<Diagnostic> {
+    let at = problem.at + (given.len() - text.len());
+    let before = given.get(..at).unwrap_or(given);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let mut rest: String =
+        given.get(at..).unwrap_or_default().lines().next().unwrap_or_default().chars().take(40).collect();
+    if rest.is_empty() {
+        rest = "the end".to_owned();
     }
-    out.push_str(&unescape(rest));
-    Ok(out)
-}
-
-/// What a path means: `.Field.Name`, `index .Field "key"`, or that in parentheses and a path from there.
-fn found<'a>(value: &'a Value, path: &str, template: &str) -> Result<&'a Value> {
-    if let Some((inner, rest)) = path.strip_prefix('(').and_then(|path| path.split_once(')')) {
-        let inner = found(value, inner.trim(), template)?;
-        return if rest.is_empty() { Ok(inner) } else { found(inner, rest, template) };
-    }
-    if let Some((path, key)) = path.strip_prefix("index ").and_then(|words| words.trim().split_once(' ')) {
-        let key = key.trim().strip_prefix('"').and_then(|key| key.strip_suffix('"')).ok_or_else(|| wrong(template))?;
-        return field(found(value, path, template)?, key);
-    }
-    let path = path.strip_prefix('.').ok_or_else(|| match path.split_whitespace().next() {
-        Some(word) => wrong_word(word),
-        None => wrong(template),
-    })?;
-    path.split('.').filter(|name| !name.is_empty()).try_fold(value, field)
-}
-
-fn field<'a>(value: &'a Value, name: &str) -> Result<&'a Value> {
-    value.get(name).ok_or_else(|| {
-        Diagnostic::error(&codes::INVALID_VALUE, format!("--format: no field `{name}` here"))
-            .hint(format!("fields: {}", fields(value)))
-            .boxed()
-    })
-}
-
-fn wrong(template: &str) -> Box<Diagnostic> {
-    flags::invalid("--format", template, "text with {{.Field}} or {{json .Field}}, or `json`")
-}
-
-/// A line for each of `rows`. After `table ` columns are those between tabs, and `headings` of the fields stand above.
-pub(crate) fn rows(template: &str, rows: &[Value], headings: &[(&str, &str)]) -> Result<String> {
-    let Some(template) = template.strip_prefix("table ") else {
-        let lines: Vec<String> = rows.iter().map(|row| render(template, row)).collect::<Result<_>>()?;
-        return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
-    };
-    let headings: Value = headings.iter().map(|(field, heading)| (*field, *heading)).collect();
-    let cells = |row: &Value| Ok(render(template, row)?.split('\t').map(str::to_owned).collect::<Vec<String>>());
-    let header = cells(&headings)?;
-    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect::<Result<_>>()?;
-    Ok(table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &rows))
-}
-
-fn wrong_word(word: &str) -> Box<Diagnostic> {
-    Diagnostic::error(&codes::INVALID_VALUE, format!("--format: `{word}` is not understood"))
-        .hint("write text with {{.Field}} or {{json .Field}}, or `json`")
+    Diagnostic::error(&codes::INVALID_VALUE, format!("--format: {}", problem.message))
+        .cause(format!("at line {line}, column {column} of the template: {rest}"))
+        .hint(problem.hint.unwrap_or_else(|| {
+            "templates are Go's: {{.Field}}, {{json .}}, {{range .List}}…{{end}}, {{if}}…{{else}}…{{end}}".to_owned()
+        }))
         .boxed()
-}
-
-fn fields(value: &Value) -> String {
-    match value {
-        Value::Object(map) => map.keys().cloned().collect::<Vec<_>>().join(", "),
-        _ => "none".to_owned(),
-    }
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("\\t", "\t").replace("\\n", "\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn plain_fields_are_filled_and_all_else_is_named() {
-        let value = json!({ "Names": "web", "State": { "Pid": 7 } });
-        assert_eq!(render("{{.Names}}\\t{{ .State.Pid }} {{json .State}}", &value).unwrap(), "web\t7 {\"Pid\":7}");
-        let value = json!({ "Names": "web", "State": { "Pid": 7, "a/b.c": { "d": [1] } } });
-        assert_eq!(render("{{ json (index .State \"a/b.c\").d }} {{index .State \"Pid\"}}", &value).unwrap(), "[1] 7");
-        for (template, named) in [
-            ("{{index .State \"x\"}}", "`x`"),
-            ("{{index .State x}}", "{{index"),
-            ("{{(index .State \"Pid\"}}", "`(index`"),
-            ("{{upper .Names}}", "`upper`"),
-            ("{{range .State}}x{{end}}", "`range`"),
-            ("{{.Nmaes}}", "`Nmaes`"),
-            ("{{.State.Pid.Deep}}", "`Deep`"),
-            ("{{.Label \"a\"}}", "Label"),
-            ("{{.Names", "{{.Names"),
-        ] {
-            let error = render(template, &value).unwrap_err();
-            assert!(error.message.contains(named), "{template}: {}", error.message);
-        }
-    }
-
-    #[test]
-    fn a_table_has_headings_and_even_columns() {
-        let rows_of = [json!({ "Names": "web", "ID": "1" }), json!({ "Names": "database", "ID": "2" })];
-        let headings = [("Names", "NAMES"), ("ID", "CONTAINER ID")];
-        let text = rows("table {{.Names}}\\t{{.ID}}", &rows_of, &headings).unwrap();
-        assert_eq!(text, "NAMES      CONTAINER ID\nweb        1\ndatabase   2\n");
-        assert_eq!(rows("{{.ID}}", &rows_of, &headings).unwrap(), "1\n2\n");
-        assert_eq!(rows("table {{.ID}}", &[], &headings).unwrap(), "CONTAINER ID\n");
-    }
 }

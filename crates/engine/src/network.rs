@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use carrack_diag::{Diagnostic, Result};
 use carrack_network::{Endpoint, Networks, Subnet, Wanted, WantedIpv6};
 use carrack_oci::Digest;
-use carrack_specgen::container::{Attachment, NetworkMode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::codes;
-use crate::container::ContainerRecord;
 use crate::engine::Engine;
 
 /// A network as it is listed.
@@ -61,39 +59,6 @@ impl Engine {
             return Ok(existing.id);
         }
         networks.create(&wanted(network)?).map(|made| made.id)
-    }
-
-    /// A container's places on its networks, in the shape of `docker inspect`; without addresses where it does not run.
-    pub(crate) fn inspect_endpoints(&self, record: &ContainerRecord) -> Result<BTreeMap<String, Value>> {
-        let NetworkMode::Networks(attachments) = &record.container.network else { return Ok(BTreeMap::new()) };
-        let endpoints = Networks::new(&self.store).endpoints_of(&record.id)?;
-        let place = |attachment: &Attachment| {
-            let is_meant =
-                |endpoint: &&Endpoint| is_meant(&attachment.network, &endpoint.network, &endpoint.network_id);
-            let endpoint = endpoints.iter().find(is_meant);
-            let text = |text: Option<String>| text.unwrap_or_default();
-            let ipv6 = endpoint.and_then(|endpoint| endpoint.ipv6);
-            let asked = json!({ "IPv4Address": attachment.ipv4, "IPv6Address": attachment.ipv6 });
-            let value = json!({
-                "IPAMConfig": (attachment.ipv4.is_some() || attachment.ipv6.is_some()).then_some(asked),
-                "Links": attachment.links.iter().map(|(name, alias)| format!("{name}:{alias}")).collect::<Vec<_>>(),
-                "Aliases": attachment.aliases,
-                "DriverOpts": attachment.driver_options,
-                "GwPriority": attachment.gateway_priority,
-                "NetworkID": text(endpoint.map(|endpoint| endpoint.network_id.clone())),
-                "EndpointID": text(endpoint.map(endpoint_id)),
-                "Gateway": text(endpoint.map(|endpoint| endpoint.gateway.to_string())),
-                "IPAddress": text(endpoint.map(|endpoint| endpoint.address.to_string())),
-                "MacAddress": text(endpoint.map(|endpoint| endpoint.mac.to_string())),
-                "IPPrefixLen": endpoint.map_or(0, |endpoint| endpoint.prefix),
-                "IPv6Gateway": text(ipv6.map(|place| place.gateway.to_string())),
-                "GlobalIPv6Address": text(ipv6.map(|place| place.address.to_string())),
-                "GlobalIPv6PrefixLen": ipv6.map_or(0, |place| place.prefix),
-                "DNSNames": endpoint.map(|endpoint| &endpoint.names),
-            });
-            (endpoint.map_or(&attachment.network, |endpoint| &endpoint.network).clone(), value)
-        };
-        Ok(attachments.iter().map(place).collect())
     }
 
     /// Makes a network whose name is free. Gives its id.

@@ -242,6 +242,21 @@ impl Networks {
         Ok(endpoints)
     }
 
+    /// All containers' places, by the container's id: what asking [`Networks::endpoints_of`] for each would give, read once.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`.
+    pub fn endpoints_by_container(&self) -> Result<BTreeMap<String, Vec<Endpoint>>> {
+        let mut endpoints: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+        for network in self.lease_records().names()? {
+            for endpoint in self.endpoints(&network)? {
+                endpoints.entry(endpoint.container.clone()).or_default().push(endpoint);
+            }
+        }
+        endpoints.values_mut().for_each(|own| own.sort_by(|a, b| a.interface.cmp(&b.interface)));
+        Ok(endpoints)
+    }
+
     /// The containers that have an address, by id.
     ///
     /// # Errors

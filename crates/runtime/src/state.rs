@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use carrack_diag::{Diagnostic, Result};
 use serde::{Deserialize, Serialize};
@@ -208,8 +209,9 @@ fn lives(pid: i32, start_ticks: u64) -> bool {
 
 /// The id of this boot; empty where the kernel doesn't say.
 pub fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+    static BOOT: OnceLock<String> = OnceLock::new();
+    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    BOOT.get_or_init(read).clone()
 }
 
 /// When a process began, in clock ticks since boot; with the pid it is unique in a boot. None for one that is not or no

@@ -58,7 +58,7 @@ pub struct ResolvedDevice {
 }
 
 /// Paths of the kernel's that tell or endanger the host: Docker's list.
-const MASKED_PATHS: &[&str] = &[
+pub const MASKED_PATHS: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -74,13 +74,13 @@ const MASKED_PATHS: &[&str] = &[
 ];
 
 /// Paths of the kernel's that can be read and must not be written: Docker's list.
-const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Docker's.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Docker's.
-const DEFAULT_SHM_BYTES: u64 = 64 << 20;
+/// Size of /dev/shm where nobody asks for another: Docker's.
+pub const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 
 /// The OCI runtime configuration of a container, with Docker's defaults for what nobody asked for.
 ///

@@ -433,7 +433,7 @@ fn disk_usage_of_everything() {
     let kept = all["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "kept").unwrap();
     assert!(kept["links"] == 1 && bytes(&kept["size_bytes"]) >= 200_000, "{kept}");
     let text = project.ok(&["system", "df"]);
-    assert!(text.starts_with("TYPE            TOTAL   ACTIVE   SIZE"), "{text}");
+    assert!(text.starts_with("TYPE            TOTAL     ACTIVE    SIZE"), "{text}");
     assert_eq!(
         project.ok(&["system", "df", "--format", "{{.Type}}: {{.TotalCount}}"]).lines().last(),
         Some("Build Cache: 2")

@@ -14,6 +14,7 @@ mod contents;
 mod contexts;
 mod copying;
 mod debugging;
+mod formats;
 mod health;
 mod hostile;
 mod interruption;

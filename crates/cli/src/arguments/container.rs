@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::limits::LimitFlags;
 use super::{
-    CommitArguments, CopyArguments, DiffArguments, ExportArguments, InspectArguments, NamesArguments, ProjectSetting,
-    Pull,
+    CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
+    ProjectSetting, Pull,
 };
 
 #[derive(Debug, Subcommand)]
@@ -45,7 +45,7 @@ pub(crate) enum ContainerCommand {
     #[command(visible_aliases = ["list", "ps"])]
     Ls(PsArguments),
     /// Show everything known of containers
-    Inspect(InspectArguments),
+    Inspect(ContainerInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
@@ -476,10 +476,20 @@ pub(crate) struct PsArguments {
     /// Do not cut ids and commands
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// Only those: name=…, label=…, status=…, id=…
+    /// Only those: name=, id=, label=KEY[=VALUE], status=, health=, exited=CODE, ancestor=IMAGE, before=, since=, network=,
+    /// volume=, publish=PORT, expose=PORT
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// `json`, or a Go template of plain fields: {{.Names}} {{.Status}}
+    /// The last so many, whatever they do
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) last: i64,
+    /// The last one, whatever it does
+    #[arg(short, long)]
+    pub(crate) latest: bool,
+    /// What each has written, and that with its image
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// `table`, `json`, or a Go template: {{.Names}} {{.Status}} {{.Label "key"}}; `table` before it gives headings
     #[arg(long)]
     pub(crate) format: Option<String>,
 }

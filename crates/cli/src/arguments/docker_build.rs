@@ -56,7 +56,7 @@ pub(crate) enum BuilderInstanceCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct BuilderListArguments {
-    /// `table`, `json`, or a Go template of plain fields: {{.Name}} {{.DriverEndpoint}} {{.Status}} {{.Platforms}}
+    /// `table`, `json`, or a Go template: {{.Name}} {{.DriverEndpoint}} {{.Status}} {{.Platforms}}
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// Accepted: nothing is cut

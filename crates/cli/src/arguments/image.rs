@@ -129,7 +129,7 @@ pub(crate) struct ImageTreeArguments {
     /// Exit with 16 where more of it is overwritten or removed by later layers: 5%, 20MB
     #[arg(long, value_name = "PERCENT|BYTES")]
     pub(crate) max_waste: Option<String>,
-    /// `json`, or a Go template of plain fields for each layer: {{.Number}} {{.Instruction}} {{.Size}} {{.Files}} {{.Wasted}}
+    /// `json`, or a Go template for each layer: {{.Number}} {{.Instruction}} {{.Size}} {{.Files}} {{.Wasted}}
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// Do not cut instructions
@@ -141,7 +141,7 @@ pub(crate) struct ImageTreeArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImageDiffArguments {
-    /// `json`, or a Go template of plain fields for each file: {{.Change}} {{.Path}} {{.Size}} {{.What}}
+    /// `json`, or a Go template for each file: {{.Change}} {{.Path}} {{.Size}} {{.What}}
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// The image that is compared with
@@ -164,7 +164,7 @@ pub(crate) struct ImagesArguments {
     /// Images without a name too
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// `json`, or a Go template of plain fields: {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.CreatedSince}} {{.Size}}
+    /// `json`, or a Go template: {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.CreatedSince}} {{.Size}}
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// Only this repository

@@ -9,6 +9,7 @@ mod container;
 mod copy;
 mod docker_build;
 mod image;
+mod inspect;
 pub(crate) mod limits;
 mod network;
 mod project;
@@ -25,6 +26,7 @@ pub(crate) use container::*;
 pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
+pub(crate) use inspect::*;
 pub(crate) use network::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
@@ -120,7 +122,7 @@ pub(crate) enum Command {
     /// List containers
     Ps(PsArguments),
     /// Show everything known of containers, images, networks or volumes
-    Inspect(InspectArguments),
+    Inspect(AnyInspectArguments),
     /// Wait until containers stop and print their exit codes
     Wait(NamesArguments),
     /// List published ports
@@ -245,7 +247,7 @@ pub(crate) struct SystemUsageArguments {
     /// Show each of them
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// `table`, `json`, or a Go template of plain fields: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
+    /// `table`, `json`, or a Go template: {{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}
     #[arg(long)]
     pub(crate) format: Option<String>,
 }
@@ -265,7 +267,7 @@ pub(crate) enum NetworkCommand {
     #[command(visible_alias = "remove")]
     Rm(NamesArguments),
     /// Show everything known of networks
-    Inspect(InspectArguments),
+    Inspect(NetworkInspectArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -298,7 +300,7 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// `json`, or a Go template of plain fields: {{.State.Status}}
+    /// `json`, or a Go template: {{.State.Status}}
     #[arg(short, long)]
     pub(crate) format: Option<String>,
     /// Names or ids

@@ -198,7 +198,7 @@ pub(crate) struct HistoryArguments {
     /// Sizes and times for people; `false` gives bytes and dates
     #[arg(short = 'H', long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) human: bool,
-    /// `json`, or a Go template of plain fields: {{.ID}} {{.CreatedSince}} {{.CreatedBy}} {{.Size}} {{.Comment}}
+    /// `json`, or a Go template: {{.ID}} {{.CreatedSince}} {{.CreatedBy}} {{.Size}} {{.Comment}}
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// The image

@@ -14,6 +14,7 @@ mod image;
 mod inspect;
 mod logs;
 mod network;
+mod ps;
 mod registry;
 mod stack;
 mod system;
@@ -132,7 +133,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Exec(arguments) => exec::exec(session, &arguments),
         Command::Attach(arguments) => container::attach(session, &arguments),
         Command::Logs(arguments) => logs::logs(session, &arguments),
-        Command::Ps(arguments) => inspect::ps(session, &arguments),
+        Command::Ps(arguments) => ps::ps(session, &arguments),
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
@@ -181,7 +182,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Exec(arguments) => exec::exec(session, &arguments),
             ContainerCommand::Attach(arguments) => container::attach(session, &arguments),
             ContainerCommand::Logs(arguments) => logs::logs(session, &arguments),
-            ContainerCommand::Ls(arguments) => inspect::ps(session, &arguments),
+            ContainerCommand::Ls(arguments) => ps::ps(session, &arguments),
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),

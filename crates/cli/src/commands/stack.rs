@@ -18,7 +18,7 @@ pub(crate) use follow::{Style, logs, project_logs};
 pub(crate) use run::{exec, run};
 
 use super::build::Builds;
-use super::{Session, build, inspect};
+use super::{Session, build, ps};
 use crate::arguments::{
     ComposePsArguments, ComposeStopArguments, ConfigFormat, ConfigOptions, DownOptions, PlanArguments,
     ProjectArguments, ReleaseCommand, RollbackArguments, ServicesArguments, UpOptions,
@@ -431,9 +431,9 @@ fn compose_summary(view: &ContainerView) -> Value {
         "State": view.status(),
         "Health": view.health_word().unwrap_or_default(),
         "ExitCode": view.exit_code(),
-        "Status": inspect::status(view),
+        "Status": ps::status(view),
         "RunningFor": format!("{} ago", human_duration(view.age_seconds)),
-        "Ports": inspect::ports(view),
+        "Ports": ps::ports(view),
         "Publishers": view.ports,
     })
 }

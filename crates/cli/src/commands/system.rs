@@ -3,7 +3,7 @@
 use carrack_engine::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
 use serde_json::{Value, json};
 
-use super::{Session, builder, inspect};
+use super::{Session, builder, ps};
 use crate::arguments::SystemUsageArguments;
 use crate::output::{Outcome, exit, human_duration, human_size, table};
 use crate::template;
@@ -132,7 +132,7 @@ fn details_text(usage: &DiskUsage) -> String {
             record.volumes.len().to_string(),
             human_size(one.size_bytes),
             format!("{} ago", human_duration(one.view.age_seconds)),
-            inspect::status(&one.view),
+            ps::status(&one.view),
             record.name.clone(),
         ]
     };

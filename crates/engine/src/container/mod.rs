@@ -10,6 +10,7 @@ mod effective;
 pub(crate) mod event;
 mod exec;
 mod files;
+mod inspect;
 mod logs;
 mod names;
 mod pause;

@@ -1,17 +1,19 @@
 //! What is known of containers, for people and programs that ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::rc::Rc;
 
 use carrack_diag::Result;
-use carrack_network::Networks;
-use carrack_oci::Config;
+use carrack_network::{Endpoint, Networks};
+use carrack_oci::{Config, Digest};
 use carrack_runtime::shim::BoundPort;
-use carrack_runtime::state::{Health, HealthStatus, State, Status};
+use carrack_runtime::state::{HealthStatus, State, Status};
 use carrack_specgen::Container;
-use carrack_specgen::container::PortMapping;
+use carrack_specgen::container::{MountSource, PortMapping};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::ContainerRecord;
 use crate::engine::{Engine, seconds_since};
@@ -35,6 +37,10 @@ pub struct ContainerView {
     pub age_seconds: i64,
     /// Since it started, or since it ended.
     pub state_seconds: i64,
+    /// Those of the image and its own.
+    pub labels: BTreeMap<String, String>,
+    /// What is true of its state: processes are asked once.
+    status: Status,
 }
 
 /// A port of the host that leads into a container.
@@ -69,13 +75,13 @@ impl ContainerView {
 
     /// `created`, `running`, `paused`, `restarting`, `exited`, `dead`, as Docker's.
     pub fn status(&self) -> &'static str {
-        match self.state.as_ref().map(State::actual_status) {
-            None | Some(Status::Created) => "created",
-            Some(Status::Running) => "running",
-            Some(Status::Paused) => "paused",
-            Some(Status::Restarting) => "restarting",
-            Some(Status::Exited) => "exited",
-            Some(Status::Lost) => "dead",
+        match self.status {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Restarting => "restarting",
+            Status::Exited => "exited",
+            Status::Lost => "dead",
         }
     }
 
@@ -94,6 +100,29 @@ impl ContainerView {
         })
     }
 
+    /// Paths of the host that are mounted.
+    pub fn binds(&self) -> impl Iterator<Item = &str> {
+        self.record.container.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Bind { path, .. } => Some(path.as_str()),
+            MountSource::Volume { .. } | MountSource::Tmpfs { .. } | MountSource::Image { .. } => None,
+        })
+    }
+
+    /// Paths in the container that something is mounted at.
+    pub fn mount_targets(&self) -> impl Iterator<Item = &str> {
+        let mounts = self.record.container.mounts.iter().map(|mount| mount.target.as_str());
+        mounts.chain(self.record.volumes.keys().map(String::as_str))
+    }
+
+    /// Ports that it serves, exposed or published, each with its protocol.
+    pub fn served_ports(&self) -> impl Iterator<Item = (u16, &str)> {
+        let exposed = self.exposed.iter().filter_map(|text| {
+            let (port, protocol) = text.split_once('/')?;
+            Some((port.parse().ok()?, protocol))
+        });
+        exposed.chain(self.ports.iter().map(|port| (port.container_port, port.protocol.as_str())))
+    }
+
     /// The status that its program ended with last; 0 before.
     pub fn exit_code(&self) -> i32 {
         self.state.as_ref().and_then(|state| state.exit_code).unwrap_or(0)
@@ -109,116 +138,64 @@ impl Engine {
 
     /// All containers of the root.
     pub fn containers(&self) -> Result<Vec<ContainerView>> {
-        self.records().list()?.into_values().map(|record| self.view(record)).collect()
+        // What many of them share is read once.
+        let mut endpoints = Networks::new(&self.store).endpoints_by_container()?;
+        let mut configs: BTreeMap<Digest, Rc<Config>> = BTreeMap::new();
+        let view = |record: ContainerRecord| {
+            let config = configs.entry(record.image).or_insert_with(|| Rc::new(self.image_config(&record))).clone();
+            let endpoints = endpoints.remove(&record.id).unwrap_or_default();
+            self.view_of(record, &config, &endpoints)
+        };
+        self.records().list()?.into_values().map(view).collect()
     }
 
     pub(crate) fn view(&self, record: ContainerRecord) -> Result<ContainerView> {
-        let state = self.state(&record.id)?;
-        let config = self.image_config(&record);
         let endpoints = Networks::new(&self.store).endpoints_of(&record.id)?;
+        let config = self.image_config(&record);
+        self.view_of(record, &config, &endpoints)
+    }
+
+    fn view_of(&self, record: ContainerRecord, config: &Config, endpoints: &[Endpoint]) -> Result<ContainerView> {
+        let state = self.state(&record.id)?;
+        let status = state.as_ref().map_or(Status::Created, State::actual_status);
         let ended = state.as_ref().and_then(|state| state.finished_at.clone());
         let started = state.as_ref().and_then(|state| state.started_at.clone());
-        let active =
-            state.as_ref().is_some_and(|state| matches!(state.actual_status(), Status::Running | Status::Paused));
+        let active = matches!(status, Status::Running | Status::Paused);
         let since = if active { started } else { ended.or(started) };
+        let mut labels = config.labels.clone();
+        labels.extend(record.container.labels.clone());
         Ok(ContainerView {
-            command: record.container.arguments(&config),
-            networks: endpoints.into_iter().map(|endpoint| (endpoint.network, endpoint.address.into())).collect(),
+            command: record.container.arguments(config),
+            networks: endpoints.iter().map(|one| (one.network.clone(), one.address.into())).collect(),
             ports: state.iter().filter(|_| active).flat_map(|state| &state.ports).map(PublishedPort::from).collect(),
-            exposed: if active { exposed(&record.container, &config) } else { Vec::new() },
+            exposed: if active { exposed(&record.container, config) } else { Vec::new() },
             age_seconds: seconds_since(&record.created).unwrap_or(0),
             state_seconds: since.and_then(|time| seconds_since(&time)).unwrap_or(0),
+            labels,
+            status,
             record,
             state,
         })
+    }
+
+    /// What a container has written, and that together with its image, in bytes.
+    pub fn container_size_bytes(&self, record: &ContainerRecord) -> Result<(u64, u64)> {
+        let written = apparent_size_bytes(&self.store.container_dir(&record.id)?.join("upper"));
+        let image = match self.store.image(&record.image.to_string()) {
+            Ok(image) => self.store.image_size_bytes(&image)?,
+            Err(_) => 0,
+        };
+        Ok((written, written + image))
     }
 
     /// The image's configuration; an empty one where the image was removed by force.
     pub(crate) fn image_config(&self, record: &ContainerRecord) -> Config {
         self.store.image(&record.image.to_string()).map(|image| image.config.config).unwrap_or_default()
     }
-
-    /// Everything known of a container, in the shape of `docker inspect`.
-    pub fn inspect_container(&self, name: &str) -> Result<Value> {
-        let view = self.container(name)?;
-        let record = &view.record;
-        let container = &record.container;
-        let config = self.image_config(record);
-        let state = view.state.as_ref();
-        let health = state.and_then(|state| state.health.as_ref()).map(docker_health);
-        let mut env: BTreeMap<String, String> = config
-            .env
-            .iter()
-            .filter_map(|text| text.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        for (name, value) in &container.env {
-            match value {
-                Some(value) => env.insert(name.clone(), value.clone()),
-                None => env.remove(name),
-            };
-        }
-        let mut ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for port in &view.ports {
-            ports
-                .entry(format!("{}/{}", port.container_port, port.protocol))
-                .or_default()
-                .push(json!({ "HostIp": port.address, "HostPort": port.host_port.to_string() }));
-        }
-        let networks = self.inspect_endpoints(record)?;
-        let pid = state.map_or(0, |state| state.pid);
-        let limits = if view.is_active() { self.effective(record, pid)? } else { Value::Null };
-        Ok(json!({
-            "Id": record.id,
-            "Name": format!("/{}", record.name),
-            "Created": record.created,
-            "Path": view.command.first(),
-            "Args": view.command.get(1..).unwrap_or_default(),
-            "Image": record.image,
-            "RestartCount": state.map_or(0, |state| state.restart_count),
-            "State": {
-                "Status": view.status(),
-                // Docker counts one that waits for its next start among the running.
-                "Running": view.is_active(),
-                "Paused": view.status() == "paused",
-                "Restarting": view.status() == "restarting",
-                "OOMKilled": state.is_some_and(|state| state.oom_killed),
-                "Dead": view.status() == "dead",
-                "Pid": if view.is_active() { state.map_or(0, |state| state.pid) } else { 0 },
-                "ExitCode": view.exit_code(),
-                "Error": state.map_or("", |state| &state.error),
-                "StartedAt": state.and_then(|state| state.started_at.clone()),
-                "FinishedAt": state.and_then(|state| state.finished_at.clone()),
-                "Health": health,
-            },
-            "Config": {
-                "Hostname": container.hostname.clone().unwrap_or_else(|| record.short_id().to_owned()),
-                "User": container.user.clone().unwrap_or_else(|| config.user.clone()),
-                "Tty": container.tty,
-                "OpenStdin": container.open_stdin,
-                "Env": env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
-                "Cmd": container.command.as_ref().or(config.cmd.as_ref()),
-                "Entrypoint": container.entrypoint.as_ref().or(config.entrypoint.as_ref()),
-                "Image": container.image,
-                "WorkingDir": container.working_dir.clone().unwrap_or_else(|| config.working_dir.clone()),
-                "Labels": container.labels,
-                "Healthcheck": container.effective_healthcheck(&config),
-            },
-            "HostConfig": container,
-            "EffectiveLimits": limits,
-            "Mounts": record.container.mounts.iter().map(|mount| json!({
-                "Destination": mount.target,
-                "RW": !mount.read_only,
-                "Volume": record.volumes.get(&mount.target).map(|used| &used.name),
-                "Source": mount.source,
-            })).collect::<Vec<_>>(),
-            "NetworkSettings": { "Networks": networks, "Ports": ports },
-        }))
-    }
 }
 
 /// `80/tcp`, of image and container.
-fn exposed(container: &Container, image: &Config) -> Vec<String> {
+pub(super) fn exposed(container: &Container, image: &Config) -> Vec<String> {
     let mut ports: Vec<String> = image.exposed_ports.keys().cloned().collect();
     // Read when it was made.
     for port in container.expose.iter().filter_map(|text| PortMapping::of_exposed(text).ok()).flatten() {
@@ -230,13 +207,20 @@ fn exposed(container: &Container, image: &Config) -> Vec<String> {
     ports
 }
 
-/// In Docker's words.
-fn docker_health(health: &Health) -> Value {
-    json!({
-        "Status": health.status,
-        "FailingStreak": health.failing_streak,
-        "Log": health.log.iter().map(|probe| json!({
-            "Start": probe.start, "End": probe.end, "ExitCode": probe.exit_code, "Output": probe.output,
-        })).collect::<Vec<_>>(),
-    })
+/// The lengths of the files below a folder, each once: what Docker counts.
+fn apparent_size_bytes(folder: &Path) -> u64 {
+    let mut seen = HashSet::new();
+    let mut total = 0;
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        for entry in std::fs::read_dir(&path).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                open.push(entry.path());
+            } else if seen.insert(metadata.ino()) {
+                total += metadata.len();
+            }
+        }
+    }
+    total
 }
