@@ -6,9 +6,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Healthcheck;
 use carrack_oci::probe::{self, OnUnhealthy};
 use carrack_specgen::Container;
-use carrack_specgen::container::{
-    BlockLimits, DeviceLimit, IpcMode, NamespaceMode, NetworkMode, Resources, SeccompMode,
-};
+use carrack_specgen::container::{BlockLimits, DeviceLimit, IpcMode, NamespaceMode, Resources, SeccompMode};
 
 use crate::arguments::ContainerFlags;
 use crate::arguments::limits::LimitFlags;
@@ -39,7 +37,7 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         open_stdin: given.interactive,
         read_only: given.read_only,
         shm_size_bytes: given.shm_size.as_deref().map(|text| flags::size_bytes("--shm-size", text)).transpose()?,
-        network: flags::network(&given.network, &given.network_alias, given.ip.as_deref())?,
+        network: crate::network_flags::networks(given)?,
         expose: given.expose.iter().map(|text| flags::expose(text)).collect::<Result<_>>()?,
         publish_all: given.publish_all,
         dns: given.dns.clone(),
@@ -69,7 +67,6 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         links: given.link.iter().map(|text| flags::link(text)).collect::<Result<_>>()?,
         ..Container::default()
     };
-    first_attachment(given, &mut container.network)?;
     for file in &given.env_file {
         container.env.extend(env_file(&folder.join(file))?);
     }
@@ -116,28 +113,6 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         return Err(flags::invalid("--rm", "true", "either --rm or --restart: they contradict each other"));
     }
     Ok(container)
-}
-
-/// The addresses that stand for themselves are those on the first network, as in Docker.
-fn first_attachment(given: &ContainerFlags, network: &mut NetworkMode) -> Result<()> {
-    let attachment = match network {
-        NetworkMode::Networks(attachments) => attachments.first_mut(),
-        NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
-    };
-    let asked = [("--ip6", &given.ip6), ("--mac-address", &given.mac_address)];
-    let Some(attachment) = attachment else {
-        return match asked.into_iter().find_map(|(flag, value)| Some((flag, value.as_ref()?))) {
-            Some((flag, value)) => Err(flags::invalid(flag, value, "it with a network that the container is put on")),
-            None => Ok(()),
-        };
-    };
-    if let Some(text) = &given.ip6 {
-        attachment.ipv6 = Some(text.parse().map_err(|_| flags::invalid("--ip6", text, "an IPv6 address"))?);
-    }
-    if let Some(text) = &given.mac_address {
-        attachment.mac = Some(flags::mac(text)?);
-    }
-    Ok(())
 }
 
 fn key_and_value(text: &str) -> (String, String) {

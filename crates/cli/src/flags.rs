@@ -6,8 +6,7 @@ use std::net::IpAddr;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_specgen::container::{
-    Attachment, DeviceLimit, DeviceMapping, LogConfig, LogDriver, NetworkMode, PortMapping, Protocol, RestartPolicy,
-    Ulimit,
+    DeviceLimit, DeviceMapping, LogConfig, LogDriver, PortMapping, Protocol, RestartPolicy, Ulimit,
 };
 
 use crate::codes;
@@ -278,33 +277,6 @@ pub(crate) fn device_limit(flag: &str, text: &str, value: impl Fn(&str, &str) ->
         .filter(|(device, _)| device.starts_with('/'))
         .ok_or_else(|| invalid(flag, text, "/dev/DEVICE:VALUE, for example /dev/sda:1m"))?;
     Ok(DeviceLimit { device: device.to_owned(), value: value(flag, limit)? })
-}
-
-/// `bridge`, `none`, `host`, `container:NAME`, or the name of a network.
-pub(crate) fn network(values: &[String], aliases: &[String], ipv4: Option<&str>) -> Result<NetworkMode> {
-    let special = values.iter().find_map(|value| match value.as_str() {
-        "host" => Some(NetworkMode::Host),
-        "none" => Some(NetworkMode::None),
-        _ => value.strip_prefix("container:").map(|name| NetworkMode::Container(name.to_owned())),
-    });
-    if let Some(mode) = special {
-        if values.len() > 1 {
-            return Err(invalid(
-                "--network",
-                &values.join(", "),
-                "either one of host, none, container:NAME, or networks",
-            ));
-        }
-        return Ok(mode);
-    }
-    let ipv4 = ipv4.map(|text| text.parse().map_err(|_| invalid("--ip", text, "an IPv4 address"))).transpose()?;
-    let names = if values.is_empty() { vec!["bridge".to_owned()] } else { values.to_vec() };
-    let attachments = names.into_iter().enumerate().map(|(index, name)| {
-        let network = if name == "default" { "bridge".to_owned() } else { name };
-        let (aliases, ipv4) = if index == 0 { (aliases.to_vec(), ipv4) } else { (Vec::new(), None) };
-        Attachment { network, aliases, ipv4, ..Attachment::default() }
-    });
-    Ok(NetworkMode::Networks(attachments.collect()))
 }
 
 /// `--log-driver` and `--log-opt`.

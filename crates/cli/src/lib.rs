@@ -14,6 +14,7 @@ mod docker_config;
 mod filters;
 mod flags;
 mod mount_flags;
+mod network_flags;
 mod output;
 mod project;
 mod template;

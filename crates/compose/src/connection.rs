@@ -73,6 +73,9 @@ impl Reading<'_> {
             mac: self.filled_of(node, path, "mac_address"),
             gateway_priority: self.parsed_of(node, path, "gw_priority", whole).map_or(0, |priority| priority.value),
             priority: self.parsed_of(node, path, "priority", whole).map_or(0, |priority| priority.value),
+            link_local: self.addresses_of(node, path, "link_local_ips"),
+            driver_options: crate::top::plain(self.options_of(node, path, "driver_opts")),
+            interface: self.filled_of(node, path, "interface_name"),
             ..NetworkAttachment::at(entry.key.span)
         }
     }
@@ -125,19 +128,34 @@ impl Reading<'_> {
     }
 
     pub(crate) fn name_servers(&mut self, node: &Node, path: &str) -> Vec<Spanned<std::net::IpAddr>> {
-        let mut servers = Vec::new();
-        for server in self.list_of(node, path, "dns", true) {
-            match server.value.parse() {
-                Ok(address) => servers.push(Spanned::new(address, server.span)),
-                Err(_) => self.invalid(server.span, &format!("{path}.dns"), &server.value, "it is an IP address"),
+        self.addresses_of(node, path, "dns")
+    }
+
+    fn addresses_of(&mut self, node: &Node, path: &str, key: &str) -> Vec<Spanned<std::net::IpAddr>> {
+        let mut addresses = Vec::new();
+        for address in self.list_of(node, path, key, true) {
+            match address.value.parse() {
+                Ok(parsed) => addresses.push(Spanned::new(parsed, address.span)),
+                Err(_) => self.invalid(address.span, &format!("{path}.{key}"), &address.value, "it is an IP address"),
             }
         }
-        servers
+        addresses
     }
 }
 
 impl NetworkAttachment {
     pub(crate) fn at(span: carrack_diag::Span) -> Self {
-        Self { span, aliases: Vec::new(), ipv4: None, ipv6: None, mac: None, gateway_priority: 0, priority: 0 }
+        Self {
+            span,
+            aliases: Vec::new(),
+            ipv4: None,
+            ipv6: None,
+            mac: None,
+            gateway_priority: 0,
+            priority: 0,
+            link_local: Vec::new(),
+            driver_options: BTreeMap::new(),
+            interface: None,
+        }
     }
 }

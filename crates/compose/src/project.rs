@@ -446,6 +446,12 @@ pub struct NetworkAttachment {
     pub gateway_priority: i64,
     /// The order of connecting, highest first.
     pub priority: i64,
+    /// Further addresses of the interface, of its link alone.
+    pub link_local: Vec<Spanned<IpAddr>>,
+    /// By the driver's names.
+    pub driver_options: BTreeMap<String, String>,
+    /// Name of the interface in the container.
+    pub interface: Option<Spanned<String>>,
 }
 
 /// Something mounted into the containers of a service.

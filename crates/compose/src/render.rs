@@ -346,9 +346,13 @@ fn network_mode(target: &Spanned<NamespaceTarget>) -> String {
 fn attachment(attachment: &NetworkAttachment) -> Value {
     let mut object = Object::new();
     object.list("aliases", &attachment.aliases);
+    object.all("driver_opts", &attachment.driver_options, |value| json!(value));
     object.some("gw_priority", Some(attachment.gateway_priority).filter(|priority| *priority != 0));
     object.some("ipv4_address", attachment.ipv4.as_ref().map(|address| address.value.to_string()));
     object.some("ipv6_address", attachment.ipv6.as_ref().map(|address| address.value.to_string()));
+    object.text("interface_name", &attachment.interface);
+    let link_local: Vec<String> = attachment.link_local.iter().map(|address| address.value.to_string()).collect();
+    object.some("link_local_ips", Some(link_local).filter(|all| !all.is_empty()));
     object.text("mac_address", &attachment.mac);
     object.some("priority", Some(attachment.priority).filter(|priority| *priority != 0));
     if object.0.is_empty() { Value::Null } else { Value::Object(object.0) }

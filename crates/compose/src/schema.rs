@@ -260,12 +260,12 @@ pub(crate) const GRANT: &[Key] = &[("gid", Full), ("mode", Full), ("source", Ful
 
 pub(crate) const ATTACHMENT: &[Key] = &[
     ("aliases", Full),
-    ("driver_opts", NotYet("the options of the connection are not applied")),
+    ("driver_opts", Full),
     ("gw_priority", Full),
-    ("interface_name", NotYet("the interface is named in the order of connecting")),
+    ("interface_name", Full),
     ("ipv4_address", Full),
     ("ipv6_address", Full),
-    ("link_local_ips", NotYet("the addresses are not assigned")),
+    ("link_local_ips", Full),
     ("mac_address", Full),
     ("priority", Full),
 ];

@@ -224,7 +224,7 @@ pub(crate) fn default_network(project: &str, span: Span) -> Network {
     }
 }
 
-fn plain(options: BTreeMap<String, Spanned<String>>) -> BTreeMap<String, String> {
+pub(crate) fn plain(options: BTreeMap<String, Spanned<String>>) -> BTreeMap<String, String> {
     options.into_iter().map(|(name, value)| (name, value.value)).collect()
 }
 

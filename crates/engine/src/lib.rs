@@ -37,6 +37,7 @@ mod tests;
 
 pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
+pub use carrack_network::Subnet;
 pub use carrack_runtime::event::Event;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{

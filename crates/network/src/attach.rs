@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
 use carrack_diag::{Diagnostic, Result};
@@ -7,89 +7,51 @@ use carrack_store::{DEFAULT_WAIT, Durability, Lock};
 use carrack_sys::netlink::route::{self, Mac, Veth};
 use carrack_sys::netlink::{Message, Socket};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
+use crate::endpoint::{Ipv6Place, gateway_of};
 use crate::fault::{Context as _, fault};
 use crate::lease::{Leases, boot_id, now_ms};
 use crate::network::link_name;
-use crate::networks::{delete_link, open_filter, open_routes};
-use crate::{Namespace, Network, Networks, Publication, codes, other_firewalls};
+use crate::networks::{delete_link, open_filter, open_routes, set_ipv6};
+use crate::{Attachment, Endpoint, Namespace, Network, Networks, codes, other_firewalls};
 
 /// `BR_MAX_PORTS` of the kernel, less the one it never gives out.
 pub const PORTS_PER_BRIDGE: usize = 1023;
 
-/// A container's place on one network, as it is wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attachment {
-    /// Name or id of the network.
-    pub network: String,
-    /// Names that it answers to there: the container's own, its short id, aliases.
-    pub names: Vec<String>,
-    /// The lowest free one where none.
-    pub address: Option<Ipv4Addr>,
-    /// Follows from the address where none.
-    pub mac: Option<Mac>,
-    /// `eth0`, `eth1`, … by position where none.
-    pub interface: Option<String>,
-    /// Whether it does not answer to the names yet.
-    pub withdrawn: bool,
-}
-
-/// A container's place on one network, as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Id of the container.
-    pub container: String,
-    /// Name of the network.
-    pub network: String,
-    /// Id of the network.
-    pub network_id: String,
-    /// The link in the container's namespace.
-    pub interface: String,
-    /// The link in the host's namespace.
-    pub port: String,
-    /// On the network.
-    pub address: Ipv4Addr,
-    /// Of the network's subnet.
-    pub prefix: u8,
-    /// Of the link in the container's namespace.
-    pub mac: Mac,
-    /// The bridge's address; the default route only where the network is not internal.
-    pub gateway: Ipv4Addr,
-    /// Whether the network is internal.
-    pub internal: bool,
-    /// Names that it answers to there, in lower case.
-    pub names: Vec<String>,
-    /// Whether nobody but the container itself is told these names: it is not ready yet, or about to be stopped.
-    #[serde(default)]
-    pub withdrawn: bool,
-    /// Whether the container's default route leaves through it.
-    #[serde(default)]
-    pub is_gateway: bool,
-    /// Ports of the host that lead to it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub published: Vec<Publication>,
-}
-
-impl Endpoint {
-    /// The container's id as people see it.
-    pub fn short_container(&self) -> &str {
-        self.container.get(..12).unwrap_or(&self.container)
-    }
-
-    /// Where it sends what is for no network of its own.
-    pub fn default_route(&self) -> Option<Ipv4Addr> {
-        (!self.internal).then_some(self.gateway)
-    }
-}
-
 impl Networks {
-    /// Connects a namespace to networks, in this order; the first that is not internal gives the default route.
+    /// Connects a namespace to networks, in this order; of those that are not internal the one with the highest priority,
+    /// and of several the first, gives the default route.
     ///
     /// # Errors
     /// `network/unknown-network`, `network/address-taken`, `network/no-address`, `network/bridge-full`,
     /// `network/invalid-subnet`, `network/kernel`. The namespace is then to be thrown away; nothing else is left.
     pub fn attach(&self, container: &str, namespace: &Namespace, attachments: &[Attachment]) -> Result<Vec<Endpoint>> {
+        self.attach_beside(&[], container, namespace, attachments)
+    }
+
+    /// Connects a container that is on networks already to one more. Where that gives the default route from now on, what
+    /// is published leads there too.
+    ///
+    /// # Errors
+    /// As for [`Networks::attach`]; nothing is left then.
+    pub fn connect(&self, container: &str, namespace: &Namespace, attachment: &Attachment) -> Result<Endpoint> {
+        let former = self.endpoints_of(container)?;
+        let mut made = self.attach_beside(&former, container, namespace, std::slice::from_ref(attachment))?;
+        self.elect_gateway(container)?;
+        let published: Vec<_> = former.into_iter().flat_map(|endpoint| endpoint.published).collect();
+        if !published.is_empty() {
+            self.publish(&self.endpoints_of(container)?, &published)?;
+        }
+        made.pop().ok_or_else(|| fault("can't connect the container", Errno::NODEV))
+    }
+
+    fn attach_beside(
+        &self,
+        former: &[Endpoint],
+        container: &str,
+        namespace: &Namespace,
+        attachments: &[Attachment],
+    ) -> Result<Vec<Endpoint>> {
         if attachments.is_empty() {
             return Ok(Vec::new());
         }
@@ -98,18 +60,56 @@ impl Networks {
         let mut routes = open_routes()?;
         let bridges = self.bridges(&mut routes, &networks)?;
         other_firewalls::admit_docker(&mut open_filter()?, &self.tag)?;
-        let endpoints = self.lease(container, &mut routes, &networks, attachments)?;
+        let endpoints = self.lease(former, container, &mut routes, &networks, attachments)?;
         let connected = connect_ports(&mut routes, namespace, &networks, &bridges, &endpoints)
-            .and_then(|()| namespace.run(|| configure(&endpoints)));
+            .and_then(|()| namespace.run(|| configure(&endpoints, attachments)));
         if let Err(error) = connected {
             // The first error is the one to tell; a link that stays is a leak that doctor names.
             for endpoint in &endpoints {
                 let _ = delete_link(&mut routes, &endpoint.port);
             }
-            self.release(container)?;
+            self.release_where(|held| endpoints.iter().any(|endpoint| endpoint.port == held.port))?;
             return Err(error);
         }
         Ok(endpoints)
+    }
+
+    /// Takes a running container off one of its networks: names, ports and addresses, its interface, and the default route
+    /// where it left through it. What was published then leads to where the default route leaves.
+    ///
+    /// # Errors
+    /// `network/unknown-network` where it is not on it, `network/kernel`, `store/…`.
+    pub fn disconnect(&self, container: &str, namespace: &Namespace, network: &str) -> Result<()> {
+        let own = self.endpoints_of(container)?;
+        let Some(leaving) = own.iter().find(|endpoint| endpoint.network == network) else {
+            let message = format!("the container is not on the network {network}");
+            return Err(Diagnostic::error(&codes::UNKNOWN_NETWORK, message).boxed());
+        };
+        let published = leaving.published.clone();
+        self.unpublish(&[leaving])?;
+        delete_link(&mut open_routes()?, &leaving.port)?;
+        self.release_where(|endpoint| endpoint.container == container && endpoint.network == network)?;
+        let gateway = self.elect_gateway(container)?;
+        namespace.run(|| gateway.iter().try_for_each(lead_out))?;
+        if published.is_empty() { Ok(()) } else { self.publish(&self.endpoints_of(container)?, &published) }
+    }
+
+    /// Writes down which of the container's endpoints gives the default route, and says which.
+    fn elect_gateway(&self, container: &str) -> Result<Option<Endpoint>> {
+        let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+        let own = self.endpoints_of(container)?;
+        let gateway = gateway_of(&own).and_then(|index| own.get(index)).cloned();
+        let (records, boot) = (self.lease_records(), boot_id()?);
+        for network in own.iter().map(|endpoint| &endpoint.network) {
+            let mut leases = Leases::of_boot(records.get(network)?, &boot);
+            let chosen = gateway.as_ref().is_some_and(|gateway| gateway.network == *network);
+            let mut own = leases.endpoints.iter_mut().filter(|endpoint| endpoint.container == container);
+            if let Some(other) = own.find(|endpoint| endpoint.is_gateway != chosen) {
+                other.is_gateway = chosen;
+                records.put(network, &leases, Durability::Cached)?;
+            }
+        }
+        Ok(gateway)
     }
 
     /// Indexes of the bridges, raised where they are missing.
@@ -132,7 +132,7 @@ impl Networks {
             }
             // Whoever removes a network takes the bridge before its record, and may be killed in between.
             let guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
-            self.check_present(network)?;
+            self.present(network)?;
             drop(guard);
             self.restore(std::slice::from_ref(network))?;
             let link = routes.link(&network.bridge).context(attempt)?;
@@ -141,17 +141,18 @@ impl Networks {
         networks.iter().map(index).collect()
     }
 
-    fn check_present(&self, network: &Network) -> Result<()> {
-        if self.get(&network.name)?.is_some_and(|present| present.id == network.id) {
-            return Ok(());
-        }
-        let message = format!("network {} was removed meanwhile", network.name);
-        Err(Diagnostic::error(&codes::UNKNOWN_NETWORK, message).boxed())
+    /// The network as it is now.
+    fn present(&self, network: &Network) -> Result<Network> {
+        self.get(&network.name)?.filter(|present| present.id == network.id).ok_or_else(|| {
+            let message = format!("network {} was removed meanwhile", network.name);
+            Diagnostic::error(&codes::UNKNOWN_NETWORK, message).boxed()
+        })
     }
 
     /// Chooses and records the addresses of all attachments, or of none.
     fn lease(
         &self,
+        former: &[Endpoint],
         container: &str,
         routes: &mut Socket,
         networks: &[Network],
@@ -159,40 +160,61 @@ impl Networks {
     ) -> Result<Vec<Endpoint>> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
         let (records, boot, now) = (self.lease_records(), boot_id()?, now_ms());
-        let mut files: BTreeMap<&str, Leases> = BTreeMap::new();
-        let mut endpoints = Vec::new();
-        let gateway = networks.iter().position(|network| !network.internal);
-        for (position, (network, attachment)) in networks.iter().zip(attachments).enumerate() {
-            // Looked at again under the lock: it may have been removed since.
-            self.check_present(network)?;
-            let leases = match files.entry(&network.name) {
+        let mut files: BTreeMap<String, Leases> = BTreeMap::new();
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for (network, attachment) in networks.iter().zip(attachments) {
+            // Looked at again under the lock: it may have been removed since, or moved.
+            let network = self.present(network)?;
+            if former.iter().chain(&endpoints).any(|endpoint| endpoint.network_id == network.id) {
+                let message = format!("the container is on network {} already", network.name);
+                return Err(Diagnostic::error(&codes::ADDRESS_TAKEN, message).boxed());
+            }
+            let leases = match files.entry(network.name.clone()) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(Leases::of_boot(records.get(&network.name)?, &boot))
                 }
             };
-            let address = leases.choose(network, attachment.address, now)?;
+            let address = leases.choose(&network, attachment.address, now)?;
+            let ipv6 = leases.choose_ipv6(&network, attachment.ipv6)?;
+            let place = network.ipv6.as_ref().zip(ipv6).map(|(range, address)| Ipv6Place {
+                address,
+                prefix: range.subnet.prefix(),
+                gateway: range.gateway,
+            });
+            let lower = |(target, alias): &(String, String)| (target.to_lowercase(), alias.to_lowercase());
             let endpoint = Endpoint {
                 container: container.to_owned(),
                 network: network.name.clone(),
                 network_id: network.id.clone(),
-                interface: attachment.interface.clone().unwrap_or_else(|| format!("eth{position}")),
+                interface: interface(&network, attachment, former.iter().chain(&endpoints))?,
                 port: free_link_name(routes, &self.tag)?,
                 address,
                 prefix: network.subnet.prefix(),
+                ipv6: place,
+                link_local: attachment.link_local.clone(),
                 mac: attachment.mac.unwrap_or_else(|| Mac::of(address.into())),
                 gateway: network.gateway,
                 internal: network.internal,
                 names: attachment.names.iter().map(|name| name.to_lowercase()).collect(),
+                links: attachment.links.iter().map(lower).collect(),
                 withdrawn: attachment.withdrawn,
-                is_gateway: gateway == Some(position),
+                gateway_priority: attachment.gateway_priority,
+                is_gateway: false,
                 published: Vec::new(),
             };
-            leases.endpoints.push(endpoint.clone());
             endpoints.push(endpoint);
         }
+        let all: Vec<Endpoint> = former.iter().chain(&endpoints).cloned().collect();
+        let gateway = gateway_of(&all).and_then(|index| all.get(index)).map(|endpoint| endpoint.network_id.clone());
+        for endpoint in &mut endpoints {
+            endpoint.is_gateway = gateway.as_ref() == Some(&endpoint.network_id);
+            if let Some(leases) = files.get_mut(endpoint.network.as_str()) {
+                leases.endpoints.push(endpoint.clone());
+            }
+        }
         for (network, leases) in files {
-            records.put(network, &leases, Durability::Cached)?;
+            records.put(&network, &leases, Durability::Cached)?;
         }
         Ok(endpoints)
     }
@@ -353,7 +375,7 @@ fn connect_ports(
             peer_mac: endpoint.mac,
             peer_namespace: namespace.as_fd(),
         }));
-        batch.push(route::set_bridge_port(&endpoint.port));
+        batch.push(route::set_bridge_port(&endpoint.port, network.is_isolated));
     }
     routes.execute(&batch).map_err(|refusal| {
         let endpoint = &endpoints[(refusal.index / 2).min(endpoints.len() - 1)];
@@ -368,23 +390,83 @@ fn connect_ports(
     })
 }
 
-/// Inside of the namespace: addresses, links up, default route.
-fn configure(endpoints: &[Endpoint]) -> Result<()> {
+/// The name in the container: as asked for, else the first number that is free behind the network's prefix.
+fn interface<'a>(
+    network: &Network,
+    attachment: &Attachment,
+    taken: impl Iterator<Item = &'a Endpoint> + Clone,
+) -> Result<String> {
+    let is_taken = |name: &str| name == "lo" || taken.clone().any(|endpoint| endpoint.interface == name);
+    if let Some(name) = &attachment.interface {
+        // IFNAMSIZ less the terminating zero, and what the kernel's dev_valid_name refuses.
+        let is_name = (1..=15).contains(&name.len()) && !name.bytes().any(|byte| b"/: \t\n%".contains(&byte));
+        if !is_name || name == "." || name == ".." || is_taken(name) {
+            let message = format!("`{name}` can't be the interface's name on network {}", network.name);
+            return Err(Diagnostic::error(&codes::UNKNOWN_OPTION, message)
+                .cause("it is taken, too long for Linux (15 bytes), or has a character that a link's name can't have")
+                .boxed());
+        }
+        return Ok(name.clone());
+    }
+    let prefix = network.interface_prefix.as_deref().unwrap_or("eth");
+    let mut names = (0..).map(|number: u32| format!("{prefix}{number}"));
+    Ok(names.find(|name| !is_taken(name)).unwrap_or_default())
+}
+
+/// Inside of the namespace: addresses, parameters, links up, default route.
+fn configure(endpoints: &[Endpoint], attachments: &[Attachment]) -> Result<()> {
     let attempt = || "can't set up the container's interfaces".to_owned();
     // Announces an address when its link comes up, so that a neighbour's stale entry is corrected at once.
     std::fs::write("/proc/sys/net/ipv4/conf/all/arp_notify", "1").context(attempt)?;
     let mut socket = Socket::route().context(attempt)?;
     let links = socket.links().context(attempt)?;
     let mut batch = Vec::new();
-    for endpoint in endpoints {
+    for (endpoint, attachment) in endpoints.iter().zip(attachments) {
         let link = links.iter().find(|link| link.name == endpoint.interface);
         let index = link.ok_or(Errno::NODEV).context(attempt)?.index;
         batch.push(route::add_address(index, IpAddr::V4(endpoint.address), endpoint.prefix));
-        batch.push(route::without_ipv6(index));
+        let has_ipv6 = endpoint.ipv6.is_some() || endpoint.link_local.iter().any(IpAddr::is_ipv6);
+        if has_ipv6 {
+            let parameters = [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0"), ("ndisc_notify", "1")];
+            set_ipv6(&endpoint.interface, &parameters)?;
+        } else {
+            batch.push(route::without_ipv6(index));
+        }
+        batch.extend(endpoint.ipv6.map(|place| route::add_address(index, place.address.into(), place.prefix)));
+        for address in &endpoint.link_local {
+            batch.push(route::add_address(index, *address, if address.is_ipv4() { 16 } else { 64 }));
+        }
+        for (name, value) in &attachment.parameters {
+            set_parameter(&endpoint.interface, name, value)?;
+        }
         batch.push(route::set_up(index));
     }
-    if let Some(gateway) = endpoints.iter().find(|endpoint| endpoint.is_gateway).map(|endpoint| endpoint.gateway) {
-        batch.push(route::add_default_route(IpAddr::V4(gateway)));
+    socket.execute(&batch).context(attempt)?;
+    endpoints.iter().filter(|endpoint| endpoint.is_gateway).try_for_each(lead_out)
+}
+
+/// Inside of the namespace: the default routes of this endpoint in the place of others.
+fn lead_out(endpoint: &Endpoint) -> Result<()> {
+    let attempt = || format!("can't lead the container out through network {}", endpoint.network);
+    let batch: Vec<Message> = endpoint.gateways().map(route::replace_default_route).collect();
+    Socket::route().context(attempt)?.execute(&batch).context(attempt)
+}
+
+/// `FAMILY.GROUP.NAME` of an interface, inside of its namespace.
+fn set_parameter(interface: &str, name: &str, value: &str) -> Result<()> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let plain = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let [family @ ("ipv4" | "ipv6" | "mpls"), group, last] = parts.as_slice() else {
+        let message = format!("`{name}` is no parameter of an interface");
+        return Err(Diagnostic::error(&codes::UNKNOWN_OPTION, message)
+            .hint("write it as net.ipv4.conf.IFNAME.log_martians=1")
+            .boxed());
+    };
+    if ![group, last].into_iter().all(plain) {
+        return Err(
+            Diagnostic::error(&codes::UNKNOWN_OPTION, format!("`{name}` is no parameter of an interface")).boxed()
+        );
     }
-    socket.execute(&batch).context(attempt)
+    let path = format!("/proc/sys/net/{family}/{group}/{interface}/{last}");
+    std::fs::write(&path, value).context(|| format!("can't set {path} to `{value}`"))
 }

@@ -32,6 +32,8 @@ const MASQUERADED: &str = "masqueraded";
 const BRIDGES: &str = "bridges";
 const INTERNAL: &str = "internal";
 const SAME: &str = "same";
+const SUBNETS_IPV6: &str = "subnets6";
+const MASQUERADED_IPV6: &str = "masqueraded6";
 
 const FORWARD: &str = "forward";
 const PREROUTING: &str = "prerouting";
@@ -206,15 +208,20 @@ fn element(translation: &Translation, with_data: bool) -> (&'static str, Element
 fn elements(network: &Network) -> Vec<(&'static str, Vec<Element>)> {
     let bridge = network.bridge.as_str();
     let mut elements = vec![(BRIDGES, vec![Element::interface(bridge)])];
-    elements.push((SAME, vec![Element::interface_pair(bridge, bridge)]));
+    if !network.is_isolated {
+        elements.push((SAME, vec![Element::interface_pair(bridge, bridge)]));
+    }
     if network.internal {
         elements.push((INTERNAL, vec![Element::interface(bridge)]));
     }
-    let subnet = Element::subnet(network.subnet.first().into(), network.subnet.prefix());
-    if network.masquerade {
-        elements.push((MASQUERADED, subnet.clone()));
+    let ipv6 = network.ipv6.as_ref().map(|range| (SUBNETS_IPV6, MASQUERADED_IPV6, range.subnet));
+    for (all, masqueraded, subnet) in [(SUBNETS, MASQUERADED, network.subnet)].into_iter().chain(ipv6) {
+        let subnet = Element::subnet(subnet.first(), subnet.prefix());
+        if network.masquerade {
+            elements.push((masqueraded, subnet.clone()));
+        }
+        elements.push((all, subnet));
     }
-    elements.push((SUBNETS, subnet));
     elements
 }
 
@@ -224,6 +231,8 @@ fn declare(batch: &mut Batch, table: &Table, root: &Path) {
     for set in [
         set(SUBNETS, KeyType::Ipv4Address, true),
         set(MASQUERADED, KeyType::Ipv4Address, true),
+        set(SUBNETS_IPV6, KeyType::Ipv6Address, true),
+        set(MASQUERADED_IPV6, KeyType::Ipv6Address, true),
         set(BRIDGES, KeyType::InterfaceName, false),
         set(INTERNAL, KeyType::InterfaceName, false),
         set(SAME, KeyType::InterfaceNamePair, false),
@@ -252,10 +261,19 @@ fn declare(batch: &mut Batch, table: &Table, root: &Path) {
     ] {
         batch.append_rule(table, FORWARD, &rule, why);
     }
-    let version = E::Version(Family::Ip);
     let translated = E::DestinationTranslated(true);
-    let hairpin = [version.clone(), translated, E::SourceIn(SUBNETS), E::DestinationIn(SUBNETS), E::Masquerade];
-    batch.append_rule(table, POSTROUTING, &hairpin, "to a published port and back into its network");
-    let outward = [version, E::SourceIn(MASQUERADED), to(BRIDGES, true), E::Masquerade];
-    batch.append_rule(table, POSTROUTING, &outward, "outward");
+    for (family, source, destination, masqueraded) in [
+        (Family::Ip, E::SourceIn(SUBNETS), E::DestinationIn(SUBNETS), E::SourceIn(MASQUERADED)),
+        (
+            Family::Ip6,
+            E::Ipv6SourceIn(SUBNETS_IPV6),
+            E::Ipv6DestinationIn(SUBNETS_IPV6),
+            E::Ipv6SourceIn(MASQUERADED_IPV6),
+        ),
+    ] {
+        let hairpin = [E::Version(family), translated.clone(), source, destination, E::Masquerade];
+        batch.append_rule(table, POSTROUTING, &hairpin, "to a published port and back into its network");
+        let outward = [E::Version(family), masqueraded, to(BRIDGES, true), E::Masquerade];
+        batch.append_rule(table, POSTROUTING, &outward, "outward");
+    }
 }

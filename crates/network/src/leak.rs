@@ -85,8 +85,8 @@ impl Networks {
                 leaks.push(Leak::DockerRules);
             }
         }
-        if !forwarding::has_root(&mut filter)? && tables.contains(&forwarding::table()) {
-            leaks.push(Leak::Table(forwarding::table().name));
+        if !forwarding::has_root(&mut filter)? {
+            leaks.extend(tables.into_iter().filter(forwarding::is_shared).map(|table| Leak::Table(table.name)));
         }
         Ok(leaks)
     }

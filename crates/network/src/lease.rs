@@ -1,12 +1,13 @@
 //! Addresses in use on a network: a file on the run root, void after a reboot.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use carrack_diag::{Diagnostic, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Context as _;
+use crate::network::Range;
 use crate::{Endpoint, Network, PORTS_PER_BRIDGE, codes};
 
 /// How long a released address rests, so that nobody's cached answer or late packet reaches a stranger.
@@ -22,7 +23,7 @@ pub(crate) struct Leases {
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Released {
-    address: Ipv4Addr,
+    address: IpAddr,
     at_ms: u64,
 }
 
@@ -42,22 +43,48 @@ impl Leases {
                 .hint("spread the containers over several networks")
                 .boxed());
         }
-        match fixed {
-            Some(address) => self.check_fixed(network, address),
-            None => self.lowest_free(network),
+        match self.choose_of(network, &network.range(), fixed.map(IpAddr::V4))? {
+            IpAddr::V4(address) => Ok(address),
+            // The range of a network is IPv4's.
+            IpAddr::V6(_) => Ok(Ipv4Addr::UNSPECIFIED),
         }
     }
 
-    fn check_fixed(&self, network: &Network, address: Ipv4Addr) -> Result<Ipv4Addr> {
-        let subnet = network.subnet;
-        if !subnet.contains(address) || address == subnet.first() || address == subnet.last() {
+    /// The same for IPv6; none where the network has none.
+    pub(crate) fn choose_ipv6(&self, network: &Network, fixed: Option<Ipv6Addr>) -> Result<Option<Ipv6Addr>> {
+        let Some(range) = network.range_of_ipv6() else {
+            return match fixed {
+                Some(address) => {
+                    let message = format!("{address} on network {}: it has no IPv6", network.name);
+                    let hint = "make the network with --ipv6, or leave the address out";
+                    Err(Diagnostic::error(&codes::INVALID_SUBNET, message).hint(hint).boxed())
+                }
+                None => Ok(None),
+            };
+        };
+        Ok(match self.choose_of(network, &range, fixed.map(IpAddr::V6))? {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        })
+    }
+
+    fn choose_of(&self, network: &Network, range: &Range, fixed: Option<IpAddr>) -> Result<IpAddr> {
+        match fixed {
+            Some(address) => self.check_fixed(network, range, address),
+            None => self.lowest_free(network, range),
+        }
+    }
+
+    fn check_fixed(&self, network: &Network, range: &Range, address: IpAddr) -> Result<IpAddr> {
+        let subnet = range.subnet;
+        if !subnet.has_host(address) {
             let message = format!("{address} is not an address of a host on network {} ({subnet})", network.name);
             return Err(Diagnostic::error(&codes::INVALID_SUBNET, message).boxed());
         }
-        let holder = if address == network.gateway {
+        let holder = if address == range.gateway {
             Some("it is the gateway".to_owned())
         } else {
-            let held = self.endpoints.iter().find(|endpoint| endpoint.address == address);
+            let held = self.endpoints.iter().find(|endpoint| endpoint.addresses().any(|own| own == address));
             held.map(|endpoint| {
                 format!("container {} holds it", &endpoint.container[..endpoint.container.len().min(12)])
             })
@@ -72,15 +99,18 @@ impl Leases {
         }
     }
 
-    fn lowest_free(&self, network: &Network) -> Result<Ipv4Addr> {
-        let mut taken: BTreeSet<Ipv4Addr> = self.endpoints.iter().map(|endpoint| endpoint.address).collect();
+    fn lowest_free(&self, network: &Network, range: &Range) -> Result<IpAddr> {
+        let mut taken: BTreeSet<IpAddr> = self.endpoints.iter().flat_map(Endpoint::addresses).collect();
         taken.extend(self.released.iter().map(|released| released.address));
-        taken.extend(network.reserved.values());
-        taken.extend([network.gateway, network.subnet.first(), network.subnet.last()]);
-        let range = network.ip_range.unwrap_or(network.subnet);
-        let mut candidates = u32::from(range.first())..=u32::from(range.last());
-        candidates.find(|candidate| !taken.contains(&(*candidate).into())).map(Ipv4Addr::from).ok_or_else(|| {
-            let message = format!("network {} has no free address in {range}", network.name);
+        taken.extend(range.reserved.values());
+        taken.insert(range.gateway);
+        let part = range.ip_range.unwrap_or(range.subnet);
+        // No more than these can be taken, so one of so many and one is free where there are as many.
+        let places = 0..=taken.len() as u128 + 2;
+        let mut candidates = places.map(|place| part.nth(place));
+        let free = candidates.find(|candidate| range.subnet.has_host(*candidate) && !taken.contains(candidate));
+        free.ok_or_else(|| {
+            let message = format!("network {} has no free address in {part}", network.name);
             Diagnostic::error(&codes::NO_ADDRESS, message)
                 .cause(format!(
                     "{} containers hold addresses, {} addresses rest",
@@ -97,7 +127,8 @@ impl Leases {
         let (given_back, kept) = std::mem::take(&mut self.endpoints).into_iter().partition(is_given_back);
         self.endpoints = kept;
         let given_back: Vec<Endpoint> = given_back;
-        self.released.extend(given_back.iter().map(|endpoint| Released { address: endpoint.address, at_ms: now_ms }));
+        let addresses = given_back.iter().flat_map(Endpoint::addresses);
+        self.released.extend(addresses.map(|address| Released { address, at_ms: now_ms }));
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod attach;
 pub mod codes;
+mod endpoint;
 mod fault;
 mod firewall;
 mod forwarding;
@@ -29,13 +30,14 @@ mod resolver;
 mod subnet;
 mod visitor;
 
-pub use attach::{Attachment, Endpoint, PORTS_PER_BRIDGE};
+pub use attach::PORTS_PER_BRIDGE;
 pub use carrack_sys::netlink::route::Mac;
+pub use endpoint::{Attachment, Endpoint, Ipv6Place};
 pub use holder::{Holder, Transport, who_listens};
 pub use leak::Leak;
 pub use names::Names;
 pub use namespace::{DNS_ADDRESS, Namespace};
-pub use network::{DEFAULT_NETWORK, Network, Wanted};
+pub use network::{DEFAULT_NETWORK, Ipv6Range, Network, Wanted, WantedIpv6};
 pub use networks::Networks;
 pub use obstacles::Obstacle;
 pub use orphan::Orphan;

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,21 +9,33 @@ use carrack_store::{DEFAULT_WAIT, Lock};
 use crate::fault::Context as _;
 use crate::{Endpoint, Networks};
 
+/// Read by the container's resolver.
+const INTERNAL: &str = "# internal\n";
+
 /// What a container's resolver answers from: a file of its own, replaced by rename, looked at again at each question.
 ///
 /// A line is an address and the names it goes by, in lower case, without a final dot; the first is the container's own
 /// and answers for the address in reverse.
 ///
+/// A container that is on internal networks only has a first line that says so: its questions about others go nowhere.
+///
 /// ```text
+/// # internal
 /// 172.18.0.2 shop-web-1 3f2a91bc77d0 web
 /// 172.18.0.3 shop-web-2 90e1c4aa0b12 web
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
-    by_address: BTreeMap<Ipv4Addr, Vec<String>>,
+    internal: bool,
+    by_address: BTreeMap<IpAddr, Vec<String>>,
 }
 
 impl Names {
+    /// What a container on no network knows: nothing, and whom to ask neither.
+    pub fn of_nobody() -> Self {
+        Self { internal: true, by_address: BTreeMap::new() }
+    }
+
     /// What a container on the networks of `own` sees of `all` endpoints. A name that is on several of its networks has
     /// the addresses of all of them; names that were withdrawn are known to their own container only.
     pub fn visible<'a>(own: &[Endpoint], all: impl IntoIterator<Item = &'a Endpoint>) -> Self {
@@ -31,11 +43,25 @@ impl Names {
         let is_own = |endpoint: &Endpoint| own.iter().any(|own| own.container == endpoint.container);
         let seen = all.into_iter().filter(|endpoint| networks.contains(endpoint.network_id.as_str()));
         let seen = seen.filter(|endpoint| !endpoint.withdrawn || is_own(endpoint));
-        Self { by_address: seen.map(|endpoint| (endpoint.address, endpoint.names.clone())).collect() }
+        let mut by_address = BTreeMap::new();
+        for endpoint in seen {
+            let mut names = endpoint.names.clone();
+            // Names that this container alone has for another.
+            let links = own.iter().filter(|own| own.network_id == endpoint.network_id).flat_map(|own| &own.links);
+            for (target, alias) in links {
+                if endpoint.names.contains(target) || endpoint.container.starts_with(target.as_str()) {
+                    names.push(alias.clone());
+                }
+            }
+            for address in endpoint.addresses() {
+                by_address.insert(address, names.clone());
+            }
+        }
+        Self { internal: !own.is_empty() && own.iter().all(|endpoint| endpoint.internal), by_address }
     }
 
     /// The addresses of a name as a program asks for it: any case, with or without a final dot.
-    pub fn addresses(&self, name: &str) -> Vec<Ipv4Addr> {
+    pub fn addresses(&self, name: &str) -> Vec<IpAddr> {
         let wanted = name.strip_suffix('.').unwrap_or(name).to_lowercase();
         let matching = self.by_address.iter().filter(|(_, names)| names.contains(&wanted));
         matching.map(|(address, _)| *address).collect()
@@ -43,7 +69,9 @@ impl Names {
 
     /// The file's text.
     pub fn text(&self) -> String {
-        self.by_address.iter().map(|(address, names)| format!("{address} {}\n", names.join(" "))).collect()
+        let first = if self.internal { INTERNAL } else { "" };
+        let lines = self.by_address.iter().map(|(address, names)| format!("{address} {}\n", names.join(" ")));
+        std::iter::once(first.to_owned()).chain(lines).collect()
     }
 
     /// Replaces the file by rename, unless it says the same already.

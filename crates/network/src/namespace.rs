@@ -125,7 +125,7 @@ fn bring_loopback_up() -> Result<()> {
 
 /// A new namespace takes over the host's setting, and a container on two networks would be a router between them.
 fn stay_out_of_forwarding() -> Result<()> {
-    if forwarding::is_on()? { forwarding::set(false) } else { Ok(()) }
+    if forwarding::is_on(Family::Ip)? { forwarding::set(Family::Ip, false) } else { Ok(()) }
 }
 
 fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_store::{DEFAULT_WAIT, Durability, Layout, Lock, Records, Store};
@@ -10,7 +10,7 @@ use crate::fault::Context as _;
 use crate::host_lock::HostLock;
 use crate::lease::{Leases, boot_id};
 use crate::network::link_prefix;
-use crate::subnet::pools;
+use crate::subnet::{ipv6_pools, pools};
 use crate::{DEFAULT_NETWORK, Endpoint, Network, Subnet, Wanted, codes, firewall, forwarding, other_firewalls};
 
 /// Where no route says another.
@@ -115,18 +115,19 @@ impl Networks {
     }
 
     fn create_locked(&self, wanted: &Wanted) -> Result<Network> {
-        if wanted.ipv6 {
-            let message = format!("network {}: IPv6 is not implemented yet", wanted.name);
-            return Err(Diagnostic::error(&codes::NOT_YET, message).hint("remove enable_ipv6, or --ipv6").boxed());
-        }
         let lock = HostLock::take()?;
         let host = Host::look()?;
-        let recorded: Vec<Subnet> = self.list()?.iter().map(|network| network.subnet).collect();
+        let recorded = self.recorded_subnets(None)?;
         let subnet = match wanted.subnet {
             Some(subnet) => host.check_free(subnet, &recorded, &wanted.name)?,
             None => host.choose(&recorded)?,
         };
-        let network = Network::new(wanted, &self.tag, subnet, host.mtu_bytes())?;
+        let ipv6 = match (&wanted.ipv6_range, wanted.ipv6) {
+            (Some(range), _) => Some(host.check_free(range.subnet, &recorded, &wanted.name)?),
+            (None, true) => Some(host.choose_ipv6(&recorded, &self.tag)?),
+            (None, false) => None,
+        };
+        let network = Network::new(wanted, &self.tag, subnet, ipv6, host.mtu_bytes())?;
         // The record first: what a kill leaves then is a network to raise or to remove, never a bridge without an owner.
         self.records().put(&network.name, &network, Durability::Synced)?;
         if let Err(error) = self.raise(&network, &host.links) {
@@ -154,9 +155,10 @@ impl Networks {
             let is_wanted = networks.iter().any(|wanted| wanted.id == network.id);
             if (is_wanted && !has_bridge) || (has_bridge && !is_filtered) {
                 let host = Host::look()?;
+                let mut network = network;
                 // A bridge that is there, if down, holds the range itself.
                 if !host.links.iter().any(|link| link.name == network.bridge) {
-                    host.check_free(network.subnet, &[], &network.name)?;
+                    network = self.settle(&host, network)?;
                 }
                 self.raise(&network, &host.links)?;
             }
@@ -170,9 +172,39 @@ impl Networks {
         Ok(())
     }
 
+    /// Makes sure that the host has no other use for the network's addresses. One whose range nobody asked for and nobody
+    /// has an address of is moved to another.
+    fn settle(&self, host: &Host, network: Network) -> Result<Network> {
+        if let Some(range) = &network.ipv6 {
+            host.check_free(range.subnet, &[], &network.name)?;
+        }
+        match host.check_free(network.subnet, &[], &network.name) {
+            Err(_) if network.is_chosen && self.endpoints(&network.name)?.is_empty() => {
+                let moved = network.moved(host.choose(&self.recorded_subnets(Some(&network.name))?)?);
+                // What the filter has of the old range would go with nobody.
+                let mut filter = open_filter()?;
+                firewall::remove_network(&mut filter, &self.tag, &network, false)?;
+                self.records().put(&moved.name, &moved, Durability::Synced)?;
+                Ok(moved)
+            }
+            checked => checked.map(|_| network),
+        }
+    }
+
+    /// Of all networks but one.
+    fn recorded_subnets(&self, but: Option<&str>) -> Result<Vec<Subnet>> {
+        let networks = self.list()?.into_iter().filter(|network| Some(network.name.as_str()) != but);
+        Ok(networks
+            .flat_map(|network| [Some(network.subnet), network.ipv6.map(|range| range.subnet)])
+            .flatten()
+            .collect())
+    }
+
     /// Whether the table stands, and what these networks forward is forwarded.
     pub(crate) fn is_filtered(&self, networks: &[Network]) -> Result<bool> {
-        let is_forwarded = networks.iter().all(|network| network.internal) || forwarding::is_on()?;
+        let mut needed = networks.iter().filter(|network| !network.internal).flat_map(Network::families);
+        let is_forwarded =
+            needed.try_fold(true, |all, family| Ok::<_, Box<Diagnostic>>(all && forwarding::is_on(family)?))?;
         Ok(is_forwarded && firewall::exists(&mut open_filter()?, &self.tag)?)
     }
 
@@ -195,8 +227,8 @@ impl Networks {
     fn raise(&self, network: &Network, links: &[Link]) -> Result<()> {
         let mut filter = open_filter()?;
         firewall::add_network(&mut filter, &self.store.roots().data, &self.tag, network)?;
-        if !network.internal {
-            forwarding::turn_on(&mut filter, links)?;
+        for family in network.families().filter(|_| !network.internal) {
+            forwarding::turn_on(&mut filter, links, family)?;
         }
         other_firewalls::admit(&mut filter, &self.tag)?;
         raise_bridge(network, links).map_err(|error| {
@@ -283,10 +315,16 @@ fn raise_bridge(network: &Network, links: &[Link]) -> Result<()> {
     let link = routes.link(&network.bridge).context(attempt)?;
     let index = link.ok_or(rustix::io::Errno::NODEV).context(attempt)?.index;
     let addresses = routes.addresses().context(attempt)?;
-    if !addresses.iter().any(|found| found.index == index && found.address == gateway) {
-        routes.execute(&[route::add_address(index, gateway, network.subnet.prefix())]).context(attempt)?;
+    match &network.ipv6 {
+        None => refuse_ipv6(&network.bridge)?,
+        // Nobody else has these addresses, and whoever comes first would wait for them to be tried out.
+        Some(_) => set_ipv6(&network.bridge, &[("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0")])?,
     }
-    refuse_ipv6(&network.bridge)?;
+    for (gateway, prefix) in network.gateways() {
+        if !addresses.iter().any(|found| found.index == index && found.address == gateway) {
+            routes.execute(&[route::add_address(index, gateway, prefix)]).context(attempt)?;
+        }
+    }
     // Up last: the sign that all of it stands.
     routes.execute(&[route::set_up(index)]).context(attempt)
 }
@@ -299,15 +337,22 @@ fn take_down(routes: &mut Socket, name: &str) -> Result<()> {
     }
 }
 
-/// The table of the packet filter sees IPv4 only; without this a container that forges IPv6 frames has a way out on a host
-/// that forwards them.
+/// What was not asked for is not there: a container that forges IPv6 frames has no way out.
 fn refuse_ipv6(bridge: &str) -> Result<()> {
-    let path = format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6");
-    match std::fs::write(&path, "1") {
+    match set_ipv6(bridge, &[("disable_ipv6", "1")]) {
         // A kernel without IPv6 forwards none.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.context(|| format!("can't keep IPv6 off the bridge ({path})")),
+        Err(_) if !std::path::Path::new("/proc/sys/net/ipv6").exists() => Ok(()),
+        other => other,
     }
+}
+
+/// Parameters of IPv6 of a link in this thread's namespace.
+pub(crate) fn set_ipv6(link: &str, parameters: &[(&str, &str)]) -> Result<()> {
+    for (name, value) in parameters {
+        let path = format!("/proc/sys/net/ipv6/conf/{link}/{name}");
+        std::fs::write(&path, value).context(|| format!("can't set {path} to {value}"))?;
+    }
+    Ok(())
 }
 
 /// Deletes the link of that name, where it is there.
@@ -369,6 +414,22 @@ impl Host {
         })
     }
 
+    fn choose_ipv6(&self, recorded: &[Subnet], tag: &str) -> Result<Subnet> {
+        let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let digest = carrack_oci::Digest::of(format!("{machine} {tag}").as_bytes());
+        let byte = |at: usize| u8::from_str_radix(digest.hex().get(at * 2..at * 2 + 2).unwrap_or_default(), 16);
+        let identity = [0, 1, 2, 3, 4].map(|at| byte(at).unwrap_or(0));
+        let is_taken = |subnet: Subnet| {
+            let routed = self.routed.iter().filter(|routed| routed.prefix() >= SHORTEST_PREFIX);
+            routed.chain(&self.connected).chain(recorded).any(|taken| taken.overlaps(subnet))
+        };
+        ipv6_pools(&identity).find(|subnet| !is_taken(*subnet)).ok_or_else(|| {
+            Diagnostic::error(&codes::POOL_EXHAUSTED, "every default IPv6 range is in use on this host")
+                .hint("remove unused networks, or give this one a subnet of its own")
+                .boxed()
+        })
+    }
+
     /// A range that somebody asked for may lie within a larger route, not within a connected network.
     fn check_free(&self, subnet: Subnet, recorded: &[Subnet], name: &str) -> Result<Subnet> {
         match self.connected.iter().chain(recorded).find(|taken| taken.overlaps(subnet)) {
@@ -385,7 +446,9 @@ impl Host {
 
 fn subnet(address: IpAddr, prefix: u8) -> Option<Subnet> {
     match address {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(_) => None,
-        IpAddr::V4(address) => Some(Subnet::containing(address, prefix)),
+        _ if address.is_unspecified() || address.is_multicast() || prefix == 0 => None,
+        // Every link has them.
+        IpAddr::V6(address) if address.is_unicast_link_local() => None,
+        address => Some(Subnet::containing(address, prefix)),
     }
 }

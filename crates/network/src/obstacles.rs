@@ -67,7 +67,7 @@ fn place(chain: &Chain) -> String {
 
 /// INPUT, and PREROUTING where destinations are translated already.
 fn judges_what_arrives(chain: &Chain) -> bool {
-    let is_ours = chain.table == forwarding::table() || chain.table.name.starts_with(TABLE_PREFIX);
+    let is_ours = forwarding::is_shared(&chain.table) || chain.table.name.starts_with(TABLE_PREFIX);
     let sees_packets = matches!(chain.table.family, Family::Ip | Family::Ip6 | Family::Inet);
     let is_input = chain.hook == Some(HookPoint::Input as u32);
     let is_late = chain.hook == Some(HookPoint::Prerouting as u32) && chain.priority >= PRIORITY_DNAT;

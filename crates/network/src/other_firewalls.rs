@@ -120,7 +120,7 @@ pub(crate) fn forward_obstacles(filter: &mut Socket, tag: &str) -> Result<Vec<Ch
 }
 
 fn is_foreign_forward(chain: &Chain) -> bool {
-    let ours = chain.table == forwarding::table() || chain.table.name.starts_with(firewall::TABLE_PREFIX);
+    let ours = forwarding::is_shared(&chain.table) || chain.table.name.starts_with(firewall::TABLE_PREFIX);
     let sees_ipv4 = matches!(chain.table.family, Family::Ip | Family::Inet);
     let filters = chain.kind.as_deref() == Some("filter") && chain.hook == Some(HookPoint::Forward as u32);
     filters && sees_ipv4 && !ours

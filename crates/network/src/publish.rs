@@ -43,7 +43,7 @@ impl Publication {
 impl Endpoint {
     /// Its address of the same family.
     pub fn address_like(&self, other: IpAddr) -> Option<IpAddr> {
-        other.is_ipv4().then_some(IpAddr::V4(self.address))
+        self.addresses().find(|address| address.is_ipv4() == other.is_ipv4())
     }
 
     fn translations(&self) -> Vec<Translation> {
@@ -52,26 +52,28 @@ impl Endpoint {
 }
 
 impl Networks {
-    /// Leads ports that are bound on the host to a container, in the kernel where its rules allow that. Of its endpoints
-    /// the one that has the default route is published: answers leave through it.
+    /// Leads ports that are bound on the host to a container, in the kernel where its rules allow that. Of its endpoints,
+    /// which are all given, the one that has the default route is published: answers leave through it.
     ///
     /// # Errors
     /// `network/kernel`, `store/…`.
-    pub fn publish(&self, container: &str, publications: &[Publication]) -> Result<()> {
+    pub fn publish(&self, own: &[Endpoint], publications: &[Publication]) -> Result<()> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
-        let own = self.endpoints_of(container)?;
-        let Some(endpoint) = own.iter().find(|endpoint| endpoint.is_gateway).or(own.first()) else { return Ok(()) };
-        let mut leases = Leases::of_boot(self.lease_records().get(&endpoint.network)?, &boot_id()?);
+        let Some(gateway) = own.iter().find(|endpoint| endpoint.is_gateway).or(own.first()) else { return Ok(()) };
+        let records = self.lease_records();
+        for endpoint in own.iter().filter(|endpoint| !endpoint.published.is_empty() || endpoint.port == gateway.port) {
+            self.unpublish(&[endpoint])?;
+            let mut leases = Leases::of_boot(records.get(&endpoint.network)?, &boot_id()?);
+            if let Some(leased) = leases.endpoints.iter_mut().find(|leased| leased.port == endpoint.port) {
+                let is_gateway = leased.port == gateway.port;
+                leased.published = if is_gateway { publications.to_vec() } else { Vec::new() };
+                // The record first: an element that no record knows would never go.
+                records.put(&endpoint.network, &leases, Durability::Cached)?;
+            }
+        }
+        let gateway = Endpoint { published: publications.to_vec(), ..gateway.clone() };
         let mut filter = open_filter()?;
-        for endpoint in leases.endpoints.iter_mut().filter(|endpoint| endpoint.container == container) {
-            firewall::remove_translations(&mut filter, &self.tag, &endpoint.translations())?;
-            endpoint.published = publications.to_vec();
-        }
-        // The record first: an element that no record knows would never go.
-        self.lease_records().put(&endpoint.network, &leases, Durability::Cached)?;
-        for endpoint in leases.endpoints.iter().filter(|endpoint| endpoint.container == container) {
-            firewall::add_translations(&mut filter, &self.tag, &endpoint.translations())?;
-        }
+        firewall::add_translations(&mut filter, &self.tag, &gateway.translations())?;
         self.judge(&mut filter)
     }
 

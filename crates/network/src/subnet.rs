@@ -1,23 +1,24 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use carrack_diag::{Diagnostic, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::codes;
 
-/// A range of IPv4 addresses, `172.17.0.0/16`.
+/// A range of addresses, `172.17.0.0/16` or `fd00:1::/64`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Subnet {
-    first: Ipv4Addr,
+    first: IpAddr,
     prefix: u8,
 }
 
 impl Subnet {
-    /// The range of `prefix` bits that `address` lies in. A prefix over 32 counts as 32.
-    pub fn containing(address: Ipv4Addr, prefix: u8) -> Self {
-        let prefix = prefix.min(32);
-        Self { first: (u32::from(address) & mask(prefix)).into(), prefix }
+    /// The range of `prefix` bits that `address` lies in. A prefix over the address's length counts as that.
+    pub fn containing(address: impl Into<IpAddr>, prefix: u8) -> Self {
+        let address = address.into();
+        let prefix = prefix.min(length(address));
+        Self { first: address_of(number(address) & !host_mask(address, prefix), address), prefix }
     }
 
     /// Reads `ADDRESS/PREFIX`.
@@ -28,17 +29,12 @@ impl Subnet {
         let wrong = || Diagnostic::error(&codes::INVALID_SUBNET, format!("`{text}` is not an address range"));
         let parts = text.split_once('/').and_then(|(address, prefix)| {
             let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
-            Some((
-                address.parse::<Ipv4Addr>().ok()?,
-                prefix.parse::<u8>().ok().filter(|prefix| digits && *prefix <= 32)?,
-            ))
+            let address = address.parse::<IpAddr>().ok()?;
+            Some((address, prefix.parse::<u8>().ok().filter(|prefix| digits && *prefix <= length(address))?))
         });
         let Some((address, prefix)) = parts else {
-            return Err(match text.contains(':') {
-                true => wrong().cause("IPv6 ranges are not implemented yet"),
-                false => wrong().hint("write it as 172.20.0.0/16"),
-            }
-            .boxed());
+            let example = if text.contains(':') { "fd00:1::/64" } else { "172.20.0.0/16" };
+            return Err(wrong().hint(format!("write it as {example}")).boxed());
         };
         let subnet = Self::containing(address, prefix);
         if subnet.first != address {
@@ -47,14 +43,25 @@ impl Subnet {
         Ok(subnet)
     }
 
+    /// Whether its addresses are IPv4.
+    pub fn is_ipv4(self) -> bool {
+        self.first.is_ipv4()
+    }
+
     /// The first address, which stands for the range itself.
-    pub fn first(self) -> Ipv4Addr {
+    pub fn first(self) -> IpAddr {
         self.first
     }
 
-    /// The last address, which is the broadcast address.
-    pub fn last(self) -> Ipv4Addr {
-        (u32::from(self.first) | !mask(self.prefix)).into()
+    /// The last address, which in IPv4 is the broadcast address.
+    pub fn last(self) -> IpAddr {
+        address_of(number(self.first) | host_mask(self.first, self.prefix), self.first)
+    }
+
+    /// The address that many places after the first; the last one where it has fewer.
+    pub fn nth(self, places: u128) -> IpAddr {
+        let last = number(self.last());
+        address_of(number(self.first).saturating_add(places).min(last), self.first)
     }
 
     /// How many leading bits all its addresses share.
@@ -63,13 +70,20 @@ impl Subnet {
     }
 
     /// Whether the address lies in it.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        (self.first..=self.last()).contains(&address)
+    pub fn contains(self, address: impl Into<IpAddr>) -> bool {
+        let address = address.into();
+        address.is_ipv4() == self.is_ipv4() && (self.first..=self.last()).contains(&address)
+    }
+
+    /// Whether the address is one of a host in it: neither the range's own nor the broadcast address.
+    pub fn has_host(self, address: impl Into<IpAddr>) -> bool {
+        let address = address.into();
+        self.contains(address) && address != self.first && (!self.is_ipv4() || address != self.last())
     }
 
     /// Whether an address lies in both.
     pub fn overlaps(self, other: Self) -> bool {
-        self.first <= other.last() && other.first <= self.last()
+        self.is_ipv4() == other.is_ipv4() && self.first <= other.last() && other.first <= self.last()
     }
 
     /// Whether every address of `other` lies in it.
@@ -78,8 +92,28 @@ impl Subnet {
     }
 }
 
-fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
+fn length(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
+/// A number of the same family as `like`.
+fn address_of(number: u128, like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::from(number as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from(number).into(),
+    }
+}
+
+fn host_mask(like: IpAddr, prefix: u8) -> u128 {
+    let bits = u32::from(length(like) - prefix);
+    1_u128.checked_shl(bits).map_or(u128::MAX, |end| end - 1)
 }
 
 /// Where networks without a subnet of their own get one, in this order; Docker's.
@@ -87,6 +121,15 @@ pub(crate) fn pools() -> impl Iterator<Item = Subnet> {
     let large = (17..=31).map(|second| Subnet::containing(Ipv4Addr::new(172, second, 0, 0), 16));
     let small = (0..16).map(|fraction| Subnet::containing(Ipv4Addr::new(192, 168, fraction << 4, 0), 20));
     large.chain(small)
+}
+
+/// The same for IPv6: the networks of a unique local prefix (RFC 4193) that follows from what identifies this host.
+pub(crate) fn ipv6_pools(identity: &[u8; 5]) -> impl Iterator<Item = Subnet> {
+    let [a, b, c, d, e] = identity.map(u16::from);
+    (0..=u16::MAX).map(move |network| {
+        let first = Ipv6Addr::new(0xfd00 | a, b << 8 | c, d << 8 | e, network, 0, 0, 0, 0);
+        Subnet::containing(first, 64)
+    })
 }
 
 impl std::fmt::Display for Subnet {
@@ -131,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_is_read_or_refused(text in "[0-9./:]{0,24}") {
+        fn every_text_is_read_or_refused(text in "[0-9a-f./:]{0,24}") {
             if let Ok(subnet) = Subnet::parse(&text) {
                 prop_assert_eq!(Subnet::parse(&subnet.to_string()), Ok(subnet));
             }
@@ -139,19 +182,32 @@ mod tests {
 
         #[test]
         fn a_range_holds_its_ends_and_nothing_around(address: u32, prefix in 0u8..=32) {
-            let subnet = Subnet::containing(address.into(), prefix);
-            prop_assert!(subnet.contains(address.into()) && subnet.contains(subnet.first()) && subnet.contains(subnet.last()));
-            if let Some(before) = u32::from(subnet.first()).checked_sub(1) {
-                prop_assert!(!subnet.contains(before.into()));
+            let subnet = Subnet::containing(Ipv4Addr::from(address), prefix);
+            prop_assert!(subnet.contains(Ipv4Addr::from(address)) && subnet.contains(subnet.first()) && subnet.contains(subnet.last()));
+            if let Some(before) = number(subnet.first()).checked_sub(1) {
+                prop_assert!(!subnet.contains(Ipv4Addr::from(before as u32)));
             }
-            if let Some(after) = u32::from(subnet.last()).checked_add(1) {
-                prop_assert!(!subnet.contains(after.into()));
+            if let Ok(after) = u32::try_from(number(subnet.last()) + 1) {
+                prop_assert!(!subnet.contains(Ipv4Addr::from(after)));
+            }
+        }
+
+        #[test]
+        fn a_range_of_ipv6_holds_its_ends_and_nothing_around(address: u128, prefix in 0u8..=128) {
+            let subnet = Subnet::containing(Ipv6Addr::from(address), prefix);
+            prop_assert!(subnet.contains(Ipv6Addr::from(address)) && subnet.contains(subnet.first()));
+            prop_assert!(subnet.contains(subnet.last()) && !subnet.contains(Ipv4Addr::LOCALHOST));
+            if let Some(before) = number(subnet.first()).checked_sub(1) {
+                prop_assert!(!subnet.contains(Ipv6Addr::from(before)));
+            }
+            if let Some(after) = number(subnet.last()).checked_add(1) {
+                prop_assert!(!subnet.contains(Ipv6Addr::from(after)));
             }
         }
 
         #[test]
         fn overlap_is_mutual_and_means_that_one_covers_the_other(a: u32, b: u32, p in 0u8..=32, q in 0u8..=32) {
-            let (a, b) = (Subnet::containing(a.into(), p), Subnet::containing(b.into(), q));
+            let (a, b) = (Subnet::containing(Ipv4Addr::from(a), p), Subnet::containing(Ipv4Addr::from(b), q));
             prop_assert_eq!(a.overlaps(b), b.overlaps(a));
             prop_assert_eq!(a.overlaps(b), a.covers(b) || b.covers(a));
         }
@@ -162,7 +218,7 @@ mod tests {
         let error = Subnet::parse("172.20.0.1/16").unwrap_err();
         assert_eq!(error.code.id, "network/invalid-subnet");
         assert_eq!(error.hints, ["did you mean `172.20.0.0/16`?"]);
-        for wrong in ["", "/", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0/8", "fd00::/64"] {
+        for wrong in ["", "/", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0/8", "fd00::/129", "fd00::1/64"] {
             assert!(Subnet::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -2,9 +2,11 @@
 //! and for the world outside. The machine's own links, rules and sysctls are never touched.
 
 mod addresses;
+mod connecting;
 mod dns;
 mod docker;
 mod firewalls;
+mod ipv6;
 mod leaks;
 mod life;
 mod published;

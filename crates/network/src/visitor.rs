@@ -101,11 +101,14 @@ impl Networks {
                 && !held.contains(address)
                 && !network.reserved.values().any(|own| own == address)
         };
-        let hosts = u32::from(network.subnet.first()) + 1..u32::from(network.subnet.last());
+        let (IpAddr::V4(first), IpAddr::V4(last)) = (network.subnet.first(), network.subnet.last()) else {
+            return Err(Diagnostic::error(&codes::NO_ADDRESS, format!("network {} has no IPv4", network.name)).boxed());
+        };
         // From the far end: containers are numbered from the other.
-        let address = hosts.rev().map(Ipv4Addr::from).find(is_free).ok_or_else(|| {
-            Diagnostic::error(&codes::NO_ADDRESS, format!("network {} has no free address", network.name)).boxed()
-        })?;
+        let address =
+            (u32::from(first) + 1..u32::from(last)).rev().map(Ipv4Addr::from).find(is_free).ok_or_else(|| {
+                Diagnostic::error(&codes::NO_ADDRESS, format!("network {} has no free address", network.name)).boxed()
+            })?;
         let attempt = || format!("can't look at the bridge {}", network.bridge);
         let bridge = open_routes()?.link(&network.bridge).context(attempt)?.ok_or(Errno::NODEV).context(attempt)?;
         Self::visitor(Some(bridge.index), network.gateway, address, network.subnet.prefix())

@@ -126,6 +126,9 @@ pub struct Network {
     /// Without IPv4 addresses.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub without_ipv4: bool,
+    /// Whether containers may be connected by hand where an orchestrator owns it; a mark.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub attachable: bool,
     /// With IPv6 addresses.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ipv6: bool,

@@ -242,6 +242,7 @@ fn networks(project: &Project, service: &compose::Service, desired: &mut Desired
             internal: network.internal,
             without_ipv4: !network.ipv4,
             ipv6: network.ipv6,
+            attachable: network.attachable,
             subnets: network.subnets.iter().map(subnet).collect(),
             labels,
             origin: network.span.into_iter().collect(),
@@ -420,8 +421,8 @@ fn network_mode(project: &Project, service: &compose::Service, number: u32) -> N
         None => {}
     }
     let mut attachments: Vec<(&String, &compose::NetworkAttachment)> = service.networks.iter().collect();
-    // The first gives the gateway; the map is sorted by name, and this sort keeps that order among equals.
-    attachments.sort_by_key(|(_, attachment)| std::cmp::Reverse(attachment.gateway_priority));
+    // The order of connecting; the map is sorted by name, and this sort keeps that order among equals.
+    attachments.sort_by_key(|(_, attachment)| std::cmp::Reverse((attachment.priority, attachment.gateway_priority)));
     let lower = |(key, attachment): (&String, &compose::NetworkAttachment)| {
         let mut aliases = vec![service.name.clone()];
         aliases.extend(attachment.aliases.iter().map(|alias| alias.value.clone()));
@@ -435,6 +436,11 @@ fn network_mode(project: &Project, service: &compose::Service, number: u32) -> N
             ipv4: attachment.ipv4.as_ref().map(|address| address.value),
             ipv6: attachment.ipv6.as_ref().map(|address| address.value),
             mac: attachment.mac.as_ref().map(|mac| mac.value.clone()),
+            link_local: attachment.link_local.iter().map(|address| address.value).collect(),
+            links: Vec::new(),
+            gateway_priority: attachment.gateway_priority,
+            driver_options: attachment.driver_options.clone(),
+            interface: attachment.interface.as_ref().map(|name| name.value.clone()),
         }
     };
     NetworkMode::Networks(attachments.into_iter().map(lower).collect())

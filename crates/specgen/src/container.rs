@@ -370,6 +370,25 @@ pub struct Attachment {
     /// Fixed hardware address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+    /// Further addresses of the interface, of its link alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpAddr>,
+    /// Other containers by name or id, with a name that this one alone has for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<(String, String)>,
+    /// Of all its networks the one with the highest gives the default route; the first of those with the same.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_priority: i64,
+    /// By the driver's names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_options: BTreeMap<String, String>,
+    /// Name of the interface in the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// A port of the container made reachable on the host.

@@ -8,6 +8,7 @@ mod bake;
 mod build;
 mod builder;
 mod caches;
+mod connecting;
 mod containers;
 mod contents;
 mod contexts;

@@ -129,7 +129,7 @@ fn reach_tries_who_gets_where_and_says_why() {
             nft("delete table inet mine");
         }
         let failure = machine.fails(&["port"]);
-        assert_eq!(failure.status, 2);
+        assert_ne!(failure.status, 0);
         machine.finish();
     });
 }

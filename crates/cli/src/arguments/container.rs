@@ -160,7 +160,10 @@ pub(crate) struct ContainerFlags {
     /// Hardware address on the network
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) mac_address: Option<String>,
-    /// Give another container a further name
+    /// Further address of the interface
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) link_local_ip: Vec<String>,
+    /// Another container, with a name that this one alone has for it
     #[arg(long, value_name = "NAME[:ALIAS]")]
     pub(crate) link: Vec<String>,
     /// Publish a port: [[ADDRESS:]HOST_PORT:]PORT[/PROTOCOL]

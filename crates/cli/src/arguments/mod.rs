@@ -11,6 +11,7 @@ mod docker_build;
 mod image;
 mod inspect;
 pub(crate) mod limits;
+mod network;
 mod project;
 mod registry;
 mod system;
@@ -28,6 +29,7 @@ pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use inspect::*;
+pub(crate) use network::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
 pub(crate) use system::*;
@@ -276,7 +278,11 @@ pub(crate) enum NetworkCommand {
     #[command(visible_alias = "list")]
     Ls(ListArguments),
     /// Make a network
-    Create(NetworkCreateArguments),
+    Create(Box<NetworkCreateArguments>),
+    /// Connect a container to a network
+    Connect(NetworkConnectArguments),
+    /// Take a container off a network
+    Disconnect(NetworkDisconnectArguments),
     /// Remove networks
     #[command(visible_alias = "remove")]
     Rm(NamesArguments),
@@ -324,30 +330,6 @@ pub(crate) struct InspectArguments {
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NetworkCreateArguments {
-    /// bridge is the only one
-    #[arg(short, long, default_value = "bridge")]
-    pub(crate) driver: String,
-    /// Subnet, for example 10.9.0.0/24
-    #[arg(long, value_name = "CIDR")]
-    pub(crate) subnet: Option<String>,
-    /// Gateway in that subnet
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) gateway: Option<std::net::Ipv4Addr>,
-    /// Range to give addresses from
-    #[arg(long, value_name = "CIDR")]
-    pub(crate) ip_range: Option<String>,
-    /// No way out
-    #[arg(long)]
-    pub(crate) internal: bool,
-    /// Set a label
-    #[arg(long, value_name = "KEY[=VALUE]")]
-    pub(crate) label: Vec<String>,
-    /// Its name
-    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

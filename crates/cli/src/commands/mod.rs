@@ -230,6 +230,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Network(command) => match command {
             NetworkCommand::Ls(arguments) => network::list(session, &arguments),
             NetworkCommand::Create(arguments) => network::create(session, &arguments),
+            NetworkCommand::Connect(arguments) => network::connect(session, &arguments),
+            NetworkCommand::Disconnect(arguments) => network::disconnect(session, &arguments),
             NetworkCommand::Rm(arguments) => network::remove(session, &arguments),
             NetworkCommand::Inspect(arguments) => inspect::networks(session, &arguments),
             NetworkCommand::Prune(arguments) => prune::networks(session, &arguments),

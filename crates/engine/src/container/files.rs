@@ -104,7 +104,7 @@ impl Engine {
             }
             hosts
         } else {
-            let addresses: Vec<IpAddr> = endpoints.iter().map(|endpoint| endpoint.address.into()).collect();
+            let addresses: Vec<IpAddr> = endpoints.iter().flat_map(Endpoint::addresses).collect();
             hosts_file(&names, &addresses, &extra)
         };
         write("hosts", hosts)?;
@@ -114,7 +114,7 @@ impl Engine {
     /// Our resolver where there are networks of ours; else the servers asked for, or the host's file as it is.
     fn resolver_configuration(&self, record: &ContainerRecord) -> Result<String> {
         let container = &record.container;
-        let on_networks = matches!(container.network, NetworkMode::Networks(_));
+        let on_networks = matches!(&container.network, NetworkMode::Networks(all) if !all.is_empty());
         if !on_networks && container.dns.is_empty() && container.dns_search.is_empty() {
             return Ok(std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
         }

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::view::{ContainerView, exposed};
 use super::{ContainerRecord, logs};
 use crate::engine::Engine;
+use crate::network::endpoint_id;
 
 /// Go's time of nothing.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -453,26 +454,22 @@ fn network_settings(view: &ContainerView, endpoints: &[Endpoint], pid: i32) -> V
 /// The container's place on one network, as far as it has one.
 fn endpoint_settings(endpoint: Option<&Endpoint>) -> Value {
     let text = |of: fn(&Endpoint) -> String| endpoint.map(of).unwrap_or_default();
+    let ipv6 = endpoint.and_then(|one| one.ipv6);
     json!({
         "IPAMConfig": null,
         "Links": null,
         "Aliases": null,
         "MacAddress": text(|one| one.mac.to_string()),
         "DriverOpts": null,
-        "GwPriority": 0,
+        "GwPriority": endpoint.map_or(0, |one| one.gateway_priority),
         "NetworkID": text(|one| one.network_id.clone()),
         "EndpointID": text(endpoint_id),
         "Gateway": text(|one| one.gateway.to_string()),
         "IPAddress": text(|one| one.address.to_string()),
         "IPPrefixLen": endpoint.map_or(0, |one| one.prefix),
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "IPv6Gateway": ipv6.map(|place| place.gateway.to_string()).unwrap_or_default(),
+        "GlobalIPv6Address": ipv6.map(|place| place.address.to_string()).unwrap_or_default(),
+        "GlobalIPv6PrefixLen": ipv6.map_or(0, |place| place.prefix),
         "DNSNames": endpoint.map(|one| &one.names),
     })
-}
-
-/// Docker's has an identity of its own; ours is the container's on the network.
-fn endpoint_id(endpoint: &Endpoint) -> String {
-    carrack_oci::Digest::of(format!("{} {}", endpoint.network_id, endpoint.container).as_bytes()).hex().to_owned()
 }

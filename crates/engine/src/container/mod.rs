@@ -2,6 +2,7 @@
 
 mod attach;
 mod commit;
+mod connect;
 mod copy;
 mod create;
 mod devices;

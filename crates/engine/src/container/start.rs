@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -247,7 +248,7 @@ impl Engine {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
         if !ground.endpoints.is_empty() && !prepared.ports().is_empty() {
-            Networks::new(&self.store).publish(&record.id, &publications(prepared.ports()))?;
+            Networks::new(&self.store).publish(&ground.endpoints, &publications(prepared.ports()))?;
         }
         let session =
             attach.map(|options| Session::open(&ground.run, options, record.container.auto_remove)).transpose()?;
@@ -388,8 +389,14 @@ impl Engine {
             health,
             event_command: Some(self.event_command(&record.id)),
             dns,
-            ports: published(container, ground),
+            ports: published(container, ground, self.host_binding(ground)?),
         })
+    }
+
+    /// Where the network that gives the default route has ports published that name no address.
+    fn host_binding(&self, ground: &Ground) -> Result<Option<IpAddr>> {
+        let Some(endpoint) = ground.endpoints.iter().find(|endpoint| endpoint.is_gateway) else { return Ok(None) };
+        Ok(Networks::new(&self.store).get(&endpoint.network)?.and_then(|network| network.host_binding))
     }
 
     fn event_command(&self, id: &str) -> EventCommand {
@@ -418,7 +425,6 @@ impl Engine {
             ports: None,
             names: ground.run.join("names"),
             upstreams: servers.into_iter().map(|address| (address, 53).into()).collect(),
-            forward: ground.endpoints.iter().any(|endpoint| !endpoint.internal),
         })
     }
 
@@ -561,7 +567,7 @@ fn health(check: &Healthcheck, image: &Config, decision: &Decision, facts: &Host
 }
 
 /// The container's name, its short id and its aliases; Compose's containers have their service's name among those.
-fn attachment_of(
+pub(super) fn attachment_of(
     record: &ContainerRecord,
     attachment: &carrack_specgen::container::Attachment,
     announced: bool,
@@ -576,23 +582,28 @@ fn attachment_of(
     Ok(carrack_network::Attachment {
         network: attachment.network.clone(),
         names,
+        links: attachment.links.clone(),
         address: attachment.ipv4,
+        ipv6: attachment.ipv6,
+        link_local: attachment.link_local.clone(),
         mac: mac.transpose()?,
-        interface: None,
+        interface: super::connect::interface_of(attachment),
+        gateway_priority: attachment.gateway_priority,
+        parameters: super::connect::parameters(&record.name, attachment)?,
         withdrawn: !announced,
     })
 }
 
 /// Every address of the host is two sockets: IPv4 and IPv6. None where nothing leads there: what is on the host's network
 /// listens on the host's ports itself.
-fn published(container: &Container, ground: &Ground) -> Vec<shim::PublishedPort> {
+fn published(container: &Container, ground: &Ground, binding: Option<IpAddr>) -> Vec<shim::PublishedPort> {
     if !matches!(container.network, NetworkMode::Networks(_)) {
         return Vec::new();
     }
     // Answers leave by the default route, so that is where questions come in.
     let endpoint = ground.endpoints.iter().find(|endpoint| endpoint.is_gateway).or(ground.endpoints.first());
     let address = endpoint.map(|endpoint| endpoint.address.into());
-    let one = |port: &PortMapping, host_address: std::net::IpAddr| shim::PublishedPort {
+    let one = |port: &PortMapping, host_address: IpAddr| shim::PublishedPort {
         host_address,
         host_port: port.host_port.unwrap_or(0),
         protocol: port.protocol,
@@ -603,7 +614,7 @@ fn published(container: &Container, ground: &Ground) -> Vec<shim::PublishedPort>
     container
         .ports
         .iter()
-        .flat_map(|port| match port.host_address {
+        .flat_map(|port| match port.host_address.or(binding) {
             Some(address) => vec![one(port, address)],
             None if has_ipv6 => vec![one(port, [0; 4].into()), one(port, [0u16; 8].into())],
             None => vec![one(port, [0; 4].into())],

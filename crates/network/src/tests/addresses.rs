@@ -40,7 +40,6 @@ fn malformed_wishes_are_refused_and_leave_nothing() {
             (Wanted { gateway: Some("10.6.0.1".parse().unwrap()), ..base.clone() }, "network/invalid-subnet"),
             (Wanted { ip_range: Some(subnet("10.6.0.0/24")), ..base.clone() }, "network/invalid-subnet"),
             (Wanted { subnet: Some(subnet("10.5.0.0/31")), ..base.clone() }, "network/invalid-subnet"),
-            (Wanted { ipv6: true, ..base.clone() }, "network/not-yet"),
             (option("com.docker.network.driver.mtu", "12"), "network/unknown-option"),
             (option("com.docker.network.bridge.name", "br0"), "network/not-yet"),
             (option("mut", "1500"), "network/unknown-option"),
@@ -108,7 +107,7 @@ proptest! {
     #[test]
     fn addresses_are_given_to_one_at_a_time(steps in proptest::collection::vec((any::<bool>(), 0usize..8, 0u64..900), 0..60)) {
         let wanted = Wanted { name: "app".into(), ip_range: Some(subnet("10.7.0.0/28")), ..Wanted::default() };
-        let network = crate::Network::new(&wanted, "0a1b2c3d", subnet("10.7.0.0/24"), 1500).unwrap();
+        let network = crate::Network::new(&wanted, "0a1b2c3d", subnet("10.7.0.0/24"), None, 1500).unwrap();
         let (mut leases, mut now) = (Leases::of_boot(None, "this"), 0);
         let mut released: Vec<(Ipv4Addr, u64)> = Vec::new();
         for (comes, which, later) in steps {
@@ -146,6 +145,10 @@ fn endpoint(network: &crate::Network, address: Ipv4Addr) -> Endpoint {
         withdrawn: false,
         is_gateway: false,
         published: Vec::new(),
+        ipv6: None,
+        link_local: Vec::new(),
+        links: Vec::new(),
+        gateway_priority: 0,
     }
 }
 
@@ -179,7 +182,7 @@ fn names_are_those_of_shared_networks_only() {
         assert!(names("proxy").addresses("db").is_empty());
         assert_eq!(names("db").addresses("web"), [address(&web, 1)]);
         assert_eq!(names("web").addresses("WEB.").len(), 2);
-        assert_eq!(names("db").text(), "172.18.0.2 web\n172.18.0.3 db\n");
+        assert_eq!(names("db").text(), "# internal\n172.18.0.2 web\n172.18.0.3 db\n");
         let on_back: Vec<String> = host.networks.names_on(["back"]).unwrap().into_keys().collect();
         assert_eq!(on_back, ["db", "web"]);
         host.networks.detach("web").unwrap();

@@ -1,4 +1,4 @@
-use carrack_sys::nftables::Batch;
+use carrack_sys::nftables::{Batch, Family};
 
 use super::*;
 use crate::Leak;
@@ -39,7 +39,7 @@ fn table_of_ours_without_a_network() {
 fn guard_of_forwarding_without_a_root() {
     planted(|_| {
         let mut batch = Batch::new();
-        batch.add_table(&crate::forwarding::table());
+        batch.add_table(&crate::forwarding::table(Family::Ip));
         batch.commit(&mut Socket::netfilter().unwrap()).unwrap();
         Leak::Table("carrack".into())
     });

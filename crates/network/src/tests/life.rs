@@ -1,3 +1,5 @@
+use carrack_sys::nftables::Family;
+
 use super::*;
 
 fn links() -> Vec<String> {
@@ -23,6 +25,16 @@ fn rules_are_fixed_and_read_back_through_nft() {
                 type ipv4_addr
                 flags interval
                 elements = { 172.17.0.0/16 }
+            }
+
+            set subnets6 {
+                type ipv6_addr
+                flags interval
+            }
+
+            set masqueraded6 {
+                type ipv6_addr
+                flags interval
             }
 
             set bridges {
@@ -77,6 +89,8 @@ fn rules_are_fixed_and_read_back_through_nft() {
                 type nat hook postrouting priority srcnat; policy accept;
                 ct status dnat ip saddr @subnets ip daddr @subnets masquerade comment "to a published port and back into its network"
                 ip saddr @masqueraded oifname != @bridges masquerade comment "outward"
+                ct status dnat ip6 saddr @subnets6 ip6 daddr @subnets6 masquerade comment "to a published port and back into its network"
+                ip6 saddr @masqueraded6 oifname != @bridges masquerade comment "outward"
             }
         }
         table ip carrack {
@@ -204,8 +218,9 @@ fn failed_attach_leaves_nothing() {
     on_a_host(|host| {
         host.create("app");
         let namespace = Namespace::create().unwrap();
-        let same = Attachment { network: "app".into(), interface: Some("eth0".into()), ..Attachment::default() };
-        let error = host.networks.attach("c", &namespace, &[same.clone(), same]).unwrap_err();
+        let parameters = vec![("ipv4.conf.nonsense".to_owned(), "1".to_owned())];
+        let wrong = Attachment { network: "app".into(), parameters, ..Attachment::default() };
+        let error = host.networks.attach("c", &namespace, &[wrong]).unwrap_err();
         assert_eq!(error.code.id, "network/kernel");
         assert_eq!(host.networks.endpoints("app").unwrap(), []);
         let ports = links().into_iter().filter(|name| name.starts_with(&host.networks.link_prefix())).count();
@@ -253,7 +268,7 @@ fn new_namespace_forwards_nothing_whatever_the_host_does() {
     on_a_host(|_| {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         let namespace = Namespace::create().unwrap();
-        assert!(!namespace.run(crate::forwarding::is_on).unwrap());
+        assert!(!namespace.run(|| crate::forwarding::is_on(Family::Ip)).unwrap());
     });
 }
 
@@ -271,7 +286,7 @@ fn filter_that_was_flushed_and_forwarding_that_was_turned_off_come_back() {
         let _c = host.container("c", &["one"]);
         assert_dropped(&a.namespace, b.address(), 80);
         assert_reaches(&b.namespace, outside.address, 443);
-        crate::forwarding::set(false).unwrap();
+        crate::forwarding::set(Family::Ip, false).unwrap();
         let _d = host.container("d", &["one"]);
         assert_reaches(&b.namespace, outside.address, 443);
     });

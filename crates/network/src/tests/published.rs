@@ -29,7 +29,7 @@ impl Published {
         server.set_nonblocking(true).unwrap();
         let shim = TcpListener::bind((address, 8080)).unwrap();
         shim.set_nonblocking(true).unwrap();
-        host.networks.publish(id, &[publication((address, 8080), Transport::Tcp, 80)]).unwrap();
+        host.networks.publish(&container.endpoints, &[publication((address, 8080), Transport::Tcp, 80)]).unwrap();
         Self { container, server, shim }
     }
 
@@ -137,7 +137,7 @@ impl Published {
     /// A container without a listener on the host.
     fn at_port(host: &Host, network: &str, id: &str, port: u16) -> Container {
         let container = host.container(id, &[network]);
-        host.networks.publish(id, &[publication((any(), port), Transport::Tcp, 80)]).unwrap();
+        host.networks.publish(&container.endpoints, &[publication((any(), port), Transport::Tcp, 80)]).unwrap();
         container
     }
 }
@@ -290,7 +290,7 @@ fn udp_keeps_the_source_and_a_client_that_goes_on_sending_finds_the_next_contain
             let container = host.container(id, &["app"]);
             let server = container.namespace.run(|| Ok(UdpSocket::bind("0.0.0.0:53").unwrap())).unwrap();
             server.set_read_timeout(Some(LONG_PATIENCE)).unwrap();
-            host.networks.publish(id, &[publication((any(), 8053), Transport::Udp, 53)]).unwrap();
+            host.networks.publish(&container.endpoints, &[publication((any(), 8053), Transport::Udp, 53)]).unwrap();
             let mut bytes = [0; 16];
             client.send_to(b"question", (outside.host, 8053)).unwrap();
             let (length, from) = server.recv_from(&mut bytes).unwrap();

@@ -148,6 +148,12 @@ impl Client {
         self.order(&Order::Keep)
     }
 
+    /// Says where published ports lead from now on: to this address of the container, or where it is on no network to its
+    /// loopback. Connections stay where they are.
+    pub fn lead_to(&mut self, address: Option<std::net::Ipv4Addr>) -> Result<()> {
+        self.order(&Order::Lead(address))
+    }
+
     /// Sets the size of the program's terminal.
     pub fn resize(&mut self, columns: u16, rows: u16) -> Result<()> {
         self.send(&Order::Resize { columns, rows })

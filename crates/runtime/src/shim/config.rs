@@ -105,10 +105,9 @@ pub struct DnsConfig {
     pub ports: Option<DnsPorts>,
     /// File of `ADDRESS NAME…` lines, replaced by rename; the first name of an address answers for it backwards.
     pub names: PathBuf,
-    /// Servers that know the rest of the world, asked from the host's network.
+    /// Servers that know the rest of the world, asked from the host's network, unless the file of names says that the
+    /// container is on internal networks only.
     pub upstreams: Vec<SocketAddr>,
-    /// Whether the rest of the world may be asked for: not from internal networks only.
-    pub forward: bool,
 }
 
 /// Ports of the name server.

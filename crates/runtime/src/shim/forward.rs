@@ -125,6 +125,12 @@ impl Forwarder {
         }
     }
 
+    /// New connections and sessions go to this address of the container.
+    pub(super) fn lead_to(&mut self, address: Option<IpAddr>) {
+        let targets = self.tcp.targets().chain(self.udp.targets());
+        targets.for_each(|target| target.address = address);
+    }
+
     pub(super) fn bound(&self) -> Vec<BoundPort> {
         self.bound.clone()
     }

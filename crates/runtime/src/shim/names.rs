@@ -1,4 +1,5 @@
-//! The names that a container knows: lines of `ADDRESS NAME…` in a file that others replace by rename.
+//! The names that a container knows: lines of `ADDRESS NAME…` in a file that others replace by rename. A first line
+//! `# internal` says that it is on internal networks only.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,13 +14,14 @@ pub(super) struct Names {
     /// Device, inode, length and time of change of what was read.
     seen: Option<[i128; 4]>,
     entries: Vec<(IpAddr, Vec<String>)>,
+    internal: bool,
     /// Moves on with each answer, so that many addresses of one name share the load.
     turn: usize,
 }
 
 impl Names {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, seen: None, entries: Vec::new(), turn: 0 }
+        Self { path, seen: None, entries: Vec::new(), internal: true, turn: 0 }
     }
 
     /// Looks whether the file is another by now. One that is gone or can't be read has no names.
@@ -34,7 +36,9 @@ impl Names {
         }
         self.seen = seen;
         let text = seen.and_then(|_| std::fs::read(&self.path).ok()).unwrap_or_default();
-        self.entries = parse(&String::from_utf8_lossy(&text));
+        let text = String::from_utf8_lossy(&text);
+        self.internal = seen.is_none() || text.starts_with("# internal\n");
+        self.entries = parse(&text);
     }
 
     /// All addresses of a name, another one first each time. None where there is no such name.
@@ -53,6 +57,11 @@ impl Names {
         let by = self.turn % addresses.len();
         addresses.rotate_left(by);
         Some(addresses)
+    }
+
+    /// Whether nobody else may be asked: the container is on internal networks only, or nobody says on which.
+    pub(super) fn is_internal(&self) -> bool {
+        self.internal
     }
 
     /// The first name of an address.

@@ -14,11 +14,14 @@
 //! 09 signal        number (4 bytes)
 //! 0a paused        1 paused, 0 not (1 byte)
 //! 0b keep
+//! 10 lead          the container's address (4 bytes), or nothing
 //! ```
 //!
 //! Every order (05 to 0b) is answered by one `done`, `refused`, `started` or `failed`; `attach` by `attached`, then
 //! output as it comes, and `exited` at the end of the program or at once where it has none. The length of a payload is at
 //! most [`PAYLOAD_MAX`]. Whatever does not fit this ends the connection.
+
+use std::net::Ipv4Addr;
 
 use super::StartError;
 
@@ -54,6 +57,7 @@ pub(super) enum Order<'a> {
     Signal(i32),
     Paused(bool),
     Keep,
+    Lead(Option<Ipv4Addr>),
 }
 
 /// What the shim says.
@@ -91,6 +95,8 @@ impl<'a> Order<'a> {
             Self::Signal(number) => frame(to, 0x09, &number.to_le_bytes()),
             Self::Paused(paused) => frame(to, 0x0a, &[u8::from(*paused)]),
             Self::Keep => frame(to, 0x0b, &[]),
+            Self::Lead(None) => frame(to, 0x10, &[]),
+            Self::Lead(Some(address)) => frame(to, 0x10, &address.octets()),
         }
     }
 
@@ -109,6 +115,8 @@ impl<'a> Order<'a> {
             (0x09, bytes) => Self::Signal(number(bytes)?),
             (0x0a, [paused @ (0 | 1)]) => Self::Paused(*paused == 1),
             (0x0b, []) => Self::Keep,
+            (0x10, []) => Self::Lead(None),
+            (0x10, &[a, b, c, d]) => Self::Lead(Some([a, b, c, d].into())),
             _ => return Err(Malformed),
         })
     }
@@ -217,6 +225,7 @@ mod tests {
                 Order::Attach { flags: 7 }, Order::Stdin(&data), Order::StdinEnd, Order::Resize { columns, rows },
                 Order::Restart, Order::RestartIn { delay_ms }, Order::StopIntended, Order::Shutdown,
                 Order::Signal(signal), Order::Paused(true), Order::Paused(false), Order::Keep,
+                Order::Lead(None), Order::Lead(Some([10, 0, 0, 2].into())),
             ];
             let mut bytes = Vec::new();
             orders.iter().for_each(|order| order.encode(&mut bytes));

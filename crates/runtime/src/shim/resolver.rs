@@ -83,14 +83,13 @@ impl Resolver {
             poll.watch_input(&udp, Token::DnsUdp)?;
             let mut tcp_watch = Watch::new(Token::DnsTcp);
             poll.set(&tcp, &mut tcp_watch, Interest::IN)?;
-            let upstreams = if config.forward { config.upstreams.as_slice() } else { &[] };
             Ok(Self {
                 udp,
                 tcp,
                 tcp_watch,
                 ports: DnsPorts { udp: udp_address.port(), tcp: tcp_address.port() },
                 names: Names::new(config.names.clone()),
-                upstreams: upstreams.iter().take(UPSTREAMS_MAX).copied().collect(),
+                upstreams: config.upstreams.iter().take(UPSTREAMS_MAX).copied().collect(),
                 lookups: BTreeMap::new(),
                 sockets: BTreeMap::new(),
                 clients: BTreeMap::new(),
@@ -174,7 +173,7 @@ impl Resolver {
         if let Some(records) = self.know(&query) {
             return self.reply(asker, &query.answer(Code::NoError, &records, TTL_SECONDS, size), poll);
         }
-        if self.upstreams.is_empty() || self.lookups.len() >= LOOKUPS_MAX {
+        if self.upstreams.is_empty() || self.names.is_internal() || self.lookups.len() >= LOOKUPS_MAX {
             return self.reply(asker, &query.answer(Code::ServerFailure, &[], 0, size), poll);
         }
         self.next += 1;
@@ -191,10 +190,10 @@ impl Resolver {
     /// What the names file says. A name of ours has no other records than its addresses, and those it has not got do
     /// not exist elsewhere.
     fn know(&mut self, query: &Query) -> Option<Vec<Record>> {
+        self.names.refresh();
         if !query.is_internet() {
             return None;
         }
-        self.names.refresh();
         if let Some(address) = query.reverse_address() {
             return self.names.name(address).map(|name| vec![Record::Name(name.to_owned())]);
         }

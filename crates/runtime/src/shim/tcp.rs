@@ -79,6 +79,10 @@ impl Connections {
         Ok(())
     }
 
+    pub(super) fn targets(&mut self) -> impl Iterator<Item = &mut Target> {
+        self.listeners.iter_mut().map(|listener| &mut listener.target)
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let connecting = self.all.values().filter_map(|connection| Some(connection.connecting.as_ref()?.1));
         connecting.chain(self.paused_until).min()

@@ -62,6 +62,12 @@ impl Sessions {
         Ok(())
     }
 
+    pub(super) fn targets(&mut self) -> impl Iterator<Item = &mut Target> {
+        // Who speaks already is to be heard at the new place too.
+        self.clear();
+        self.listeners.iter_mut().map(|(_, target)| target)
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.next_sweep
     }

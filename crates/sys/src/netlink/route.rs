@@ -16,6 +16,9 @@ const ROUTE_HEADER_BYTES: usize = 12;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+// linux/if_addr.h.
+const IFA_FLAGS: u16 = 8;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 
 /// A hardware address.
@@ -153,14 +156,16 @@ pub fn create_veth(veth: &Veth<'_>) -> Message {
 }
 
 /// Lets the bridge send a frame back through the port it came from, which a container that reaches itself by a published
-/// port or a virtual address needs. Also keeps link-local IPv6 off the port.
-pub fn set_bridge_port(name: &str) -> Message {
+/// port or a virtual address needs. One that is isolated exchanges frames with the bridge alone, not with other such
+/// ports. Also keeps link-local IPv6 off the port.
+pub fn set_bridge_port(name: &str, is_isolated: bool) -> Message {
     let mut message = set_link(0, 0, 0);
     message.text(libc::IFLA_IFNAME, name);
     message.nested(libc::IFLA_LINKINFO, |info| {
         info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge");
         info.nested(libc::IFLA_INFO_SLAVE_DATA, |data| {
             data.attribute(IFLA_BRPORT_MODE, &[1]);
+            data.attribute(IFLA_BRPORT_ISOLATED, &[u8::from(is_isolated)]);
         });
     });
     without_link_local(&mut message);
@@ -221,7 +226,7 @@ fn put_address(message: &mut Message, kind: u16, address: IpAddr) {
     };
 }
 
-/// Gives a link an address; for IPv4 with the subnet's broadcast address.
+/// Gives a link an address; for IPv4 with the subnet's broadcast address. One of IPv6 is not tried out first.
 pub fn add_address(index: u32, address: IpAddr, prefix: u8) -> Message {
     let mut header = [0; ADDRESS_HEADER_BYTES];
     (header[0], header[1]) = (family(address), prefix);
@@ -229,6 +234,9 @@ pub fn add_address(index: u32, address: IpAddr, prefix: u8) -> Message {
     let mut message = Message::new(libc::RTM_NEWADDR, CREATE, &header);
     put_address(&mut message, libc::IFA_LOCAL, address);
     put_address(&mut message, libc::IFA_ADDRESS, address);
+    if address.is_ipv6() {
+        message.attribute(IFA_FLAGS, &libc::IFA_F_NODAD.to_ne_bytes());
+    }
     if let (IpAddr::V4(address), 0..=30) = (address, prefix) {
         let broadcast = u32::from(address) | (u32::MAX >> prefix);
         put_address(&mut message, libc::IFA_BROADCAST, IpAddr::V4(broadcast.into()));
@@ -238,11 +246,20 @@ pub fn add_address(index: u32, address: IpAddr, prefix: u8) -> Message {
 
 /// Adds the default route through `gateway`.
 pub fn add_default_route(gateway: IpAddr) -> Message {
+    default_route(gateway, CREATE)
+}
+
+/// As [`add_default_route`], in the place of the one that is there.
+pub fn replace_default_route(gateway: IpAddr) -> Message {
+    default_route(gateway, (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16)
+}
+
+fn default_route(gateway: IpAddr, flags: u16) -> Message {
     let mut header = [0; ROUTE_HEADER_BYTES];
     header[0] = family(gateway);
     (header[4], header[5]) = (libc::RT_TABLE_MAIN, libc::RTPROT_BOOT);
     (header[6], header[7]) = (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST);
-    let mut message = Message::new(libc::RTM_NEWROUTE, CREATE, &header);
+    let mut message = Message::new(libc::RTM_NEWROUTE, flags, &header);
     put_address(&mut message, libc::RTA_GATEWAY, gateway);
     message
 }

@@ -109,6 +109,10 @@ impl Shim {
                 None => connection.answer(&Answer::Refused("the container does not run")),
             },
             Order::Paused(paused) => self.pause(connection, paused),
+            Order::Lead(address) => {
+                self.forwarder.lead_to(address.map(Into::into));
+                connection.answer(&Answer::Done);
+            }
             Order::Keep => {
                 self.keep = true;
                 connection.answer(&Answer::Done);

@@ -85,7 +85,6 @@ fn names_are_answered_and_the_rest_is_asked_for() {
         ports: None,
         names: fixture.path("names"),
         upstreams: vec![silent.local_addr().unwrap(), nobody, upstream([192, 0, 2, 7])],
-        forward: true,
     });
     fixture.config.ports = vec![PublishedPort {
         host_address: Ipv4Addr::LOCALHOST.into(),
@@ -147,7 +146,6 @@ fn an_internal_network_asks_nobody() {
         ports: None,
         names: fixture.path("names"),
         upstreams: vec![outside.local_addr().unwrap()],
-        forward: false,
     });
     let prepared = prepare(&ShimRequest {
         config: &fixture.config,
