@@ -4,6 +4,7 @@ use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Healthcheck;
+use carrack_oci::probe::{self, OnUnhealthy};
 use carrack_specgen::Container;
 use carrack_specgen::container::{
     BlockLimits, DeviceLimit, IpcMode, NamespaceMode, NetworkMode, Resources, SeccompMode,
@@ -57,6 +58,7 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         stop_signal: given.stop_signal.clone(),
         stop_timeout_ms: given.stop_timeout.map(flags::seconds_ms),
         healthcheck: healthcheck(given)?,
+        on_unhealthy: on_unhealthy(given)?,
         restart: given.restart.as_deref().map(flags::restart).transpose()?.unwrap_or_default(),
         auto_remove: given.rm,
         log: flags::log(given.log_driver.as_deref(), &given.log_opt)?,
@@ -244,12 +246,23 @@ fn block_limits(given: &LimitFlags) -> Result<BlockLimits> {
     })
 }
 
+fn on_unhealthy(given: &ContainerFlags) -> Result<OnUnhealthy> {
+    let Some(text) = &given.health_on_failure else { return Ok(OnUnhealthy::default()) };
+    OnUnhealthy::parse(text).ok_or_else(|| flags::invalid("--health-on-failure", text, OnUnhealthy::FORMS))
+}
+
 fn healthcheck(given: &ContainerFlags) -> Result<Option<Healthcheck>> {
     if given.no_healthcheck {
         return Ok(Some(Healthcheck { test: vec!["NONE".into()], ..Healthcheck::default() }));
     }
     let time = |flag: &str, text: &Option<String>| text.as_deref().map_or(Ok(0), |text| flags::duration_ns(flag, text));
-    let test = given.health_cmd.as_ref().map(|line| vec!["CMD-SHELL".to_owned(), line.clone()]).unwrap_or_default();
+    let test = match (&given.health_cmd, &given.health_probe) {
+        (Some(line), _) => vec!["CMD-SHELL".to_owned(), line.clone()],
+        (None, Some(probe)) => {
+            probe::test_of(probe).map_err(|wrong| flags::invalid("--health-probe", probe, &wrong))?
+        }
+        (None, None) => Vec::new(),
+    };
     let check = Healthcheck {
         test,
         interval: time("--health-interval", &given.health_interval)?,

@@ -191,7 +191,7 @@ fn schema(command: &Command) -> &'static str {
         Command::Volume(_) => "volume",
         Command::Explain(_) => "explain",
         Command::Doctor(_) => "doctor",
-        Command::Boot => "boot",
+        Command::Boot(_) => "boot",
         Command::System(_) => "system",
         Command::Version => "version",
         Command::Event(_) => "event",

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use carrack_diag::{Span, Spanned};
+use carrack_oci::probe::OnUnhealthy;
 
 /// A whole Compose application: files merged, variables replaced, paths absolute, short forms written out, names
 /// checked. What somebody may have to be blamed for keeps its place.
@@ -283,6 +284,10 @@ pub struct Healthcheck {
     pub span: Span,
     /// `CMD …` or `CMD-SHELL text`, or `NONE`. Empty leaves the image's.
     pub test: Vec<String>,
+    /// `x-carrack-probe`: what is done instead of `test`, which other tools go by.
+    pub probe: Option<String>,
+    /// `x-carrack-on-failure`: what follows when it becomes unhealthy.
+    pub on_unhealthy: OnUnhealthy,
     /// Between two checks.
     pub interval_ns: Option<u64>,
     /// For one check.
@@ -296,6 +301,13 @@ pub struct Healthcheck {
 }
 
 impl Healthcheck {
+    /// The test that holds for carrack.
+    pub fn effective_test(&self) -> Vec<String> {
+        let own = self.probe.as_deref().filter(|_| !self.is_disabled());
+        // Looked at when the file was read.
+        own.and_then(|probe| carrack_oci::probe::test_of(probe).ok()).unwrap_or_else(|| self.test.clone())
+    }
+
     /// Whether it switches the image's check off.
     pub fn is_disabled(&self) -> bool {
         self.test.first().is_some_and(|kind| kind == "NONE")

@@ -46,7 +46,8 @@ impl Reading<'_> {
         }
         for entry in node.entries() {
             let key = entry.key.value.as_str();
-            if key.starts_with("x-") {
+            // Ours are looked at like those of the specification: a slip of the pen is no other tool's key.
+            if key.starts_with("x-") && !key.starts_with("x-carrack-") {
                 continue;
             }
             let place = if path.is_empty() { format!("`{key}`") } else { format!("`{path}.{key}`") };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use carrack_diag::Spanned;
+use carrack_oci::probe::OnUnhealthy;
 use serde_json::{Map, Value, json};
 
 use crate::project::{
@@ -277,6 +278,10 @@ fn healthcheck(check: &crate::project::Healthcheck) -> Value {
     object.duration("start_period", check.start_period_ns);
     object.duration("start_interval", check.start_interval_ns);
     object.some("retries", check.retries);
+    object.some("x-carrack-probe", check.probe.clone());
+    if check.on_unhealthy != OnUnhealthy::default() {
+        object.set("x-carrack-on-failure", check.on_unhealthy.to_string());
+    }
     Value::Object(object.0)
 }
 

@@ -166,6 +166,8 @@ pub(crate) const HEALTHCHECK: &[Key] = &[
     ("start_period", Full),
     ("test", Full),
     ("timeout", Full),
+    ("x-carrack-on-failure", Full),
+    ("x-carrack-probe", Full),
 ];
 
 pub(crate) const DEPLOY: &[Key] = &[

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Spanned};
+use carrack_oci::probe::OnUnhealthy;
 
 use crate::node::{Entry, Node, Value};
 use crate::project::{
@@ -308,6 +309,17 @@ impl Reading<'_> {
         let mut check = Healthcheck {
             span: node.span,
             test: self.health_test(node, path),
+            probe: self.probe(node, path),
+            on_unhealthy: self
+                .converted_of(
+                    node,
+                    path,
+                    "x-carrack-on-failure",
+                    format!("it is {}", OnUnhealthy::FORMS),
+                    OnUnhealthy::parse,
+                )
+                .map(|action| action.value)
+                .unwrap_or_default(),
             interval_ns: self.duration_of(node, path, "interval"),
             timeout_ns: self.duration_of(node, path, "timeout"),
             start_period_ns: self.duration_of(node, path, "start_period"),
@@ -318,6 +330,17 @@ impl Reading<'_> {
             check.test = vec!["NONE".into()];
         }
         Some(check)
+    }
+
+    fn probe(&mut self, node: &Node, path: &str) -> Option<String> {
+        let text = self.filled_of(node, path, "x-carrack-probe")?;
+        match carrack_oci::probe::test_of(&text.value) {
+            Ok(_) => Some(text.value),
+            Err(wrong) => {
+                self.invalid(text.span, &format!("{path}.x-carrack-probe"), &text.value, wrong);
+                None
+            }
+        }
     }
 
     fn health_test(&mut self, node: &Node, path: &str) -> Vec<String> {

@@ -211,7 +211,7 @@ impl Check {
     fn of(service: &Service) -> Self {
         match &service.healthcheck {
             Some(check) if check.is_disabled() => Self::Disabled(check.span),
-            Some(check) if !check.test.is_empty() => Self::Given,
+            Some(check) if !check.effective_test().is_empty() => Self::Given,
             _ => Self::Unsaid,
         }
     }

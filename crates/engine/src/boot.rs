@@ -10,7 +10,7 @@ use carrack_runtime::state::{FILE, State, Status};
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
-use crate::container::ContainerRecord;
+use crate::container::{ContainerRecord, StopOptions, event};
 use crate::engine::{Engine, entries, remove_folder};
 use crate::journal::Outcome;
 
@@ -33,7 +33,7 @@ impl Engine {
             let active = state.as_ref().is_some_and(|state| {
                 matches!(state.actual_status(), Status::Running | Status::Paused | Status::Restarting)
             });
-            if active || !starts_at_boot(&record, self.stays_down(&record)?) {
+            if active || !starts_at_boot(&record, self.was_stopped(&record)?) {
                 continue;
             }
             match self.start_record(&record) {
@@ -42,6 +42,28 @@ impl Engine {
             }
         }
         Ok(report)
+    }
+
+    /// Stops every container as the host goes down: policies say at the next boot which of them come back. A line for each
+    /// that did not stop; the rest is stopped all the same.
+    pub fn stop_for_shutdown(&self) -> Result<Vec<String>> {
+        let mut running = Vec::new();
+        for record in self.records().list()?.into_values() {
+            let state = self.state(&record.id)?;
+            if state.as_ref().is_some_and(|state| is_active(state) && (state.is_alive() || state.has_shim())) {
+                running.push(record);
+            }
+        }
+        let stop = |record: &ContainerRecord| {
+            let outcome = self.stop_and(record, &StopOptions::default(), event::UNTIL_BOOT);
+            outcome.err().map(|error| format!("{}: {error}", record.name))
+        };
+        // Each may take as long as its program does.
+        let failures = std::thread::scope(|scope| {
+            let stops: Vec<_> = running.iter().map(|record| scope.spawn(|| stop(record))).collect();
+            stops.into_iter().filter_map(|stop| stop.join().ok().flatten()).collect()
+        });
+        Ok(failures)
     }
 
     /// Takes care of what interrupted commands and killed shims have left: a living program gets a new shim, a dead one is
@@ -137,10 +159,10 @@ fn is_active(state: &State) -> bool {
     matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
 }
 
-fn starts_at_boot(record: &ContainerRecord, stays_down: bool) -> bool {
+fn starts_at_boot(record: &ContainerRecord, was_stopped: bool) -> bool {
     match record.container.restart {
         RestartPolicy::Always => true,
-        RestartPolicy::UnlessStopped => !stays_down,
+        RestartPolicy::UnlessStopped => !was_stopped,
         RestartPolicy::No | RestartPolicy::OnFailure { .. } => false,
     }
 }

@@ -156,6 +156,24 @@ pub static PORT_BUSY: Code = Code {
     fix: "Stop the holder, or publish on another port.",
 };
 
+/// A service that runs at boot can't be installed.
+pub static BOOT_SERVICE: Code = Code {
+    id: "engine/boot-service",
+    title: "no service can be made that runs at boot",
+    cause: "The host has no init system that carrack knows, its tool refused, or a path can't be written into a service's file.",
+    check: "`carrack system install-boot --print` shows the file; the cause is the tool's own answer.",
+    fix: "Have the host run `carrack boot` after its network is up, and `carrack boot --stop` before it goes down.",
+};
+
+/// A health probe of ours is malformed.
+pub static INVALID_PROBE: Code = Code {
+    id: "engine/invalid-probe",
+    title: "a health probe can't be understood",
+    cause: "The check begins with `CARRACK`, and what follows is none of the probes that carrack knows.",
+    check: "`carrack run --help` lists them at `--health-probe`; `carrack image inspect` shows the check of an image.",
+    fix: "Correct it, or give another check with `--health-cmd` or `--health-probe`.",
+};
+
 /// A container did not become ready.
 pub static NOT_READY: Code = Code {
     id: "engine/not-ready",
@@ -344,6 +362,8 @@ pub static ALL: &[&Code] = &[
     &NO_SUCH_RELEASE,
     &NO_SUCH_VOLUME,
     &NOT_A_TAG,
+    &BOOT_SERVICE,
+    &INVALID_PROBE,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,

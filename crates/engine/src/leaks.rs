@@ -131,7 +131,7 @@ impl Engine {
 
     /// Processes in control groups of this root, and shims of it, whose container does not run.
     fn leaked_processes(&self, active: &BTreeSet<String>, leaks: &mut Vec<Leak>) {
-        let marker = format!("/{}/", self.cgroup_parent());
+        let tag = self.roots().tag();
         let run = self.roots().run.join("containers");
         for pid in entries(Path::new("/proc")).iter().filter_map(|name| name.parse::<i32>().ok()) {
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
@@ -140,8 +140,11 @@ impl Engine {
             if start_ticks_of(pid).is_none() {
                 continue;
             }
-            let member =
-                groups.lines().find_map(|line| Some(line.split_once(&marker)?.1.split('/').next()?.to_owned()));
+            // Below the group of the root, whatever that is called on this host.
+            let member = groups.lines().find_map(|line| {
+                let mut names = line.split('/').skip_while(|name| !(name.contains("carrack") && name.contains(&tag)));
+                names.nth(1).map(str::to_owned)
+            });
             if let Some(id) = member.filter(|id| !active.contains(id) && id != SHIMS) {
                 leaks.push(leak(
                     "process",

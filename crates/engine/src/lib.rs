@@ -6,6 +6,7 @@
 pub mod apply;
 mod attestation;
 mod boot;
+pub mod boot_service;
 pub mod bootstrap;
 pub mod build;
 mod build_cache;

@@ -237,7 +237,7 @@ pub struct Empty {}
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Healthcheck {
-    /// `["NONE"]`, `["CMD", …]`, `["CMD-SHELL", line]`; empty inherits the image's.
+    /// `["NONE"]`, `["CMD", …]`, `["CMD-SHELL", line]`, `["CARRACK", …]` ([`crate::probe`]); empty inherits the image's.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub test: Vec<String>,
     /// Between two probes.

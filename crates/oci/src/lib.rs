@@ -9,6 +9,7 @@ mod digest;
 mod image;
 pub mod media_type;
 mod platform;
+pub mod probe;
 mod reference;
 pub mod runtime;
 

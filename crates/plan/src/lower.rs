@@ -134,7 +134,7 @@ pub fn lower(project: &Project, inputs: &Inputs) -> Result<Desired, Diagnostics>
             }));
             let health_checked = match &service.healthcheck {
                 Some(check) if check.is_disabled() => false,
-                Some(check) if !check.test.is_empty() => true,
+                Some(check) if !check.effective_test().is_empty() => true,
                 _ => image.has_healthcheck,
             };
             lowered.replicas.push(Replica { number, image: image.id, health_checked, container });
@@ -330,6 +330,7 @@ pub fn container(
         stop_signal: text(&service.stop_signal),
         stop_timeout_ms: service.stop_grace_period_ns.map(|period| period / 1_000_000),
         healthcheck: service.healthcheck.as_ref().map(healthcheck),
+        on_unhealthy: service.healthcheck.as_ref().map(|check| check.on_unhealthy).unwrap_or_default(),
         restart: service.restart.as_ref().map(|restart| restart_policy(restart.value)).unwrap_or_default(),
         log: service.logging.as_ref().map(log).unwrap_or_default(),
         platform: text(&service.platform),
@@ -525,7 +526,7 @@ fn weight(nano_cpus: u64) -> u64 {
 
 fn healthcheck(check: &compose::Healthcheck) -> Healthcheck {
     Healthcheck {
-        test: check.test.clone(),
+        test: check.effective_test(),
         interval: check.interval_ns.unwrap_or(0),
         timeout: check.timeout_ns.unwrap_or(0),
         start_period: check.start_period_ns.unwrap_or(0),

@@ -10,6 +10,7 @@ mod hierarchies;
 mod limits;
 mod shims;
 mod stats;
+mod systemd;
 
 use std::fs;
 use std::io;
@@ -69,6 +70,26 @@ impl Cgroup {
         Self { hierarchies: hierarchies.clone(), name, unified: None, joined: Vec::new(), held: Vec::new() }
     }
 
+    /// A group within this one, made where there is none yet; none where the host has no v2 hierarchy.
+    pub(crate) fn below(&self, name: &str) -> Result<Option<Self>> {
+        let mut group = Self::unopened(&self.hierarchies, &self.name, name);
+        let Some(folder) = group.unified_folder().filter(|_| self.unified.is_some()) else { return Ok(None) };
+        make_folder(&folder)?;
+        group.unified = Some(open_folder(&folder)?);
+        // v1 knows no reason for another group: the container's limits hold.
+        for folder in self.v1_folders() {
+            group.joined.push(open_tasks(&folder)?);
+        }
+        Ok(Some(group))
+    }
+
+    /// Takes a group made by [`Self::below`] away, unless somebody is in it.
+    pub(crate) fn remove_where_empty(self) {
+        if let Some(folder) = self.unified_folder() {
+            let _occupied = fs::remove_dir(folder);
+        }
+    }
+
     /// The v2 folder that a process can be born into.
     pub(crate) fn born_into(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(AsFd::as_fd)
@@ -81,6 +102,7 @@ impl Cgroup {
 
     fn make_unified(&mut self, resources: &Resources) -> Result<()> {
         let Some(folder) = self.unified_folder() else { return Ok(()) };
+        self.hierarchies.prepare(&self.name)?;
         if self.hierarchies.version() == Version::V2 {
             limits::delegate(&self.hierarchies, &self.name, resources)?;
         }
@@ -235,13 +257,15 @@ impl Cgroup {
                 return Err(failed("remove the control group", &folder, &error).boxed());
             }
             // The parent goes with its last container.
-            let _others = folder.parent().map(fs::remove_dir);
+            if !self.hierarchies.keeps_parents() {
+                let _others = folder.parent().map(fs::remove_dir);
+            }
         }
         Ok(())
     }
 
     fn unified_folder(&self) -> Option<PathBuf> {
-        self.hierarchies.unified().map(|mount| mount.join(&self.name))
+        self.hierarchies.unified_folder(&self.name)
     }
 
     fn v1_folders(&self) -> Vec<PathBuf> {

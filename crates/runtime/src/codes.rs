@@ -15,6 +15,17 @@ pub static CGROUP: Code = Code {
           lists.",
 };
 
+/// systemd made no slice for containers.
+pub static SYSTEMD: Code = Code {
+    id: "runtime/systemd",
+    title: "systemd makes no slice for containers",
+    cause: "Where systemd is process 1, containers lie in a slice of their root, `carrack-TAG.slice`. It was asked to make \
+            it over /run/systemd/private, and did not.",
+    check: "`systemctl status 'carrack-*'` and `journalctl -b` say what became of it; `systemctl is-system-running` \
+            whether systemd works at all.",
+    fix: "`systemctl reset-failed`, and repeat the command; in a container, give it no /run/systemd of its host.",
+};
+
 /// The init plan of a container failed.
 pub static START: Code = Code {
     id: "runtime/start",
@@ -81,4 +92,5 @@ pub static UNKNOWN_ARCHITECTURE: Code = Code {
 };
 
 /// All codes of this crate.
-pub static ALL: &[&Code] = &[&CGROUP, &PORT, &SHIM, &SHIM_GONE, &SHIM_REFUSED, &START, &STATE, &UNKNOWN_ARCHITECTURE];
+pub static ALL: &[&Code] =
+    &[&CGROUP, &PORT, &SHIM, &SHIM_GONE, &SHIM_REFUSED, &START, &STATE, &SYSTEMD, &UNKNOWN_ARCHITECTURE];

@@ -47,8 +47,8 @@ use std::time::Duration;
 
 pub use client::{AttachEnd, AttachOptions, Attached, Client, DetachKeys};
 pub use config::{
-    BoundPort, CgroupName, DnsConfig, DnsPorts, EventCommand, HealthConfig, LogConfig, PublishedPort, ShimConfig,
-    StartError,
+    BoundPort, CgroupName, DnsConfig, DnsPorts, EventCommand, HealthConfig, HealthProbe, LogConfig, PublishedPort,
+    ShimConfig, StartError,
 };
 pub use health::{Check, Monitor};
 pub use protocol::SOCKET;

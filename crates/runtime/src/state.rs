@@ -59,6 +59,12 @@ pub struct State {
     /// How often it was started again by its shim.
     #[serde(skip_serializing_if = "is_zero_u32")]
     pub restart_count: u32,
+    /// How long it was awaited before the last of them, in milliseconds; 0 before the first.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    pub backoff_ms: u64,
+    /// How long the last run took, by the clock that nobody sets.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    pub ran_ns: u64,
     /// Whether the end was or will be somebody's wish.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stop_requested: bool,

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use carrack_diag::Result;
+use carrack_oci::probe::OnUnhealthy;
 use carrack_oci::{Config, Healthcheck};
 use serde::{Deserialize, Serialize};
 
@@ -160,6 +161,9 @@ pub struct Container {
     /// Replaces the image's check, field by field; `["NONE"]` removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
+    /// What follows when the check says that it is unhealthy.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_unhealthy: OnUnhealthy,
     /// What follows an exit.
     pub restart: RestartPolicy,
     /// Whether the container and its anonymous volumes go when it exits.
@@ -222,6 +226,10 @@ impl Container {
         let exists = check.test.first().is_some_and(|kind| kind != "NONE");
         exists.then_some(check)
     }
+}
+
+fn is_default(action: &OnUnhealthy) -> bool {
+    *action == OnUnhealthy::default()
 }
 
 /// Something mounted into the container.

@@ -13,6 +13,7 @@ mod contents;
 mod contexts;
 mod debugging;
 mod formats;
+mod health;
 mod hostile;
 mod interruption;
 mod isolation;

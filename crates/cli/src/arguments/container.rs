@@ -220,6 +220,13 @@ pub(crate) struct ContainerFlags {
     /// Health check: a shell command
     #[arg(long, value_name = "COMMAND")]
     pub(crate) health_cmd: Option<String>,
+    /// Health check without a program in the image: http://:8080/ready [status=200-399] [host=NAME] [redirects=N],
+    /// https://…, tcp://:5432, grpc://:50051[/SERVICE], file:///run/ready [age=30s], exec PROGRAM ARGUMENT…
+    #[arg(long, value_name = "PROBE", conflicts_with = "health_cmd")]
+    pub(crate) health_probe: Option<String>,
+    /// When it becomes unhealthy: none, kill, stop, restart[:N]
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) health_on_failure: Option<String>,
     /// Time between two probes
     #[arg(long, value_name = "DURATION")]
     pub(crate) health_interval: Option<String>,
@@ -236,7 +243,10 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "DURATION")]
     pub(crate) health_start_interval: Option<String>,
     /// No health check
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = [
+        "health_cmd", "health_probe", "health_interval", "health_timeout", "health_retries", "health_start_period",
+        "health_start_interval", "health_on_failure",
+    ])]
     pub(crate) no_healthcheck: bool,
     /// no, always, unless-stopped, on-failure[:N]
     #[arg(long, value_name = "POLICY")]

@@ -3,6 +3,7 @@
 //! Docker's verbs keep Docker's flags; the workflow's verbs act on the project of the current folder.
 
 mod attestation;
+mod boot;
 mod builder;
 mod container;
 mod docker_build;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use attestation::*;
+pub(crate) use boot::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use docker_build::*;
@@ -183,7 +185,7 @@ pub(crate) enum Command {
     /// What this host allows; with --leaks, what it holds that no record knows
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
-    Boot,
+    Boot(BootArguments),
     /// What takes room on disk
     #[command(subcommand)]
     System(SystemCommand),
@@ -221,6 +223,8 @@ pub(crate) enum BuildxCommand {
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
     Df(SystemUsageArguments),
+    /// Have the host run `carrack boot` when it starts
+    InstallBoot(InstallBootArguments),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),

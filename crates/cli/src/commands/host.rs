@@ -1,4 +1,4 @@
-//! `explain`, `doctor`, `boot`, `version`, and what the shim calls.
+//! `explain`, `doctor`, `version`, and what the shim calls.
 
 use carrack_diag::{Diagnostic, nearest};
 use carrack_engine::Engine;
@@ -84,19 +84,6 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
             .collect();
         if !fixes.is_empty() {
             text.push_str(&format!("\nwhat to do:\n{}", fixes.concat()));
-        }
-        text
-    });
-    Ok(exit::DONE)
-}
-
-pub(crate) fn boot(session: &Session) -> Outcome {
-    let report = session.engine()?.boot()?;
-    session.output.result("boot", &report, |report| {
-        let mut text = String::new();
-        for line in report {
-            text.push_str(line);
-            text.push('\n');
         }
         text
     });

@@ -1,6 +1,7 @@
 //! The verbs: each turns its arguments into requests and the answers into output.
 
 mod attestation;
+mod boot;
 mod build;
 mod builder;
 pub(crate) mod buildx;
@@ -217,8 +218,9 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         },
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
-        Command::Boot => host::boot(session),
+        Command::Boot(arguments) => boot::boot(session, &arguments),
         Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::InstallBoot(arguments)) => boot::install(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Version => host::version(session),
         Command::Event(arguments) => host::event(session, &arguments),

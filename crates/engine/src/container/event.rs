@@ -12,9 +12,8 @@ use carrack_specgen::Container;
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::Lock;
 
-use super::ContainerRecord;
-use super::sharing;
-use crate::engine::{Engine, host_error, seconds_since};
+use super::{ContainerRecord, sharing, unhealthy};
+use crate::engine::{Engine, host_error};
 
 /// The hidden verb that a shim starts.
 pub(crate) const VERB: &str = "_event";
@@ -25,17 +24,20 @@ pub(crate) const STOP_INTENT: &str = "stop";
 /// Its content where the same command starts it again: then `--rm` does not take the container away in between.
 pub(crate) const TO_COME_BACK: &[u8] = b"restart";
 
+/// Its content where the host goes down: what its policy says of a boot still holds.
+pub(crate) const UNTIL_BOOT: &[u8] = b"boot";
+
 /// Docker's back-off: doubled from this at each exit…
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// … up to this, …
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// … and begun anew after a run of this length.
-const BACKOFF_RESET_SECONDS: i64 = 10;
+const BACKOFF_RESET: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Answers a shim's report. Told twice, it answers the same.
     pub fn event(&self, id: &str, kind: &str) -> Result<()> {
-        let _guard = self.lock_container(id)?;
+        let guard = self.lock_container(id)?;
         let Some(record) = self.records().get(id)? else {
             return self.store.forget_lock(&Lock::Container(id.to_owned()));
         };
@@ -49,20 +51,20 @@ impl Engine {
         match kind {
             "exited" if state.status != Status::Running => self.exited(&record, &state),
             "restart" => self.restart_due(&record),
+            "health" => self.health_changed(&record, &state, guard),
             "filter" => Networks::new(&self.store).judge_kernel_path(),
-            // The shim has written it down and told the event file; a policy on it is a later matter.
             _ => Ok(()),
         }
     }
 
     fn exited(&self, record: &ContainerRecord, state: &State) -> Result<()> {
-        if !self.stays_down(record)? && wants_restart(record, state) {
+        let folder = self.store.container_run_dir(&record.id)?;
+        if !self.stays_down(record)? && (unhealthy::take_due(&folder)? || wants_restart(record, state)) {
             let cgroup = self.cgroup_of(record)?;
             // It was killed while it was paused: what is started next is not to be born frozen.
             if cgroup.is_frozen() {
                 cgroup.freeze(false)?;
             }
-            let folder = self.store.container_run_dir(&record.id)?;
             return Client::connect(&folder)?.restart_in(backoff(state));
         }
         if record.container.auto_remove && !self.is_to_come_back(record)? {
@@ -127,6 +129,12 @@ impl Engine {
         Ok(self.store.container_dir(&record.id)?.join(STOP_INTENT).exists())
     }
 
+    /// Whether somebody stopped it, rather than the host's going down.
+    pub(crate) fn was_stopped(&self, record: &ContainerRecord) -> Result<bool> {
+        let path = self.store.container_dir(&record.id)?.join(STOP_INTENT);
+        Ok(std::fs::read(path).is_ok_and(|content| content != UNTIL_BOOT))
+    }
+
     fn is_to_come_back(&self, record: &ContainerRecord) -> Result<bool> {
         let path = self.store.container_dir(&record.id)?.join(STOP_INTENT);
         Ok(std::fs::read(path).is_ok_and(|content| content == TO_COME_BACK))
@@ -183,10 +191,31 @@ fn wants_restart(record: &ContainerRecord, state: &State) -> bool {
 }
 
 fn backoff(state: &State) -> Duration {
-    let ran = state.started_at.as_deref().and_then(seconds_since).unwrap_or(0);
-    if ran >= BACKOFF_RESET_SECONDS {
+    if Duration::from_nanos(state.ran_ns) >= BACKOFF_RESET {
         return BACKOFF_MIN;
     }
-    let doublings = state.restart_count.min(16);
-    BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX)
+    Duration::from_millis(state.backoff_ms).saturating_mul(2).clamp(BACKOFF_MIN, BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute_and_begins_anew_after_ten_seconds() {
+        let mut state = State::default();
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            let pause = backoff(&state).as_millis() as u64;
+            pauses.push(pause);
+            state.backoff_ms = pause;
+            state.restart_count += 1;
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+        state.ran_ns = 10_000_000_000;
+        assert_eq!(backoff(&state), BACKOFF_MIN);
+        // The next quick end goes on from there, however often it was restarted before.
+        (state.backoff_ms, state.ran_ns) = (100, 9_999_999_999);
+        assert_eq!(backoff(&state), Duration::from_millis(200));
+    }
 }

@@ -4,7 +4,7 @@ mod attach;
 mod create;
 mod devices;
 mod effective;
-mod event;
+pub(crate) mod event;
 mod exec;
 mod files;
 mod inspect;
@@ -17,6 +17,7 @@ mod rename;
 mod sharing;
 mod start;
 mod stop;
+mod unhealthy;
 mod view;
 mod watch;
 

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Publication, Transport, who_listens};
+use carrack_oci::probe::{self, Probe};
 use carrack_oci::runtime::Spec;
 use carrack_oci::{Config, Healthcheck};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::host;
 use carrack_runtime::shim::{
-    self, CgroupName, DnsConfig, EventCommand, HealthConfig, LogConfig, ShimConfig, ShimRequest, StartError,
+    self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, ShimConfig, ShimRequest,
+    StartError,
 };
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::{NamespaceMode, NetworkMode, PortMapping, Protocol};
@@ -510,6 +512,7 @@ impl Engine {
 
 /// The check, and the program of its probe.
 fn health(check: &Healthcheck, image: &Config, decision: &Decision, facts: &HostFacts) -> Result<HealthConfig> {
+    let own = check.test.split_first().filter(|(kind, _)| *kind == probe::KIND);
     let args = match check.test.split_first() {
         Some((kind, line)) if kind == "CMD-SHELL" => {
             let shell = image.shell.clone().unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into()]);
@@ -519,8 +522,19 @@ fn health(check: &Healthcheck, image: &Config, decision: &Decision, facts: &Host
         _ => check.test.clone(),
     };
     let request = ExecRequest { args, ..ExecRequest::default() };
+    let probe = match own {
+        Some((_, words)) => HealthProbe::Own(Probe::parse(words).map_err(|wrong| {
+            Diagnostic::error(
+                &codes::INVALID_PROBE,
+                format!("the health check `{}` can't be understood", words.join(" ")),
+            )
+            .cause(wrong)
+            .boxed()
+        })?),
+        None => HealthProbe::Program(carrack_specgen::exec_plan(&decision.spec, &decision.launch, &request, facts)?),
+    };
     Ok(HealthConfig {
-        plan: carrack_specgen::exec_plan(&decision.spec, &decision.launch, &request, facts)?,
+        probe,
         check: shim::Check {
             interval_ns: check.interval,
             timeout_ns: check.timeout,

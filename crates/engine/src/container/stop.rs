@@ -48,7 +48,7 @@ impl Engine {
         self.stop_and(record, options, b"")
     }
 
-    fn stop_and(&self, record: &ContainerRecord, options: &StopOptions, intent: &[u8]) -> Result<()> {
+    pub(crate) fn stop_and(&self, record: &ContainerRecord, options: &StopOptions, intent: &[u8]) -> Result<()> {
         let signal = self.stop_signal(record, options.signal.as_deref())?;
         let Some(target) = self.intend_stop(record, intent)? else { return Ok(()) };
         let timeout = options.timeout_ms.or(record.container.stop_timeout_ms).map(Duration::from_millis);
@@ -64,6 +64,18 @@ impl Engine {
         let config = self.image_config(record);
         let name = given.or(record.container.stop_signal.as_deref()).or(config.stop_signal.as_deref());
         name.map_or(Ok(signal::TERM), signal::parse)
+    }
+
+    /// Ends the program of a container on behalf of its shim, which sees to what follows and is not waited for.
+    pub(crate) fn end_for_shim(&self, record: &ContainerRecord, target: &Target, at_once: bool) -> Result<()> {
+        if !at_once {
+            target.signal(self.stop_signal(record, None)?)?;
+            let timeout = record.container.stop_timeout_ms.map_or(STOP_TIMEOUT, Duration::from_millis);
+            if target.wait(timeout)? {
+                return Ok(());
+            }
+        }
+        self.kill_all(record, target)
     }
 
     /// Sends a signal to a container's first process. SIGKILL and its own stop signal are also a wish that it stays down.
@@ -97,7 +109,7 @@ impl Engine {
 
     /// Writes down that the end is wanted, before anything is done about it, so that no restart races the stop.
     /// None where nothing runs and nothing is about to.
-    fn intend_stop(&self, record: &ContainerRecord, intent: &[u8]) -> Result<Option<Target>> {
+    pub(crate) fn intend_stop(&self, record: &ContainerRecord, intent: &[u8]) -> Result<Option<Target>> {
         let _guard = self.lock_container(&record.id)?;
         let Some(state) = self.state(&record.id)? else { return Ok(None) };
         let status = state.actual_status();
@@ -219,14 +231,14 @@ pub(crate) fn not_running(record: &ContainerRecord) -> Box<Diagnostic> {
 
 /// The processes of a running container, held so that no other can take their number.
 #[derive(Debug, Default)]
-struct Target {
+pub(crate) struct Target {
     program: Option<OwnedFd>,
     shim: Option<OwnedFd>,
 }
 
 impl Target {
     /// None where neither lives.
-    fn of(state: &State) -> Option<Self> {
+    pub(crate) fn of(state: &State) -> Option<Self> {
         // The start times are looked at after the descriptor is held: then the number can't change hands any more.
         let hold = |pid: i32, lives: &dyn Fn() -> bool| {
             let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use carrack_diag::{Diagnostic, Result};
 use carrack_specgen::facts;
 
+use super::systemd::{self, Slice};
 use crate::codes;
 
 /// Where limits are set.
@@ -24,6 +25,8 @@ pub struct Hierarchies {
     v1: BTreeMap<String, PathBuf>,
     /// Mount points of hierarchies in whose root the caller is not.
     left_by_caller: Vec<PathBuf>,
+    /// Whether the v2 tree is systemd's.
+    of_systemd: bool,
 }
 
 impl Hierarchies {
@@ -34,7 +37,9 @@ impl Hierarchies {
                 Diagnostic::error(&codes::CGROUP, format!("read {path}")).cause(error.to_string()).boxed()
             })
         };
-        Ok(Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
+        let found = Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        let of_systemd = found.version() == Version::V2 && systemd::is_init();
+        Ok(Self { of_systemd, ..found })
     }
 
     /// From the texts of `/proc/self/mountinfo` and `/proc/self/cgroup` (proc(5), cgroups(7)).
@@ -94,7 +99,41 @@ impl Hierarchies {
 
     /// The folders of a group of this name, `carrack-TAG`, whether they are there or not.
     pub fn folders(&self, name: &str) -> Vec<PathBuf> {
-        self.unified().into_iter().chain(self.all_v1_mounts()).map(|mount| mount.join(name)).collect()
+        self.unified_folder(name).into_iter().chain(self.all_v1_mounts().map(|mount| mount.join(name))).collect()
+    }
+
+    /// The v2 folder of a group of this name.
+    pub(super) fn unified_folder(&self, name: &str) -> Option<PathBuf> {
+        self.unified().map(|mount| mount.join(self.below_unified(name)))
+    }
+
+    /// The same from the mount point on.
+    pub(super) fn below_unified(&self, name: &str) -> PathBuf {
+        match self.slice(name) {
+            Some((slice, below)) if below.as_os_str().is_empty() => slice.folder(),
+            Some((slice, below)) => slice.folder().join(below),
+            None => name.into(),
+        }
+    }
+
+    /// Makes sure that a group of this name can be made.
+    pub(super) fn prepare(&self, name: &str) -> Result<()> {
+        match (self.unified(), self.slice(name)) {
+            (Some(mount), Some((slice, _))) => slice.ensure(mount),
+            _ if self.of_systemd => Err(Diagnostic::error(&codes::CGROUP, format!("make the control group {name}"))
+                .cause("systemd is process 1 here: the parent has to be one of its slices, named as in `shop.slice`")
+                .boxed()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether empty parents are somebody else's to take away.
+    pub(super) fn keeps_parents(&self) -> bool {
+        self.of_systemd
+    }
+
+    fn slice(&self, name: &str) -> Option<(Slice, PathBuf)> {
+        Slice::of(name).filter(|_| self.of_systemd)
     }
 
     pub(crate) fn unified(&self) -> Option<&Path> {

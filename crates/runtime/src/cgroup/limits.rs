@@ -42,7 +42,7 @@ pub(super) fn delegate(hierarchies: &Hierarchies, name: &str, resources: &Resour
     let needed: Vec<&str> =
         controllers(resources).into_iter().map(|name| if name == "blkio" { "io" } else { name }).collect();
     hand_down(&folder, &needed)?;
-    for component in Path::new(name).parent().unwrap_or(Path::new("")) {
+    for component in hierarchies.below_unified(name).parent().unwrap_or(Path::new("")) {
         folder.push(component);
         make_folder(&folder)?;
         hand_down(&folder, &needed)?;

@@ -20,6 +20,7 @@ impl Cgroup {
     pub fn of_shims(hierarchies: &Hierarchies, parent: &str) -> Result<Self> {
         let mut cgroup = Self::unopened(hierarchies, parent, SHIMS);
         if let Some(folder) = cgroup.unified_folder() {
+            hierarchies.prepare(&cgroup.name)?;
             let descriptor = hold(&folder)?;
             cgroup.unified = Some(descriptor);
         }
@@ -36,7 +37,9 @@ impl Cgroup {
     pub fn remove_shims(hierarchies: &Hierarchies, parent: &str) {
         for folder in Self::unopened(hierarchies, parent, SHIMS).folders() {
             let Ok(descriptor) = fs::File::open(&folder) else { continue };
-            if flock(&descriptor, FlockOperation::NonBlockingLockExclusive).is_ok() && fs::remove_dir(&folder).is_ok() {
+            let removed =
+                flock(&descriptor, FlockOperation::NonBlockingLockExclusive).is_ok() && fs::remove_dir(&folder).is_ok();
+            if removed && !hierarchies.keeps_parents() {
                 let _containers = folder.parent().map(fs::remove_dir);
             }
         }

@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use carrack_diag::Diagnostic;
+use carrack_oci::probe::Probe;
 use carrack_specgen::InitPlan;
 use carrack_specgen::container::{LogDriver, Protocol};
 use serde::{Deserialize, Serialize};
@@ -69,8 +70,17 @@ pub struct LogConfig {
 pub struct HealthConfig {
     /// When it runs and what its results mean.
     pub check: Check,
+    /// What is run.
+    pub probe: HealthProbe,
+}
+
+/// One run of a check.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum HealthProbe {
     /// Enters the container and executes the probe's program.
-    pub plan: InitPlan,
+    Program(InitPlan),
+    /// Needs no program in the container.
+    Own(Probe),
 }
 
 /// A program that is told what happened: `program args… KIND`, KIND being `exited`, `health` or `restart`.

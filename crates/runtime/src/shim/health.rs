@@ -9,6 +9,9 @@ const DEFAULT_INTERVAL_NS: u64 = 30_000_000_000;
 const DEFAULT_TIMEOUT_NS: u64 = 30_000_000_000;
 const DEFAULT_START_INTERVAL_NS: u64 = 5_000_000_000;
 const DEFAULT_RETRIES: u32 = 3;
+/// Docker's first probe waits for a whole interval. Ours begins after this and doubles the pause up to the start interval;
+/// until Docker's would come, failures count as little as if nobody had looked.
+const EARLY_DELAY_NS: u64 = 50_000_000;
 
 /// When a check runs. Zero stands for Docker's default everywhere.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,13 +40,15 @@ impl Check {
 pub struct Monitor {
     check: Check,
     started_ns: u64,
+    /// How many probes have run before Docker's first.
+    early: u32,
     health: Health,
 }
 
 impl Monitor {
     /// Of a container whose program was started at this time.
     pub fn new(check: Check, started_ns: u64) -> Self {
-        Self { check, started_ns, health: Health::default() }
+        Self { check, started_ns, early: 0, health: Health::default() }
     }
 
     /// Goes on with what another shim has found.
@@ -60,11 +65,24 @@ impl Monitor {
 
     /// How long to wait from now to the next probe.
     pub fn delay_ns(&self, now_ns: u64) -> u64 {
+        let to_first = self.first_due_ns().saturating_sub(now_ns);
+        if self.health.status == HealthStatus::Starting && to_first > 0 {
+            let early = EARLY_DELAY_NS.saturating_mul(1 << self.early.min(16));
+            return early.min(self.start_interval_ns()).min(to_first);
+        }
+        self.regular_delay_ns(now_ns)
+    }
+
+    fn regular_delay_ns(&self, now_ns: u64) -> u64 {
         if self.health.status == HealthStatus::Starting && self.in_start_period(now_ns) {
-            default(self.check.start_interval_ns, DEFAULT_START_INTERVAL_NS)
+            self.start_interval_ns()
         } else {
             default(self.check.interval_ns, DEFAULT_INTERVAL_NS)
         }
+    }
+
+    fn start_interval_ns(&self) -> u64 {
+        default(self.check.start_interval_ns, DEFAULT_START_INTERVAL_NS)
     }
 
     /// Takes the result of a probe that began at `began_ns`, and says whether the verdict has changed.
@@ -73,6 +91,8 @@ impl Monitor {
         if probe.exit_code == 0 {
             self.health.failing_streak = 0;
             self.health.status = HealthStatus::Healthy;
+        } else if before == HealthStatus::Starting && began_ns < self.first_due_ns() {
+            self.early = self.early.saturating_add(1);
         } else if !(before == HealthStatus::Starting && self.in_start_period(began_ns)) {
             self.health.failing_streak = self.health.failing_streak.saturating_add(1);
             let retries = if self.check.retries == 0 { DEFAULT_RETRIES } else { self.check.retries };
@@ -84,6 +104,13 @@ impl Monitor {
         let surplus = self.health.log.len().saturating_sub(HEALTH_LOG_LENGTH);
         self.health.log.drain(..surplus);
         self.health.status != before
+    }
+
+    /// When Docker's first probe would run.
+    fn first_due_ns(&self) -> u64 {
+        let has_start_period = self.check.start_period_ns > 0;
+        let interval = default(self.check.interval_ns, DEFAULT_INTERVAL_NS);
+        self.started_ns.saturating_add(if has_start_period { self.start_interval_ns() } else { interval })
     }
 
     fn in_start_period(&self, began_ns: u64) -> bool {
@@ -121,9 +148,10 @@ mod tests {
     #[test]
     fn zeroes_are_dockers_defaults() {
         let mut monitor = Monitor::new(Check::default(), START);
-        assert_eq!(monitor.delay_ns(START), 30 * SECOND);
+        let late = START + 30 * SECOND;
+        assert_eq!(monitor.delay_ns(late), 30 * SECOND);
         assert_eq!(Check::default().timeout_ns(), 30 * SECOND);
-        assert_eq!([1, 1, 1].map(|code| monitor.record(START, probe(code))), [false, false, true], "H2: three retries");
+        assert_eq!([1, 1, 1].map(|code| monitor.record(late, probe(code))), [false, false, true], "H2: three retries");
     }
 
     #[test]
@@ -154,11 +182,32 @@ mod tests {
     #[test]
     fn the_start_interval_holds_until_the_first_success_or_the_start_periods_end() {
         let mut monitor = Monitor::new(check(), START);
-        assert_eq!(monitor.delay_ns(START), 2 * SECOND);
+        assert_eq!(monitor.delay_ns(START + 2 * SECOND), 2 * SECOND);
         assert_eq!(monitor.delay_ns(START + 19 * SECOND), 2 * SECOND);
         assert_eq!(monitor.delay_ns(START + 20 * SECOND), 10 * SECOND);
         monitor.record(START, probe(0));
         assert_eq!(monitor.delay_ns(START + 3 * SECOND), 10 * SECOND);
+    }
+
+    #[test]
+    fn early_probes_come_ever_slower_and_only_their_success_counts() {
+        let one_retry = Check { retries: 1, start_interval_ns: SECOND, ..Check::default() };
+        let mut monitor = Monitor::new(one_retry, START);
+        let (mut now, mut pauses) = (START, Vec::new());
+        while now < START + 30 * SECOND {
+            let pause = monitor.delay_ns(now);
+            pauses.push(pause / 1_000_000);
+            now += pause;
+            if now < START + 30 * SECOND {
+                assert!(!monitor.record(now, probe(1)), "before Docker's first probe no failure counts");
+            }
+        }
+        assert_eq!(now, START + 30 * SECOND, "Docker's first probe runs as in Docker");
+        assert_eq!(pauses.get(..6), Some(&[50, 100, 200, 400, 800, 1000][..]));
+        assert!(monitor.record(now, probe(1)) && monitor.health().status == HealthStatus::Unhealthy);
+        let mut monitor = Monitor::new(one_retry, START);
+        assert!(monitor.record(START + 50_000_000, probe(0)), "a chain of services is not kept waiting");
+        assert_eq!(monitor.delay_ns(START + 50_000_000), 30 * SECOND);
     }
 
     proptest! {

@@ -1,9 +1,13 @@
 //! One run of the health check, in a process of its own: entering a container may block, and the shim must not.
 
+mod hpack;
+mod http;
+mod http2;
+mod own;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use carrack_specgen::InitPlan;
 use carrack_sys::process::{self, Process};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -12,8 +16,8 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
-use super::CgroupName;
 use super::start::{Received, descriptor, null, received, seal, send, unseal};
+use super::{CgroupName, HealthProbe};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::init::{self, SpawnRequest, own_binary};
 
@@ -24,8 +28,8 @@ pub(crate) const ARGV0: &str = "carrack-probe";
 const OUTPUT_MAX: usize = 4096;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Handover<Plan, Group> {
-    plan: Plan,
+struct Handover<Probe, Group> {
+    probe: Probe,
     timeout_ns: u64,
     cgroup: Group,
     open_files_limit: (u64, u64),
@@ -52,7 +56,7 @@ pub(super) struct Running {
 /// What to run where.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
-    pub(super) plan: &'a InitPlan,
+    pub(super) probe: &'a HealthProbe,
     pub(super) timeout_ns: u64,
     pub(super) container: BorrowedFd<'a>,
     pub(super) cgroup: Option<&'a CgroupName>,
@@ -63,7 +67,7 @@ pub(super) struct Request<'a> {
 /// Starts one.
 pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) -> Result<Running, Errno> {
     let memory = seal(&Handover {
-        plan: request.plan,
+        probe: request.probe,
         timeout_ns: request.timeout_ns,
         cgroup: request.cgroup,
         open_files_limit: request.open_files_limit,
@@ -130,24 +134,39 @@ pub(crate) fn main() -> ! {
 fn run() -> Result<Outcome, String> {
     let at = |attempt: &'static str| move |errno: Errno| format!("{attempt}: {errno}");
     let memory = process::take_inherited(descriptor::MEMORY).map_err(at("find the plan"))?;
-    let handover: Handover<InitPlan, Option<CgroupName>> = unseal(&memory).map_err(at("read the plan"))?;
+    let handover: Handover<HealthProbe, Option<CgroupName>> = unseal(&memory).map_err(at("read the plan"))?;
     let container = process::take_inherited(descriptor::FURTHER).map_err(at("find the container"))?;
+    let plan = match &handover.probe {
+        HealthProbe::Program(plan) => plan,
+        HealthProbe::Own(probe) => return own::run(probe, container, handover.timeout_ns),
+    };
     let cgroup = handover.cgroup.as_ref().map(open_cgroup).transpose().map_err(|diagnostic| diagnostic.to_string())?;
+    // A group of its own within the container's, so that a probe can be ended with all that it has started.
+    let group = match &cgroup {
+        Some(cgroup) => cgroup.below("probe").map_err(|diagnostic| diagnostic.to_string())?,
+        None => None,
+    };
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(at("make a pipe"))?;
     let null = null().map_err(at("open /dev/null"))?;
     let (soft, hard) = handover.open_files_limit;
     process::set_rlimit(super::server::RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
 
     let child = init::spawn(&SpawnRequest {
-        plan: &handover.plan,
+        plan,
         stdio: [null.as_fd(), write.as_fd(), write.as_fd()],
         network_namespace: None,
         container: Some(container.as_fd()),
-        cgroup: cgroup.as_ref(),
-    })
-    .map_err(|failure| failure.to_string())?;
-    drop(write);
-    Ok(follow(&child, &read, handover.timeout_ns))
+        cgroup: group.as_ref().or(cgroup.as_ref()),
+    });
+    let outcome = child.map_err(|failure| failure.to_string()).map(|child| {
+        drop(write);
+        follow(&child, &read, group.as_ref(), handover.timeout_ns)
+    });
+    // What a probe that ended in time has left behind goes on.
+    if let Some(group) = group {
+        group.remove_where_empty();
+    }
+    outcome
 }
 
 /// The container's control groups by name.
@@ -156,7 +175,7 @@ pub(super) fn open_cgroup(name: &CgroupName) -> carrack_diag::Result<Cgroup> {
 }
 
 /// Collects output until the program ends; what it left behind may keep the pipe.
-fn follow(child: &init::Child, output: &OwnedFd, timeout_ns: u64) -> Outcome {
+fn follow(child: &init::Child, output: &OwnedFd, group: Option<&Cgroup>, timeout_ns: u64) -> Outcome {
     let deadline = Instant::now().checked_add(Duration::from_nanos(timeout_ns));
     let mut kept = Vec::new();
     let mut truncated = false;
@@ -184,6 +203,7 @@ fn follow(child: &init::Child, output: &OwnedFd, timeout_ns: u64) -> Outcome {
             return Outcome { exit_code: child.wait().unwrap_or(-1), output: text };
         }
         let _ = child.signal(Signal::KILL.as_raw());
+        let _ = group.map(Cgroup::kill);
         let _ = child.wait();
         let separator = if text.is_empty() { "" } else { ": " };
         let limit = go_duration(timeout_ns);

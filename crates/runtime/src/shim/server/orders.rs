@@ -77,6 +77,7 @@ impl Shim {
                 None => connection.answer(&Answer::Refused("the delay is out of bounds")),
                 at => {
                     self.restart_at = at;
+                    self.state.backoff_ms = delay_ms;
                     self.state.status = Status::Restarting;
                     self.write_state();
                     connection.answer(&Answer::Done);

@@ -220,6 +220,7 @@ impl Shim {
         self.stop_probing();
         self.forwarder.drop_connections();
 
+        self.state.ran_ns = since_boot_ns().saturating_sub(program.started_ns);
         self.state.oom_killed = oom_kills > program.oom_kills_before;
         self.state.status = if status.is_some() { Status::Exited } else { Status::Lost };
         self.state.pid = 0;
@@ -282,7 +283,7 @@ impl Shim {
     pub(super) fn start_probe(&mut self) {
         let (Some(health), Some(program)) = (&self.config.health, &self.program) else { return };
         let request = probe::Request {
-            plan: &health.plan,
+            probe: &health.probe,
             timeout_ns: health.check.timeout_ns(),
             container: program.pidfd.as_fd(),
             cgroup: self.config.cgroup.as_ref(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use carrack_specgen::init_plan::{InitStep, NamespaceKind};
 
 use super::fixture::{Fixture, can_run, eventually, execute, kill, plan};
-use crate::shim::{AttachEnd, AttachOptions, Check, Client, HealthConfig, StartError, adopt};
+use crate::shim::{AttachEnd, AttachOptions, Check, Client, HealthConfig, HealthProbe, StartError, adopt};
 use crate::state::{HealthStatus, Status};
 
 #[test]
@@ -203,6 +203,11 @@ fn a_container_that_ended_without_a_shim_is_lost() {
     assert_eq!(fixture.state().status, Status::Lost);
 }
 
+fn entering(step: InitStep) -> carrack_specgen::InitPlan {
+    let namespaces = vec![NamespaceKind::Mount, NamespaceKind::Pid];
+    carrack_specgen::InitPlan::new(vec![], vec![InitStep::EnterContainer { namespaces }, step])
+}
+
 #[test]
 fn health_changes_with_the_probes_and_is_told() {
     // H2, X24: the probes' output is kept.
@@ -215,13 +220,7 @@ fn health_changes_with_the_probes_and_is_told() {
     let probe = format!("echo checked; test ! -e {}", sick.display());
     fixture.config.health = Some(HealthConfig {
         check: Check { interval_ns: 10_000_000, retries: 2, ..Check::default() },
-        plan: carrack_specgen::InitPlan::new(
-            vec![],
-            vec![
-                InitStep::EnterContainer { namespaces: vec![NamespaceKind::Mount, NamespaceKind::Pid] },
-                execute(&probe),
-            ],
-        ),
+        probe: HealthProbe::Program(entering(execute(&probe))),
     });
     fixture.start().unwrap();
     let health = |status: HealthStatus| {
@@ -251,13 +250,7 @@ fn a_probe_that_takes_too_long_is_a_failure_and_ends() {
     let mut fixture = Fixture::new("sleep 600");
     fixture.config.health = Some(HealthConfig {
         check: Check { interval_ns: 10_000_000, timeout_ns: 300_000_000, retries: 1, ..Check::default() },
-        plan: carrack_specgen::InitPlan::new(
-            vec![],
-            vec![
-                InitStep::EnterContainer { namespaces: vec![NamespaceKind::Mount, NamespaceKind::Pid] },
-                execute("echo partly; exec sleep 600"),
-            ],
-        ),
+        probe: HealthProbe::Program(entering(execute("echo partly; exec sleep 600"))),
     });
     fixture.start().unwrap();
     let health =
