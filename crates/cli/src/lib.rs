@@ -193,7 +193,8 @@ fn schema(command: &Command) -> &'static str {
         Command::Doctor(_) => "doctor",
         Command::Boot(_) => "boot",
         Command::System(_) => "system",
-        Command::Version => "version",
+        Command::Context(_) => "context",
+        Command::Version(_) => "version",
         Command::Event(_) => "event",
         Command::Bake(_) => "bake",
     }

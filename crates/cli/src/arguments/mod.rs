@@ -10,6 +10,7 @@ mod docker_build;
 mod image;
 mod inspect;
 pub(crate) mod limits;
+mod lists;
 mod project;
 mod registry;
 
@@ -24,6 +25,7 @@ pub(crate) use container::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use inspect::*;
+pub(crate) use lists::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
 
@@ -189,8 +191,11 @@ pub(crate) enum Command {
     /// What takes room on disk
     #[command(subcommand)]
     System(SystemCommand),
+    /// Docker's contexts, of which there is one
+    #[command(subcommand)]
+    Context(ContextCommand),
     /// Show the version
-    Version,
+    Version(VersionArguments),
 
     /// A shim reports: started by carrack itself
     #[command(name = "_event", hide = true)]
@@ -244,7 +249,7 @@ pub(crate) struct SystemUsageArguments {
 pub(crate) enum NetworkCommand {
     /// List networks
     #[command(visible_alias = "list")]
-    Ls(ListArguments),
+    Ls(NetworkListArguments),
     /// Make a network
     Create(NetworkCreateArguments),
     /// Remove networks
@@ -258,7 +263,7 @@ pub(crate) enum NetworkCommand {
 pub(crate) enum VolumeCommand {
     /// List volumes
     #[command(visible_alias = "list")]
-    Ls(ListArguments),
+    Ls(VolumeListArguments),
     /// Make a volume
     Create(VolumeCreateArguments),
     /// Remove volumes
@@ -273,13 +278,6 @@ pub(crate) struct NamesArguments {
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArguments {
-    /// Names or ids only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]
