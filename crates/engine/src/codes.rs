@@ -337,6 +337,15 @@ pub static PAUSED: Code = Code {
     fix: "Let it go on with `carrack unpause`, or pause it with `carrack pause`.",
 };
 
+/// A copy that Docker's rules of paths do not allow.
+pub static COPY: Code = Code {
+    id: "engine/copy",
+    title: "a path can't be copied so",
+    cause: "The source is not there, a folder would become a file, or a slash at the end says folder where there is none.",
+    check: "Look at both paths with `ls -ld`, in the container with `carrack exec`.",
+    fix: "Correct the path. `FOLDER` copies the folder itself into one that is there, `FOLDER/.` what is in it.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
@@ -345,6 +354,7 @@ pub static ALL: &[&Code] = &[
     &AMBIGUOUS,
     &APPLY_FAILED,
     &CONNECTION_LOST,
+    &COPY,
     &DOCKER_HOLDS_PROJECT,
     &HOST,
     &INVALID_KEYS,

@@ -37,8 +37,8 @@ pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
-    AttachOptions, AttachOutcome, ContainerRecord, ContainerView, ExecOptions, LogLine, LogOptions, PublishedPort,
-    Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
+    AttachOptions, AttachOutcome, CommitRequest, ContainerRecord, ContainerView, CopyOptions, ExecOptions, LogLine,
+    LogOptions, PublishedPort, Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
 };
 pub use engine::Engine;
 pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of};

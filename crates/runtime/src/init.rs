@@ -12,6 +12,7 @@
 //!        ◄── Terminal + descriptor ───────  a terminal, where the plan has one
 //!        ◄── Entered + descriptor, number   a plan that enters a container forks there and ends the first process
 //!        ◄── Failed(step, errno, detail) ─  a step fails: exit 1
+//!        ◄── Held ────────────────────────  a plan without a program: it waits until the channel is closed
 //!        ◄── Executing ───────────────────  the last step
 //!                                           execve(program); the channel is close-on-exec
 //!                                             fails: ◄── Failed ── exit 1
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 use carrack_specgen::InitPlan;
 use carrack_specgen::init_plan::NamespaceKind;
 use carrack_sys::process::{self, Process, namespace};
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,8 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// The spawner's end of the pseudo-terminal, where the plan has one.
     pub terminal: Option<OwnedFd>,
+    /// What holds a process without a program: it goes when this is closed.
+    hold: Option<OwnedFd>,
 }
 
 impl Child {
@@ -200,7 +203,7 @@ fn attempt(
     })
     .map_err(|errno| InitFailure::before_steps("clone", errno))?;
     drop(theirs);
-    follow(&ours, process)
+    follow(ours, process)
 }
 
 /// The plan and its descriptors' order in memory that nobody can change any more.
@@ -227,13 +230,13 @@ fn seal(request: &SpawnRequest<'_>, cgroups: usize) -> Result<OwnedFd, Errno> {
 
 /// Reads the channel to its end, also past a failure: the process that went on inside of a container may tell its own
 /// before the one that entered it could name it, and both must be reaped.
-fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure> {
+fn follow(channel: OwnedFd, mut process: Process) -> Result<Child, InitFailure> {
     let deadline = Instant::now() + START_TIMEOUT;
     let mut terminal = None;
     let mut executing = false;
     let mut failure = None;
     loop {
-        match channel::receive(channel, deadline) {
+        match channel::receive(&channel, deadline) {
             Ok(Received::Message(Message::Terminal, descriptor)) => terminal = descriptor,
             Ok(Received::Message(Message::Entered { pid }, Some(pidfd))) => {
                 let first = std::mem::replace(&mut process, Process { pid, pidfd });
@@ -243,6 +246,9 @@ fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure>
                 failure = Some(InitFailure::before_steps("enter-container", Errno::BADMSG));
             }
             Ok(Received::Message(Message::Executing, _)) => executing = true,
+            Ok(Received::Message(Message::Held, _)) => {
+                return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal, hold: Some(channel) });
+            }
             Ok(Received::Message(Message::Failed { step, name, errno, detail }, _)) => {
                 failure = Some(InitFailure { step: step.map(|step| step as usize), name, errno, detail });
             }
@@ -255,7 +261,7 @@ fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure>
         }
     }
     if executing && failure.is_none() {
-        return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal });
+        return Ok(Child { pid: process.pid, pidfd: process.pidfd, terminal, hold: None });
     }
     // It has ended, but for one that hangs or a small init whose program is missing.
     if failure.is_some() {
@@ -266,6 +272,32 @@ fn follow(channel: &OwnedFd, mut process: Process) -> Result<Child, InitFailure>
         let detail = format!("{DIED} (status {status})");
         InitFailure { step: None, name: "init".into(), errno: 0, detail }
     }))
+}
+
+/// A mount namespace that is there for as long as this value.
+#[derive(Debug)]
+pub struct MountNamespace(Child);
+
+impl MountNamespace {
+    /// What a plan that ends with [`Hold`](carrack_specgen::InitStep::Hold) mounts.
+    pub fn of(plan: &InitPlan) -> Result<Self, InitFailure> {
+        let null = rustix::fs::openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| InitFailure::before_steps("open-null", errno))?;
+        let stdio = [null.as_fd(); 3];
+        spawn(&SpawnRequest { plan, stdio, network_namespace: None, container: None, cgroup: None }).map(Self)
+    }
+
+    /// Its root; `bare` is the root's mount alone.
+    pub fn root(&self, bare: bool) -> Result<OwnedFd, Errno> {
+        carrack_sys::mount::root_of(&self.0.pidfd, bare)
+    }
+}
+
+impl Drop for MountNamespace {
+    fn drop(&mut self) {
+        self.0.hold = None;
+        let _ = self.0.wait();
+    }
 }
 
 /// Waits for the end of a child and collects its status.

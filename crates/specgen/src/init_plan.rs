@@ -238,6 +238,8 @@ pub enum InitStep {
     },
     /// Executes the program.
     Execute(Execute),
+    /// Instead of a program: tells the spawner that all is done, and stays until the spawner lets it go or is gone.
+    Hold,
 }
 
 impl InitStep {
@@ -275,6 +277,7 @@ impl InitStep {
             Self::Capabilities(_) => "capabilities",
             Self::AppArmor { .. } => "apparmor",
             Self::Execute(_) => "execute",
+            Self::Hold => "hold",
         }
     }
 

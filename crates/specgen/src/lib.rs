@@ -27,5 +27,5 @@ pub use container::Container;
 pub use facts::HostFacts;
 pub use init_plan::{InitPlan, InitStep};
 pub use limits::device_rule;
-pub use plan::{ExecRequest, Launch, exec_plan, init_plan, launch};
+pub use plan::{ExecRequest, Launch, exec_plan, init_plan, launch, mount_plan};
 pub use spec::{DEFAULT_SHM_BYTES, MASKED_PATHS, READ_ONLY_PATHS, Resolved, ResolvedDevice, Source, check, spec};

@@ -100,6 +100,25 @@ pub fn init_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<Init
     Ok(InitPlan::new(namespaces, steps))
 }
 
+/// The same without a program: a mount namespace with the root and the mounts below it, for whoever looks at the files of a
+/// container that does not run.
+pub fn mount_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<InitPlan> {
+    let mut steps = init_plan(spec, launch, facts)?.steps;
+    steps.retain(|step| {
+        matches!(
+            step,
+            InitStep::IsolateMounts { .. }
+                | InitStep::Layers { .. }
+                | InitStep::Root { .. }
+                | InitStep::Mount(_)
+                | InitStep::Pivot
+                | InitStep::ReadOnlyRoot
+        )
+    });
+    steps.push(InitStep::Hold);
+    Ok(InitPlan::new(vec![NamespaceKind::Mount], steps))
+}
+
 /// A further program in a running container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecRequest {

@@ -188,9 +188,20 @@ pub static COMPRESSION: Code = Code {
     fix: "Decompress it, or repack it with gzip or zstd.",
 };
 
+/// A copy into or out of a container that can't be done so.
+pub static COPY: Code = Code {
+    id: "store/copy",
+    title: "files can't be copied",
+    cause: "A path leads nowhere, stands for something else than is to be put there, is read-only, or the archive is damaged \
+            or hostile.",
+    check: "Look at both paths with `ls -ld`, in the container with `carrack exec`.",
+    fix: "Correct the path; take away what stands in the way, or copy to a folder that may be written to.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &COMPRESSION,
+    &COPY,
     &CORRUPT_RECORD,
     &DIGEST_MISMATCH,
     &DISK_FULL,

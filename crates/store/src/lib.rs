@@ -38,7 +38,8 @@ pub use files::{Durability, check_name, check_room, disk_usage, remove_tree, rep
 pub use garbage::{Garbage, Scope};
 pub use image::{Image, NewImage, Predicate};
 pub use layer::{
-    EntryKind, LayerAttributes, LayerContent, LayerEntry, LayerWriter, View, copy_tree, extract, write_tree,
+    EntryKind, Found, LayerAttributes, LayerContent, LayerEntry, LayerWriter, NameChange, Place, View, changes,
+    copy_tree, extract, write_tree,
 };
 pub use lease::{Keep, KeepKind, Lease};
 pub use ledger::{Entry, Ledger};

@@ -227,12 +227,7 @@ impl Snapshotter for Store {
             write(&mut writer)?;
             writer.finish().context("write the layer in", &place)
         })?;
-        self.commit_tar(lease, parent, written, |tree, tar| {
-            let open = || self.view(parent);
-            let below = parent.map(|_| layer::Below::new(&open));
-            files::make_dir(tree)?;
-            layer::apply(File::open(tar).context("read", tar)?, tree, below.as_ref())
-        })
+        self.commit_tar(lease, parent, written, |tree, tar| self.unpack_written(parent, tree, tar))
     }
 
     fn lower_dirs(&self, chain: Option<&Digest>) -> Result<Vec<PathBuf>> {
@@ -352,6 +347,33 @@ impl Store {
             self.name_layer(&layer.held, &layer.snapshot)?;
         }
         files::sync_dir(&self.snapshots_dir())
+    }
+
+    /// Writes an upper directory as a layer on `parent` and leaves it as it is, mounted or not. What stands at `left_out`, paths
+    /// from its root, is no part of it.
+    ///
+    /// # Errors
+    /// As [`Snapshotter::commit_upper`]; where a file becomes shorter meanwhile.
+    pub fn commit_copy(
+        &self,
+        lease: &Lease,
+        parent: Option<&Digest>,
+        upper: &Path,
+        left_out: &[Vec<u8>],
+    ) -> Result<Layer> {
+        let below = self.lower_dirs(parent)?;
+        let is_indexed = self.keeps_one_file()?;
+        let written = self.write_tar(parent, is_indexed, upper, |ingest, each| {
+            layer::diff_without(upper, &below[0], left_out, ingest, each)
+        })?;
+        self.commit_tar(lease, parent, written, |tree, tar| self.unpack_written(parent, tree, tar))
+    }
+
+    fn unpack_written(&self, parent: Option<&Digest>, tree: &Path, tar: &Path) -> Result<()> {
+        let open = || self.view(parent);
+        let below = parent.map(|_| layer::Below::new(&open));
+        files::make_dir(tree)?;
+        layer::apply(File::open(tar).context("read", tar)?, tree, below.as_ref())
     }
 
     /// Makes the upper directory of a container on a chain, kept by nobody: see [`Store::keep`]. What was there before is

@@ -1,9 +1,9 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Result;
-use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::overlay::{Context, Refusal};
 use crate::process::check;
@@ -47,6 +47,26 @@ pub fn shared_memory(size_bytes: u64) -> std::result::Result<OwnedFd, Refusal> {
 pub fn attach(mount: impl AsFd, folder: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(mount, c"", CWD, folder, flags)
+}
+
+/// The root of a mount namespace, given by its own descriptor or by that of a process in it (setns(2)): what a path in it
+/// begins with. With `bare` a copy of the mount alone that stands there, without what is mounted below it.
+///
+/// A thread that lives for this alone moves there, as the caller may have others and must stay where it is.
+pub fn root_of(namespace: impl AsFd, bare: bool) -> Result<OwnedFd> {
+    let namespace = namespace.as_fd();
+    let open = || {
+        // SAFETY: this thread gives up sharing its working directory and root with others, and nothing else.
+        check(unsafe { libc::unshare(libc::CLONE_FS) })?;
+        // SAFETY: a plain system call on a descriptor that is borrowed for its time.
+        check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) })?;
+        if bare {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            return rustix::mount::open_tree(CWD, c"/", flags);
+        }
+        rustix::fs::openat(CWD, c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
 /// Detaches what is attached to a folder; what still uses it goes on.

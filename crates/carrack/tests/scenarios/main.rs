@@ -11,6 +11,7 @@ mod caches;
 mod containers;
 mod contents;
 mod contexts;
+mod copying;
 mod debugging;
 mod formats;
 mod health;

@@ -36,7 +36,7 @@ fn nft(script: &str) {
 fn is_nft_here() -> bool {
     let is_here = std::process::Command::new("nft").arg("--version").output().is_ok();
     if !is_here {
-        println!("skipped: nft is not installed");
+        eprintln!("skipped: nft is not installed");
     }
     is_here
 }

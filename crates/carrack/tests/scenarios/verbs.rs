@@ -260,7 +260,7 @@ fn removing_tells_what_was_there_and_what_was_not() {
     machine.ok(&["rm", "-fv", "box2", "box3", "box4", "box5"]);
     assert_eq!(machine.ok(&["volume", "ls", "-q"]).lines().count(), 2);
     assert!(pids.iter().all(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()));
-    assert_eq!(machine.fails(&["rm", "--link", "a"]).code(), "cli/usage");
-    assert_eq!(machine.fails(&["start", "--checkpoint", "c", "a"]).code(), "cli/usage");
+    assert_eq!(machine.fails(&["rm", "--link", "a"]).code(), "cli/refused");
+    assert_eq!(machine.fails(&["start", "--checkpoint", "c", "a"]).code(), "cli/refused");
     machine.finish();
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::limits::LimitFlags;
-use super::{ContainerInspectArguments, NamesArguments, ProjectSetting, Pull};
+use super::{
+    CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
+    ProjectSetting, Pull,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
@@ -47,6 +50,14 @@ pub(crate) enum ContainerCommand {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 }
 
 /// The flags of `run` and `create` that say what the container is.
@@ -329,12 +340,6 @@ pub(crate) struct StartArguments {
     /// Keys that detach
     #[arg(long, value_name = "KEYS")]
     pub(crate) detach_keys: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub(crate) checkpoint: Option<String>,
-    /// Refused: there are no checkpoints
-    #[arg(long, value_name = "FOLDER", hide = true)]
-    pub(crate) checkpoint_dir: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -379,9 +384,6 @@ pub(crate) struct RmArguments {
     /// Remove its anonymous volumes
     #[arg(short, long)]
     pub(crate) volumes: bool,
-    /// Refused: there are no links
-    #[arg(short, long, hide = true)]
-    pub(crate) link: bool,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,

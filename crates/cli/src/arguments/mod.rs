@@ -6,6 +6,7 @@ mod attestation;
 mod boot;
 mod builder;
 mod container;
+mod copy;
 mod docker_build;
 mod image;
 mod inspect;
@@ -22,6 +23,7 @@ pub(crate) use attestation::*;
 pub(crate) use boot::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
+pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use inspect::*;
@@ -125,6 +127,14 @@ pub(crate) enum Command {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Copy files into or out of a container
+    Cp(CopyArguments),
+    /// Show what a container has changed of its image's files
+    Diff(DiffArguments),
+    /// Write all files of a container as a tar
+    Export(ExportArguments),
+    /// Make an image of a container's changes
+    Commit(CommitArguments),
 
     // Images.
     /// Build an image from a Dockerfile, or the images of the project

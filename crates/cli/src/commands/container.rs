@@ -108,15 +108,6 @@ fn ensure(session: &Session, engine: &Engine, flags: &ContainerFlags, image: &st
 }
 
 pub(crate) fn start(session: &Session, arguments: &StartArguments) -> Outcome {
-    let no_checkpoints = |flag: &str| {
-        refused(format!("start {flag}"), "saving and restoring running programs needs CRIU, which carrack does without")
-    };
-    if arguments.checkpoint.is_some() {
-        return Err(no_checkpoints("--checkpoint"));
-    }
-    if arguments.checkpoint_dir.is_some() {
-        return Err(no_checkpoints("--checkpoint-dir"));
-    }
     let engine = session.engine()?;
     if arguments.attach || arguments.interactive {
         let [name] = arguments.names.as_slice() else {
@@ -175,9 +166,6 @@ pub(crate) fn rename(session: &Session, arguments: &RenameArguments) -> Outcome 
 }
 
 pub(crate) fn rm(session: &Session, arguments: &RmArguments) -> Outcome {
-    if arguments.link {
-        return Err(refused("rm --link", "containers find each other by name on their networks, without links"));
-    }
     let engine = session.engine()?;
     let options = RemoveOptions { force: arguments.force, anonymous_volumes: arguments.volumes };
     each_that(session, &arguments.names, |name| match engine.remove(name, &options) {
@@ -189,11 +177,6 @@ pub(crate) fn rm(session: &Session, arguments: &RmArguments) -> Outcome {
         }
         done => done.map(|()| true),
     })
-}
-
-/// The answer to what Docker has and carrack never will.
-fn refused(what: impl Into<String>, reason: &str) -> Failure {
-    Diagnostic::error(&codes::USAGE, format!("`{}` is refused", what.into())).cause(reason).into()
 }
 
 pub(crate) fn wait(session: &Session, arguments: &NamesArguments) -> Outcome {

@@ -216,7 +216,7 @@ const CHANGES: [&str; 11] = [
     "WORKDIR",
 ];
 
-fn changed(changes: &[String]) -> std::result::Result<Config, Failure> {
+pub(super) fn changed(changes: &[String]) -> std::result::Result<Config, Failure> {
     for text in changes {
         let keyword = text.split_whitespace().next().unwrap_or_default();
         if text.contains('\n') || !CHANGES.iter().any(|known| keyword.eq_ignore_ascii_case(known)) {

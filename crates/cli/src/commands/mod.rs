@@ -8,6 +8,7 @@ pub(crate) mod buildx;
 mod container;
 mod contents;
 mod context;
+mod copy;
 mod exec;
 mod host;
 mod image;
@@ -138,6 +139,10 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Inspect(arguments) => inspect::any(session, &arguments),
         Command::Wait(arguments) => container::wait(session, &arguments),
         Command::Port(arguments) => inspect::port(session, &arguments),
+        Command::Cp(arguments) => copy::copy(session, &arguments),
+        Command::Diff(arguments) => copy::diff(session, &arguments),
+        Command::Export(arguments) => copy::export(session, &arguments),
+        Command::Commit(arguments) => copy::commit(session, &arguments),
         Command::Build(arguments) => build::build(session, &arguments),
         Command::Buildx(BuildxCommand::Build(arguments)) => build::build(session, &arguments),
         Command::Bake(arguments) | Command::Buildx(BuildxCommand::Bake(arguments)) => build::bake(session, &arguments),
@@ -183,6 +188,10 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
+            ContainerCommand::Cp(arguments) => copy::copy(session, &arguments),
+            ContainerCommand::Diff(arguments) => copy::diff(session, &arguments),
+            ContainerCommand::Export(arguments) => copy::export(session, &arguments),
+            ContainerCommand::Commit(arguments) => copy::commit(session, &arguments),
         },
         Command::Image(command) => match command {
             ImageCommand::Build(arguments) => build::build(session, &arguments),

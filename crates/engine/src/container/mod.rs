@@ -1,6 +1,8 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod commit;
+mod copy;
 mod create;
 mod devices;
 mod effective;
@@ -14,6 +16,7 @@ mod pause;
 mod reach;
 mod remove;
 mod rename;
+mod root;
 mod sharing;
 mod start;
 mod stop;
@@ -29,6 +32,8 @@ use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
 pub use attach::{AttachOptions, AttachOutcome};
+pub use commit::CommitRequest;
+pub use copy::CopyOptions;
 pub use exec::ExecOptions;
 pub use logs::{LogLine, LogOptions};
 pub use reach::Reach;

@@ -167,7 +167,7 @@ impl Engine {
 
     /// The kernel refuses an overlay that was mounted without syncing before, lest a power failure was in between. Here
     /// none was: the state is of this boot.
-    fn forget_volatile(&self, record: &ContainerRecord, image: &Image) -> Result<()> {
+    pub(crate) fn forget_volatile(&self, record: &ContainerRecord, image: &Image) -> Result<()> {
         if !record.container.auto_remove {
             return Ok(());
         }
@@ -482,7 +482,7 @@ impl Engine {
     }
 
     /// An empty folder that every container's root is attached to, each in a mount namespace of its own.
-    fn mountpoint(&self) -> Result<PathBuf> {
+    pub(crate) fn mountpoint(&self) -> Result<PathBuf> {
         let path = self.roots().run.join("root");
         std::fs::create_dir_all(&path).map_err(|error| host_error(format!("can't make {}", path.display()), error))?;
         Ok(path)

@@ -22,6 +22,8 @@ pub(super) enum Message {
     Entered { pid: i32 },
     /// The program comes next.
     Executing,
+    /// There is no program: all is done.
+    Held,
     /// The end.
     Failed { step: Option<u32>, name: String, errno: i32, detail: String },
 }

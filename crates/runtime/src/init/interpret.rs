@@ -206,8 +206,17 @@ fn perform(state: &mut State, step: &InitStep) -> Done {
         InitStep::Capabilities(masks) => set_capabilities(*masks, &state.identity)?,
         InitStep::AppArmor { profile } => apply_apparmor(state, profile)?,
         InitStep::Execute(program) => execute::execute(state, program)?,
+        InitStep::Hold => hold(state)?,
     }
     Ok(())
+}
+
+/// The spawner says nothing: its end of the channel closes when it is done, however it ends.
+fn hold(state: &mut State) -> Done {
+    state.say(&Message::Held, None)?;
+    let channel = state.channel.as_ref().ok_or(Errno::PIPE)?;
+    let _closed = rustix::net::recv(channel, &mut [0; 1], rustix::net::RecvFlags::empty());
+    process::exit_immediately(0)
 }
 
 fn join_cgroups(state: &mut State) -> Done {

@@ -27,6 +27,17 @@ pub(crate) const ROOT_MODE: u32 = 0o755;
 /// [`ROOT_MODE`].
 /// `each` is told of every member and of where in the tar its content begins.
 pub(crate) fn diff(upper: &Path, root_below: &Path, out: impl Write, each: Each<'_>) -> Result<()> {
+    diff_without(upper, root_below, &[], out, each)
+}
+
+/// The same without what stands at the paths of `left_out`.
+pub(crate) fn diff_without(
+    upper: &Path,
+    root_below: &Path,
+    left_out: &[Vec<u8>],
+    out: impl Write,
+    each: Each<'_>,
+) -> Result<()> {
     walk(upper, out, each, |walk, root| {
         let (above, below) = (Attributes::of(root, b".")?, Attributes::of(File::open(root_below)?.as_fd(), b".")?);
         if (above.mode, above.uid, above.gid, &above.xattrs) != (ROOT_MODE, below.uid, below.gid, &below.xattrs) {
@@ -35,6 +46,7 @@ pub(crate) fn diff(upper: &Path, root_below: &Path, out: impl Write, each: Each<
             walk.append(&member, &mut io::empty())?;
         }
         walk.is_layer = true;
+        walk.left_out = left_out;
         walk.children(root, b"")
     })
 }
@@ -48,14 +60,38 @@ pub fn write_tree(dir: &Path, prefix: &str, out: impl Write) -> Result<()> {
     walk(dir, out, &mut |_, _| Ok(()), |walk, root| walk.children(root, prefix.as_bytes()))
 }
 
-fn walk<W: Write>(
+/// Writes what was found at `name` in a folder, with everything below it, under the name `shown`. Sockets below are left out.
+/// Nothing else is written that has taken its place meanwhile.
+pub(super) fn write_entry(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    found: &Stat,
+    shown: Vec<u8>,
+    out: impl Write,
+) -> io::Result<()> {
+    let tar = Writer::new(out);
+    let each: Each<'_> = &mut |_, _| Ok(());
+    let mut walk = Walk { tar, each, is_layer: false, keeps_holes: true, left_out: &[], links: HashMap::new() };
+    let stat = node::stat(dir, name)?;
+    if (stat.st_dev, stat.st_ino, stat.st_mode) != (found.st_dev, found.st_ino, found.st_mode) {
+        return Err(io::Error::other("something else has taken its place meanwhile"));
+    }
+    // Neither follows a link from here on.
+    match file_type(&stat) {
+        FileType::Directory => walk.folder(dir, name, shown)?,
+        kind => walk.leaf(dir, name, shown, kind, &stat)?,
+    }
+    walk.tar.finish()?.flush()
+}
+
+fn walk<'a, W: Write>(
     dir: &Path,
     out: W,
-    each: Each<'_>,
-    run: impl FnOnce(&mut Walk<'_, W>, BorrowedFd<'_>) -> io::Result<()>,
+    each: Each<'a>,
+    run: impl FnOnce(&mut Walk<'a, W>, BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<()> {
     let tar = Writer::new(out);
-    let mut walk = Walk { tar, each, is_layer: false, links: HashMap::new() };
+    let mut walk = Walk { tar, each, is_layer: false, keeps_holes: false, left_out: &[], links: HashMap::new() };
     let all = || -> io::Result<()> {
         let root = File::open(dir)?;
         run(&mut walk, root.as_fd())?;
@@ -78,6 +114,10 @@ struct Walk<'a, W> {
     tar: Writer<W>,
     each: Each<'a>,
     is_layer: bool,
+    /// Whether whoever gets the tar makes holes again.
+    keeps_holes: bool,
+    /// Paths that are passed over.
+    left_out: &'a [Vec<u8>],
     /// The name of the first link to an inode.
     links: HashMap<(u64, u64), Vec<u8>>,
 }
@@ -100,6 +140,9 @@ impl<W: Write> Walk<'_, W> {
     }
 
     fn child(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: Vec<u8>) -> io::Result<()> {
+        if self.left_out.contains(&path) {
+            return Ok(());
+        }
         let stat = node::stat(dir, name)?;
         if self.is_layer && is_whiteout(&stat) {
             let prefix = &path[..path.len() - name.len()];
@@ -147,7 +190,9 @@ impl<W: Write> Walk<'_, W> {
         match kind {
             FileType::RegularFile => {
                 let mut file = node::open_file(dir, name)?;
-                check_room([*stat], &file)?;
+                if !self.keeps_holes {
+                    check_room([*stat], &file)?;
+                }
                 let mut member = member(path, Kind::File, attributes);
                 member.size_bytes = file.metadata()?.len();
                 self.append(&member, &mut file)

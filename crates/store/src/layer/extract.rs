@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::node::{self, Attributes, Links, file_type, find, is_whiteout};
 use super::view::{Step, View, components, enter_link, path_of};
-use super::{OPAQUE, OVERLAY_OPAQUE, OVERLAY_XATTRS, WHITEOUT, WHITEOUT_META};
+use super::{OPAQUE, OVERLAY_OPAQUE, OVERLAY_XATTRS, WHITEOUT, WHITEOUT_META, transfer};
 use crate::codes;
 use crate::fault::fault;
 use crate::files::entries;
@@ -68,12 +68,47 @@ pub(crate) fn apply(tar: impl Read, to: &Path, lower: Option<&Below<'_>>) -> Res
     run(tar, (to, to), &Lower::Layers(lower), None)
 }
 
+/// Unpacks a plain tar below a folder of a tree that somebody else may change meanwhile: every path is resolved in the tree,
+/// links of the folder's own path too. What is there is replaced by its like only: neither a folder by something else nor
+/// the reverse. The folder itself stays as it is.
+pub(super) fn merge(tar: impl Read, tree: Merge<'_>) -> Result<(), (Vec<u8>, Trouble)> {
+    let mut extractor = Extractor {
+        root: tree.root,
+        lower: &Lower::Nothing,
+        owner: tree.owner,
+        below: Some(tree.below),
+        times: BTreeMap::new(),
+        hidden: HashSet::new(),
+        last_parent: None,
+    };
+    let malformed = |error| match error {
+        TarError::Io(error) => Trouble::Below(transfer::unreadable(&error.to_string())),
+        TarError::Malformed(reason) => Trouble::Below(transfer::unreadable(&reason)),
+    };
+    let mut reader = Reader::new(BufReader::with_capacity(1 << 16, tar));
+    while let Some(member) = reader.next().map_err(|error| (Vec::new(), malformed(error)))? {
+        extractor.member(&member, &mut reader).map_err(|trouble| (member.path.clone(), trouble))?;
+    }
+    extractor.set_times().map_err(|trouble| (Vec::new(), trouble))?;
+    io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(|error| (Vec::new(), error.into()))?;
+    Ok(())
+}
+
+/// Where [`merge`] unpacks.
+pub(super) struct Merge<'a> {
+    pub(super) root: OwnedFd,
+    /// Components of the folder's path.
+    pub(super) below: &'a [Vec<u8>],
+    pub(super) owner: Option<(u32, u32)>,
+}
+
 fn run(tar: impl Read, (to, shown): (&Path, &Path), lower: &Lower<'_>, owner: Option<(u32, u32)>) -> Result<()> {
     let root = File::open(to).map_err(|error| fault("open the folder", shown, error))?;
     let mut extractor = Extractor {
         root: root.into(),
         lower,
         owner,
+        below: None,
         times: BTreeMap::new(),
         hidden: HashSet::new(),
         last_parent: None,
@@ -104,6 +139,8 @@ struct Extractor<'a> {
     root: OwnedFd,
     lower: &'a Lower<'a>,
     owner: Option<(u32, u32)>,
+    /// Of a merge, where it goes.
+    below: Option<&'a [Vec<u8>]>,
     /// Of folders, set at the end because every entry changes its folder's.
     times: BTreeMap<PathBuf, Attributes>,
     /// Folders below which nothing of the lower layers shows.
@@ -153,7 +190,10 @@ impl Extractor<'_> {
     }
 
     fn member(&mut self, member: &Member, content: &mut impl Read) -> Result<(), Trouble> {
-        let mut path = split(&member.path)?;
+        let mut path = self.place(&member.path)?;
+        if self.below.is_some_and(|below| below.len() == path.len()) {
+            return Ok(());
+        }
         let Some(name) = path.pop() else { return self.root_member(member) };
         if matches!(self.lower, Lower::Layers(_)) {
             if path.iter().chain([&name]).any(|part| part.starts_with(WHITEOUT_META) && part != OPAQUE) {
@@ -178,12 +218,21 @@ impl Extractor<'_> {
             Kind::Dir => self.dir(&folder, &name, attributes),
             Kind::HardLink => self.hard_link(&folder, &name, &member.link),
             kind => {
-                self.clear(&folder, &name)?;
-                create(kind, &folder, &name, member, content)?;
+                if !self.clear(&folder, &name)? {
+                    return overwrite(kind, &folder, &name, content);
+                }
+                create(kind, &folder, &name, member, content, self.below.is_some())?;
                 attributes.set(folder.fd(), &name, type_of(kind))?;
                 Ok(attributes.set_time(folder.fd(), &name)?)
             }
         }
+    }
+
+    /// Where a name of the archive is in the tree.
+    fn place(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Trouble> {
+        let mut place = self.below.map(<[Vec<u8>]>::to_vec).unwrap_or_default();
+        place.extend(split(path)?);
+        Ok(place)
     }
 
     fn root_member(&mut self, member: &Member) -> Result<(), Trouble> {
@@ -217,7 +266,10 @@ impl Extractor<'_> {
         let before = find(parent.fd(), name)?;
         let is_dir = before.as_ref().is_some_and(|stat| file_type(stat) == FileType::Directory);
         if !is_dir {
-            self.clear(parent, name)?;
+            if before.is_some() && self.below.is_some() {
+                return refused("is a folder, and what stands in its place is none");
+            }
+            let _no_folder = self.clear(parent, name)?;
             rustix::fs::mkdirat(parent.fd(), name, Mode::RWXU)?;
         }
         let folder = Folder { fd: self.open(&path)?, path };
@@ -229,7 +281,7 @@ impl Extractor<'_> {
     }
 
     fn hard_link(&mut self, parent: &Folder, name: &[u8], link: &[u8]) -> Result<(), Trouble> {
-        let mut target = split(link)?;
+        let mut target = self.place(link)?;
         let Some(target_name) = target.pop() else { return refused("is a hard link to the root folder") };
         let folder = self.folder(target)?;
         let path = folder.child(&target_name);
@@ -242,7 +294,7 @@ impl Extractor<'_> {
             Some(_) => {}
             None => self.copy_up(&folder, &target_name)?,
         }
-        self.clear(parent, name)?;
+        let _busy = self.clear(parent, name)?;
         Ok(rustix::fs::linkat(folder.fd(), target_name, parent.fd(), name, AtFlags::empty())?)
     }
 
@@ -324,18 +376,24 @@ impl Extractor<'_> {
         }
     }
 
-    /// Takes away what a member replaces.
-    fn clear(&mut self, folder: &Folder, name: &[u8]) -> Result<(), Trouble> {
-        let Some(stat) = find(folder.fd(), name)? else { return Ok(()) };
+    /// Takes away what a member replaces; false for a file that something is mounted on.
+    fn clear(&mut self, folder: &Folder, name: &[u8]) -> Result<bool, Trouble> {
+        let Some(stat) = find(folder.fd(), name)? else { return Ok(true) };
         self.last_parent = None;
         if file_type(&stat) == FileType::Directory {
+            if self.below.is_some() {
+                return refused("is no folder, and what stands in its place is one");
+            }
             clear_dir(folder.fd(), name)?;
             let path = folder.child(name);
             self.times.retain(|known, _| !known.starts_with(&path));
         } else {
-            rustix::fs::unlinkat(folder.fd(), name, AtFlags::empty())?;
+            match rustix::fs::unlinkat(folder.fd(), name, AtFlags::empty()) {
+                Err(Errno::BUSY) if self.below.is_some() => return Ok(false),
+                done => done?,
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The folder that a path leads to, made where it is missing. Links are followed in the merged tree, never out of it.
@@ -462,8 +520,31 @@ pub(crate) fn type_of(kind: Kind) -> FileType {
     }
 }
 
-fn create(kind: Kind, folder: &Folder, name: &[u8], member: &Member, content: &mut impl Read) -> Result<(), Trouble> {
+/// Writes into a file that can't be replaced as something is mounted there: the three of /etc, or a bind of one's own.
+fn overwrite(kind: Kind, folder: &Folder, name: &[u8], content: &mut impl Read) -> Result<(), Trouble> {
+    if kind != Kind::File {
+        return Err(Errno::BUSY.into());
+    }
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(folder.fd(), name, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(Errno::BUSY.into());
+    }
+    file.set_len(0)?;
+    io::copy(content, &mut file)?;
+    Ok(())
+}
+
+fn create(
+    kind: Kind,
+    folder: &Folder,
+    name: &[u8],
+    member: &Member,
+    content: &mut impl Read,
+    with_holes: bool,
+) -> Result<(), Trouble> {
     match kind {
+        Kind::File if with_holes => transfer::copy_with_holes(content, &node::create_file(folder.fd(), name)?)?,
         Kind::File => {
             let mut file = node::create_file(folder.fd(), name)?;
             copy_large(content, &mut file, member.size_bytes)?;

@@ -1,23 +1,27 @@
 //! Layers: a tar becomes a tree ([`extract`]), an overlay's upper directory becomes a tar ([`diff`]), several trees are
 //! seen as one ([`View`]).
 
+mod changes;
 mod compose;
 mod diff;
 mod extract;
 mod index;
 mod list;
 pub(crate) mod node;
+mod transfer;
 mod view;
 
+pub use changes::{NameChange, changes};
 pub use compose::{LayerAttributes, LayerContent, LayerWriter};
 pub use diff::write_tree;
-pub(crate) use diff::{Each, ROOT_MODE, diff};
+pub(crate) use diff::{Each, ROOT_MODE, diff, diff_without};
 pub use extract::extract;
 pub(crate) use extract::{Below, apply, make_implicit, malformed, told};
 pub(crate) use index::{Indexer, Stop};
 pub use list::{EntryKind, LayerEntry};
 pub(crate) use node::copy_attributes;
 pub use node::copy_tree;
+pub use transfer::{Found, Place};
 pub use view::View;
 
 /// A removed name in a layer's tar: this and the name (image-spec `layer.md`, Whiteouts).

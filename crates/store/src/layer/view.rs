@@ -120,7 +120,7 @@ impl View {
     }
 
     /// Names in a folder of the merged tree, sorted.
-    fn names(&self, path: &Path) -> io::Result<Vec<Vec<u8>>> {
+    pub(super) fn names(&self, path: &Path) -> io::Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         for layer in self.folder(path)?.iter() {
             names.extend(entries(self.open_in(*layer, path)?)?);
