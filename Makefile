@@ -1,6 +1,6 @@
 # make           this list
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-down images test test-v2 kill bench check
+.PHONY: help build demo demo-down images test test-v2 kill soak bench check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test-v2: ## the tests of containers on cgroup version 2, in a virtual machine (G
 
 kill: ## kill, fail and delay at every step of plans and container starts (long)
 	@scripts/kill
+
+soak: ## random lives of 500 containers for ten minutes, and what they leave (SOAK_SECONDS, SOAK_SEED)
+	@scripts/soak
 
 bench: ## measure against Docker and Podman (BENCH_DOCKER, BENCH_PODMAN, or the path)
 	@scripts/bench

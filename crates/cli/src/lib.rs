@@ -195,6 +195,8 @@ fn schema(command: &Command) -> &'static str {
         Command::Volume(_) => "volume",
         Command::Explain(_) => "explain",
         Command::Doctor(_) => "doctor",
+        Command::Events(_) => "events",
+        Command::Info(_) => "info",
         Command::Boot(_) => "boot",
         Command::System(_) => "system",
         Command::Context(_) => "context",

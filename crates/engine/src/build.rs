@@ -83,7 +83,13 @@ impl Engine {
         let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
         let mask = request.debug.then(foreground::keep_resizes).transpose();
         let _mask = mask.map_err(|error| vec![*host_error("can't wait for signals", error)])?;
-        carrack_solver::build(request, Services { executor: &executor, progress, images, cancel }, sources)
+        let services = Services { executor: &executor, progress, images, cancel };
+        let built = carrack_solver::build(request, services, sources)?;
+        self.emit_image("create", &built.image.id.to_string(), &built.image);
+        for tag in &request.tags {
+            self.emit_image("tag", &tag.familiar(), &built.image);
+        }
+        Ok(built)
     }
 
     /// Puts images that were built for several platforms together under the names, and gives them out. Those that nothing
@@ -165,7 +171,9 @@ impl Engine {
 
     /// Lets go of some of it, and of what nothing else needs then.
     pub fn prune_build_cache(&self, request: &PruneRequest) -> Result<Pruned> {
-        carrack_solver::prune_cache(&self.store, request)
+        let pruned = carrack_solver::prune_cache(&self.store, request)?;
+        self.emit_prune("builder", pruned.freed_bytes);
+        Ok(pruned)
     }
 
     /// Writes cache mounts into a folder, for another machine.

@@ -337,6 +337,24 @@ pub static PAUSED: Code = Code {
     fix: "Let it go on with `carrack unpause`, or pause it with `carrack pause`.",
 };
 
+/// More happened than a reader of events kept up with.
+pub static EVENTS_MISSED: Code = Code {
+    id: "engine/events-missed",
+    title: "events were missed",
+    cause: "Events came faster than they were read; only the youngest ten megabytes of them are kept.",
+    check: "Look at what reads the output of `carrack events`, such as a pipe that stands still.",
+    fix: "Read faster, or filter: `carrack events --filter type=container`. `--since` shows again what is kept.",
+};
+
+/// Volumes are not chosen by their age.
+pub static NO_AGE_OF_VOLUMES: Code = Code {
+    id: "engine/no-age-of-volumes",
+    title: "volumes can't be pruned by their age",
+    cause: "A volume's age is when it was made, which says nothing about when its data was last needed.",
+    check: "`carrack system df --verbose` shows which volumes no container has.",
+    fix: "Choose volumes by label (`--filter label=KEY`), or remove them by name with `carrack volume rm`.",
+};
+
 /// A copy that Docker's rules of paths do not allow.
 pub static COPY: Code = Code {
     id: "engine/copy",
@@ -356,6 +374,7 @@ pub static ALL: &[&Code] = &[
     &CONNECTION_LOST,
     &COPY,
     &DOCKER_HOLDS_PROJECT,
+    &EVENTS_MISSED,
     &HOST,
     &INVALID_KEYS,
     &INVALID_NAME,
@@ -364,6 +383,7 @@ pub static ALL: &[&Code] = &[
     &JOURNAL_DAMAGED,
     &JOURNAL_IO,
     &NAME_TAKEN,
+    &NO_AGE_OF_VOLUMES,
     &NO_BIND_SOURCE,
     &NO_COMMAND,
     &NO_FILE_CONTENT,
@@ -393,6 +413,7 @@ pub fn every() -> Vec<&'static Code> {
     [
         ALL,
         crate::bootstrap::CODES,
+        crate::doctor::codes::ALL,
         carrack_compose::codes::ALL,
         carrack_dockerfile::codes::ALL,
         carrack_llb::codes::ALL,

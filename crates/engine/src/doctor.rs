@@ -1,10 +1,16 @@
 //! What this host allows, before anything is done on it. Looks, tries, and changes nothing.
 
+pub(crate) mod codes;
+
 use std::path::Path;
 
-use carrack_network::probe;
-use carrack_store::Roots;
+use carrack_diag::Code;
+use carrack_network::{Networks, probe};
+use carrack_runtime::cgroup::Hierarchies;
+use carrack_store::{Roots, Store};
 use serde::Serialize;
+
+use crate::engine::Engine;
 
 /// What `statfs` calls an overlay.
 const OVERLAYFS_MAGIC: rustix::fs::FsWord = 0x794c_7630;
@@ -23,6 +29,8 @@ pub struct Report {
 pub struct Check {
     /// What was asked.
     pub name: &'static str,
+    /// Of the entry of `carrack explain` about it.
+    pub code: &'static str,
     /// Whether the answer is good enough.
     pub ok: bool,
     /// Whether nothing runs without it.
@@ -40,24 +48,30 @@ pub fn examine(roots: &Roots) -> Report {
     checks.extend([
         overlay(),
         cgroups(),
+        controllers(),
+        swap(),
         seccomp(),
-        folder("data root", "--root", &roots.data),
-        folder("run root", "--run-root", &roots.run),
+        folder("data root", &codes::DATA_ROOT, "--root", &roots.data),
+        folder("run root", &codes::RUN_ROOT, "--run-root", &roots.run),
+        disk(&roots.data),
         forwarding(),
+        other_firewalls(roots),
         apparmor(),
+        leftovers(roots),
     ]);
     let all = checks.iter().all(|check| check.ok || !check.required);
     Report { level: if all { "everything" } else { "analysis only" }, checks }
 }
 
 /// Nothing runs where it is not as wanted: then `fix` says what to do.
-fn required(name: &'static str, ok: bool, detail: impl Into<String>, fix: &str) -> Check {
+fn required(name: &'static str, code: &Code, ok: bool, detail: impl Into<String>, fix: &str) -> Check {
     let fix = if ok { String::new() } else { fix.to_owned() };
-    Check { name, ok, required: true, detail: detail.into(), fix }
+    Check { name, code: code.id, ok, required: true, detail: detail.into(), fix }
 }
 
-fn optional(name: &'static str, ok: bool, detail: &str) -> Check {
-    Check { name, ok, required: false, detail: detail.into(), fix: String::new() }
+/// Containers run without it, some of them worse.
+fn optional(name: &'static str, code: &Code, ok: bool, detail: impl Into<String>, fix: &str) -> Check {
+    Check { required: false, ..required(name, code, ok, detail, fix) }
 }
 
 fn is_root() -> bool {
@@ -66,40 +80,56 @@ fn is_root() -> bool {
 
 fn user() -> Check {
     let detail = if is_root() { "root" } else { "not root: without, containers can't be run yet" };
-    required("user", is_root(), detail, "run it as root or with sudo")
+    required("user", &codes::USER, is_root(), detail, "run it as root or with sudo")
 }
 
 fn kernel() -> Check {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let fix = "boot a kernel of 6.1 or later, as Debian 12 has";
-    required("kernel", at_least(&release, (6, 1)), format!("{release} (6.1 or later)"), fix)
+    required("kernel", &codes::KERNEL, at_least(&release, (6, 1)), format!("{release} (6.1 or later)"), fix)
 }
 
 fn namespaces() -> Check {
     let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
     let missing: Vec<&str> = kinds.into_iter().filter(|name| !Path::new("/proc/self/ns").join(name).exists()).collect();
     let detail = if missing.is_empty() { "all".to_owned() } else { format!("missing: {}", missing.join(", ")) };
-    required("namespaces", missing.is_empty(), detail, "boot a kernel that is built with them, as distributions' are")
+    required(
+        "namespaces",
+        &codes::NAMESPACES,
+        missing.is_empty(),
+        detail,
+        "boot a kernel that is built with them, as distributions' are",
+    )
 }
 
 /// Tries what networks are made of, each thing where the one before works.
 fn networks() -> Vec<Check> {
     type Attempt = fn() -> carrack_diag::Result<()>;
-    let attempts: [(_, Attempt, _); 3] = [
-        ("network", probe::try_namespace, "run carrack on the host itself, or with CAP_SYS_ADMIN and CAP_NET_ADMIN"),
-        ("bridge, veth", probe::try_links, "modprobe bridge && modprobe veth"),
-        ("packet filter", probe::try_filter, "modprobe nf_tables && modprobe nft_chain_nat && modprobe nft_masq"),
+    let attempts: [(_, &Code, Attempt, _); 3] = [
+        (
+            "network",
+            &codes::NETWORK,
+            probe::try_namespace,
+            "run carrack on the host itself, or with CAP_SYS_ADMIN and CAP_NET_ADMIN",
+        ),
+        ("bridge, veth", &codes::LINKS, probe::try_links, "modprobe bridge && modprobe veth"),
+        (
+            "packet filter",
+            &codes::PACKET_FILTER,
+            probe::try_filter,
+            "modprobe nf_tables && modprobe nft_chain_nat && modprobe nft_masq",
+        ),
     ];
     let mut works = is_root();
     let mut checks = Vec::new();
-    for (name, attempt, fix) in attempts {
+    for (name, code, attempt, fix) in attempts {
         checks.push(match works.then(attempt) {
-            None => required(name, false, "not tried", ""),
-            Some(Ok(())) => required(name, true, "works", ""),
+            None => required(name, code, false, "not tried", ""),
+            Some(Ok(())) => required(name, code, true, "works", ""),
             Some(Err(error)) => {
                 works = false;
                 let causes: Vec<String> = error.causes.iter().map(|cause| format!(": {cause}")).collect();
-                required(name, false, format!("{}{}", error.message, causes.concat()), fix)
+                required(name, code, false, format!("{}{}", error.message, causes.concat()), fix)
             }
         });
     }
@@ -109,24 +139,57 @@ fn networks() -> Vec<Check> {
 fn overlay() -> Check {
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let there = filesystems.lines().any(|line| line.split_whitespace().last() == Some("overlay"));
-    required("overlay", there, if there { "there" } else { "not there" }, "modprobe overlay")
+    required("overlay", &codes::OVERLAY, there, if there { "there" } else { "not there" }, "modprobe overlay")
 }
 
 fn cgroups() -> Check {
-    match carrack_runtime::cgroup::Hierarchies::detect() {
-        Ok(hierarchies) => required("cgroups", true, format!("{:?}", hierarchies.version()).to_lowercase(), ""),
-        Err(error) => required("cgroups", false, error.to_string(), "mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
+    match Hierarchies::detect() {
+        Ok(hierarchies) => {
+            required("cgroups", &codes::CGROUPS, true, format!("{:?}", hierarchies.version()).to_lowercase(), "")
+        }
+        Err(error) => {
+            required("cgroups", &codes::CGROUPS, false, error.to_string(), "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+        }
     }
+}
+
+/// Without a controller, the flags that need it are refused.
+fn controllers() -> Check {
+    let Ok(hierarchies) = Hierarchies::detect() else {
+        return optional("controllers", &codes::CONTROLLERS, false, "not tried", "");
+    };
+    let there = hierarchies.controllers();
+    let missing: Vec<&str> =
+        ["cpu", "cpuset", "memory", "pids"].into_iter().filter(|name| !there.contains(*name)).collect();
+    let detail = match missing.as_slice() {
+        [] => "cpu, cpuset, memory, pids".to_owned(),
+        missing => format!("missing: {}; limits of these are refused", missing.join(", ")),
+    };
+    let fix = "boot without cgroup_disable=, or with cgroup_enable=memory where the kernel asks for it; in a container, have \
+               them delegated";
+    optional("controllers", &codes::CONTROLLERS, missing.is_empty(), detail, fix)
+}
+
+fn swap() -> Check {
+    let counts = Hierarchies::detect().is_ok_and(|hierarchies| hierarchies.counts_swap());
+    let detail = if counts { "counted" } else { "not counted: --memory-swap can't be enforced" };
+    optional("swap", &codes::SWAP, counts, detail, "boot with swapaccount=1")
 }
 
 fn seccomp() -> Check {
     let there = Path::new("/proc/sys/kernel/seccomp/actions_avail").exists();
     let detail = if there { "system call filters" } else { "the kernel filters no system calls" };
-    required("seccomp", there, detail, "boot a kernel with CONFIG_SECCOMP_FILTER, as distributions' are")
+    required(
+        "seccomp",
+        &codes::SECCOMP,
+        there,
+        detail,
+        "boot a kernel with CONFIG_SECCOMP_FILTER, as distributions' are",
+    )
 }
 
 /// A root has to be writable, and its file system has to carry the upper layer of an overlay.
-fn folder(name: &'static str, flag: &str, path: &Path) -> Check {
+fn folder(name: &'static str, code: &Code, flag: &str, path: &Path) -> Check {
     // Of the folder itself, or of the nearest one above it that exists.
     let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
     let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_ok();
@@ -134,25 +197,82 @@ fn folder(name: &'static str, flag: &str, path: &Path) -> Check {
     let shown = path.display();
     let elsewhere = format!("name another folder with {flag}");
     match (writable, is_overlay) {
-        (false, _) if !is_root() => required(name, false, format!("{shown}: root's"), ""),
-        (false, _) => required(name, false, format!("{shown}: may not be written to"), &elsewhere),
+        (false, _) if !is_root() => required(name, code, false, format!("{shown}: root's"), ""),
+        (false, _) => required(name, code, false, format!("{shown}: may not be written to"), &elsewhere),
         (true, true) if name == "data root" => {
             let detail =
                 format!("{shown}: an overlay itself, as in a container, and containers can't be laid over one");
-            required(name, false, detail, &format!("{elsewhere}, on a disk or a volume"))
+            required(name, code, false, detail, &format!("{elsewhere}, on a disk or a volume"))
         }
-        _ => required(name, true, shown.to_string(), ""),
+        _ => required(name, code, true, shown.to_string(), ""),
+    }
+}
+
+/// Half-written content is worth nothing, so a disk is full before it is.
+fn disk(path: &Path) -> Check {
+    const FEW_BYTES: u64 = 1 << 30;
+    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
+    let Ok(found) = rustix::fs::statvfs(existing) else {
+        return optional("disk", &codes::DISK, false, format!("{}: can't be asked", existing.display()), "");
+    };
+    let free_bytes = found.f_bavail * found.f_frsize;
+    let share = |free: u64, all: u64| (free * 100).checked_div(all).unwrap_or(100);
+    let (space, files) = (share(found.f_bavail, found.f_blocks), share(found.f_favail, found.f_files));
+    let ok = free_bytes >= FEW_BYTES && space >= 3 && files >= 3;
+    let detail = format!("{} MB free ({space}%), {files}% of the inodes", free_bytes / 1_000_000);
+    let fix = "carrack system df shows what takes room, carrack system prune what may go";
+    optional("disk", &codes::DISK, ok, detail, fix)
+}
+
+/// A drop of another's is final.
+fn other_firewalls(roots: &Roots) -> Check {
+    let name = "other firewalls";
+    let asked = is_root().then(|| Store::open_read_only(roots.clone())).and_then(carrack_diag::Result::ok);
+    let warnings = asked.map(|store| Networks::new(&store).firewall_warnings());
+    match warnings {
+        Some(Ok(warnings)) if warnings.is_empty() => {
+            optional(name, &codes::OTHER_FIREWALLS, true, "none that drops what containers send", "")
+        }
+        Some(Ok(warnings)) => {
+            let said: Vec<&str> = warnings.iter().map(|warning| warning.message.as_str()).collect();
+            let fixes: Vec<&str> = warnings.iter().flat_map(|warning| &warning.hints).map(String::as_str).collect();
+            optional(name, &codes::OTHER_FIREWALLS, false, said.join("; "), &fixes.join("; "))
+        }
+        Some(Err(error)) => optional(name, &codes::OTHER_FIREWALLS, false, error.message, ""),
+        None => optional(name, &codes::OTHER_FIREWALLS, false, "not tried", ""),
+    }
+}
+
+fn leftovers(roots: &Roots) -> Check {
+    let name = "leftovers";
+    let asked = is_root().then(|| Engine::open_read_only(roots.clone()).and_then(|engine| engine.leaks()));
+    match asked {
+        Some(Ok(leaks)) if leaks.is_empty() => optional(name, &codes::LEFTOVERS, true, "none", ""),
+        Some(Ok(leaks)) => {
+            let detail = format!("{}: {} {}, …", leaks.len(), leaks[0].kind, leaks[0].name);
+            optional(
+                name,
+                &codes::LEFTOVERS,
+                false,
+                detail,
+                "carrack doctor --leaks says what each is and what removes it",
+            )
+        }
+        Some(Err(error)) => optional(name, &codes::LEFTOVERS, false, error.message, ""),
+        None => optional(name, &codes::LEFTOVERS, false, "not tried", ""),
     }
 }
 
 fn forwarding() -> Check {
     let on = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1");
-    optional("forwarding", on, if on { "on" } else { "off: carrack turns it on with the first network" })
+    let detail = if on { "on" } else { "off: carrack turns it on with the first network" };
+    optional("forwarding", &codes::FORWARDING, on, detail, "")
 }
 
 fn apparmor() -> Check {
     let on = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.trim() == "Y");
-    optional("apparmor", on, if on { "on" } else { "off: containers have one wall less" })
+    let detail = if on { "on" } else { "off: containers have one wall less" };
+    optional("apparmor", &codes::APPARMOR, on, detail, "")
 }
 
 fn at_least(release: &str, wanted: (u32, u32)) -> bool {

@@ -91,6 +91,7 @@ impl Engine {
         let mut loaded = Vec::new();
         let statements = |lease: &Lease, manifest: &Digest, said: &[Vec<u8>]| self.predicates_of(said, manifest, lease);
         for (image, names) in self.store.load(archive, &Platform::host(), &statements)? {
+            self.emit_image("load", &image.id.to_string(), &image);
             loaded.extend(names.iter().map(Reference::familiar));
             if names.is_empty() {
                 loaded.push(image.id.to_string());
@@ -126,7 +127,14 @@ impl Engine {
                 artifacts.push(carrack_solver::attestation(&self.store, predicate, &image.manifest, names)?);
             }
         }
-        self.store.save_all(&images, &indexes, &artifacts, archive)
+        self.store.save_all(&images, &indexes, &artifacts, archive)?;
+        for (image, _) in &images {
+            self.emit_image("save", &image.id.to_string(), image);
+        }
+        for image in indexes.iter().flat_map(|(index, _)| &index.images) {
+            self.emit_image("save", &image.id.to_string(), image);
+        }
+        Ok(())
     }
 
     /// Makes an image of one layer of a root file system's tar.
@@ -145,7 +153,9 @@ impl Engine {
             message: message.map(str::to_owned),
             names,
         };
-        Ok(self.store.import(tar, import)?.id)
+        let image = self.store.import(tar, import)?;
+        self.emit_image("import", name.unwrap_or(&image.id.to_string()), &image);
+        Ok(image.id)
     }
 
     /// Gives an image a further name.
@@ -154,9 +164,11 @@ impl Engine {
         let target = target.parse()?;
         let named = source.parse::<Reference>().ok().filter(|name| image.names.contains(name));
         match named.map(|name| self.store.index_of(&name)).transpose()?.flatten() {
-            Some(index) => self.store.tag_index(&index, &target),
-            None => self.store.tag(&image, &target),
+            Some(index) => self.store.tag_index(&index, &target)?,
+            None => self.store.tag(&image, &target)?,
         }
+        self.emit_image("tag", &target.familiar(), &image);
+        Ok(())
     }
 
     /// Removes a name; with its last name the image. The lines are Docker's.
@@ -168,10 +180,17 @@ impl Engine {
             && image.names.len() > 1
         {
             self.store.untag(&reference)?;
+            self.emit_image("untag", &reference.familiar(), &image);
             lines.push(format!("Untagged: {}", reference.familiar()));
             return Ok(lines);
         }
         let is_gone = self.store.remove_image(&image.id, force)?;
+        for name in &image.names {
+            self.emit_image("untag", &name.familiar(), &image);
+        }
+        if is_gone {
+            self.emit_image("delete", &image.id.to_string(), &image);
+        }
         lines.extend(image.names.iter().map(|name| format!("Untagged: {}", name.familiar())));
         if is_gone {
             lines.push(format!("Deleted: {}", image.id));

@@ -16,13 +16,18 @@ use crate::engine::{Engine, entries};
 /// Something that is there and should not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Leak {
-    /// `mount`, `cgroup`, `network`, `process`, `file`, `name`, `keep`, `build step`.
+    /// `mount`, `cgroup`, `network`, `process`, `file`, `name`, `keep`, `build step`, `deleted root`.
     pub kind: &'static str,
     /// Where, or which.
     pub name: String,
     /// Why it should not be.
     pub reason: String,
+    /// What removes it.
+    pub fix: String,
 }
+
+/// What puts away whatever is accounted for by no record: each command does before its own work.
+const SWEPT: &str = "the next command that changes anything";
 
 impl Engine {
     /// Compares the kernel and the files with the records.
@@ -56,6 +61,11 @@ impl Engine {
         for network in Networks::new(&self.store).leaks(&|id| active.contains(id))? {
             leaks.push(leak("network", network.to_string(), "no network or running container has it"));
         }
+        for orphan in Networks::new(&self.store).orphans()? {
+            let (name, root) = (&orphan.table.name, orphan.root.display());
+            let reason = format!("the data root {root} does not exist any more");
+            leaks.push(leak("deleted root", name.clone(), reason).fixed_by(orphan.removal()));
+        }
         self.leaked_processes(&active, &mut leaks);
         leaks.sort();
         Ok(leaks)
@@ -70,11 +80,13 @@ impl Engine {
             let path = Path::new(target);
             if self.store.is_layer(path) {
                 if idle.iter().any(|layer| layer == path) {
-                    leaks.push(leak("mount", target.to_owned(), "no container and no command has the layer"));
+                    let reason = "no container and no command has the layer";
+                    leaks.push(leak("mount", target.to_owned(), reason));
                 }
             } else if roots.iter().any(|root| path.starts_with(root) && path != root.as_path()) {
                 // The roots themselves may be mounts.
-                leaks.push(leak("mount", target.to_owned(), "nothing is mounted below a root in the host's namespace"));
+                let reason = "nothing is mounted below a root in the host's namespace";
+                leaks.push(leak("mount", target.to_owned(), reason).fixed_by(format!("umount {target}")));
             }
         }
         Ok(())
@@ -86,7 +98,8 @@ impl Engine {
             for name in entries(&folder).into_iter().filter(|name| folder.join(name).is_dir()) {
                 if !active.contains(&name) && name != SHIMS {
                     let path = folder.join(&name).to_string_lossy().into_owned();
-                    leaks.push(leak("cgroup", path, "no running container has it"));
+                    let fix = format!("rmdir {path}");
+                    leaks.push(leak("cgroup", path, "no running container has it").fixed_by(fix));
                 }
             }
         }
@@ -104,7 +117,9 @@ impl Engine {
             for id in entries(&folder) {
                 let path = folder.join(&id);
                 if !records.contains_key(&id) {
-                    leaks.push(leak("file", path.to_string_lossy().into_owned(), "its container does not exist"));
+                    let path = path.to_string_lossy().into_owned();
+                    let fix = format!("rm -r {path}");
+                    leaks.push(leak("file", path, "its container does not exist").fixed_by(fix));
                 } else if of_the_run && !active.contains(&id) {
                     for name in entries(&path).into_iter().filter(|name| name != FILE) {
                         let file = path.join(name).to_string_lossy().into_owned();
@@ -114,7 +129,8 @@ impl Engine {
             }
         }
         for path in self.store.abandoned().unwrap_or_default() {
-            leaks.push(leak("file", path.to_string_lossy().into_owned(), "whoever was making it is gone"));
+            let reason = "whoever was making it is gone";
+            leaks.push(leak("file", path.to_string_lossy().into_owned(), reason));
         }
     }
 
@@ -124,7 +140,8 @@ impl Engine {
             let owner = std::fs::read_link(folder.join(&name)).unwrap_or_default();
             let owner = owner.to_string_lossy();
             if records.get(owner.as_ref()).is_none_or(|record| record.name != name) {
-                leaks.push(leak("name", name, "no container has it"));
+                let fix = format!("rm {}", folder.join(&name).display());
+                leaks.push(leak("name", name, "no container has it").fixed_by(fix));
             }
         }
     }
@@ -146,11 +163,8 @@ impl Engine {
                 names.nth(1).map(str::to_owned)
             });
             if let Some(id) = member.filter(|id| !active.contains(id) && id != SHIMS) {
-                leaks.push(leak(
-                    "process",
-                    pid.to_string(),
-                    format!("it is in the control group of {id}, which does not run"),
-                ));
+                let reason = format!("it is in the control group of {id}, which does not run");
+                leaks.push(leak("process", pid.to_string(), reason).fixed_by(format!("kill -9 {pid}")));
             }
         }
         // A shim without its container's record can be known by the socket it serves.
@@ -158,12 +172,19 @@ impl Engine {
             let shim = State::read(&run.join(&id)).ok().flatten().filter(State::has_shim);
             if let Some(state) = shim {
                 let reason = format!("it is the shim of {id}, which does not run");
-                leaks.push(leak("process", state.shim_pid.to_string(), reason));
+                let fix = format!("kill -9 {}", state.shim_pid);
+                leaks.push(leak("process", state.shim_pid.to_string(), reason).fixed_by(fix));
             }
         }
     }
 }
 
 fn leak(kind: &'static str, name: String, reason: impl Into<String>) -> Leak {
-    Leak { kind, name, reason: reason.into() }
+    Leak { kind, name, reason: reason.into(), fix: SWEPT.to_owned() }
+}
+
+impl Leak {
+    fn fixed_by(self, fix: impl Into<String>) -> Self {
+        Self { fix: fix.into(), ..self }
+    }
 }

@@ -20,10 +20,12 @@ mod events;
 pub mod fault;
 pub mod git_tags;
 mod image;
+mod info;
 pub mod interrupt;
 pub mod journal;
 mod leaks;
 mod network;
+mod prune;
 pub mod registry;
 mod signal;
 mod stack;
@@ -35,14 +37,17 @@ mod tests;
 
 pub use attestation::{AttestationView, Sbom};
 pub use bootstrap::BootstrapRequest;
+pub use carrack_runtime::event::Event;
 pub use carrack_store::{LayerForm, Roots};
 pub use container::{
     AttachOptions, AttachOutcome, CommitRequest, ContainerRecord, ContainerView, CopyOptions, ExecOptions, LogLine,
     LogOptions, PublishedPort, Reach, RemoveOptions, RunFailure, Started, StopOptions, VolumeUse,
 };
 pub use engine::Engine;
+pub use events::EventSpan;
 pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of};
 pub use leaks::Leak;
 pub use network::NetworkView;
+pub use prune::{LabelFilter, PruneFilter, Removed, until_of_volumes};
 pub use stack::{Applied, Forecast, ServiceStatus, StackStatus, UpOptions, docker_holds};
 pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};

@@ -55,18 +55,24 @@ impl Engine {
         if let Some(existing) = self.networks()?.into_iter().find(|view| view.wanted == *network) {
             return Ok(existing.id);
         }
-        networks.create(&wanted(network)?).map(|made| made.id)
+        let made = networks.create(&wanted(network)?)?;
+        self.emit_network("create", &made.id, &made.name, None);
+        Ok(made.id)
     }
 
     /// Removes a network that nothing uses.
     pub fn remove_network(&self, name: &str) -> Result<()> {
-        Networks::new(&self.store).remove(name)
+        let networks = Networks::new(&self.store);
+        let network = networks.find(name)?;
+        networks.remove(&network.name)?;
+        self.emit_network("destroy", &network.id, &network.name, None);
+        Ok(())
     }
 
     pub(crate) fn remove_network_if_there(&self, name: &str) -> Result<()> {
         let networks = Networks::new(&self.store);
         match networks.get(name)? {
-            Some(_) => networks.remove(name),
+            Some(_) => self.remove_network(name),
             None => Ok(()),
         }
     }

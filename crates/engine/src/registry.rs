@@ -12,7 +12,6 @@ use carrack_attestation::{IN_TOTO, PROVENANCE, SBOM, predicate_of};
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, chain_ids, media_type};
 use carrack_registry::{Arriving, Destination, PushBlob, Resolved, Transfer, images_of};
-use carrack_runtime::event::{self, Event as Happened};
 use carrack_store::{
     Compression, Image, ImageIndex, Layer, Lease, NewImage, Predicate, STATEMENT_LIMIT, Snapshotter as _,
 };
@@ -142,7 +141,7 @@ impl Engine {
             self.store.tag_index(&named, reference)?;
         }
         let after = self.store.find_image(&reference.to_string())?.map_or(first.id, |image| image.id);
-        self.emit_image("pull", &reference.familiar(), &after);
+        self.emit_image_id("pull", &reference.familiar(), &after);
         let is_new = first.is_new || before != Some(after);
         Ok(Pulled { name: reference.familiar(), digest: document.digest, id: after, is_new })
     }
@@ -205,7 +204,7 @@ impl Engine {
         if is_tag && !moves {
             self.store.tag_platform(&image, reference)?;
         }
-        self.emit_image("pull", &reference.familiar(), &image.id);
+        self.emit_image("pull", &reference.familiar(), &image);
         Ok(Pulled {
             name: reference.familiar(),
             digest: resolved.named,
@@ -377,7 +376,7 @@ impl Engine {
             }
         };
         if let Some(image) = self.store.find_image(&reference.to_string())? {
-            self.emit_image("push", &reference.familiar(), &image.id);
+            self.emit_image("push", &reference.familiar(), &image);
         }
         Ok(Pushed { name: reference.familiar(), digest: pushed.digest, size_bytes: pushed.size })
     }
@@ -600,14 +599,6 @@ impl Engine {
         }
         views.reverse();
         Ok(views)
-    }
-
-    /// An event that can't be written must not undo what happened.
-    fn emit_image(&self, action: &str, name: &str, id: &Digest) {
-        let attributes = BTreeMap::from([("name".to_owned(), name.to_owned())]);
-        let (kind, action) = ("image".to_owned(), action.to_owned());
-        let happened = Happened { kind, action, id: id.to_string(), attributes, ..Happened::default() };
-        let _ = event::append(&self.roots().run.join("events"), &happened);
     }
 }
 

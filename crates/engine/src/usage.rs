@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carrack_diag::Result;
 use carrack_oci::Digest;
-use carrack_store::{Image, Snapshotter as _, disk_usage};
+use carrack_store::{Image, KeepKind, Scope, Snapshotter as _, disk_usage};
 
 use crate::build::CacheEntry;
 use crate::container::ContainerView;
@@ -22,7 +22,7 @@ pub struct DiskUsage {
     pub active_image_count: usize,
     /// Their layers, each once, unpacked and as blobs, in bytes.
     pub images_bytes: u64,
-    /// Of that, what no image of a container has.
+    /// Of that, what `image prune --all` would free: what no container, release or cached step needs.
     pub images_reclaimable_bytes: u64,
     /// Running or not.
     pub containers: Vec<ContainerUsage>,
@@ -43,6 +43,8 @@ pub struct ImageUsage {
     pub unique_bytes: u64,
     /// How many containers have it.
     pub containers: usize,
+    /// Why it stays: `container NAME`, `release PROJECT-NUMBER`.
+    pub used_by: Vec<String>,
 }
 
 /// A container.
@@ -61,6 +63,8 @@ pub struct VolumeUsage {
     pub name: String,
     /// How many containers have it.
     pub links: usize,
+    /// Their names.
+    pub used_by: Vec<String>,
     /// In bytes.
     pub size_bytes: u64,
 }
@@ -72,7 +76,17 @@ impl Engine {
         let images = self.store.images()?;
         let users = |id: &Digest| containers.iter().filter(|view| view.record.image == *id).count();
         let (active, idle): (Vec<&Image>, Vec<&Image>) = images.iter().partition(|image| users(&image.id) > 0);
-        let (all_bytes, active_bytes) = (self.layers_bytes(&images)?, self.layers_bytes(active.iter().copied())?);
+        let all_bytes = self.layers_bytes(&images)?;
+        let reclaimable_bytes = self.store.garbage(Scope::Unused)?.size_bytes;
+        let mut used_by: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+        for view in &containers {
+            used_by.entry(view.record.image).or_default().push(format!("container {}", view.record.name));
+        }
+        for keep in self.store.keeps()?.into_iter().filter(|keep| keep.kind == KeepKind::Release) {
+            for digest in keep.digests {
+                used_by.entry(digest).or_default().push(format!("release {}", keep.owner));
+            }
+        }
         let mut holders: BTreeMap<Digest, usize> = BTreeMap::new();
         for chain in images.iter().flat_map(|image| image.layers.iter().map(|layer| layer.chain)) {
             *holders.entry(chain).or_default() += 1;
@@ -85,14 +99,15 @@ impl Engine {
                 shared_bytes += self.store.snapshot(&layer.chain)?.map_or(0, |snapshot| snapshot.size_bytes);
             }
             let unique_bytes = view.size_bytes.saturating_sub(shared_bytes);
-            lines.push(ImageUsage { containers: users(&view.id), view, shared_bytes, unique_bytes });
+            let used_by = used_by.get(&view.id).cloned().unwrap_or_default();
+            lines.push(ImageUsage { containers: users(&view.id), view, shared_bytes, unique_bytes, used_by });
         }
         let mut volumes = Vec::new();
         for name in self.volumes()? {
             let has = |view: &&ContainerView| view.record.volumes.values().any(|used| used.name == name);
-            let links = containers.iter().filter(has).count();
+            let used_by: Vec<String> = containers.iter().filter(has).map(|view| view.record.name.clone()).collect();
             let size_bytes = self.store.volume_size_bytes(&name)?;
-            volumes.push(VolumeUsage { name, links, size_bytes });
+            volumes.push(VolumeUsage { name, links: used_by.len(), used_by, size_bytes });
         }
         let containers = containers.into_iter().map(|view| {
             let size_bytes = disk_usage(&self.store.container_dir(&view.record.id)?);
@@ -103,7 +118,7 @@ impl Engine {
             image_count: active.len() + idle.len(),
             active_image_count: active.len(),
             images_bytes: all_bytes,
-            images_reclaimable_bytes: all_bytes.saturating_sub(active_bytes),
+            images_reclaimable_bytes: reclaimable_bytes.min(all_bytes),
             containers: containers.collect::<Result<_>>()?,
             volumes,
             cache: self.build_cache()?,

@@ -21,20 +21,50 @@ impl Engine {
             Some(name) => (name.to_owned(), false),
             None => (anonymous_volume_name()?, true),
         };
-        Ok(self.store.create_volume(&name, anonymous, labels)?.name)
+        self.make_volume(&name, anonymous, labels)?;
+        Ok(name)
+    }
+
+    /// Makes a volume where there is none of that name.
+    pub(crate) fn make_volume(&self, name: &str, anonymous: bool, labels: BTreeMap<String, String>) -> Result<()> {
+        let is_new = self.store.volume(name)?.is_none();
+        self.store.create_volume(name, anonymous, labels)?;
+        if is_new {
+            self.emit_volume("create", name, &[]);
+        }
+        Ok(())
+    }
+
+    /// Removes a volume that nothing uses; whether it was there.
+    pub(crate) fn discard_volume(&self, name: &str) -> Result<bool> {
+        let was_there = self.store.remove_volume(name)?;
+        if was_there {
+            self.emit_volume("destroy", name, &[]);
+        }
+        Ok(was_there)
     }
 
     /// Removes a volume with its data; refused while a container uses it.
     pub fn remove_volume(&self, name: &str, force: bool) -> Result<()> {
-        for record in self.records().list()?.into_values() {
-            if record.volumes.values().any(|used| used.name == name) {
-                return Err(Diagnostic::error(&codes::VOLUME_IN_USE, format!("the volume {name} is in use"))
+        if self.discard_unused_volume(name)? || force { Ok(()) } else { Err(self.no_volume(name)) }
+    }
+
+    /// Whether it was there.
+    pub(crate) fn discard_unused_volume(&self, name: &str) -> Result<bool> {
+        let was_there = self.store.remove_volume_unless(name, || {
+            let records = self.records().list()?;
+            match records.values().find(|record| record.volumes.values().any(|used| used.name == name)) {
+                Some(record) => Err(Diagnostic::error(&codes::VOLUME_IN_USE, format!("the volume {name} is in use"))
                     .cause(format!("the container {} has it", record.name))
                     .hint(format!("remove the container first: `carrack rm {}`", record.name))
-                    .boxed());
+                    .boxed()),
+                None => Ok(()),
             }
+        })?;
+        if was_there {
+            self.emit_volume("destroy", name, &[]);
         }
-        if self.store.remove_volume(name)? || force { Ok(()) } else { Err(self.no_volume(name)) }
+        Ok(was_there)
     }
 
     fn no_volume(&self, name: &str) -> Box<Diagnostic> {

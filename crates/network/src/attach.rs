@@ -127,10 +127,26 @@ impl Networks {
         }
         let index = |network: &Network| {
             let attempt = || format!("can't look at the bridge {}", network.bridge);
+            if let Some(link) = routes.link(&network.bridge).context(attempt)? {
+                return Ok(link.index);
+            }
+            // Whoever removes a network takes the bridge before its record, and may be killed in between.
+            let guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
+            self.check_present(network)?;
+            drop(guard);
+            self.restore(std::slice::from_ref(network))?;
             let link = routes.link(&network.bridge).context(attempt)?;
             Ok(link.ok_or(Errno::NODEV).context(attempt)?.index)
         };
         networks.iter().map(index).collect()
+    }
+
+    fn check_present(&self, network: &Network) -> Result<()> {
+        if self.get(&network.name)?.is_some_and(|present| present.id == network.id) {
+            return Ok(());
+        }
+        let message = format!("network {} was removed meanwhile", network.name);
+        Err(Diagnostic::error(&codes::UNKNOWN_NETWORK, message).boxed())
     }
 
     /// Chooses and records the addresses of all attachments, or of none.
@@ -148,10 +164,7 @@ impl Networks {
         let gateway = networks.iter().position(|network| !network.internal);
         for (position, (network, attachment)) in networks.iter().zip(attachments).enumerate() {
             // Looked at again under the lock: it may have been removed since.
-            if self.get(&network.name)?.is_none_or(|present| present.id != network.id) {
-                let message = format!("network {} was removed meanwhile", network.name);
-                return Err(Diagnostic::error(&codes::UNKNOWN_NETWORK, message).boxed());
-            }
+            self.check_present(network)?;
             let leases = match files.entry(&network.name) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {

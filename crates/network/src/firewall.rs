@@ -15,6 +15,7 @@
 //! bound on the host by its container's shim either way, and while the path is shut the shim forwards.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use carrack_diag::Result;
 use carrack_sys::netlink::Socket;
@@ -47,6 +48,9 @@ pub(crate) const PRIORITY_DNAT: i32 = -100;
 /// What the names of the tables of all roots begin with.
 pub(crate) const TABLE_PREFIX: &str = "carrack-";
 
+/// What stands before the data root's path in the comment of its table.
+pub(crate) const ROOT_COMMENT: &str = "of the data root ";
+
 /// A port of the host as it leads to a container in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Translation {
@@ -68,11 +72,11 @@ pub(crate) fn exists(socket: &mut Socket, tag: &str) -> Result<bool> {
 }
 
 /// Makes the table where it is missing, and the network a part of it.
-pub(crate) fn add_network(socket: &mut Socket, tag: &str, network: &Network) -> Result<()> {
+pub(crate) fn add_network(socket: &mut Socket, root: &Path, tag: &str, network: &Network) -> Result<()> {
     let table = table(tag);
     let mut batch = Batch::new();
     if !exists(socket, tag)? {
-        declare(&mut batch, &table);
+        declare(&mut batch, &table, root);
     }
     for (set, elements) in elements(network) {
         batch.add_elements(&table, set, &elements);
@@ -84,7 +88,7 @@ pub(crate) fn add_network(socket: &mut Socket, tag: &str, network: &Network) -> 
 pub(crate) fn try_table(socket: &mut Socket) -> Result<()> {
     let mut batch = Batch::new();
     let table = table("probe");
-    declare(&mut batch, &table);
+    declare(&mut batch, &table, Path::new("probe"));
     append_kernel_path(&mut batch, &table);
     batch.commit(socket).context(|| "can't make the packet filter's table".into())
 }
@@ -214,8 +218,8 @@ fn elements(network: &Network) -> Vec<(&'static str, Vec<Element>)> {
     elements
 }
 
-fn declare(batch: &mut Batch, table: &Table) {
-    batch.add_table(table);
+fn declare(batch: &mut Batch, table: &Table, root: &Path) {
+    batch.add_table_with_comment(table, &format!("{ROOT_COMMENT}{}", root.display()));
     let set = |name, key, is_interval| Set { name, key, is_interval };
     for set in [
         set(SUBNETS, KeyType::Ipv4Address, true),

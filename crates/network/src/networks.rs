@@ -194,7 +194,7 @@ impl Networks {
     /// Filter before bridge: there is no instant at which the network is open.
     fn raise(&self, network: &Network, links: &[Link]) -> Result<()> {
         let mut filter = open_filter()?;
-        firewall::add_network(&mut filter, &self.tag, network)?;
+        firewall::add_network(&mut filter, &self.store.roots().data, &self.tag, network)?;
         if !network.internal {
             forwarding::turn_on(&mut filter, links)?;
         }

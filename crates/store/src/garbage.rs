@@ -38,6 +38,10 @@ impl Store {
     /// # Errors
     /// `store/corrupt-record`: what can't be read might refer to anything.
     pub fn garbage(&self, scope: Scope) -> Result<Garbage> {
+        self.garbage_among(scope, None)
+    }
+
+    fn garbage_among(&self, scope: Scope, candidates: Option<&HashSet<Digest>>) -> Result<Garbage> {
         let mut named: HashSet<Digest> = self.names()?.into_values().collect();
         let (elsewhere, indexes) = self.named_elsewhere()?;
         named.extend(elsewhere);
@@ -52,7 +56,7 @@ impl Store {
                 Scope::Dangling => !named.contains(&id),
                 Scope::Unused => true,
             };
-            if goes && !kept.contains(&id) {
+            if goes && !kept.contains(&id) && candidates.is_none_or(|candidates| candidates.contains(&id)) {
                 garbage.images.push(id);
             } else {
                 needed.extend(needs(id, &record));
@@ -100,8 +104,16 @@ impl Store {
     /// # Errors
     /// As [`Store::garbage`]; where something can't be removed.
     pub fn prune(&self, scope: Scope) -> Result<Garbage> {
+        self.prune_among(scope, None)
+    }
+
+    /// The same of no other images than these.
+    ///
+    /// # Errors
+    /// As [`Store::prune`].
+    pub fn prune_among(&self, scope: Scope, candidates: Option<&HashSet<Digest>>) -> Result<Garbage> {
         let guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
-        let garbage = self.garbage(scope)?;
+        let garbage = self.garbage_among(scope, candidates)?;
         self.collect(&garbage, &guard)?;
         Ok(garbage)
     }

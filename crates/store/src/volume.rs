@@ -119,7 +119,17 @@ impl Store {
     /// # Errors
     /// Where it can't be removed.
     pub fn remove_volume(&self, name: &str) -> Result<bool> {
+        self.remove_volume_unless(name, || Ok(()))
+    }
+
+    /// The same where `check` finds nothing against it. It is asked while nobody can begin to use the volume: whoever has
+    /// said before that they will is seen, and whoever says so later gets a new one.
+    ///
+    /// # Errors
+    /// Those of `check`; where it can't be removed.
+    pub fn remove_volume_unless(&self, name: &str, check: impl FnOnce() -> Result<()>) -> Result<bool> {
         let _guard = self.lock(Lock::Volume(name.to_owned()), DEFAULT_WAIT)?;
+        check()?;
         let dir = self.volume_dir(name)?;
         if !dir.is_dir() {
             return Ok(false);

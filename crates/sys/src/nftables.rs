@@ -3,12 +3,16 @@
 //! Only the expressions that carrack's rules are made of. Every one that `iptables-nft` meets in a chain it shares with us
 //! is one that it prints itself. Source: linux/netfilter/nf_tables.h.
 
+mod table;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with};
+
+pub use table::{table_comments, tables};
 
 use crate::netlink::{Message, Refusal, Reply, Socket, attribute, attributes, replies, string};
 
@@ -563,18 +567,6 @@ impl Batch {
         Self { messages: vec![batch_bound(libc::NFNL_MSG_BATCH_BEGIN)], sets: 0 }
     }
 
-    /// Makes a table unless it is there.
-    pub fn add_table(&mut self, table: &Table) -> &mut Self {
-        self.push(libc::NFT_MSG_NEWTABLE, table, libc::NLM_F_CREATE).text(TABLE_NAME, &table.name);
-        self
-    }
-
-    /// Removes a table with all that is in it.
-    pub fn delete_table(&mut self, table: &Table) -> &mut Self {
-        self.push(libc::NFT_MSG_DELTABLE, table, 0).text(TABLE_NAME, &table.name);
-        self
-    }
-
     /// Makes a chain unless it is there. A base chain's policy is to accept.
     pub fn add_chain(&mut self, table: &Table, name: &str, hook: Option<Hook>) -> &mut Self {
         let message = self.push(libc::NFT_MSG_NEWCHAIN, table, libc::NLM_F_CREATE);
@@ -844,13 +836,6 @@ fn concerns(change: &Reply<'_>, ignored: &str) -> bool {
     let kind = i32::from(change.kind) - i32::from(SUBSYSTEM);
     let table = change.payload.get(HEADER_BYTES..).and_then(|body| attribute(body, TABLE_NAME)).map(string);
     KINDS.contains(&kind) && table.is_some_and(|table| !table.starts_with(ignored))
-}
-
-/// All tables of the namespace.
-pub fn tables(socket: &mut Socket) -> Result<Vec<Table>> {
-    list(socket, &request(libc::NFT_MSG_GETTABLE, 0, libc::NLM_F_DUMP), |family, body| {
-        Some(Table { family, name: string(attribute(body, TABLE_NAME)?) })
-    })
 }
 
 /// All chains of the namespace.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::limits::LimitFlags;
 use super::{
     CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
-    ProjectSetting, Pull,
+    ProjectSetting, PruneArguments, Pull,
 };
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +50,8 @@ pub(crate) enum ContainerCommand {
     Wait(NamesArguments),
     /// List published ports
     Port(PortArguments),
+    /// Remove containers that do not run
+    Prune(PruneArguments),
     /// Copy files into or out of a container
     Cp(CopyArguments),
     /// Show what a container has changed of its image's files

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
-    BuildMoreArguments, DockerBuildArguments, HistoryArguments, InspectArguments, PullArguments, PushArguments,
+    BuildMoreArguments, DockerBuildArguments, HistoryArguments, ImagePruneArguments, InspectArguments, PullArguments,
+    PushArguments,
 };
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,8 @@ pub(crate) enum ImageCommand {
     History(HistoryArguments),
     /// Remove images
     Rm(RmiArguments),
+    /// Remove images without a name that nothing keeps
+    Prune(ImagePruneArguments),
     /// Show everything known of images
     Inspect(InspectArguments),
     /// Show what each layer adds, and what of it later layers overwrite or remove

@@ -14,6 +14,7 @@ pub(crate) mod limits;
 mod lists;
 mod project;
 mod registry;
+mod system;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub(crate) use inspect::*;
 pub(crate) use lists::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
+pub(crate) use system::*;
 
 /// carrack: the whole container workflow in one binary.
 #[derive(Debug, Parser)]
@@ -198,7 +200,11 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Finish or undo what an interruption left, and start what the restart policies say
     Boot(BootArguments),
-    /// What takes room on disk
+    /// Show what happens to containers, images, networks and volumes, as it happens
+    Events(EventsArguments),
+    /// Show this host and root
+    Info(InfoArguments),
+    /// What takes room on disk, what happens, and taking away what nobody uses
     #[command(subcommand)]
     System(SystemCommand),
     /// Docker's contexts, of which there is one
@@ -238,6 +244,12 @@ pub(crate) enum BuildxCommand {
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
     Df(SystemUsageArguments),
+    /// Show what happens to containers, images, networks and volumes, as it happens
+    Events(EventsArguments),
+    /// Show this host and root
+    Info(InfoArguments),
+    /// Remove what nobody uses: containers, networks, images without a name, build cache
+    Prune(SystemPruneArguments),
     /// Have the host run `carrack boot` when it starts
     InstallBoot(InstallBootArguments),
     /// Not yet
@@ -267,6 +279,8 @@ pub(crate) enum NetworkCommand {
     Rm(NamesArguments),
     /// Show everything known of networks
     Inspect(NetworkInspectArguments),
+    /// Remove networks that no container has
+    Prune(PruneArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -281,6 +295,8 @@ pub(crate) enum VolumeCommand {
     Rm(VolumeRmArguments),
     /// Show everything known of volumes
     Inspect(InspectArguments),
+    /// Remove volumes without a name that no container has
+    Prune(VolumePruneArguments),
 }
 
 #[derive(Debug, Args)]

@@ -48,9 +48,10 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
             if leaks.is_empty() {
                 return "nothing is left over\n".to_owned();
             }
-            let rows: Vec<Vec<String>> =
-                leaks.iter().map(|leak| vec![leak.kind.to_owned(), leak.name.clone(), leak.reason.clone()]).collect();
-            table(&["KIND", "NAME", "WHY"], &rows)
+            let row = |leak: &carrack_engine::Leak| {
+                vec![leak.kind.to_owned(), leak.name.clone(), leak.reason.clone(), leak.fix.clone()]
+            };
+            table(&["KIND", "NAME", "WHY", "WHAT REMOVES IT"], &leaks.iter().map(row).collect::<Vec<_>>())
         });
         return Ok(if leaks.is_empty() { exit::DONE } else { exit::FAILED });
     }
@@ -81,7 +82,7 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
             .checks
             .iter()
             .filter(|check| !check.fix.is_empty())
-            .map(|check| format!("  {}: {}\n", check.name, check.fix))
+            .map(|check| format!("  {} [{}]: {}\n", check.name, check.code, check.fix))
             .collect();
         if !fixes.is_empty() {
             text.push_str(&format!("\nwhat to do:\n{}", fixes.concat()));

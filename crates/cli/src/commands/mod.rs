@@ -9,12 +9,15 @@ mod container;
 mod contents;
 mod context;
 mod copy;
+mod events;
 mod exec;
 mod host;
 mod image;
+mod info;
 mod inspect;
 mod logs;
 mod network;
+mod prune;
 mod ps;
 mod registry;
 mod stack;
@@ -188,6 +191,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ContainerCommand::Inspect(arguments) => inspect::containers(session, &arguments),
             ContainerCommand::Wait(arguments) => container::wait(session, &arguments),
             ContainerCommand::Port(arguments) => inspect::port(session, &arguments),
+            ContainerCommand::Prune(arguments) => prune::containers(session, &arguments),
             ContainerCommand::Cp(arguments) => copy::copy(session, &arguments),
             ContainerCommand::Diff(arguments) => copy::diff(session, &arguments),
             ContainerCommand::Export(arguments) => copy::export(session, &arguments),
@@ -204,6 +208,7 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             ImageCommand::History(arguments) => registry::history(session, &arguments),
             ImageCommand::Tag(arguments) => image::tag(session, &arguments),
             ImageCommand::Rm(arguments) => image::remove(session, &arguments),
+            ImageCommand::Prune(arguments) => prune::images(session, &arguments),
             ImageCommand::Tree(arguments) => contents::tree(session, &arguments),
             ImageCommand::Diff(arguments) => contents::diff(session, &arguments),
             ImageCommand::Inspect(arguments) => inspect::images(session, &arguments),
@@ -220,17 +225,24 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
             NetworkCommand::Create(arguments) => network::create(session, &arguments),
             NetworkCommand::Rm(arguments) => network::remove(session, &arguments),
             NetworkCommand::Inspect(arguments) => inspect::networks(session, &arguments),
+            NetworkCommand::Prune(arguments) => prune::networks(session, &arguments),
         },
         Command::Volume(command) => match command {
             VolumeCommand::Ls(arguments) => volume::list(session, &arguments),
             VolumeCommand::Create(arguments) => volume::create(session, &arguments),
             VolumeCommand::Rm(arguments) => volume::remove(session, &arguments),
             VolumeCommand::Inspect(arguments) => inspect::volumes(session, &arguments),
+            VolumeCommand::Prune(arguments) => prune::volumes(session, &arguments),
         },
         Command::Explain(arguments) => host::explain(session, &arguments),
         Command::Doctor(arguments) => host::doctor(session, &arguments),
         Command::Boot(arguments) => boot::boot(session, &arguments),
+        Command::Events(arguments) | Command::System(SystemCommand::Events(arguments)) => {
+            events::events(session, &arguments)
+        }
+        Command::Info(arguments) | Command::System(SystemCommand::Info(arguments)) => info::info(session, &arguments),
         Command::System(SystemCommand::Df(arguments)) => system::usage(session, &arguments),
+        Command::System(SystemCommand::Prune(arguments)) => prune::system(session, &arguments),
         Command::System(SystemCommand::InstallBoot(arguments)) => boot::install(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
         Command::Context(command) => context::run(session, &command),

@@ -87,6 +87,7 @@ fn details(usage: &DiskUsage) -> Value {
             "shared_bytes": one.shared_bytes,
             "unique_bytes": one.unique_bytes,
             "containers": one.containers,
+            "used_by": one.used_by,
         })
     };
     let container = |one: &ContainerUsage| {
@@ -99,7 +100,7 @@ fn details(usage: &DiskUsage) -> Value {
             "size_bytes": one.size_bytes,
         })
     };
-    let volume = |one: &VolumeUsage| json!({ "name": one.name, "links": one.links, "size_bytes": one.size_bytes });
+    let volume = |one: &VolumeUsage| json!({ "name": one.name, "links": one.links, "used_by": one.used_by, "size_bytes": one.size_bytes });
     json!({
         "images": usage.images.iter().map(image).collect::<Vec<_>>(),
         "containers": usage.containers.iter().map(container).collect::<Vec<_>>(),

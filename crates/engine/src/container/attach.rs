@@ -4,6 +4,7 @@ use std::path::Path;
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::shim::{self, AttachEnd, Attached, Client, DetachKeys};
 
+use super::ContainerRecord;
 use crate::codes;
 use crate::engine::Engine;
 
@@ -58,7 +59,7 @@ impl Session {
     }
 
     /// Connects the caller's streams with the program's until one side ends it.
-    pub(crate) fn stay(self) -> Result<AttachOutcome> {
+    fn stay(self) -> Result<AttachOutcome> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         match self.attached.run([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], &self.keys)? {
             AttachEnd::Exited(Some(code)) => Ok(AttachOutcome::Exited(code)),
@@ -77,6 +78,16 @@ impl Engine {
     /// Attaches to a running container.
     pub fn attach(&self, name: &str, options: &AttachOptions) -> Result<AttachOutcome> {
         let record = self.find(name)?;
-        Session::open(&self.store.container_run_dir(&record.id)?, options, false)?.stay()
+        let session = Session::open(&self.store.container_run_dir(&record.id)?, options, false)?;
+        self.emit(&record, "attach", &[]);
+        self.stay(&record, session)
+    }
+
+    pub(crate) fn stay(&self, record: &ContainerRecord, session: Session) -> Result<AttachOutcome> {
+        let outcome = session.stay()?;
+        if outcome == AttachOutcome::Detached {
+            self.emit(record, "detach", &[]);
+        }
+        Ok(outcome)
     }
 }

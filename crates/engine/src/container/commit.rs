@@ -109,7 +109,14 @@ impl Engine {
         // Plain data: writing it as text can't fail.
         let bytes = serde_json::to_vec(&config).unwrap_or_default();
         let made = self.store.put_image(&lease, &bytes, NewImage { layers, names, ..NewImage::default() })?;
-        self.emit(record, "commit", &[("imageID", made.id.to_string())]);
+        let id = made.id.to_string();
+        self.emit_image("create", &id, &made);
+        for name in &made.names {
+            self.emit_image("tag", &name.familiar(), &made);
+        }
+        let comment = request.message.clone().unwrap_or_default();
+        let reference = made.names.first().map(|name| name.familiar()).unwrap_or_default();
+        self.emit(record, "commit", &[("comment", comment), ("imageID", id), ("imageRef", reference)]);
         Ok(made.id)
     }
 }

@@ -40,7 +40,9 @@ impl Engine {
         let root = self.root_of(&record, false)?;
         let place = self.place_of(&root, &record)?;
         let target = Target::find(&place, Path::new(to), to, &source)?;
-        transfer((&host, &source), (&place, &target), self.owner_inside(&record, &place, options)?)
+        let copied = transfer((&host, &source), (&place, &target), self.owner_inside(&record, &place, options)?)?;
+        self.emit(&record, "extract-to-dir", &[]);
+        Ok(copied)
     }
 
     /// Copies a path of a container to one of the host.
@@ -57,7 +59,9 @@ impl Engine {
         let host = Place::host()?;
         let target = Target::find(&host, &folder.join(to), to, &source)?;
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        transfer((&place, &source), (&host, &target), (!options.archive).then_some((uid, gid)))
+        let copied = transfer((&place, &source), (&host, &target), (!options.archive).then_some((uid, gid)))?;
+        self.emit(&record, "archive-path", &[]);
+        Ok(copied)
     }
 
     /// Unpacks a tar (plain, gzip or zstd) into a folder of a container.
@@ -72,7 +76,9 @@ impl Engine {
                 .boxed());
         }
         let owner = self.owner_inside(&record, &place, options)?;
-        place.unpack(carrack_store::decompress(tar)?, found.path(), owner)
+        place.unpack(carrack_store::decompress(tar)?, found.path(), owner)?;
+        self.emit(&record, "extract-to-dir", &[]);
+        Ok(())
     }
 
     /// Writes a path of a container as a tar.
@@ -82,7 +88,9 @@ impl Engine {
         let place = self.place_of(&root, &record)?;
         let source = Source::find(&place, Path::new(from), from, options.follow_link)?;
         let shown = if source.contents { b"." } else { source.found.name() };
-        place.pack(&source.found, if shown.is_empty() { b"." } else { shown }, out)
+        place.pack(&source.found, if shown.is_empty() { b"." } else { shown }, out)?;
+        self.emit(&record, "archive-path", &[]);
+        Ok(())
     }
 
     /// Writes all files of a container as a tar, without what is mounted.
@@ -90,7 +98,9 @@ impl Engine {
         let record = self.find(name)?;
         let root = self.root_of(&record, true)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root.root)));
-        carrack_store::write_tree(&path, "", out)
+        carrack_store::write_tree(&path, "", out)?;
+        self.emit(&record, "export", &[]);
+        Ok(())
     }
 
     fn owner_inside(

@@ -4,7 +4,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
 use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
-use carrack_store::{Durability, KeepKind, anonymous_volume_name};
+use carrack_store::{Durability, Guard, KeepKind, anonymous_volume_name};
 
 use super::{ContainerRecord, VolumeUse, check_name, new_id};
 use crate::codes;
@@ -19,14 +19,29 @@ impl Engine {
         self.create_from(container, image, &BTreeMap::new())
     }
 
+    /// The same with its lock, for who starts it next: nobody can prune it before.
+    pub(crate) fn create_held(&self, container: Container) -> Result<(ContainerRecord, Guard)> {
+        let image = self.store.image(&container.image)?.id;
+        self.create_held_from(container, image, &BTreeMap::new())
+    }
+
     /// The same of an image that is known by its id. `inherited` are volumes by target that it takes over from the
     /// container whose place it takes.
     pub(crate) fn create_from(
         &self,
-        mut container: Container,
+        container: Container,
         image: Digest,
         inherited: &BTreeMap<String, VolumeUse>,
     ) -> Result<ContainerRecord> {
+        self.create_held_from(container, image, inherited).map(|(record, _)| record)
+    }
+
+    fn create_held_from(
+        &self,
+        mut container: Container,
+        image: Digest,
+        inherited: &BTreeMap<String, VolumeUse>,
+    ) -> Result<(ContainerRecord, Guard)> {
         let id = new_id()?;
         if container.name.is_empty() {
             container.name = id[..12].to_owned();
@@ -36,14 +51,14 @@ impl Engine {
         if let Some(name) = &container.stop_signal {
             signal::parse(name)?;
         }
-        let _guard = self.lock_container(&id)?;
+        let guard = self.lock_container(&id)?;
         let durability = durability(&container);
         let images = self.mounted_images(&container)?;
         let kept: Vec<Digest> = std::iter::once(image).chain(images.values().copied()).collect();
         // First kept, then looked at: nothing can take it away in between.
         self.store.keep(KeepKind::Container, &id, &kept, durability)?;
         match self.create_kept(container, (image, images), inherited, &id, durability) {
-            Ok(record) => Ok(record),
+            Ok(record) => Ok((record, guard)),
             Err(error) => {
                 self.store.unkeep(KeepKind::Container, &id)?;
                 Err(error)
@@ -97,6 +112,7 @@ impl Engine {
             // After the record: a volume that no record names would never go.
             for volume in &fresh {
                 self.store.create_volume(volume, true, BTreeMap::new())?;
+                self.emit_volume("create", volume, &[]);
             }
             Ok(record)
         };

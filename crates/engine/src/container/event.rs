@@ -119,6 +119,7 @@ impl Engine {
         let endpoints = networks.endpoints_of(id)?;
         if !endpoints.is_empty() {
             networks.detach(id)?;
+            self.emit_endpoints("disconnect", &endpoints);
             self.update_names(endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
         }
         Ok(())
@@ -153,30 +154,35 @@ impl Engine {
             state.status = Status::Lost;
             state.write(&folder).map_err(|error| host_error("can't write a container's state", error))?;
         }
-        clear(&folder)
+        // Told once, however often it is repeated.
+        if clear(&folder)? {
+            self.emit_unmounts(record);
+        }
+        Ok(())
     }
 }
 
-/// Takes everything out of a run folder but what is asked for after the end.
-fn clear(folder: &Path) -> Result<()> {
+/// Takes everything out of a run folder but what is asked for after the end. Whether there was anything.
+fn clear(folder: &Path) -> Result<bool> {
     let failed = |error: std::io::Error| host_error(format!("can't clear {}", folder.display()), error);
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed(error)),
     };
+    let mut was_used = false;
     for entry in entries.flatten().filter(|entry| entry.file_name() != carrack_runtime::state::FILE) {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let removed =
             if is_folder { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
         match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+            _ => was_used = true,
         }
     }
     // Stays where the state does; empty, it would look like something half made.
     let _ = std::fs::remove_dir(folder);
-    Ok(())
+    Ok(was_used)
 }
 
 fn wants_restart(record: &ContainerRecord, state: &State) -> bool {

@@ -61,12 +61,20 @@ impl Engine {
         let plan = self.exec_plan_of(&record, &request)?;
         let streams = if options.tty || options.detach { Streams::none() } else { Streams::pipes(options.stdin) };
         let streams = streams.map_err(|error| host_error("can't make pipes for the program", error))?;
+        let (image, exec_id) = (self.image_config(&record), super::new_id()?);
+        let said = [("execID", exec_id)];
+        let words = options.args.join(" ");
+        self.emit_as(&record, &image, &format!("exec_create: {words}"), &said);
+        self.emit_as(&record, &image, &format!("exec_start: {words}"), &said);
         let child = self.spawn(&record, &state, &plan, streams.theirs())?;
         if options.detach {
             return Ok(None);
         }
         let status = streams.stay(&child, options.stdin, &AtomicBool::new(false));
-        Ok(Some(status.map_err(|error| host_error("can't stay with the program", error))?))
+        let status = status.map_err(|error| host_error("can't stay with the program", error))?;
+        let [exec_id] = said;
+        self.emit_as(&record, &image, "exec_die", &[exec_id, ("exitCode", status.to_string())]);
+        Ok(Some(status))
     }
 
     /// The plan of a program that enters the container, confined as the container is.

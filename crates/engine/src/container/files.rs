@@ -52,7 +52,7 @@ impl Engine {
     /// The volume's folder; an empty volume first receives what the image holds at the target.
     fn volume_for(&self, image: &Image, target: &str, used: &VolumeUse, no_copy: bool) -> Result<std::path::PathBuf> {
         let name = &used.name;
-        self.store.create_volume(name, used.anonymous, BTreeMap::new())?;
+        self.make_volume(name, used.anonymous, BTreeMap::new())?;
         if !no_copy {
             self.store.populate_volume(name, &self.store.view(image.chain())?, Path::new(target))?;
         }

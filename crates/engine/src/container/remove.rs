@@ -51,7 +51,7 @@ impl Engine {
         self.tear_down(&current)?;
         if anonymous_volumes {
             for used in self.volumes_of_its_own(&current)? {
-                self.store.remove_volume(&used)?;
+                self.discard_volume(&used)?;
             }
         }
         // Whoever is killed from here on leaves no container that has lost its name or its files: what is kept without a

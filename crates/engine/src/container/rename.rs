@@ -53,7 +53,7 @@ impl Engine {
             return Err(error);
         }
         self.release_name(&old, &record.id)?;
-        self.emit(&record, "rename", &[("oldName", old.clone())]);
+        self.emit(&record, "rename", &[("oldName", format!("/{old}"))]);
         Ok(old)
     }
 }

@@ -28,6 +28,7 @@ use super::logs::LOG_FILE;
 use super::{ContainerRecord, devices, event};
 use crate::codes;
 use crate::engine::{Engine, host_error};
+use crate::events::{EVENTS_FILE, attributes_of};
 
 /// A container that `run` has started.
 #[derive(Debug)]
@@ -78,9 +79,10 @@ impl Engine {
         attach: Option<AttachOptions>,
         made: &dyn Fn(&str) -> Result<()>,
     ) -> Result<Started, RunFailure> {
-        let record = self.create(container)?;
+        let (record, guard) = self.create_held(container)?;
         let told = made(&record.id).map_err(RunFailure::from);
-        let started = told.and_then(|()| self.launch(&record, attach.as_ref(), true));
+        let started = told.and_then(|()| self.launch_locked(&record, attach.as_ref(), true));
+        drop(guard);
         let session = match started {
             Ok(session) => session,
             Err(failure) => {
@@ -90,7 +92,7 @@ impl Engine {
                 return Err(failure);
             }
         };
-        let attached = session.map_or(Ok(AttachOutcome::Detached), Session::stay);
+        let attached = session.map_or(Ok(AttachOutcome::Detached), |session| self.stay(&record, session));
         if matches!(attached, Ok(AttachOutcome::Exited(_))) {
             self.put_away(&record)?;
         }
@@ -120,7 +122,7 @@ impl Engine {
         let session = self.launch(&record, Some(&attach), true).map_err(|failure| failure.diagnostic)?;
         match session {
             Some(session) => {
-                let outcome = session.stay()?;
+                let outcome = self.stay(&record, session)?;
                 if let AttachOutcome::Exited(_) = outcome {
                     self.put_away(&record)?;
                 }
@@ -138,6 +140,15 @@ impl Engine {
         announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let _guard = self.lock_container(&record.id)?;
+        self.launch_locked(record, attach, announced)
+    }
+
+    fn launch_locked(
+        &self,
+        record: &ContainerRecord,
+        attach: Option<&AttachOptions>,
+        announced: bool,
+    ) -> std::result::Result<Option<Session>, RunFailure> {
         let record = &self.records().get(&record.id)?.ok_or_else(|| gone(record))?;
         let image = self.store.image(&record.image.to_string())?;
         if let Some(state) = self.state(&record.id)? {
@@ -196,6 +207,7 @@ impl Engine {
                     .map(|attachment| attachment_of(record, attachment, announced))
                     .collect::<Result<_>>()?;
                 let endpoints = Networks::new(&self.store).attach(&record.id, &namespace, &wanted)?;
+                self.emit_endpoints("connect", &endpoints);
                 (Some(namespace), endpoints)
             }
             NetworkMode::None => (Some(Namespace::create()?), Vec::new()),
@@ -239,6 +251,10 @@ impl Engine {
         }
         let session =
             attach.map(|options| Session::open(&ground.run, options, record.container.auto_remove)).transpose()?;
+        self.emit_mounts(record);
+        if session.is_some() {
+            self.emit_as(record, &image.config.config, "attach", &[]);
+        }
         prepared.go().map_err(failed)?;
         Ok(session)
     }
@@ -353,13 +369,11 @@ impl Engine {
             true => None,
             false => Some(self.dns_config(container, ground)?),
         };
-        let attributes =
-            BTreeMap::from([("name".to_owned(), record.name.clone()), ("image".to_owned(), container.image.clone())]);
         Ok(ShimConfig {
             id: record.id.clone(),
-            attributes,
+            attributes: attributes_of(record, image),
             folder: ground.run.clone(),
-            events: self.roots().run.join("events"),
+            events: self.roots().run.join(EVENTS_FILE),
             log: LogConfig {
                 driver: container.log.driver,
                 path: self.store.container_dir(&record.id)?.join(LOG_FILE),

@@ -41,7 +41,9 @@ impl Engine {
     pub fn restart(&self, name: &str, options: &StopOptions) -> Result<()> {
         let record = self.find(name)?;
         self.stop_and(&record, options, event::TO_COME_BACK)?;
-        self.start_record(&record)
+        self.start_record(&record)?;
+        self.emit(&record, "restart", &[]);
+        Ok(())
     }
 
     pub(crate) fn stop_record(&self, record: &ContainerRecord, options: &StopOptions) -> Result<()> {
@@ -52,12 +54,14 @@ impl Engine {
         let signal = self.stop_signal(record, options.signal.as_deref())?;
         let Some(target) = self.intend_stop(record, intent)? else { return Ok(()) };
         let timeout = options.timeout_ms.or(record.container.stop_timeout_ms).map(Duration::from_millis);
-        target.signal(signal)?;
+        self.signal(record, &target, signal)?;
         self.thaw(record)?;
         if !target.wait(timeout.unwrap_or(STOP_TIMEOUT))? {
             self.kill_all(record, &target)?;
         }
-        self.settle_end(record, &target)
+        self.settle_end(record, &target)?;
+        self.emit(record, "stop", &[]);
+        Ok(())
     }
 
     fn stop_signal(&self, record: &ContainerRecord, given: Option<&str>) -> Result<i32> {
@@ -90,7 +94,7 @@ impl Engine {
                 self.state(&record.id)?.and_then(|state| Target::of(&state))
             };
             let target = target.filter(|target| target.program.is_some());
-            target.ok_or_else(|| not_running(&record))?.signal(signal)?;
+            self.signal(&record, &target.ok_or_else(|| not_running(&record))?, signal)?;
             // As in Docker: a program that was told what ends it, as far as anybody said, is not to sleep over it.
             let names_another = record.container.stop_signal.is_some() && !is_stop;
             return if names_another { Ok(()) } else { self.thaw(&record) };
@@ -166,7 +170,7 @@ impl Engine {
 
     /// Kills every process of the container at once, so that none is left to start others.
     fn kill_all(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
-        target.signal(signal::KILL)?;
+        self.signal(record, target, signal::KILL)?;
         // A frozen process of a v1 hierarchy does not even die.
         self.thaw(record)?;
         if !target.wait(DEATH_TIMEOUT)? {
@@ -176,6 +180,14 @@ impl Engine {
             ));
         }
         Ok(())
+    }
+
+    /// Told before it is sent, so that it stands before what comes of it.
+    fn signal(&self, record: &ContainerRecord, target: &Target, signal: i32) -> Result<()> {
+        if target.program.is_some() {
+            self.emit(record, "kill", &[("signal", signal.to_string())]);
+        }
+        target.signal(signal)
     }
 
     /// Waits until the shim has written the end down and everything that the container held is given back.

@@ -83,3 +83,32 @@ fn rules_in_dockers_chain_without_a_network() {
         assert_eq!(output("iptables-nft", &["-S", "DOCKER-USER"]).unwrap(), "-N DOCKER-USER\n");
     });
 }
+
+/// A root whose folder was deleted while its networks were up: only its table can say whose it was.
+#[test]
+fn what_a_deleted_root_has_left_is_named_with_what_removes_it() {
+    on_a_host(|host| {
+        host.container("gone", &["bridge"]);
+        assert_eq!(host.networks.orphans().unwrap(), []);
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots { data: folder.path().join("data"), run: folder.path().join("run") };
+        let other = Networks::new(&Store::open(roots.clone()).unwrap());
+        let network = other.create(&Wanted { name: "left".into(), ..Wanted::default() }).unwrap();
+        assert_eq!(host.networks.orphans().unwrap(), []);
+        folder.close().unwrap();
+        let [orphan] = &host.networks.orphans().unwrap()[..] else { panic!("one root is gone") };
+        assert_eq!((&orphan.root, &orphan.links), (&roots.data, &vec![network.bridge.clone()]));
+        let removal = orphan.removal();
+        assert_eq!(
+            removal,
+            format!("nft delete table inet carrack-{}; ip link delete {}", roots.tag(), network.bridge)
+        );
+        let done = std::process::Command::new("sh").args(["-e", "-c", &removal]).status();
+        if done.is_ok_and(|status| status.success()) {
+            assert_eq!(host.networks.orphans().unwrap(), []);
+            assert_eq!(Socket::route().unwrap().link(&network.bridge).unwrap(), None);
+        } else {
+            println!("skipped: nft or ip is not installed: what removes it was not tried");
+        }
+    });
+}

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -134,6 +134,30 @@ impl Hierarchies {
 
     fn slice(&self, name: &str) -> Option<(Slice, PathBuf)> {
         Slice::of(name).filter(|_| self.of_systemd)
+    }
+
+    /// The controllers that limits can be set with.
+    pub fn controllers(&self) -> BTreeSet<String> {
+        let unified = self.unified().filter(|_| self.version() == Version::V2);
+        let of_v2 = unified.and_then(|mount| fs::read_to_string(mount.join("cgroup.controllers")).ok());
+        let of_v1 = self.v1.keys().filter(|name| !name.contains('=')).cloned();
+        of_v1.chain(of_v2.unwrap_or_default().split_whitespace().map(str::to_owned)).collect()
+    }
+
+    /// Whether swap is counted beside memory, so that it can be limited.
+    pub fn counts_swap(&self) -> bool {
+        match self.version() {
+            Version::V1 => {
+                self.v1_mount("memory").is_some_and(|mount| mount.join("memory.memsw.limit_in_bytes").exists())
+            }
+            // The root has none of the files that groups have.
+            Version::V2 => {
+                let groups = self.unified().and_then(|mount| fs::read_dir(mount).ok()).into_iter().flatten().flatten();
+                let groups: Vec<PathBuf> = groups.map(|entry| entry.path()).collect();
+                let have = |file: &str| groups.iter().any(|group| group.join(file).exists());
+                have("memory.swap.max") || !have("memory.max")
+            }
+        }
     }
 
     pub(crate) fn unified(&self) -> Option<&Path> {

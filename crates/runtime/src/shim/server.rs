@@ -476,9 +476,9 @@ impl Shim {
         }
     }
 
-    fn append_event(&self, action: String, extra: Option<(&str, String)>) {
+    fn append_event(&self, action: String, extra: &[(&str, String)]) {
         let mut attributes = self.config.attributes.clone();
-        attributes.extend(extra.map(|(key, value)| (key.to_owned(), value)));
+        attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         let event = crate::event::Event {
             time: String::new(),
             kind: "container".into(),

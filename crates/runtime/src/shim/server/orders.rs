@@ -70,7 +70,10 @@ impl Shim {
                 }
             }
             Order::Stdin(_) | Order::StdinEnd => {}
-            Order::Resize { columns, rows } => self.streams.resize(columns, rows),
+            Order::Resize { columns, rows } => {
+                self.streams.resize(columns, rows);
+                self.append_event("resize".into(), &[("height", rows.to_string()), ("width", columns.to_string())]);
+            }
             Order::Restart => self.restart(connection),
             Order::RestartIn { delay_ms } => match Instant::now().checked_add(Duration::from_millis(delay_ms)) {
                 _ if self.program.is_some() => connection.answer(&Answer::Refused("the container runs")),
@@ -145,7 +148,7 @@ impl Shim {
         }
         self.state.status = if paused { Status::Paused } else { Status::Running };
         self.write_state();
-        self.append_event(if paused { "pause".into() } else { "unpause".into() }, None);
+        self.append_event(if paused { "pause".into() } else { "unpause".into() }, &[]);
         if paused {
             self.stop_probing();
         } else {

@@ -104,7 +104,7 @@ impl Shim {
                 self.program = Some(program);
                 self.release_code_soon();
                 self.write_state();
-                self.append_event("start".into(), None);
+                self.append_event("start".into(), &[]);
                 Ok(pid)
             }
             Err(error) => {
@@ -229,10 +229,11 @@ impl Shim {
         self.state.finished_at = Some(rfc3339_nano(now_ns()));
         self.write_state();
         if self.state.oom_killed {
-            self.append_event("oom".into(), None);
+            self.append_event("oom".into(), &[]);
         }
         let code = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
-        self.append_event("die".into(), Some(("exitCode", code)));
+        let lived_seconds = since_boot_ns().saturating_sub(program.started_ns) / 1_000_000_000;
+        self.append_event("die".into(), &[("execDuration", lived_seconds.to_string()), ("exitCode", code)]);
         if self.clients.tell_exit(status) {
             self.report_at = Some(Instant::now() + super::PUT_AWAY_PATIENCE);
         } else {
@@ -327,7 +328,7 @@ impl Shim {
         self.write_state();
         self.schedule_probe();
         if changed {
-            self.append_event(format!("health_status: {status}"), None);
+            self.append_event(format!("health_status: {status}"), &[]);
             self.tell(Kind::Health);
         }
     }
