@@ -83,6 +83,12 @@ fn verbs() -> Vec<Verb> {
     verbs
 }
 
+/// The table's reason of a name.
+pub(crate) fn reason(name: &str) -> &'static str {
+    let reasons = TABLE.lines().filter_map(|line| line.strip_prefix("reason ")?.split_once(' '));
+    reasons.filter(|(known, _)| *known == name).map(|(_, reason)| reason).next().unwrap_or_default()
+}
+
 /// The verb that the words of a command line begin with, and the name it is called by there.
 fn called<'a>(verbs: &'a [Verb], arguments: &[OsString]) -> Option<(&'a Verb, &'static str)> {
     let mut found = verbs.first().map(|verb| (verb, ""));

@@ -77,7 +77,6 @@ impl Filters {
     }
 
     /// A truth of Go's: `dangling=true`. None where it is not asked for.
-    #[cfg(test)]
     pub(crate) fn truth(&self, key: &str) -> Result<Option<bool>> {
         let Some(value) = self.values(key).last() else { return Ok(None) };
         match value.as_str() {

@@ -203,7 +203,8 @@ fn schema(command: &Command) -> &'static str {
         Command::Info(_) => "info",
         Command::Boot(_) => "boot",
         Command::System(_) => "system",
-        Command::Version => "version",
+        Command::Context(_) => "context",
+        Command::Version(_) => "version",
         Command::Event(_) => "event",
         Command::Bake(_) => "bake",
     }

@@ -330,7 +330,10 @@ impl Engine {
         policy: PullPolicy,
         watch: &dyn Watch,
     ) -> Result<Option<Pulled>> {
-        let here = self.store.find_image(name)?;
+        let here = match platform {
+            Some(platform) => self.store.find_image_for(name, platform)?,
+            None => self.store.find_image(name)?,
+        };
         let is_here = here.is_some_and(|image| platform.is_none_or(|wanted| image.config.platform().matches(wanted)));
         let is_wanted = match policy {
             PullPolicy::Always => true,

@@ -151,3 +151,54 @@ fn what_of_docker_s_is_not_done_is_told() {
         assert_eq!((failure.diagnostics[0]["code"].as_str(), failure.status), (Some(code), exit), "{line:?}");
     }
 }
+
+#[test]
+fn images_networks_and_volumes_are_listed_and_filtered() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["tag", "busybox", "team/app:1"]);
+    machine.ok(&["volume", "create", "--label", "tier=db", "kept"]);
+    machine.ok(&["volume", "create", "used"]);
+    machine.ok(&["create", "--name", "holder", "--network", "none", "-v", "used:/data", "busybox", "true"]);
+    let images =
+        |filter: &str| machine.ok(&["images", "-f", filter, "--format", "{{.Repository}}:{{.Tag}}"]).replace('\n', " ");
+    assert_eq!(images("reference=*"), "busybox:latest");
+    assert_eq!(images("reference=team/*"), "team/app:1");
+    assert_eq!(images("dangling=true"), "");
+    assert_eq!(images("label=none"), "");
+    assert_eq!(images("until=2000-01-01"), "");
+    assert_eq!(machine.ok(&["images", "team/app:1", "--format", "{{.Tag}}"]), "1");
+    assert_eq!(refused(&machine, &["images", "-f", "colour=red"]), "cli/invalid-value");
+
+    let volumes = |filter: &str| machine.ok(&["volume", "ls", "-q", "-f", filter]);
+    assert_eq!((volumes("dangling=true"), volumes("dangling=false")), ("kept".into(), "used".into()));
+    assert_eq!((volumes("label=tier=db"), volumes("name=^us")), ("kept".into(), "used".into()));
+    let format = "table {{.Name}}\\t{{.Label \"tier\"}}";
+    assert_eq!(machine.ok(&["volume", "ls", "--format", format]), "VOLUME NAME   tier\nkept          db\nused");
+
+    let networks = |filter: &str| machine.ok(&["network", "ls", "-f", filter, "--format", "{{.Name}} {{.Internal}}"]);
+    machine.ok(&["network", "create", "--internal", "back"]);
+    assert_eq!(networks("type=custom"), "back true");
+    assert_eq!(networks("name=^b.ck$"), "back true");
+    assert_eq!((networks("driver=host").as_str(), networks("dangling=true").as_str()), ("", "back true"));
+    machine.ok(&["network", "rm", "back"]);
+    // The format of Docker's config file stands where none is given.
+    std::fs::create_dir_all(machine.path().join(".docker")).unwrap();
+    let config = r#"{ "psFormat": "{{.Names}} of {{.Image}}", "volumesFormat": "v {{.Name}}" }"#;
+    std::fs::write(machine.path().join(".docker/config.json"), config).unwrap();
+    assert_eq!(machine.ok(&["ps", "-a"]), "holder of busybox");
+    assert_eq!(machine.ok(&["volume", "ls"]), "v kept\nv used");
+    machine.ok(&["rm", "holder"]);
+    machine.finish();
+}
+
+/// What is one of a kind without a daemon: its version, its context.
+#[test]
+fn version_and_context_answer_tools() {
+    let machine = Machine::empty();
+    let version = machine.ok(&["version", "--format", "{{.Server.Version}}"]);
+    assert_eq!(machine.ok(&["version"]), format!("carrack {version}"));
+    assert_eq!(machine.ok(&["context", "show"]), "default");
+    assert_eq!(machine.ok(&["context", "ls", "--format", "{{.Name}} {{.Current}}"]), "default true");
+    assert_eq!(refused(&machine, &["context", "use", "elsewhere"]), "cli/refused");
+    assert_eq!(refused(&machine, &["context", "create", "elsewhere"]), "cli/refused");
+}

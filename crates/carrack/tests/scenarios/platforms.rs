@@ -179,6 +179,12 @@ fn a_project_builds_for_several_platforms() {
     project.ok(&["compose", "build"]);
     let shown = &project.json(&["image", "inspect", "app"])[0];
     assert_eq!((&shown["Architecture"], shown["Manifests"].as_array().unwrap().len()), (&own.into(), 2));
+    // A container of the other platform is made of what is here: no registry is asked.
+    project.ok(&["create", "--name", "foreign", "--platform", &format!("linux/{other}"), "app", "true"]);
+    let image = project.ok(&["inspect", "-f", "{{.Image}}", "foreign"]);
+    assert_ne!(image, shown["Id"].as_str().unwrap());
+    assert_eq!(project.json(&["image", "inspect", &image])[0]["Architecture"], other);
+    project.ok(&["rm", "foreign"]);
     machine.finish();
 }
 

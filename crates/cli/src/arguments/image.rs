@@ -170,7 +170,10 @@ pub(crate) struct ImagesArguments {
     /// `json`, or a Go template: {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.CreatedSince}} {{.Size}}
     #[arg(long)]
     pub(crate) format: Option<String>,
-    /// Only this repository
+    /// Only those: reference=PATTERN, label=KEY[=VALUE], dangling=true|false, before=IMAGE, since=IMAGE, until=TIME
+    #[arg(short, long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+    /// Only this repository, NAME:TAG, or a pattern of them
     pub(crate) repository: Option<String>,
 }
 

@@ -11,6 +11,7 @@ mod docker_build;
 mod image;
 mod inspect;
 pub(crate) mod limits;
+mod lists;
 mod network;
 mod project;
 mod registry;
@@ -29,6 +30,7 @@ pub(crate) use copy::*;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use inspect::*;
+pub(crate) use lists::*;
 pub(crate) use network::*;
 pub(crate) use project::*;
 pub(crate) use registry::*;
@@ -215,8 +217,11 @@ pub(crate) enum Command {
     /// What takes room on disk, what happens, and taking away what nobody uses
     #[command(subcommand)]
     System(SystemCommand),
+    /// Docker's contexts, of which there is one
+    #[command(subcommand)]
+    Context(ContextCommand),
     /// Show the version
-    Version,
+    Version(VersionArguments),
 
     /// A shim reports: started by carrack itself
     #[command(name = "_event", hide = true)]
@@ -276,7 +281,7 @@ pub(crate) struct SystemUsageArguments {
 pub(crate) enum NetworkCommand {
     /// List networks
     #[command(visible_alias = "list")]
-    Ls(ListArguments),
+    Ls(NetworkListArguments),
     /// Make a network
     Create(Box<NetworkCreateArguments>),
     /// Connect a container to a network
@@ -296,7 +301,7 @@ pub(crate) enum NetworkCommand {
 pub(crate) enum VolumeCommand {
     /// List volumes
     #[command(visible_alias = "list")]
-    Ls(ListArguments),
+    Ls(VolumeListArguments),
     /// Make a volume
     Create(VolumeCreateArguments),
     /// Remove volumes
@@ -313,13 +318,6 @@ pub(crate) struct NamesArguments {
     /// Names or ids
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArguments {
-    /// Names or ids only
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]

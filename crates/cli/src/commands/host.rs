@@ -5,9 +5,10 @@ use carrack_engine::Engine;
 use serde_json::json;
 
 use super::Session;
-use crate::arguments::{DoctorArguments, EventArguments, ExplainArguments};
+use crate::arguments::{DoctorArguments, EventArguments, ExplainArguments, VersionArguments};
 use crate::codes;
-use crate::output::{Outcome, exit, note, table};
+use crate::output::{Outcome, exit, note, print, table};
+use crate::template::Template;
 
 pub(crate) fn explain(session: &Session, arguments: &ExplainArguments) -> Outcome {
     let every = [codes::every(), carrack_bake::codes::ALL.to_vec()].concat();
@@ -91,9 +92,31 @@ pub(crate) fn doctor(session: &Session, arguments: &DoctorArguments) -> Outcome 
     Ok(exit::DONE)
 }
 
-pub(crate) fn version(session: &Session) -> Outcome {
-    let value = json!({ "version": env!("CARGO_PKG_VERSION"), "os": "linux", "arch": std::env::consts::ARCH });
-    session.output.result("version", &value, |_| format!("carrack {}\n", env!("CARGO_PKG_VERSION")));
+/// Client and server are one program: tools ask for either.
+pub(crate) fn version(session: &Session, arguments: &VersionArguments) -> Outcome {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    let architecture = carrack_oci::Platform::host().architecture;
+    if arguments.format.is_none() || session.output.json {
+        let value = json!({ "version": VERSION, "os": "linux", "arch": std::env::consts::ARCH });
+        session.output.result("version", &value, |_| format!("carrack {VERSION}\n"));
+        return Ok(exit::DONE);
+    }
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let value = json!({
+        "Client": { "Version": VERSION, "Os": "linux", "Arch": architecture, "Context": "default" },
+        "Server": {
+            "Platform": { "Name": "carrack" },
+            "Components": [{ "Name": "Engine", "Version": VERSION, "Details": { "Arch": architecture, "Os": "linux", "KernelVersion": kernel } }],
+            "Version": VERSION,
+            "Os": "linux",
+            "Arch": architecture,
+            "KernelVersion": kernel,
+        },
+    });
+    match arguments.format.as_deref() {
+        Some(format) if format != "json" => print(&format!("{}\n", Template::of_one(format)?.fill(&value)?)),
+        _ => print(&format!("{value}\n")),
+    }
     Ok(exit::DONE)
 }
 

@@ -1,28 +1,30 @@
 //! `images`, `load`, `save`, `import`, `tag`, `rmi`, `image bootstrap`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
-use carrack_engine::{BootstrapRequest, ImageView, config_of};
+use carrack_engine::{BootstrapRequest, Engine, ImageView, config_of};
 use carrack_oci::Config;
 use serde_json::{Value, json};
 
-use super::Session;
+use super::{Session, ps};
 use crate::arguments::{
     BootstrapArguments, ImagesArguments, ImportArguments, LoadArguments, RmiArguments, SaveArguments, TagArguments,
 };
 use crate::destination::Destination;
+use crate::filters::Filters;
 use crate::output::{Failure, Outcome, exit, human_duration, human_size, note, table};
-use crate::{codes, flags, template};
+use crate::template::{Row, Template};
+use crate::{codes, docker_config, flags};
 
 pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
-    let mut views = session.observer()?.images()?;
-    if let Some(wanted) = &arguments.repository {
-        views.retain(|view| view.repository == *wanted || format!("{}:{}", view.repository, view.tag) == *wanted);
-    }
+    let engine = session.observer()?;
+    let mut views = engine.images()?;
     views.sort_by(|left, right| right.created.cmp(&left.created));
-    const HEADINGS: [(&str, &str); 7] = [
+    retain(&engine, arguments, &mut views)?;
+    const HEADINGS: [(&str, &str); 11] = [
         ("Repository", "REPOSITORY"),
         ("Tag", "TAG"),
         ("Digest", "DIGEST"),
@@ -30,20 +32,88 @@ pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
         ("CreatedSince", "CREATED"),
         ("CreatedAt", "CREATED AT"),
         ("Size", "SIZE"),
+        ("VirtualSize", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
+        ("Containers", "CONTAINERS"),
     ];
-    let values = || views.iter().map(|view| fields(view, arguments));
-    let text = match arguments.format.as_deref() {
+    let rows =
+        || -> Vec<Row> { views.iter().map(|view| Row { fields: fields(view, arguments), ..Row::default() }).collect() };
+    let configured = match arguments.format {
+        None if !arguments.quiet && !arguments.digests => docker_config::format("imagesFormat"),
+        _ => None,
+    };
+    let text = match arguments.format.as_deref().or(configured.as_deref()) {
         _ if arguments.quiet => {
             let mut ids: Vec<String> = views.iter().map(|view| format!("{}\n", id(view, arguments))).collect();
             ids.dedup();
             ids.concat()
         }
-        Some("json" | "{{json .}}") => values().map(|value| format!("{value}\n")).collect(),
-        Some(format) if format != "table" => template::rows(format, &values().collect::<Vec<_>>(), &HEADINGS)?,
+        Some("json") => rows().iter().map(|row| row.json() + "\n").collect(),
+        Some(format) if format != "table" => Template::of_list(format)?.lines(&rows(), &HEADINGS)?,
         _ => images_table(&views, arguments),
     };
     session.output.result("images", &views, |_| text);
     Ok(exit::DONE)
+}
+
+/// Keeps what is asked for.
+fn retain(engine: &Engine, arguments: &ImagesArguments, views: &mut Vec<ImageView>) -> Result<()> {
+    let filters =
+        Filters::parse(&arguments.filter, &["before", "dangling", "label", "reference", "since", "until"], &[])?;
+    let dangling = filters.truth("dangling")?;
+    // When an image was made that others are compared with.
+    let created = |key: &str| -> Result<Option<String>> {
+        let Some(name) = filters.values(key).last() else { return Ok(None) };
+        Ok(Some(engine.inspect_image(name)?["Created"].as_str().unwrap_or_default().to_owned()))
+    };
+    let (before, since) = (created("before")?, created("since")?);
+    let until = match filters.values("until").last() {
+        Some(text) => Some(flags::time("--filter until", text, jiff::Timestamp::now())?.to_string()),
+        None => None,
+    };
+    let made = |view: &ImageView| view.created.clone().unwrap_or_default();
+    views.retain(|view| {
+        arguments.repository.as_ref().is_none_or(|pattern| is_reference(pattern, view))
+            && filters.any("reference", |pattern| is_reference(pattern, view))
+            && dangling.is_none_or(|wanted| wanted == (view.repository == "<none>"))
+            && before.as_ref().is_none_or(|time| made(view) < *time)
+            && since.as_ref().is_none_or(|time| made(view) > *time)
+            && until.as_ref().is_none_or(|time| made(view) < *time)
+    });
+    if filters.has("label") {
+        let mut kept = Vec::new();
+        for view in views.drain(..) {
+            let shown = engine.inspect_image(&view.id.to_string())?;
+            let labels = shown["Config"]["Labels"].as_object().into_iter().flatten();
+            let labels: BTreeMap<String, String> =
+                labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
+            if filters.labels(&labels) {
+                kept.push(view);
+            }
+        }
+        *views = kept;
+    }
+    Ok(())
+}
+
+/// Whether a pattern is that of an image's repository, or of its name with its tag.
+fn is_reference(pattern: &str, view: &ImageView) -> bool {
+    is_glob_of(pattern, &view.repository) || is_glob_of(pattern, &format!("{}:{}", view.repository, view.tag))
+}
+
+/// A pattern of a shell, in which neither `*` nor `?` is a slash.
+fn is_glob_of(pattern: &str, text: &str) -> bool {
+    let mut expression = String::from("^");
+    for character in pattern.chars() {
+        match character {
+            '*' => expression.push_str("[^/]*"),
+            '?' => expression.push_str("[^/]"),
+            '[' | ']' | '-' => expression.push(character),
+            _ => expression.push_str(&regex_lite::escape(character.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    regex_lite::Regex::new(&(expression + "$")).map_or(pattern == text, |expression| expression.is_match(text))
 }
 
 fn id(view: &ImageView, arguments: &ImagesArguments) -> String {
@@ -53,13 +123,17 @@ fn id(view: &ImageView, arguments: &ImagesArguments) -> String {
 /// Docker's keys.
 fn fields(view: &ImageView, arguments: &ImagesArguments) -> Value {
     json!({
-        "Repository": view.repository,
-        "Tag": view.tag,
+        "Containers": "N/A",
+        "CreatedAt": view.created.as_deref().map_or("N/A".into(), ps::go_time),
+        "CreatedSince": view.age_seconds.map_or("N/A".into(), |age| format!("{} ago", human_duration(age))),
         "Digest": view.manifest,
         "ID": id(view, arguments),
-        "CreatedSince": view.age_seconds.map_or("N/A".into(), |age| format!("{} ago", human_duration(age))),
-        "CreatedAt": view.created,
+        "Repository": view.repository,
+        "SharedSize": "N/A",
         "Size": human_size(view.size_bytes),
+        "Tag": view.tag,
+        "UniqueSize": "N/A",
+        "VirtualSize": human_size(view.size_bytes),
     })
 }
 
@@ -197,4 +271,25 @@ fn open(path: &std::path::Path) -> Result<File> {
             .cause(error.to_string())
             .boxed()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_glob_of;
+
+    #[test]
+    fn references_are_patterns_of_a_shell() {
+        for (pattern, text, is) in [
+            ("busy*", "busybox", true),
+            ("busybox", "busybox", true),
+            ("*", "localhost:5000/d/big", false),
+            ("localhost:5000/*/*", "localhost:5000/d/big", true),
+            ("t:[12]", "t:1", true),
+            ("t:?", "t:12", false),
+            ("a.b", "axb", false),
+            ("t:[", "t:[", true),
+        ] {
+            assert_eq!(is_glob_of(pattern, text), is, "{pattern} {text}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod builder;
 pub(crate) mod buildx;
 mod container;
 mod contents;
+mod context;
 mod copy;
 mod events;
 mod exec;
@@ -38,7 +39,8 @@ use crate::arguments::{
     NetworkCommand, Snapshotter, SystemCommand, VolumeCommand,
 };
 use crate::output::{Failure, Outcome, Output};
-use crate::{codes, docker};
+use crate::template::{Row, Template};
+use crate::{codes, docker, docker_config};
 
 /// Where state lives that no flag places elsewhere.
 pub(crate) const DEFAULT_ROOT: &str = "/var/lib/carrack";
@@ -254,9 +256,29 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::System(SystemCommand::Prune(arguments)) => prune::system(session, &arguments),
         Command::System(SystemCommand::InstallBoot(arguments)) => boot::install(session, &arguments),
         Command::System(SystemCommand::Other(words)) => Err(not_yet("system", &words, "`carrack system df` is")),
-        Command::Version => host::version(session),
+        Command::Context(command) => context::run(session, &command),
+        Command::Version(arguments) => host::version(session, &arguments),
         Command::Event(arguments) => host::event(session, &arguments),
     }
+}
+
+/// The text of a list: what `--quiet` shows, else what `--format` says, else what Docker's config file says under `key`, else
+/// the table.
+fn list_text(
+    rows: &[Row],
+    format: Option<&str>,
+    quiet: Option<&str>,
+    key: &str,
+    table: &str,
+    headings: &[(&str, &str)],
+) -> Result<String> {
+    let configured = if quiet.is_none() && format.is_none() { docker_config::format(key) } else { None };
+    let format = match quiet.or(format).or(configured.as_deref()) {
+        Some("json") => return Ok(rows.iter().map(|row| row.json() + "\n").collect()),
+        None | Some("table") => table,
+        Some(format) => format,
+    };
+    Template::of_list(format)?.lines(rows, headings)
 }
 
 /// The refusal of a verb below another that is not there (I-6): Docker's table may know why.

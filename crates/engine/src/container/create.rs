@@ -14,7 +14,8 @@ use crate::signal;
 impl Engine {
     /// Makes a container and does not start it. Without a name it gets the first 12 digits of its id.
     pub fn create(&self, container: Container) -> Result<ContainerRecord> {
-        let image = self.store.image(&container.image)?.id;
+        let platform = container.platform.as_deref().map(str::parse).transpose()?;
+        let image = self.image_for(&container.image, platform.as_ref())?.id;
         self.create_from(container, image, &BTreeMap::new())
     }
 
