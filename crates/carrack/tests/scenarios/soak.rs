@@ -107,7 +107,7 @@ impl Worker<'_> {
             .collect();
         let is_expected = codes.iter().all(|code| EXPECTED.contains(&code.as_str()));
         let is_program = arguments[0] == "exec" && codes.iter().all(|code| code == "engine/start-failed");
-        if !output.status.success() && !(is_program || is_expected && !codes.is_empty()) {
+        if !(output.status.success() || is_program || is_expected && !codes.is_empty()) {
             let stderr = String::from_utf8_lossy(&output.stderr);
             self.trouble.lock().unwrap().push(format!("{arguments:?}: {}: {text}{stderr}", output.status));
         }
