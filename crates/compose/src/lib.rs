@@ -22,6 +22,7 @@ pub mod render;
 mod schema;
 mod service;
 mod top;
+mod tuning;
 pub mod units;
 mod validate;
 mod words;

@@ -155,10 +155,63 @@ pub struct Service {
     pub cpu_shares: Option<u64>,
     /// `0-1,3`.
     pub cpuset: Option<Spanned<String>>,
+    /// What it asks of the kernel beside the common limits.
+    pub tuning: Tuning,
     /// Where its output goes.
     pub logging: Option<Logging>,
     /// Keys that begin with `x-`.
     pub extensions: BTreeMap<String, serde_json::Value>,
+}
+
+/// What a service asks of the kernel beside the common limits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tuning {
+    /// Free text by key, for the runtime.
+    pub annotations: BTreeMap<String, Spanned<String>>,
+    /// Control group that its containers' lie in.
+    pub cgroup_parent: Option<Spanned<String>>,
+    /// Microseconds in which the quota holds.
+    pub cpu_period_us: Option<u64>,
+    /// Microseconds of processor time a period; −1 is unlimited.
+    pub cpu_quota_us: Option<i64>,
+    /// Microseconds in which the real-time limit holds.
+    pub cpu_rt_period_us: Option<u64>,
+    /// Microseconds of real-time scheduling a period.
+    pub cpu_rt_runtime_us: Option<u64>,
+    /// `c 1:3 rwm`
+    pub device_rules: Vec<Spanned<String>>,
+    /// 0 to 100.
+    pub memory_swappiness: Option<u64>,
+    /// Whether programs wait where memory runs out.
+    pub oom_kill_disable: bool,
+    /// Limits of block devices.
+    pub block: BlockLimits,
+}
+
+/// Limits of what is read from and written to block devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlockLimits {
+    /// 10 to 1000.
+    pub weight: Option<u16>,
+    /// Weights on single devices.
+    pub device_weights: Vec<BlockLimit>,
+    /// Bytes a second.
+    pub read_bps: Vec<BlockLimit>,
+    /// Bytes a second.
+    pub write_bps: Vec<BlockLimit>,
+    /// Operations a second.
+    pub read_iops: Vec<BlockLimit>,
+    /// Operations a second.
+    pub write_iops: Vec<BlockLimit>,
+}
+
+/// A limit of one block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockLimit {
+    /// Path of its node on the host.
+    pub device: String,
+    /// What it is limited to.
+    pub value: u64,
 }
 
 /// How an image is built.

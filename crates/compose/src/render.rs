@@ -7,8 +7,8 @@ use carrack_oci::probe::OnUnhealthy;
 use serde_json::{Map, Value, json};
 
 use crate::project::{
-    Build, Content, FileSource, Grant, Limits, Mount, MountKind, NamespaceTarget, Network, NetworkAttachment, Port,
-    Project, Restart, Service, Volume,
+    BlockLimits, Build, Content, FileSource, Grant, Limits, Mount, MountKind, NamespaceTarget, Network,
+    NetworkAttachment, Port, Project, Restart, Service, Tuning, Volume,
 };
 use crate::units::{decimal, format_duration};
 
@@ -103,6 +103,34 @@ impl Object {
     }
 }
 
+fn tuning(tuning: &Tuning, object: &mut Object) {
+    object.all("annotations", &tuning.annotations, |value| json!(value.value));
+    object.filled("blkio_config", block_limits(&tuning.block));
+    object.text("cgroup_parent", &tuning.cgroup_parent);
+    object.some("cpu_period", tuning.cpu_period_us.map(|time| time.to_string()));
+    object.some("cpu_quota", tuning.cpu_quota_us.map(|time| time.to_string()));
+    object.some("cpu_rt_period", tuning.cpu_rt_period_us.map(|time| time.to_string()));
+    object.some("cpu_rt_runtime", tuning.cpu_rt_runtime_us.map(|time| time.to_string()));
+    object.list("device_cgroup_rules", &tuning.device_rules);
+    object.some("mem_swappiness", tuning.memory_swappiness);
+    object.flag("oom_kill_disable", tuning.oom_kill_disable);
+}
+
+fn block_limits(block: &BlockLimits) -> Value {
+    let mut object = Object::new();
+    object.some("weight", block.weight);
+    for (key, value, limits) in [
+        ("weight_device", "weight", &block.device_weights),
+        ("device_read_bps", "rate", &block.read_bps),
+        ("device_write_bps", "rate", &block.write_bps),
+        ("device_read_iops", "rate", &block.read_iops),
+        ("device_write_iops", "rate", &block.write_iops),
+    ] {
+        object.filled(key, limits.iter().map(|limit| json!({ "path": limit.device, value: limit.value })).collect());
+    }
+    Value::Object(object.0)
+}
+
 fn service(service: &Service) -> Value {
     let mut object = Object::new();
     object.some("attach", (!service.attach).then_some(false));
@@ -172,6 +200,7 @@ fn service(service: &Service) -> Value {
     object.some("uts", service.uts.as_ref().map(namespace));
     object.filled("volumes", service.volumes.iter().filter_map(mount).collect());
     object.text("working_dir", &service.working_dir);
+    tuning(&service.tuning, &mut object);
     object.0.extend(service.extensions.clone());
     Value::Object(object.0)
 }

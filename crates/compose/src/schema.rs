@@ -34,23 +34,23 @@ pub(crate) const TOP: &[Key] = &[
 ];
 
 pub(crate) const SERVICE: &[Key] = &[
-    ("annotations", NotYet("the container gets no annotations")),
+    ("annotations", Full),
     ("attach", Full),
-    ("blkio_config", NotYet("block device input and output is not limited")),
+    ("blkio_config", Full),
     ("build", Full),
     ("cap_add", Full),
     ("cap_drop", Full),
     ("cgroup", Full),
-    ("cgroup_parent", NotYet("the container's control group lies below carrack's own")),
+    ("cgroup_parent", Full),
     ("command", Full),
     ("configs", Full),
     ("container_name", Full),
     ("cpu_count", WINDOWS),
     ("cpu_percent", WINDOWS),
-    ("cpu_period", NotYet("use `cpus`: the limit is not applied")),
-    ("cpu_quota", NotYet("use `cpus`: the limit is not applied")),
-    ("cpu_rt_period", NotYet("the container gets no real-time scheduling")),
-    ("cpu_rt_runtime", NotYet("the container gets no real-time scheduling")),
+    ("cpu_period", Full),
+    ("cpu_quota", Full),
+    ("cpu_rt_period", Full),
+    ("cpu_rt_runtime", Full),
     ("cpu_shares", Full),
     ("cpus", Full),
     ("cpuset", Full),
@@ -58,7 +58,7 @@ pub(crate) const SERVICE: &[Key] = &[
     ("depends_on", Full),
     ("deploy", Full),
     ("develop", NotYet("nothing watches the files: changes are not synchronised")),
-    ("device_cgroup_rules", NotYet("the container reaches only the devices listed under `devices`")),
+    ("device_cgroup_rules", Full),
     ("devices", Full),
     ("dns", Full),
     ("dns_opt", Full),
@@ -86,12 +86,12 @@ pub(crate) const SERVICE: &[Key] = &[
     ("mac_address", NotYet("use `networks.NAME.mac_address`: the address is chosen")),
     ("mem_limit", Full),
     ("mem_reservation", Full),
-    ("mem_swappiness", NotYet("the host's swappiness holds")),
+    ("mem_swappiness", Full),
     ("memswap_limit", Full),
     ("models", NotYet("the service gets no address of a model")),
     ("network_mode", Full),
     ("networks", Full),
-    ("oom_kill_disable", NotYet("the kernel may kill the container when memory runs out")),
+    ("oom_kill_disable", Full),
     ("oom_score_adj", Full),
     ("pid", Full),
     ("pids_limit", Full),
@@ -128,6 +128,19 @@ pub(crate) const SERVICE: &[Key] = &[
     ("volumes_from", NotYet("the volumes of the other container are not mounted")),
     ("working_dir", Full),
 ];
+
+pub(crate) const BLKIO: &[Key] = &[
+    ("device_read_bps", Full),
+    ("device_read_iops", Full),
+    ("device_write_bps", Full),
+    ("device_write_iops", Full),
+    ("weight", Full),
+    ("weight_device", Full),
+];
+
+pub(crate) const BLKIO_RATE: &[Key] = &[("path", Full), ("rate", Full)];
+
+pub(crate) const BLKIO_WEIGHT: &[Key] = &[("path", Full), ("weight", Full)];
 
 pub(crate) const BUILD: &[Key] = &[
     ("additional_contexts", Full),

@@ -89,6 +89,7 @@ impl Reading<'_> {
                 .parsed_of(node, path, "cpu_shares", "it is a whole number; 1024 is the usual weight")
                 .map(|shares| shares.value),
             cpuset: self.filled_of(node, path, "cpuset"),
+            tuning: self.tuning(node, path),
             logging: node.get("logging").and_then(|logging| self.logging(logging, &format!("{path}.logging"))),
             extensions: extensions(node),
         };

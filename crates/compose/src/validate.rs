@@ -285,6 +285,7 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
         let (key, value) = text.split_once([':', '=']).unwrap_or((text, ""));
         match (key, value) {
             ("no-new-privileges", "" | "true" | "false") | ("apparmor", _) | ("seccomp", "unconfined" | "builtin") => {}
+            ("systempaths", "unconfined") | ("writable-cgroups", "true" | "false") | ("label", "disable") => {}
             ("seccomp", _) => diagnostics.push(not_yet(
                 option.span,
                 format!("`{name}`: a seccomp profile from a file is not implemented yet: the default profile is used"),
@@ -292,10 +293,6 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
             ("label", _) => diagnostics.push(not_yet(
                 option.span,
                 format!("`{name}`: SELinux labels are not implemented yet: the container gets none"),
-            )),
-            ("systempaths", "unconfined") => diagnostics.push(not_yet(
-                option.span,
-                format!("`{name}`: `systempaths` is not implemented yet: the usual paths stay masked"),
             )),
             _ => diagnostics.push(
                 Diagnostic::error(&codes::INVALID_VALUE, format!("`{name}` has an unknown security option `{text}`"))

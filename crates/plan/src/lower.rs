@@ -6,8 +6,8 @@ use carrack_diag::{Diagnostic, Diagnostics, Span};
 use carrack_oci::{Digest, Healthcheck};
 use carrack_specgen::Container;
 use carrack_specgen::container::{
-    Attachment, DeviceMapping, File, IpcMode, LogConfig, LogDriver, Mount, MountSource, NamespaceMode, NetworkMode,
-    PortMapping, Protocol, Resources, RestartPolicy, SeccompMode, Ulimit,
+    Attachment, BlockLimits, DeviceLimit, DeviceMapping, File, IpcMode, LogConfig, LogDriver, Mount, MountSource,
+    NamespaceMode, NetworkMode, PortMapping, Protocol, Resources, RestartPolicy, SeccompMode, Ulimit,
 };
 
 use crate::{
@@ -323,6 +323,9 @@ pub fn container(
         cap_add: texts(&service.cap_add),
         cap_drop: texts(&service.cap_drop),
         sysctls: plain(&service.sysctls),
+        annotations: plain(&service.tuning.annotations),
+        device_rules: texts(&service.tuning.device_rules),
+        cgroup_parent: text(&service.tuning.cgroup_parent),
         ulimits: service.ulimits.iter().map(|(name, limit)| (name.clone(), lower_ulimit(limit.value))).collect(),
         init: service.init.unwrap_or(false),
         oom_score_adj: service.oom_score_adj,
@@ -503,7 +506,22 @@ fn lower_ulimit((soft, hard): (i64, i64)) -> Ulimit {
     Ulimit { soft, hard }
 }
 
+fn block_limits(block: &compose::BlockLimits) -> BlockLimits {
+    let limits = |limits: &[compose::BlockLimit]| {
+        limits.iter().map(|limit| DeviceLimit { device: limit.device.clone(), value: limit.value }).collect()
+    };
+    BlockLimits {
+        weight: block.weight,
+        device_weights: limits(&block.device_weights),
+        read_bps: limits(&block.read_bps),
+        write_bps: limits(&block.write_bps),
+        read_iops: limits(&block.read_iops),
+        write_iops: limits(&block.write_iops),
+    }
+}
+
 fn resources(service: &compose::Service) -> Resources {
+    let tuning = &service.tuning;
     Resources {
         memory_bytes: service.limits.memory_bytes.as_ref().map(|memory| memory.value),
         memory_swap_bytes: service.memory_swap_bytes,
@@ -512,7 +530,14 @@ fn resources(service: &compose::Service) -> Resources {
         cpu_shares: service.cpu_shares.or(service.reservations.nano_cpus.as_ref().map(|cpus| weight(cpus.value))),
         cpuset_cpus: service.cpuset.as_ref().map(|cpus| cpus.value.clone()),
         pids: service.limits.pids.as_ref().map(|pids| pids.value),
-        ..Resources::default()
+        cpu_period_us: tuning.cpu_period_us,
+        cpu_quota_us: tuning.cpu_quota_us,
+        cpu_rt_period_us: tuning.cpu_rt_period_us,
+        cpu_rt_runtime_us: tuning.cpu_rt_runtime_us.and_then(|time| i64::try_from(time).ok()),
+        cpuset_mems: None,
+        memory_swappiness: tuning.memory_swappiness,
+        oom_kill_disable: tuning.oom_kill_disable,
+        block: block_limits(&tuning.block),
     }
 }
 
@@ -570,6 +595,8 @@ fn security_options(service: &compose::Service, container: &mut Container) {
             ("no-new-privileges", value) => container.no_new_privileges = value != "false",
             ("apparmor", profile) => container.apparmor = Some(profile.to_owned()),
             ("seccomp", "unconfined") => container.seccomp = SeccompMode::Unconfined,
+            ("systempaths", "unconfined") => container.unmasked = true,
+            ("writable-cgroups", value) => container.writable_cgroups = value == "true",
             _ => {}
         }
     }

@@ -6,6 +6,7 @@ mod exec;
 mod faults;
 mod fixture;
 mod limits;
+mod oracle;
 mod start;
 
 // The tests' own binary is what init executes.

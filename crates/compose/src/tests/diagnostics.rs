@@ -64,9 +64,9 @@ fn keys_that_are_not_implemented() {
     warning compose/not-yet compose.yaml:5:5: `services.web.gpus` is not implemented yet: the container gets no GPU
     error compose/refused-key compose.yaml:6:5: `services.web.cpu_count` is not supported: it exists for Windows containers only (remove it)
     ");
-    insta::assert_snapshot!(said("services:\n  web:\n    image: nginx\n    security_opt: ['label:disable', nonsense]\n"), @"
+    insta::assert_snapshot!(said("services:\n  web:\n    image: nginx\n    security_opt: ['label:user:x', nonsense]\n"), @"
     warning compose/not-yet compose.yaml:4:20: `web`: SELinux labels are not implemented yet: the container gets none
-    error compose/invalid-value compose.yaml:4:37: `web` has an unknown security option `nonsense` (it is `no-new-privileges:true`, `seccomp=unconfined` or `apparmor=PROFILE`)
+    error compose/invalid-value compose.yaml:4:36: `web` has an unknown security option `nonsense` (it is `no-new-privileges:true`, `seccomp=unconfined` or `apparmor=PROFILE`)
     ");
     insta::assert_snapshot!(said("services:\n  web:\n    image: nginx\n    logging: {driver: syslog, options: {max-size: big, tag: a}}\n"), @"
     error compose/invalid-value compose.yaml:4:51: `web` has the log option `max-size`, which can't be `big` (it is a size, as `10m`)

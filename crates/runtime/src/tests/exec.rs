@@ -25,21 +25,7 @@ impl Waiting {
     }
 
     fn exec(&mut self, request: &ExecRequest) -> Result<(Child, OwnedFd), InitFailure> {
-        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-        let null = fs::File::open("/dev/null").expect("the null device");
-        let spec = self.bundle.spec(&self.container);
-        let launch = self.bundle.launch(&self.container);
-        let facts = self.bundle.facts.clone();
-        let cgroup = self.bundle.cgroup(&Default::default());
-        let plan = exec_plan(&spec, &launch, request, &facts).expect("a plan");
-        let started = init::spawn(&SpawnRequest {
-            plan: &plan,
-            stdio: [null.as_fd(), writer.as_fd(), writer.as_fd()],
-            network_namespace: None,
-            container: Some(self.child.pidfd.as_fd()),
-            cgroup: Some(cgroup),
-        });
-        started.map(|child| (child, reader))
+        enter(&mut self.bundle, &self.container, &self.child, request)
     }
 
     fn shell(&mut self, line: &str, request: ExecRequest) -> Outcome {
@@ -55,6 +41,28 @@ impl Waiting {
         assert_eq!(ended, Ok(1), "a process of an exec was not reaped");
         assert_eq!(self.child.wait(), Ok(137));
     }
+}
+
+/// Starts a further program in a container, with its output in a pipe.
+pub(super) fn enter(
+    bundle: &mut Bundle,
+    container: &Container,
+    first: &Child,
+    request: &ExecRequest,
+) -> Result<(Child, OwnedFd), InitFailure> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let null = fs::File::open("/dev/null").expect("the null device");
+    let (spec, launch, facts) = (bundle.spec(container), bundle.launch(container), bundle.facts.clone());
+    let cgroup = bundle.cgroup(&Default::default());
+    let plan = exec_plan(&spec, &launch, request, &facts).expect("a plan");
+    let started = init::spawn(&SpawnRequest {
+        plan: &plan,
+        stdio: [null.as_fd(), writer.as_fd(), writer.as_fd()],
+        network_namespace: None,
+        container: Some(first.pidfd.as_fd()),
+        cgroup: Some(cgroup),
+    });
+    started.map(|child| (child, reader))
 }
 
 #[test]
