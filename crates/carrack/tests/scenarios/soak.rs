@@ -107,7 +107,7 @@ impl Worker<'_> {
             .collect();
         let is_expected = codes.iter().all(|code| EXPECTED.contains(&code.as_str()));
         let is_program = arguments[0] == "exec" && codes.iter().all(|code| code == "engine/start-failed");
-        if !output.status.success() && !(is_program || is_expected && !codes.is_empty()) {
+        if !(output.status.success() || is_program || is_expected && !codes.is_empty()) {
             let stderr = String::from_utf8_lossy(&output.stderr);
             self.trouble.lock().unwrap().push(format!("{arguments:?}: {}: {text}{stderr}", output.status));
         }
@@ -282,7 +282,8 @@ fn differences_of(machine: &Machine) -> Vec<String> {
         let (id, state) = (container["ID"].as_str().unwrap(), container["State"].as_str().unwrap());
         let known = machine.carrack(&["inspect", id]);
         let Ok(known) = serde_json::from_slice::<Value>(&known.stdout) else { continue };
-        let pid = known[0]["State"]["Pid"].as_i64().unwrap();
+        // Gone since the list.
+        let Some(pid) = known[0]["State"]["Pid"].as_i64() else { continue };
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let is_alive = pid > 0 && groups.contains(id);
         let runs = matches!(state, "running" | "paused");

@@ -14,8 +14,7 @@ pub(crate) fn events(session: &Session, arguments: &EventsArguments) -> Outcome 
     let time = |flag: &str, text: &Option<String>| text.as_deref().map(|text| flags::time(flag, text, now)).transpose();
     let span = EventSpan { since: time("--since", &arguments.since)?, until: time("--until", &arguments.until)? };
     let filters: Vec<Filter> = arguments.filter.iter().map(|text| Filter::parse(text)).collect::<Result<_>>()?;
-    // What attributes there are is the event's.
-    if let Some(format) = own_template(arguments).filter(|format| !format.contains("Attributes")) {
+    if let Some(format) = own_template(arguments) {
         // Told now, and not when something happens at last.
         template::render(format, &fields(&Event::default()))?;
     }

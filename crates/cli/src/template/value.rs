@@ -41,8 +41,9 @@ pub(super) enum Nil {
 }
 
 /// Fields that are maps: a key that they do not have is no mistake.
-const MAPS: [&str; 13] = [
+const MAPS: [&str; 15] = [
     "Annotations",
+    "Attributes",
     "Containers",
     "DriverOpts",
     "ExposedPorts",
@@ -51,6 +52,7 @@ const MAPS: [&str; 13] = [
     "Options",
     "PortBindings",
     "Ports",
+    "Runtimes",
     "StorageOpt",
     "Sysctls",
     "Tmpfs",
