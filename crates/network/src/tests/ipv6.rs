@@ -121,7 +121,13 @@ fn turning_forwarding_on_connects_no_interfaces_and_is_undone() {
             }
         };
         give("up1", here, None);
-        right.namespace.run(|| Ok(give("eth0", there, Some(here)))).unwrap();
+        right
+            .namespace
+            .run(|| {
+                give("eth0", there, Some(here));
+                Ok(())
+            })
+            .unwrap();
         let _server = listen_ipv6(&right.namespace, 80);
         create(host, "app", None, false);
         let forwarding = "/proc/sys/net/ipv6/conf/all/forwarding";
