@@ -54,18 +54,17 @@ impl Engine {
 
     /// Makes a network; one that is there already and was asked for in the same words is left as it is. Gives its id.
     pub fn create_network(&self, network: &carrack_plan::Network) -> Result<String> {
-        let networks = Networks::new(&self.store);
         if let Some(existing) = self.networks()?.into_iter().find(|view| view.wanted == *network) {
             return Ok(existing.id);
         }
-        let made = networks.create(&wanted(network)?)?;
-        self.emit_network("create", &made.id, &made.name, None);
-        Ok(made.id)
+        self.create_new_network(network)
     }
 
     /// Makes a network whose name is free. Gives its id.
     pub fn create_new_network(&self, network: &carrack_plan::Network) -> Result<String> {
-        Networks::new(&self.store).create(&wanted(network)?).map(|made| made.id)
+        let made = Networks::new(&self.store).create(&wanted(network)?)?;
+        self.emit_network("create", &made.id, &made.name, None);
+        Ok(made.id)
     }
 
     /// Removes a network that nothing uses.

@@ -22,7 +22,6 @@ fn what_is_not_done_is_refused_by_name() {
         (["--userns", "private"], "cli/not-yet"),
         (["--storage-opt", "size=1g"], "cli/not-yet"),
         (["--device", "vendor.com/gpu=all"], "cli/not-yet"),
-        (["--link-local-ip", "169.254.1.1"], "cli/not-yet"),
         (["--isolation", "hyperv"], "cli/refused"),
         (["--cpu-count", "2"], "cli/refused"),
         (["--runtime", "nothing"], "cli/not-yet"),

@@ -41,9 +41,10 @@ impl Random {
 }
 
 /// What may be said to somebody beside whom others stop, remove and prune.
-const EXPECTED: [&str; 16] = [
+const EXPECTED: [&str; 17] = [
     "cli/not-yet",
     "engine/connection-lost",
+    "engine/invalid-network",
     "engine/name-taken",
     "engine/no-such-container",
     "engine/no-such-network",

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Deferred;
+
 #[derive(Debug, Args)]
 pub(crate) struct SbomArguments {
     /// table, spdx-json (SPDX 2.3) or cyclonedx-json (1.6)
@@ -22,9 +24,9 @@ pub(crate) struct SbomArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AttestationCommand {
     /// List what is said of an image beside it
-    Ls(AttestationLsArguments),
+    Ls(Deferred<AttestationLsArguments>),
     /// Show a statement about an image: in-toto's, as it goes to registries
-    Inspect(AttestationInspectArguments),
+    Inspect(Deferred<AttestationInspectArguments>),
 }
 
 #[derive(Debug, Args)]

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::Deferred;
 use super::{BuildArguments, Progress};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuilderCommand {
     /// Build an image from a Dockerfile
-    Build(Box<BuildArguments>),
+    Build(Deferred<Box<BuildArguments>>),
     /// Show what the build cache takes on disk
-    Du(BuilderUsageArguments),
+    Du(Deferred<BuilderUsageArguments>),
     /// Free what the build cache takes on disk
-    Prune(BuilderPruneArguments),
+    Prune(Deferred<BuilderPruneArguments>),
     /// Take cache mounts (RUN --mount=type=cache) to another machine
     #[command(subcommand)]
     Mounts(MountsCommand),
@@ -22,9 +23,9 @@ pub(crate) enum BuilderCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum MountsCommand {
     /// Write cache mounts into a folder
-    Export(MountsArguments),
+    Export(Deferred<MountsArguments>),
     /// Read cache mounts that were written
-    Import(MountsImportArguments),
+    Import(Deferred<MountsImportArguments>),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::Deferred;
 use super::limits::LimitFlags;
 use super::{
     CommitArguments, ContainerInspectArguments, CopyArguments, DiffArguments, ExportArguments, NamesArguments,
@@ -14,58 +15,58 @@ use super::{
 pub(crate) enum ContainerCommand {
     /// Run a command in a new container
     #[command(disable_help_flag = true)]
-    Run(Box<RunArguments>),
+    Run(Deferred<Box<RunArguments>>),
     /// Make a container without starting it
     #[command(disable_help_flag = true)]
-    Create(Box<CreateArguments>),
+    Create(Deferred<Box<CreateArguments>>),
     /// Start stopped containers
-    Start(StartArguments),
+    Start(Deferred<StartArguments>),
     /// Stop running containers
-    Stop(StopArguments),
+    Stop(Deferred<StopArguments>),
     /// Stop and start containers
-    Restart(StopArguments),
+    Restart(Deferred<StopArguments>),
     /// Send a signal to containers
-    Kill(KillArguments),
+    Kill(Deferred<KillArguments>),
     /// Freeze the processes of containers
-    Pause(NamesArguments),
+    Pause(Deferred<NamesArguments>),
     /// Let the processes of paused containers go on
-    Unpause(NamesArguments),
+    Unpause(Deferred<NamesArguments>),
     /// Give a container another name
-    Rename(RenameArguments),
+    Rename(Deferred<RenameArguments>),
     /// Remove containers
     #[command(visible_alias = "remove")]
-    Rm(RmArguments),
+    Rm(Deferred<RmArguments>),
     /// Run a command in a running container
-    Exec(ExecArguments),
+    Exec(Deferred<ExecArguments>),
     /// Attach to a running container
-    Attach(AttachArguments),
+    Attach(Deferred<AttachArguments>),
     /// Show the output of a container
-    Logs(LogsArguments),
+    Logs(Deferred<LogsArguments>),
     /// List containers
     #[command(visible_aliases = ["list", "ps"])]
-    Ls(PsArguments),
+    Ls(Deferred<PsArguments>),
     /// Show everything known of containers
-    Inspect(ContainerInspectArguments),
+    Inspect(Deferred<ContainerInspectArguments>),
     /// Wait until containers stop and print their exit codes
-    Wait(NamesArguments),
+    Wait(Deferred<NamesArguments>),
     /// List published ports
-    Port(PortArguments),
+    Port(Deferred<PortArguments>),
     /// Remove containers that do not run
-    Prune(PruneArguments),
+    Prune(Deferred<PruneArguments>),
     /// Change limits and the restart policy of containers
-    Update(Box<UpdateArguments>),
+    Update(Deferred<Box<UpdateArguments>>),
     /// List the processes of a container
-    Top(TopArguments),
+    Top(Deferred<TopArguments>),
     /// Show what containers use
-    Stats(StatsArguments),
+    Stats(Deferred<StatsArguments>),
     /// Copy files into or out of a container
-    Cp(CopyArguments),
+    Cp(Deferred<CopyArguments>),
     /// Show what a container has changed of its image's files
-    Diff(DiffArguments),
+    Diff(Deferred<DiffArguments>),
     /// Write all files of a container as a tar
-    Export(ExportArguments),
+    Export(Deferred<ExportArguments>),
     /// Make an image of a container's changes
-    Commit(CommitArguments),
+    Commit(Deferred<CommitArguments>),
 }
 
 /// A standard stream.

@@ -3,6 +3,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Deferred;
+
 #[derive(Debug, Args)]
 pub(crate) struct DockerBuildArguments {
     /// Accepted as default: there is one builder
@@ -47,11 +49,11 @@ pub(crate) enum Switch {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuilderInstanceCommand {
     /// List builders: there is one
-    Ls(BuilderListArguments),
+    Ls(Deferred<BuilderListArguments>),
     /// Show a builder
-    Inspect(BuilderInspectArguments),
+    Inspect(Deferred<BuilderInspectArguments>),
     /// Choose a builder: the one there is
-    Use(BuilderUseArguments),
+    Use(Deferred<BuilderUseArguments>),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Deferred;
 use super::{
     BuildMoreArguments, DockerBuildArguments, HistoryArguments, ImagePruneArguments, InspectArguments, PullArguments,
     PushArguments,
@@ -12,36 +13,36 @@ use super::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Build an image from a Dockerfile
-    Build(Box<BuildArguments>),
+    Build(Deferred<Box<BuildArguments>>),
     /// List images
     #[command(visible_alias = "list")]
-    Ls(ImagesArguments),
+    Ls(Deferred<ImagesArguments>),
     /// Load images from an archive
-    Load(LoadArguments),
+    Load(Deferred<LoadArguments>),
     /// Save images to an archive
-    Save(SaveArguments),
+    Save(Deferred<SaveArguments>),
     /// Make an image of a root file system's tar
-    Import(ImportArguments),
+    Import(Deferred<ImportArguments>),
     /// Give an image another name
-    Tag(TagArguments),
+    Tag(Deferred<TagArguments>),
     /// Get an image from its registry
-    Pull(PullArguments),
+    Pull(Deferred<PullArguments>),
     /// Send an image to its registry
-    Push(PushArguments),
+    Push(Deferred<PushArguments>),
     /// Show how an image came about
-    History(HistoryArguments),
+    History(Deferred<HistoryArguments>),
     /// Remove images
-    Rm(RmiArguments),
+    Rm(Deferred<RmiArguments>),
     /// Remove images without a name that nothing keeps
-    Prune(ImagePruneArguments),
+    Prune(Deferred<ImagePruneArguments>),
     /// Show everything known of images
-    Inspect(InspectArguments),
+    Inspect(Deferred<InspectArguments>),
     /// Show what each layer adds, and what of it later layers overwrite or remove
-    Tree(ImageTreeArguments),
+    Tree(Deferred<ImageTreeArguments>),
     /// Show what differs between two images: files and configuration
-    Diff(ImageDiffArguments),
+    Diff(Deferred<ImageDiffArguments>),
     /// Make a base image from a Debian archive, its signatures verified
-    Bootstrap(BootstrapArguments),
+    Bootstrap(Deferred<BootstrapArguments>),
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::Deferred;
+
 #[derive(Debug, Args)]
 pub(crate) struct NetworkListArguments {
     /// Ids only
@@ -36,13 +38,13 @@ pub(crate) struct VolumeListArguments {
 pub(crate) enum ContextCommand {
     /// List contexts: there is one
     #[command(visible_alias = "list")]
-    Ls(ContextListArguments),
+    Ls(Deferred<ContextListArguments>),
     /// Show contexts
-    Inspect(ContextInspectArguments),
+    Inspect(Deferred<ContextInspectArguments>),
     /// Print the context's name
     Show,
     /// Choose a context: the one there is
-    Use(ContextUseArguments),
+    Use(Deferred<ContextUseArguments>),
 }
 
 #[derive(Debug, Args)]

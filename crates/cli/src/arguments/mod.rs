@@ -7,6 +7,7 @@ mod boot;
 mod builder;
 mod container;
 mod copy;
+mod deferred;
 mod docker_build;
 mod image;
 mod inspect;
@@ -27,6 +28,7 @@ pub(crate) use boot::*;
 pub(crate) use builder::*;
 pub(crate) use container::*;
 pub(crate) use copy::*;
+pub(crate) use deferred::Deferred;
 pub(crate) use docker_build::*;
 pub(crate) use image::*;
 pub(crate) use inspect::*;
@@ -79,102 +81,102 @@ pub(crate) enum Snapshotter {
 pub(crate) enum Command {
     // The project.
     /// Build what is missing and bring the project up
-    Up(UpArguments),
+    Up(Deferred<UpArguments>),
     /// Take the project's containers and networks down
-    Down(DownArguments),
+    Down(Deferred<DownArguments>),
     /// Show what `up` would do, and why
-    Plan(PlanArguments),
+    Plan(Deferred<PlanArguments>),
     /// Show the project after merging and interpolation
-    Config(ConfigArguments),
+    Config(Deferred<ConfigArguments>),
     /// Show the project's services, their health and release
-    Status(ProjectArguments),
+    Status(Deferred<ProjectArguments>),
     /// The project's releases
     #[command(subcommand)]
     Release(ReleaseCommand),
     /// Bring an earlier release back, without a network; data stays
-    Rollback(RollbackArguments),
+    Rollback(Deferred<RollbackArguments>),
     /// Docker Compose's commands
-    Compose(ComposeArguments),
+    Compose(Deferred<ComposeArguments>),
 
     // Containers.
     /// Run a command in a new container
     #[command(disable_help_flag = true)]
-    Run(Box<RunArguments>),
+    Run(Deferred<Box<RunArguments>>),
     /// Make a container without starting it
     #[command(disable_help_flag = true)]
-    Create(Box<CreateArguments>),
+    Create(Deferred<Box<CreateArguments>>),
     /// Start stopped containers
-    Start(StartArguments),
+    Start(Deferred<StartArguments>),
     /// Stop running containers
-    Stop(StopArguments),
+    Stop(Deferred<StopArguments>),
     /// Stop and start containers
-    Restart(StopArguments),
+    Restart(Deferred<StopArguments>),
     /// Send a signal to containers
-    Kill(KillArguments),
+    Kill(Deferred<KillArguments>),
     /// Freeze the processes of containers
-    Pause(NamesArguments),
+    Pause(Deferred<NamesArguments>),
     /// Let the processes of paused containers go on
-    Unpause(NamesArguments),
+    Unpause(Deferred<NamesArguments>),
     /// Give a container another name
-    Rename(RenameArguments),
+    Rename(Deferred<RenameArguments>),
     /// Remove containers
-    Rm(RmArguments),
+    Rm(Deferred<RmArguments>),
     /// Run a command in a running container
-    Exec(ExecArguments),
+    Exec(Deferred<ExecArguments>),
     /// Attach to a running container
-    Attach(AttachArguments),
+    Attach(Deferred<AttachArguments>),
     /// Show the output of a container, or of the project's services
-    Logs(LogsArguments),
+    Logs(Deferred<LogsArguments>),
     /// List containers
-    Ps(PsArguments),
+    Ps(Deferred<PsArguments>),
     /// Show everything known of containers, images, networks or volumes
-    Inspect(AnyInspectArguments),
+    Inspect(Deferred<AnyInspectArguments>),
     /// Wait until containers stop and print their exit codes
-    Wait(NamesArguments),
+    Wait(Deferred<NamesArguments>),
     /// List published ports
-    Port(PortArguments),
+    Port(Deferred<PortArguments>),
     /// Change limits and the restart policy of containers
-    Update(Box<UpdateArguments>),
+    Update(Deferred<Box<UpdateArguments>>),
     /// List the processes of a container
-    Top(TopArguments),
+    Top(Deferred<TopArguments>),
     /// Show what containers use
-    Stats(StatsArguments),
+    Stats(Deferred<StatsArguments>),
     /// Copy files into or out of a container
-    Cp(CopyArguments),
+    Cp(Deferred<CopyArguments>),
     /// Show what a container has changed of its image's files
-    Diff(DiffArguments),
+    Diff(Deferred<DiffArguments>),
     /// Write all files of a container as a tar
-    Export(ExportArguments),
+    Export(Deferred<ExportArguments>),
     /// Make an image of a container's changes
-    Commit(CommitArguments),
+    Commit(Deferred<CommitArguments>),
 
     // Images.
     /// Build an image from a Dockerfile, or the images of the project
-    Build(BuildArguments),
+    Build(Deferred<BuildArguments>),
     /// List images
-    Images(ImagesArguments),
+    Images(Deferred<ImagesArguments>),
     /// Load images from an archive
-    Load(LoadArguments),
+    Load(Deferred<LoadArguments>),
     /// Save images to an archive
-    Save(SaveArguments),
+    Save(Deferred<SaveArguments>),
     /// Make an image of a root file system's tar
-    Import(ImportArguments),
+    Import(Deferred<ImportArguments>),
     /// Give an image another name
-    Tag(TagArguments),
+    Tag(Deferred<TagArguments>),
     /// Remove images
-    Rmi(RmiArguments),
+    Rmi(Deferred<RmiArguments>),
     /// Get an image from its registry
-    Pull(PullArguments),
+    Pull(Deferred<PullArguments>),
     /// Send an image to its registry
-    Push(PushArguments),
+    Push(Deferred<PushArguments>),
     /// Keep credentials for a registry
-    Login(LoginArguments),
+    Login(Deferred<LoginArguments>),
     /// Forget the credentials for a registry
-    Logout(LogoutArguments),
+    Logout(Deferred<LogoutArguments>),
     /// Show how an image came about
-    History(HistoryArguments),
+    History(Deferred<HistoryArguments>),
     /// List the packages of an image, each with the instruction that brought it
-    Sbom(SbomArguments),
+    Sbom(Deferred<SbomArguments>),
     /// What is said of images beside them
     #[command(subcommand)]
     Attestation(AttestationCommand),
@@ -183,7 +185,7 @@ pub(crate) enum Command {
     Manifest(ManifestCommand),
 
     /// Build the targets of bake files: docker-bake.hcl, .json, Compose files
-    Bake(Box<BakeArguments>),
+    Bake(Deferred<Box<BakeArguments>>),
     /// Build commands by Docker's other name
     #[command(subcommand)]
     Buildx(BuildxCommand),
@@ -205,15 +207,15 @@ pub(crate) enum Command {
 
     // The host.
     /// Explain a diagnostic's code; without one, list them
-    Explain(ExplainArguments),
+    Explain(Deferred<ExplainArguments>),
     /// What this host allows; with --leaks, what it holds that no record knows
-    Doctor(DoctorArguments),
+    Doctor(Deferred<DoctorArguments>),
     /// Finish or undo what an interruption left, and start what the restart policies say
-    Boot(BootArguments),
+    Boot(Deferred<BootArguments>),
     /// Show what happens to containers, images, networks and volumes, as it happens
-    Events(EventsArguments),
+    Events(Deferred<EventsArguments>),
     /// Show this host and root
-    Info(InfoArguments),
+    Info(Deferred<InfoArguments>),
     /// What takes room on disk, what happens, and taking away what nobody uses
     #[command(subcommand)]
     System(SystemCommand),
@@ -221,25 +223,25 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Context(ContextCommand),
     /// Show the version
-    Version(VersionArguments),
+    Version(Deferred<VersionArguments>),
 
     /// A shim reports: started by carrack itself
     #[command(name = "_event", hide = true)]
-    Event(EventArguments),
+    Event(Deferred<EventArguments>),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuildxCommand {
     /// Build an image from a Dockerfile, or the images of the project
     #[command(visible_alias = "b")]
-    Build(Box<BuildArguments>),
+    Build(Deferred<Box<BuildArguments>>),
     /// Build the targets of bake files
     #[command(visible_alias = "f")]
-    Bake(Box<BakeArguments>),
+    Bake(Deferred<Box<BakeArguments>>),
     /// Show what the build cache takes on disk
-    Du(BuilderUsageArguments),
+    Du(Deferred<BuilderUsageArguments>),
     /// Free what the build cache takes on disk
-    Prune(BuilderPruneArguments),
+    Prune(Deferred<BuilderPruneArguments>),
     /// Images as registries have them
     #[command(subcommand)]
     Imagetools(ImagetoolsCommand),
@@ -253,15 +255,15 @@ pub(crate) enum BuildxCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SystemCommand {
     /// Show what images, containers, volumes and builds take on disk
-    Df(SystemUsageArguments),
+    Df(Deferred<SystemUsageArguments>),
     /// Show what happens to containers, images, networks and volumes, as it happens
-    Events(EventsArguments),
+    Events(Deferred<EventsArguments>),
     /// Show this host and root
-    Info(InfoArguments),
+    Info(Deferred<InfoArguments>),
     /// Remove what nobody uses: containers, networks, images without a name, build cache
-    Prune(SystemPruneArguments),
+    Prune(Deferred<SystemPruneArguments>),
     /// Have the host run `carrack boot` when it starts
-    InstallBoot(InstallBootArguments),
+    InstallBoot(Deferred<InstallBootArguments>),
     /// Not yet
     #[command(external_subcommand)]
     Other(Vec<String>),
@@ -281,36 +283,36 @@ pub(crate) struct SystemUsageArguments {
 pub(crate) enum NetworkCommand {
     /// List networks
     #[command(visible_alias = "list")]
-    Ls(NetworkListArguments),
+    Ls(Deferred<NetworkListArguments>),
     /// Make a network
-    Create(Box<NetworkCreateArguments>),
+    Create(Deferred<Box<NetworkCreateArguments>>),
     /// Connect a container to a network
-    Connect(NetworkConnectArguments),
+    Connect(Deferred<NetworkConnectArguments>),
     /// Take a container off a network
-    Disconnect(NetworkDisconnectArguments),
+    Disconnect(Deferred<NetworkDisconnectArguments>),
     /// Remove networks
     #[command(visible_alias = "remove")]
-    Rm(NamesArguments),
+    Rm(Deferred<NamesArguments>),
     /// Show everything known of networks
-    Inspect(NetworkInspectArguments),
+    Inspect(Deferred<NetworkInspectArguments>),
     /// Remove networks that no container has
-    Prune(PruneArguments),
+    Prune(Deferred<PruneArguments>),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum VolumeCommand {
     /// List volumes
     #[command(visible_alias = "list")]
-    Ls(VolumeListArguments),
+    Ls(Deferred<VolumeListArguments>),
     /// Make a volume
-    Create(VolumeCreateArguments),
+    Create(Deferred<VolumeCreateArguments>),
     /// Remove volumes
     #[command(visible_alias = "remove")]
-    Rm(VolumeRmArguments),
+    Rm(Deferred<VolumeRmArguments>),
     /// Show everything known of volumes
-    Inspect(InspectArguments),
+    Inspect(Deferred<InspectArguments>),
     /// Remove volumes without a name that no container has
-    Prune(VolumePruneArguments),
+    Prune(Deferred<VolumePruneArguments>),
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Deferred;
 use super::Pull;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -160,9 +161,9 @@ pub(crate) enum ConfigFormat {
 pub(crate) enum ReleaseCommand {
     /// List the releases
     #[command(visible_alias = "list")]
-    Ls(ProjectArguments),
+    Ls(Deferred<ProjectArguments>),
     /// Show a release
-    Show(ReleaseShowArguments),
+    Show(Deferred<ReleaseShowArguments>),
 }
 
 #[derive(Debug, Args)]
@@ -200,28 +201,28 @@ pub(crate) enum ComposeCommand {
     /// Take the project's containers and networks down
     Down(DownOptions),
     /// List the project's containers
-    Ps(ComposePsArguments),
+    Ps(Deferred<ComposePsArguments>),
     /// Show the output of services
-    Logs(ComposeLogsArguments),
+    Logs(Deferred<ComposeLogsArguments>),
     /// Run a command in a service's container
-    Exec(ComposeExecArguments),
+    Exec(Deferred<ComposeExecArguments>),
     /// Run a command in a new container of a service
-    Run(ComposeRunArguments),
+    Run(Deferred<ComposeRunArguments>),
     /// Build the images of services
-    Build(ComposeBuildArguments),
+    Build(Deferred<ComposeBuildArguments>),
     /// Get the images of services from their registries
-    Pull(ComposePullArguments),
+    Pull(Deferred<ComposePullArguments>),
     /// Send the built images of services to their registries
-    Push(ComposePushArguments),
+    Push(Deferred<ComposePushArguments>),
     /// Show the project after merging and interpolation
     #[command(visible_alias = "convert")]
     Config(ConfigOptions),
     /// Start stopped services
-    Start(ServicesArguments),
+    Start(Deferred<ServicesArguments>),
     /// Stop services
-    Stop(ComposeStopArguments),
+    Stop(Deferred<ComposeStopArguments>),
     /// Restart services
-    Restart(ComposeStopArguments),
+    Restart(Deferred<ComposeStopArguments>),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::Deferred;
+
 #[derive(Debug, Args)]
 pub(crate) struct PullArguments {
     /// All tags of the repository
@@ -65,15 +67,15 @@ pub(crate) struct LogoutArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ManifestCommand {
     /// Put an index together of images that registries have
-    Create(ManifestCreateArguments),
+    Create(Deferred<ManifestCreateArguments>),
     /// Say what an image of an index runs on
-    Annotate(ManifestAnnotateArguments),
+    Annotate(Deferred<ManifestAnnotateArguments>),
     /// Show a manifest or index, as it is put together or as the registry has it
-    Inspect(ManifestInspectArguments),
+    Inspect(Deferred<ManifestInspectArguments>),
     /// Send an index that was put together
-    Push(ManifestPushArguments),
+    Push(Deferred<ManifestPushArguments>),
     /// Forget indexes that were put together
-    Rm(ManifestRmArguments),
+    Rm(Deferred<ManifestRmArguments>),
 }
 
 #[derive(Debug, Args)]
@@ -146,9 +148,9 @@ pub(crate) struct ManifestRmArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImagetoolsCommand {
     /// Show what a registry has under a name
-    Inspect(ImagetoolsInspectArguments),
+    Inspect(Deferred<ImagetoolsInspectArguments>),
     /// Make an index of images that registries have, at a registry
-    Create(ImagetoolsCreateArguments),
+    Create(Deferred<ImagetoolsCreateArguments>),
 }
 
 #[derive(Debug, Args)]

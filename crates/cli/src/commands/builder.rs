@@ -69,7 +69,7 @@ pub(crate) fn prune(session: &Session, arguments: &BuilderPruneArguments) -> Out
 
 pub(crate) fn mounts(session: &Session, command: &MountsCommand) -> Outcome {
     let (arguments, replace) = match command {
-        MountsCommand::Export(arguments) => (arguments, false),
+        MountsCommand::Export(arguments) => (&**arguments, false),
         MountsCommand::Import(arguments) => (&arguments.mounts, arguments.replace),
     };
     let size_bytes = arguments.max_size.as_deref().map(|text| flags::size_bytes("--max-size", text)).transpose()?;

@@ -111,8 +111,8 @@ pub(crate) fn dispatch(session: &Session, command: Command) -> Outcome {
         Command::Release(command) => stack::release(session, command),
         Command::Rollback(arguments) => stack::rollback(session, &arguments),
         Command::Compose(arguments) => {
-            let project = arguments.project;
-            match arguments.command {
+            let crate::arguments::ComposeArguments { project, command } = arguments.0;
+            match command {
                 ComposeCommand::Up(options) => stack::up(session, &project, &options),
                 ComposeCommand::Down(options) => stack::down(session, &project, &options),
                 ComposeCommand::Ps(options) => stack::ps(session, &project, &options),

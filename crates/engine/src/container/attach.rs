@@ -98,10 +98,9 @@ impl Engine {
     pub fn attach(&self, name: &str, options: &AttachOptions) -> Result<AttachOutcome> {
         let record = self.find(name)?;
         keys(options.detach_keys.as_deref())?;
-        let status = self.state(&record.id)?.map_or(Status::Created, |state| state.actual_status());
-        match status {
-            Status::Running => {}
-            Status::Paused => return Err(paused(&record)),
+        self.refuse_paused(&record, "be attached to")?;
+        match self.status_of(&record)? {
+            Status::Running | Status::Paused => {}
             Status::Restarting => {
                 return Err(Diagnostic::error(&codes::NOT_RUNNING, format!("{} is between two runs", record.name))
                     .hint("wait until it runs again: `carrack ps` shows it")
@@ -121,11 +120,4 @@ impl Engine {
         }
         Ok(outcome)
     }
-}
-
-/// What a frozen program can't be asked for.
-pub(crate) fn paused(record: &ContainerRecord) -> Box<Diagnostic> {
-    Diagnostic::error(&codes::PAUSED, format!("{} is paused", record.name))
-        .hint(format!("let it go on with `carrack unpause {}`", record.name))
-        .boxed()
 }

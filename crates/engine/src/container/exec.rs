@@ -9,7 +9,7 @@ use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::foreground::{Streams, keep_terminal, terminal_size};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, SpawnRequest};
-use carrack_runtime::state::{State, Status};
+use carrack_runtime::state::State;
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{ExecRequest, InitPlan, Resolved, exec_plan, launch};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -52,7 +52,6 @@ impl Engine {
         let record = self.find(name)?;
         let keys = attach::keys(options.detach_keys.as_deref())?;
         let state = self.running_state(&record)?;
-        self.refuse_paused(&record, "run another program")?;
         let request = ExecRequest {
             args: options.args.clone(),
             env: options.env.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?))).collect(),
@@ -100,9 +99,9 @@ impl Engine {
     }
 
     fn running_state(&self, record: &ContainerRecord) -> Result<State> {
-        let state = self.state(&record.id)?.filter(State::is_alive).ok_or_else(|| not_running(record))?;
-        // It would be born frozen, and whoever waits for it with it.
-        if state.status == Status::Paused { Err(attach::paused(record)) } else { Ok(state) }
+        // In a paused one it would be born frozen, and whoever waits for it with it.
+        self.refuse_paused(record, "run another program")?;
+        self.state(&record.id)?.filter(State::is_alive).ok_or_else(|| not_running(record))
     }
 
     fn spawn(

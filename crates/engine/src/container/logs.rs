@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -243,7 +243,7 @@ impl Reader {
                 let inode = file.metadata()?.ino();
                 Ok(Some(Self { file: BufReader::new(file), inode, partial: Vec::new() }))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -263,7 +263,14 @@ impl Reader {
             let length = block.len().min(usize::try_from(position).unwrap_or(usize::MAX));
             position -= length as u64;
             let part = block.get_mut(..length).unwrap_or_default();
-            file.read_exact_at(part, position)?;
+            match file.read_exact_at(part, position) {
+                // A torn line was cut off meanwhile, as the shim does on a full disk.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    (position, line_feeds) = (file.seek(SeekFrom::End(0))?, 0);
+                    continue;
+                }
+                read => read?,
+            }
             for at in (0..length).rev().filter(|at| part.get(*at) == Some(&b'\n')) {
                 line_feeds += 1;
                 if line_feeds > lines {
