@@ -197,14 +197,17 @@ impl Cgroup {
         Ok(numbers)
     }
 
-    /// Stops every process where it is, or lets them go on.
+    /// Stops every process where it is, or lets them go on. A group that goes away meanwhile has none left to go on.
     pub fn freeze(&self, frozen: bool) -> Result<()> {
         if let Some(folder) = self.unified_folder() {
-            write(&folder, "cgroup.freeze", if frozen { "1" } else { "0" })?;
+            let written = write(&folder, "cgroup.freeze", if frozen { "1" } else { "0" });
+            if !frozen && !folder.exists() {
+                return Ok(());
+            }
+            written?;
             let state = format!("frozen {}", u8::from(frozen));
-            return await_condition(|| read(&folder, "cgroup.events").is_some_and(|events| events.contains(&state)))
-                .then_some(())
-                .ok_or_else(|| timed_out("freeze", &folder).boxed());
+            let settled = || read(&folder, "cgroup.events").is_none_or(|events| events.contains(&state));
+            return await_condition(settled).then_some(()).ok_or_else(|| timed_out("freeze", &folder).boxed());
         }
         let Some(mount) = self.hierarchies.v1_mount("freezer") else {
             return Err(Diagnostic::error(&codes::CGROUP, format!("pause {}", self.name))
@@ -214,7 +217,7 @@ impl Cgroup {
         let folder = mount.join(&self.name);
         let state = if frozen { "FROZEN" } else { "THAWED" };
         write(&folder, "freezer.state", state)?;
-        await_condition(|| read(&folder, "freezer.state").is_some_and(|now| now.trim() == state))
+        await_condition(|| read(&folder, "freezer.state").is_none_or(|now| now.trim() == state))
             .then_some(())
             .ok_or_else(|| timed_out("freeze", &folder).boxed())
     }

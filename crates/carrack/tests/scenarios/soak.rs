@@ -291,7 +291,8 @@ fn differences_of(machine: &Machine) -> Vec<String> {
         if runs != is_alive {
             differences.push(format!("{id}: {state}, and its process {pid} lives: {is_alive}"));
         }
-        if runs {
+        // Between two runs it keeps its places.
+        if runs || state == "restarting" {
             on_networks += known[0]["NetworkSettings"]["Networks"].as_object().map_or(0, |networks| {
                 networks
                     .values()
