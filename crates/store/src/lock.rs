@@ -131,7 +131,8 @@ impl Store {
         Ok(Guard { lock, _file: file, stays_with_its_thread: std::marker::PhantomData })
     }
 
-    /// Takes a lock's file away, as what it was for is gone for good. The caller holds the lock, and goes on doing so.
+    /// Takes a lock's file away, as what it was for is gone for good. The caller holds the lock, and does nothing more
+    /// under it: from then on others take another file of that name.
     ///
     /// # Errors
     /// `store/io` with the file.
