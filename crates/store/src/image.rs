@@ -301,6 +301,14 @@ impl Store {
         self.find_by_prefix(text, digits)
     }
 
+    /// The configuration of an image by its id, and nothing else of it: one file is read, however many images there are.
+    ///
+    /// # Errors
+    /// `store/blob-not-found` where it is not there any more.
+    pub fn image_config(&self, id: &Digest) -> Result<ImageConfig> {
+        parse_config(&self.read_blob(id, JSON_LIMIT)?)
+    }
+
     fn find_by_name(&self, name: &Reference) -> Result<Option<Image>> {
         let Some(record) = self.name_records().get(&name_key(name))? else { return Ok(None) };
         self.image_by_id(&record.image, record.manifest.as_ref()).map(Some)
@@ -426,7 +434,7 @@ impl Store {
         record: &ImageRecord,
         names: Vec<Reference>,
     ) -> Result<Image> {
-        let config = parse_config(&self.read_blob(&id, JSON_LIMIT)?)?;
+        let config = self.image_config(&id)?;
         let repo_digests = manifest.repo_digests.iter().map(|name| name.parse()).collect::<Result<_>>()?;
         let ManifestRecord { manifest, layers, .. } = manifest.clone();
         let (added, predicates) = (record.added.clone(), record.predicates.clone());

@@ -26,18 +26,23 @@ fn a_life_is_told_in_docker_s_words_and_order() {
     let Some(machine) = Machine::new() else { return };
     machine.ok(&["volume", "create", "data"]);
     machine.ok(&["network", "create", "net"]);
+    machine.ok(&["network", "create", "other"]);
     let run = ["run", "-d", "--name", "one", "--label", "tier=web", "--network", "net", "-v", "data:/data"];
     machine.ok(&[&run[..], &["busybox", "sleep", "1000"]].concat());
     machine.ok(&["exec", "one", "true"]);
     let copied = machine.path().join("copied");
     machine.ok(&["cp", "one:/bin/busybox", copied.to_str().unwrap()]);
     machine.ok(&["cp", copied.to_str().unwrap(), "one:/copied"]);
+    machine.ok(&["network", "connect", "other", "one"]);
+    machine.ok(&["network", "disconnect", "other", "one"]);
+    machine.ok(&["top", "one"]);
     machine.ok(&["restart", "-t", "0", "one"]);
     machine.ok(&["kill", "one"]);
     machine.ok(&["rm", "one"]);
     let expected = [
         "volume create data",
         "network create net",
+        "network create other",
         "container create one",
         "network connect net",
         "volume mount data",
@@ -47,6 +52,9 @@ fn a_life_is_told_in_docker_s_words_and_order() {
         "container exec_die one",
         "container archive-path one",
         "container extract-to-dir one",
+        "network connect other",
+        "network disconnect other",
+        "container top one",
         "container kill one",
         "container kill one",
         "container die one",

@@ -27,7 +27,7 @@ impl Engine {
         let (network, id) = named(networks.find(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
-        let mut record = self.records().get(&found.id)?.unwrap_or(found);
+        let mut record = self.still(&found)?;
         let NetworkMode::Networks(attachments) = &mut record.container.network else {
             let message = format!("{} can't be connected to {network}", record.name);
             return Err(Diagnostic::error(&codes::INVALID_NETWORK, message)
@@ -50,7 +50,9 @@ impl Engine {
                 return Err(error);
             }
         }
-        self.records().put(&record.id, &record, durability(&record.container))
+        self.records().put(&record.id, &record, durability(&record.container))?;
+        self.emit_network("connect", &id, &network, Some(&record.id));
+        Ok(())
     }
 
     /// Takes a container off a network; with `force` also where it is on it no longer.
@@ -59,7 +61,7 @@ impl Engine {
         let (network, id) = named(networks.find(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
-        let mut record = self.records().get(&found.id)?.unwrap_or(found);
+        let mut record = self.still(&found)?;
         let name = record.name.clone();
         let not_there = || {
             let message = format!("{name} is not on the network {network}");
@@ -78,7 +80,9 @@ impl Engine {
                 self.after_connecting(&record, &network)?;
             }
         }
-        self.records().put(&record.id, &record, durability(&record.container))
+        self.records().put(&record.id, &record, durability(&record.container))?;
+        self.emit_network("disconnect", &id, &network, Some(&record.id));
+        Ok(())
     }
 
     fn running(&self, record: &ContainerRecord) -> Result<Option<State>> {

@@ -118,7 +118,7 @@ impl Engine {
         };
         match make() {
             Ok(record) => {
-                self.emit(&record, "create", &[]);
+                self.emit_as(&record, &config, "create", &[]);
                 Ok(record)
             }
             Err(error) => {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_oci::Config;
 use carrack_oci::runtime::Spec;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::foreground::{Streams, keep_terminal, terminal_size};
@@ -61,11 +62,11 @@ impl Engine {
             terminal_size: if options.tty { terminal_size() } else { (0, 0) },
             privileged: options.privileged,
         };
-        let plan = self.exec_plan_of(&record, &request)?;
+        let image = self.image_config(&record);
+        let plan = self.exec_plan_of(&record, &image, &request)?;
         let streams = if options.tty || options.detach { Streams::none() } else { Streams::pipes(options.stdin) };
         let streams = streams.map_err(|error| host_error("can't make pipes for the program", error))?;
-        let (image, exec_id) = (self.image_config(&record), super::new_id()?);
-        let said = [("execID", exec_id)];
+        let said = [("execID", super::new_id()?)];
         let words = options.args.join(" ");
         self.emit_as(&record, &image, &format!("exec_create: {words}"), &said);
         self.emit_as(&record, &image, &format!("exec_start: {words}"), &said);
@@ -88,13 +89,13 @@ impl Engine {
     }
 
     /// The plan of a program that enters the container, confined as the container is.
-    pub(crate) fn exec_plan_of(&self, record: &ContainerRecord, request: &ExecRequest) -> Result<InitPlan> {
+    fn exec_plan_of(&self, record: &ContainerRecord, image: &Config, request: &ExecRequest) -> Result<InitPlan> {
         let path = self.store.container_run_dir(&record.id)?.join(SPEC_FILE);
         let text = std::fs::read(&path).map_err(|error| host_error(format!("can't read {}", path.display()), error))?;
         let spec: Spec = serde_json::from_slice(&text)
             .map_err(|error| host_error(format!("can't read {}", path.display()), error))?;
         let root = RootSource::Folder { path: String::new() };
-        let launch = launch(&record.container, &self.image_config(record), &Resolved::default(), root);
+        let launch = launch(&record.container, image, &Resolved::default(), root);
         exec_plan(&spec, &launch, request, &host::facts(&Hierarchies::detect()?)?)
     }
 

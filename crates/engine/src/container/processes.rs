@@ -73,6 +73,7 @@ impl Engine {
         if !self.state(&record.id)?.is_some_and(|state| state.is_alive()) {
             return Err(not_running(&record));
         }
+        self.emit(&record, "top", &[]);
         // One that has just ended has no line.
         Ok(self.cgroup_of(&record)?.processes()?.into_iter().filter_map(process).collect())
     }

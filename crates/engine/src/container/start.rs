@@ -150,7 +150,7 @@ impl Engine {
         attach: Option<&AttachOptions>,
         announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
-        let record = &self.records().get(&record.id)?.ok_or_else(|| gone(record))?;
+        let record = &self.still(record)?;
         let image = self.store.image(&record.image.to_string())?;
         if let Some(state) = self.state(&record.id)? {
             match state.actual_status() {
@@ -636,10 +636,6 @@ fn transport_of(protocol: Protocol) -> Transport {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
     }
-}
-
-fn gone(record: &ContainerRecord) -> Box<Diagnostic> {
-    Diagnostic::error(&codes::NO_SUCH_CONTAINER, format!("{} was removed meanwhile", record.name)).boxed()
 }
 
 /// What the log says of the container in each line: the labels and variables that were asked for, the image's too.

@@ -190,7 +190,7 @@ impl Engine {
 
     /// The image's configuration; an empty one where the image was removed by force.
     pub(crate) fn image_config(&self, record: &ContainerRecord) -> Config {
-        self.store.image(&record.image.to_string()).map(|image| image.config.config).unwrap_or_default()
+        self.store.image_config(&record.image).map(|image| image.config).unwrap_or_default()
     }
 }
 
