@@ -1,6 +1,6 @@
 //! What `docker run` and its neighbours promise (F1 to F6, F8, F9, J1).
 
-use crate::machine::{Machine, eventually, exit_code, feed, kill};
+use crate::machine::{Machine, eventually, exit_code, feed, kill, limit};
 
 /// `run --rm --network none busybox …`
 fn run(machine: &Machine, flags: &[&str], command: &[&str]) -> std::process::Output {
@@ -110,24 +110,6 @@ fn volumes_begin_with_the_images_files_and_outlive_containers() {
     assert_eq!(machine.ok(&["volume", "ls", "-q"]), "state");
     machine.ok(&["volume", "rm", "state"]);
     machine.finish();
-}
-
-/// A value of the container's control group, read on the host: both versions of the interface.
-fn limit(pid: i32, v1: (&str, &str), v2: &str) -> String {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let of = |controller: &str| {
-        groups.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
-            controllers.split(',').any(|one| one == controller).then(|| path.trim_start_matches('/').to_owned())
-        })
-    };
-    let unified = std::path::Path::new("/sys/fs/cgroup").join(of("").unwrap_or_default()).join(v2);
-    let path = match of(v1.0) {
-        Some(group) => std::path::Path::new("/sys/fs/cgroup").join(v1.0).join(group).join(v1.1),
-        None => unified,
-    };
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
 }
 
 #[test]

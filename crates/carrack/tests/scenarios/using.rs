@@ -1,29 +1,6 @@
 //! What containers may use and do use: `update`, `top`, `stats` (F2, N2).
 
-use std::path::Path;
-
-use crate::machine::{Machine, eventually, kill};
-
-/// A value of the container's control group, read on the host: both versions of the interface.
-fn limit(pid: i32, v1: (&str, &str), v2: &str) -> String {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let of = |controller: &str| {
-        groups.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
-            let has = controllers.split(',').any(|one| one == controller);
-            has.then(|| (controllers.to_owned(), path.trim_start_matches('/').to_owned()))
-        })
-    };
-    let path = match of(v1.0).filter(|(_, path)| path.starts_with("carrack-")) {
-        Some((controllers, path)) => {
-            let mounts = [v1.0.to_owned(), controllers].map(|name| Path::new("/sys/fs/cgroup").join(name));
-            mounts.into_iter().find(|mount| mount.is_dir()).unwrap().join(path).join(v1.1)
-        }
-        None => Path::new("/sys/fs/cgroup").join(of("").unwrap_or_default().1).join(v2),
-    };
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
-}
+use crate::machine::{Machine, eventually, kill, limit};
 
 fn memory(pid: i32) -> String {
     limit(pid, ("memory", "memory.limit_in_bytes"), "memory.max")

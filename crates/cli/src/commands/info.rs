@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Session;
 use crate::arguments::InfoArguments;
-use crate::output::{Outcome, exit, note};
+use crate::output::{Outcome, binary_size, exit, note};
 use crate::template;
 
 pub(crate) fn info(session: &Session, arguments: &InfoArguments) -> Outcome {
@@ -129,36 +129,12 @@ fn capitalized(word: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// `23.54GiB`: Docker says memory in powers of two, with four digits.
-fn binary_size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = if value >= 1000.0 {
-        0
-    } else if value >= 100.0 {
-        1
-    } else if value >= 10.0 {
-        2
-    } else {
-        3
-    };
-    let number = format!("{value:.digits$}");
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
-    format!("{number}{}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_docker_s_and_passwords_are_nobody_s() {
-        assert_eq!(binary_size(25_276_530_688), "23.54GiB");
-        assert_eq!(binary_size(1024), "1KiB");
+    fn passwords_are_nobody_s() {
         assert_eq!(hide_password("http://me:secret@proxy:3128"), "http://xxxxx:xxxxx@proxy:3128");
         assert_eq!(hide_password("http://proxy:3128"), "http://proxy:3128");
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Session;
 use super::container::each;
 use crate::arguments::{StatsArguments, UpdateArguments};
-use crate::output::{Outcome, exit, human_size, print, table};
+use crate::output::{Outcome, binary_size, exit, human_size, print, table};
 use crate::{flags, template};
 
 pub(crate) fn update(session: &Session, arguments: &UpdateArguments) -> Outcome {
@@ -170,42 +170,4 @@ fn text(arguments: &StatsArguments, rows: &[Value]) -> Result<String> {
 
 fn pair((first, second): (u64, u64)) -> String {
     format!("{} / {}", human_size(first), human_size(second))
-}
-
-/// `668KiB`, `23.54GiB`: four significant digits, as Docker says memory.
-fn binary_size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = match value {
-        1000.0.. => 0,
-        100.0.. => 1,
-        10.0.. => 2,
-        _ => 3,
-    };
-    let number = format!("{value:.digits$}");
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
-    format!("{number}{}", UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::binary_size;
-
-    #[test]
-    fn memory_is_said_as_in_docker() {
-        for (bytes, text) in [
-            (0, "0B"),
-            (668 << 10, "668KiB"),
-            (25_276_000_000, "23.54GiB"),
-            (1023, "1023B"),
-            (1536, "1.5KiB"),
-            (60 << 20, "60MiB"),
-        ] {
-            assert_eq!(binary_size(bytes), text);
-        }
-    }
 }
