@@ -31,6 +31,9 @@ use crate::codes;
 use crate::engine::{Engine, host_error};
 use crate::events::{EVENTS_FILE, attributes_of};
 
+/// What a container may ask for by name, in its folder on the run root.
+const NAMES_FILE: &str = "names";
+
 /// A container that `run` has started.
 #[derive(Debug)]
 pub struct Started {
@@ -241,6 +244,7 @@ impl Engine {
         let config = self.shim_config(record, &image.config.config, ground, &decision)?;
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
+            self.write_own_names(&record.id)?;
         }
         let request = ShimRequest {
             config: &config,
@@ -427,7 +431,7 @@ impl Engine {
         Ok(DnsConfig {
             address: DNS_ADDRESS.into(),
             ports: None,
-            names: ground.run.join("names"),
+            names: ground.run.join(NAMES_FILE),
             upstreams: servers.into_iter().map(|address| (address, 53).into()).collect(),
         })
     }
@@ -525,13 +529,19 @@ impl Engine {
         }
     }
 
-    /// Writes anew what each container on these networks may ask for by name.
+    /// Writes anew what containers on these networks may ask for by name.
     pub(crate) fn update_names<'a>(&self, networks: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        Networks::new(&self.store).write_names(networks, |id| {
-            let folder = self.store.container_run_dir(id).ok()?;
-            // One that is being put away has no folder any more, and asks nothing.
-            folder.is_dir().then(|| folder.join("names"))
-        })
+        Networks::new(&self.store).write_names(networks)
+    }
+
+    /// Writes anew which networks' names a container may ask for, and what it alone knows.
+    pub(crate) fn write_own_names(&self, id: &str) -> Result<()> {
+        let folder = self.store.container_run_dir(id)?;
+        // One that does not run has no folder, and asks nothing.
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        Networks::new(&self.store).write_own_names(id, &folder.join(NAMES_FILE))
     }
 }
 
