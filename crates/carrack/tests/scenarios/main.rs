@@ -26,6 +26,7 @@ mod logs;
 mod machine;
 mod many;
 mod networks;
+mod objects;
 mod outputs;
 mod platforms;
 mod prune;

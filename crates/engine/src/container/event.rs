@@ -147,6 +147,7 @@ impl Engine {
         self.give_back(&record.id, Some(&record.container))?;
         let folder = self.store.container_run_dir(&record.id)?;
         sharing::detach_shared_memory(&folder);
+        self.release_volumes(&folder)?;
         if let Some(mut state) = State::read(&folder)?
             && state.actual_status() == Status::Lost
             && state.status != Status::Lost
