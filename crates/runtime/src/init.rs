@@ -24,6 +24,7 @@
 
 mod channel;
 mod execute;
+mod identities;
 mod identity;
 mod inside;
 mod interpret;

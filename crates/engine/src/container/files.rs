@@ -95,8 +95,7 @@ impl Engine {
         if full_name != hostname {
             names.push(&hostname);
         }
-        let mut extra = extra_hosts(record, endpoints)?;
-        extra.extend(self.linked(record, endpoints)?);
+        let extra = extra_hosts(record, endpoints)?;
         let hosts = if host_network {
             let mut hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
             for (name, address) in &extra {
