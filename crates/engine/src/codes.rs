@@ -174,6 +174,15 @@ pub static INVALID_PROBE: Code = Code {
     fix: "Correct it, or give another check with `--health-cmd` or `--health-probe`.",
 };
 
+/// Mounts can't travel between the host and a container.
+pub static NO_PROPAGATION: Code = Code {
+    id: "engine/no-propagation",
+    title: "mounts can't travel between the host and the container",
+    cause: "The bind asks for shared or slave propagation, and the mount that its source is on passes nothing on.",
+    check: "Run `findmnt -o TARGET,PROPAGATION -T PATH` on the source.",
+    fix: "Make that mount shared with `mount --make-rshared`, or leave the propagation out.",
+};
+
 /// A device can't be given by its name.
 pub static CDI: Code = Code {
     id: "engine/device",
@@ -444,6 +453,7 @@ pub static ALL: &[&Code] = &[
     &INVALID_PROBE,
     &INVALID_LOG,
     &CDI,
+    &NO_PROPAGATION,
     &CDI_REFUSED,
     &NOT_READY,
     &NOT_ROOT,

@@ -333,13 +333,15 @@ fn mounts(container: &Container, image: &Config, resolved: &Resolved) -> Result<
         ("/etc/hostname", &resolved.hostname_file),
         ("/etc/hosts", &resolved.hosts),
     ];
-    for (target, source) in files {
-        if let Some(source) = source.as_ref().filter(|_| !taken(target)) {
-            let writable = if container.read_only { "ro" } else { "rw" };
-            list.push(mount(target, "bind", source, &["rbind", "rprivate", writable]));
-        }
-    }
-    list.extend(asked);
+    let writable = if container.read_only { "ro" } else { "rw" };
+    let wanted = files
+        .into_iter()
+        .filter(|(target, _)| !taken(target))
+        .filter_map(|(target, source)| Some(mount(target, "bind", source.as_ref()?, &["rbind", "rprivate", writable])));
+    // What is mounted at /etc does not cover them.
+    let mut own: Vec<Mount> = wanted.chain(asked.iter().cloned()).collect();
+    own.sort_by_key(|mount| mount.destination.split('/').filter(|name| !name.is_empty()).count());
+    list.extend(own);
     Ok(list)
 }
 
@@ -420,7 +422,6 @@ fn asked_mounts(container: &Container, image: &Config, resolved: &Resolved) -> R
             ));
         }
     }
-    list.sort_by_key(|mount| mount.destination.split('/').filter(|name| !name.is_empty()).count());
     Ok(list)
 }
 

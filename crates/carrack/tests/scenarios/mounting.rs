@@ -49,6 +49,31 @@ fn a_bind_shows_its_files_as_another_s() {
     machine.finish();
 }
 
+/// What is mounted at /etc keeps the container's names and servers in sight; mounts that can't travel are not said to.
+#[test]
+fn a_volume_at_etc_covers_no_file_of_the_container_s() {
+    let Some(machine) = Machine::new() else { return };
+    let run = ["run", "--rm", "--network", "none", "--hostname", "box", "--mount"];
+    let volume = "type=volume,source=own,target=/etc,volume-nocopy";
+    assert_eq!(
+        machine.ok(&[&run[..], &[volume, "busybox", "sh", "-c", "cat /etc/hostname; ls /etc | wc -l"]].concat()),
+        "box\n3"
+    );
+    let script = "mount -t tmpfs none files && exec \"$@\"";
+    std::fs::create_dir(machine.path().join("files")).unwrap();
+    let bind = format!("type=bind,source={}/files,target=/x,bind-propagation=rshared", machine.path().display());
+    let carrack = machine.command(&[&["--json"], &run[..], &[&bind, "busybox", "true"]].concat());
+    // In a mount namespace of its own, where nothing is shared.
+    let mut alone = std::process::Command::new("unshare");
+    alone.args(["-m", "--propagation", "private", "sh", "-c", script, "sh"]).arg(carrack.get_program());
+    alone.args(carrack.get_args()).current_dir(machine.path());
+    alone.env_clear().envs(carrack.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = alone.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && said.contains("which is not shared"), "{output:?}");
+    machine.finish();
+}
+
 /// A vendor's file of this test's own among the host's.
 struct Specification(std::path::PathBuf);
 

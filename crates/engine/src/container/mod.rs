@@ -18,6 +18,7 @@ mod logs;
 mod names;
 mod pause;
 mod processes;
+mod propagation;
 mod reach;
 mod remove;
 mod rename;
