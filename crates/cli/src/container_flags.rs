@@ -93,7 +93,11 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         container.mounts.push(mount_flags::tmpfs(text)?);
     }
     for text in &given.device {
-        container.devices.push(flags::device(text)?);
+        if carrack_oci::is_device_name(text) {
+            container.cdi_devices.push(text.clone());
+        } else {
+            container.devices.push(flags::device(text)?);
+        }
     }
     for text in &given.publish {
         container.ports.extend(flags::ports(text)?);
@@ -128,7 +132,7 @@ fn refuse(given: &ContainerFlags) -> Result<()> {
     let (not_yet, never) = (&codes::NOT_YET, &codes::REFUSED);
     for (flag, value, accepted, code, cause) in [
         ("--isolation", &given.isolation, "default", never, "Linux has no other technology"),
-        ("--userns", &given.userns, "host", not_yet, "the identities of a container are those of the host"),
+        ("--userns", &given.userns, "host", never, "the identities of a container are those of the host"),
         ("--volume-driver", &given.volume_driver, "local", never, "other drivers are plugins of Docker's daemon"),
         ("--runtime", &given.runtime, OWN_RUNTIME, not_yet, "containers are run by carrack's own runtime"),
     ] {

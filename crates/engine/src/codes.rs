@@ -174,6 +174,44 @@ pub static INVALID_PROBE: Code = Code {
     fix: "Correct it, or give another check with `--health-cmd` or `--health-probe`.",
 };
 
+/// Mounts can't travel between the host and a container.
+pub static NO_PROPAGATION: Code = Code {
+    id: "engine/no-propagation",
+    title: "mounts can't travel between the host and the container",
+    cause: "The bind asks for shared or slave propagation, and the mount that its source is on passes nothing on.",
+    check: "Run `findmnt -o TARGET,PROPAGATION -T PATH` on the source.",
+    fix: "Make that mount shared with `mount --make-rshared`, or leave the propagation out.",
+};
+
+/// A device can't be given by its name.
+pub static CDI: Code = Code {
+    id: "engine/device",
+    title: "a device can't be given by its name",
+    cause: "Names such as `vendor.com/class=name` are those of the Container Device Interface: files in /etc/cdi and \
+            /var/run/cdi say what a device consists of. None says it of this one, or what it says is not so.",
+    check: "Read the files in /etc/cdi and /var/run/cdi; `kind` is what stands before the `=`.",
+    fix: "Have the vendor's tool write the file again, or give the nodes themselves: `--device /dev/…`.",
+};
+
+/// A device asks for what no container gets.
+pub static CDI_REFUSED: Code = Code {
+    id: "engine/device-refused",
+    title: "a device asks for what no container gets",
+    cause: "The device's file in /etc/cdi or /var/run/cdi asks for programs of the host that run as root while the \
+            container starts, or for network devices or processor caches of the host.",
+    check: "Read `containerEdits` in the file that the message names.",
+    fix: "Give the container the device's nodes and files themselves, with `--device /dev/…` and `--volume`.",
+};
+
+/// An option of a container's log can't be understood.
+pub static INVALID_LOG: Code = Code {
+    id: "engine/invalid-log",
+    title: "an option of the log can't be understood",
+    cause: "labels-regex or env-regex is no regular expression, or the tag has a field that containers don't have.",
+    check: "The message quotes the option.",
+    fix: "Correct `--log-opt`, or `logging.options` in the Compose file.",
+};
+
 /// A container did not become ready.
 pub static NOT_READY: Code = Code {
     id: "engine/not-ready",
@@ -454,6 +492,10 @@ pub static ALL: &[&Code] = &[
     &NOT_A_TAG,
     &BOOT_SERVICE,
     &INVALID_PROBE,
+    &INVALID_LOG,
+    &CDI,
+    &NO_PROPAGATION,
+    &CDI_REFUSED,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,

@@ -326,7 +326,7 @@ fn mount(mount: &ExecRequestMount) -> Mount {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: None, options: Vec::new() }
         }
     };
-    Mount { target: mount.target.clone(), source, read_only: mount.read_only }
+    Mount { target: mount.target.clone(), source, read_only: mount.read_only, identities: None }
 }
 
 /// Waits for the program's end, and kills it where the build is over.

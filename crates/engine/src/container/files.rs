@@ -11,7 +11,7 @@ use carrack_specgen::Source;
 use carrack_specgen::container::{File, MountSource, NamespaceMode, NetworkMode};
 use carrack_store::Image;
 
-use super::{ContainerRecord, VolumeUse};
+use super::{ContainerRecord, VolumeUse, propagation};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 
@@ -34,7 +34,10 @@ impl Engine {
                     let path = root.to_string_lossy().into_owned();
                     sources.insert(mount.target.clone(), Source { path, read_only: mount.read_only });
                 }
-                MountSource::Bind { path, create, .. } => check_bind(record, path, *create)?,
+                MountSource::Bind { path, create, propagation, .. } => {
+                    check_bind(record, path, *create)?;
+                    propagation::check(&record.name, path, propagation.as_deref())?;
+                }
                 MountSource::Image { .. } => {
                     let path = self.image_mountpoint(record, &mount.target, run)?;
                     sources.insert(mount.target.clone(), Source { path, read_only: true });
@@ -103,8 +106,7 @@ impl Engine {
         if full_name != hostname {
             names.push(&hostname);
         }
-        let mut extra = extra_hosts(record, endpoints)?;
-        extra.extend(self.linked(record, endpoints)?);
+        let extra = extra_hosts(record, endpoints)?;
         let hosts = if host_network {
             let mut hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
             for (name, address) in &extra {
