@@ -185,6 +185,14 @@ impl Cgroup {
         }
     }
 
+    /// Takes a process into every folder that there is, also where another runtime has left it out.
+    pub(crate) fn take_in(&self, process: i32) -> Result<()> {
+        for folder in self.folders() {
+            write(&folder, "cgroup.procs", &process.to_string())?;
+        }
+        Ok(())
+    }
+
     /// The numbers of its processes in our process namespace.
     pub fn processes(&self) -> Result<Vec<i32>> {
         let mut numbers = Vec::new();

@@ -292,6 +292,15 @@ fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Ve
     Ok(())
 }
 
+/// How mounts made on one side of a bind appear on the other.
+pub(crate) fn propagation_of(mount: &Mount) -> Propagation {
+    parse_options(mount).map(|options| options.propagation).unwrap_or_default()
+}
+
+pub(crate) fn has_option(mount: &Mount, name: &str) -> bool {
+    mount.options.iter().any(|option| option == name)
+}
+
 #[derive(Default)]
 struct Options {
     attributes: MountAttributes,

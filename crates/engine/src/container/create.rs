@@ -6,7 +6,7 @@ use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
 use carrack_store::{Durability, Guard, KeepKind, anonymous_volume_name};
 
-use super::{ContainerRecord, VolumeUse, check_name, new_id};
+use super::{ContainerRecord, VolumeUse, check_name, external, new_id};
 use crate::codes;
 use crate::engine::{Engine, now, remove_folder};
 use crate::signal;
@@ -51,6 +51,7 @@ impl Engine {
         if let Some(name) = &container.stop_signal {
             signal::parse(name)?;
         }
+        external::check_runtime(&container)?;
         let guard = self.lock_container(&id)?;
         let durability = durability(&container);
         let images = self.mounted_images(&container)?;
@@ -90,6 +91,7 @@ impl Engine {
             }
         }
         container.ports = container.published_ports(&config)?;
+        let runtime = external::found(container.runtime.as_deref())?;
         let name = container.name.clone();
         let volumes = volumes_of(&container, &inherited)?;
         let fresh: Vec<String> = volumes
@@ -106,6 +108,7 @@ impl Engine {
                 container,
                 image,
                 volumes,
+                runtime: runtime.clone(),
                 images,
             };
             self.records().put(id, &record, durability)?;
