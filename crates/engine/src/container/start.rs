@@ -13,7 +13,7 @@ use carrack_oci::{Config, Healthcheck};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::host;
 use carrack_runtime::shim::{
-    self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, ShimConfig, ShimRequest,
+    self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, Seed, ShimConfig, ShimRequest,
     StartError,
 };
 use carrack_runtime::state::{State, Status};
@@ -170,10 +170,12 @@ impl Engine {
         if intent.exists() {
             std::fs::remove_file(&intent).map_err(|error| host_error("can't take back the wish to stop", error))?;
         }
-        let launched = self
-            .ground(record, announced)
-            .map_err(RunFailure::from)
-            .and_then(|ground| self.launch_on(record, &image, &ground, attach));
+        let hierarchies = Hierarchies::detect()?;
+        // Born beside all that comes before it is needed.
+        let launched = self.sow(record, &hierarchies).and_then(|seed| {
+            let ground = self.ground(record, announced, hierarchies)?;
+            self.launch_on(record, &image, &ground, seed, attach)
+        });
         if launched.is_err() {
             self.tear_down(record)?;
         }
@@ -195,8 +197,13 @@ impl Engine {
         }
     }
 
+    fn sow(&self, record: &ContainerRecord, hierarchies: &Hierarchies) -> std::result::Result<Seed, RunFailure> {
+        let shims = Cgroup::of_shims(hierarchies, &self.cgroup_parent())?;
+        Seed::sow(Some(shims)).map_err(|error| self.start_failure(record, &error))
+    }
+
     /// Run folder, network namespace with its addresses, control groups.
-    fn ground(&self, record: &ContainerRecord, announced: bool) -> Result<Ground> {
+    fn ground(&self, record: &ContainerRecord, announced: bool, hierarchies: Hierarchies) -> Result<Ground> {
         let run = self.store.container_run_dir(&record.id)?;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -217,7 +224,6 @@ impl Engine {
             NetworkMode::None => (Some(Namespace::create()?), Vec::new()),
             NetworkMode::Host | NetworkMode::Container(_) => (None, Vec::new()),
         };
-        let hierarchies = Hierarchies::detect()?;
         let facts = host::facts(&hierarchies)?;
         Ok(Ground { run, namespace, endpoints, hierarchies, facts })
     }
@@ -227,6 +233,7 @@ impl Engine {
         record: &ContainerRecord,
         image: &Image,
         ground: &Ground,
+        seed: Seed,
         attach: Option<&AttachOptions>,
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let decision = self.decide(record, image, ground)?;
@@ -238,15 +245,13 @@ impl Engine {
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
         }
-        let shims = Cgroup::of_shims(&ground.hierarchies, &self.cgroup_parent())?;
         let request = ShimRequest {
             config: &config,
             plan: &decision.plan,
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
-            cgroup: Some(&shims),
         };
         let failed = |error: StartError| self.start_failure(record, &error);
-        let prepared = shim::prepare(&request).map_err(failed)?;
+        let prepared = seed.prepare(&request).map_err(failed)?;
         if let (Some(ports), Some(namespace)) = (prepared.dns(), &ground.namespace) {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
@@ -293,14 +298,13 @@ impl Engine {
             });
             port.host_port = bound.map_or(0, |bound| bound.host.port());
         }
-        let shims = Cgroup::of_shims(&ground.hierarchies, &self.cgroup_parent())?;
         let request = ShimRequest {
             config: &config,
             plan: &decision.plan,
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
-            cgroup: Some(&shims),
         };
-        shim::adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
+        let seed = self.sow(record, &ground.hierarchies).map_err(|failure| failure.diagnostic)?;
+        seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
         if !config.ports.is_empty() {
             // What the kernel was told may be gone, and what it may do another.
             Networks::new(&self.store).judge_kernel_path()?;
