@@ -58,11 +58,18 @@ impl Cgroup {
     /// The folders of `parent/id` as they are.
     pub fn open(hierarchies: &Hierarchies, parent: &str, id: &str) -> Result<Self> {
         let mut cgroup = Self::unopened(hierarchies, parent, id);
+        // One that is taken away meanwhile is as good as one that was not there.
+        let opened = |folder: PathBuf, opened: Result<OwnedFd>| match opened {
+            Err(_) if !folder.exists() => Ok(None),
+            opened => opened.map(Some),
+        };
         if let Some(folder) = cgroup.unified_folder().filter(|folder| folder.exists()) {
-            cgroup.unified = Some(open_folder(&folder)?);
+            let descriptor = open_folder(&folder);
+            cgroup.unified = opened(folder, descriptor)?;
         }
         for folder in cgroup.v1_folders() {
-            cgroup.joined.push(open_tasks(&folder)?);
+            let descriptor = open_tasks(&folder);
+            cgroup.joined.extend(opened(folder, descriptor)?);
         }
         Ok(cgroup)
     }

@@ -382,6 +382,8 @@ pub struct MountAttributes {
     pub noexec: bool,
     /// No access times.
     pub noatime: bool,
+    /// Every access time.
+    pub strictatime: bool,
     /// Whether all of this also holds for every mount below.
     pub recursive: bool,
 }

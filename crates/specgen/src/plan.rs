@@ -326,8 +326,9 @@ fn parse_options(mount: &Mount) -> Result<Options> {
             "exec" => attributes.noexec = false,
             "noatime" => attributes.noatime = true,
             "atime" => attributes.noatime = false,
+            "strictatime" => attributes.strictatime = true,
             // A mount's access times are the kernel's relative ones anyway.
-            "relatime" | "strictatime" | "bind" => {}
+            "relatime" | "bind" => {}
             "rbind" => parsed.recursive = true,
             "private" => parsed.propagation = Propagation::Private,
             "rprivate" => parsed.propagation = Propagation::PrivateRecursive,
