@@ -71,7 +71,8 @@ pub(crate) fn check(container: &Container) -> Result<()> {
             "the path of a runtime must be absolute: another folder would find another one",
         ));
     }
-    if !runtime.starts_with('/') && !(runtime.bytes().all(is_plain) && !runtime.starts_with(['-', '.'])) {
+    let is_name = runtime.bytes().all(is_plain) && !runtime.starts_with(['-', '.']);
+    if !is_name && !runtime.starts_with('/') {
         return Err(invalid(attempt(), "a runtime is `carrack`, the name of a program, or an absolute path"));
     }
     if program.starts_with("io.containerd.") {
