@@ -31,6 +31,9 @@ use crate::codes;
 use crate::engine::{Engine, host_error};
 use crate::events::{EVENTS_FILE, attributes_of};
 
+/// What a container may ask for by name, in its folder on the run root.
+const NAMES_FILE: &str = "names";
+
 /// A container that `run` has started.
 #[derive(Debug)]
 pub struct Started {
@@ -204,6 +207,7 @@ impl Engine {
 
     /// Run folder, network namespace with its addresses, control groups.
     fn ground(&self, record: &ContainerRecord, announced: bool, hierarchies: Hierarchies) -> Result<Ground> {
+        self.mark_active(&record.id, 0)?;
         let run = self.store.container_run_dir(&record.id)?;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -244,6 +248,7 @@ impl Engine {
         let config = self.shim_config(record, &image.config.config, ground, &decision)?;
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
+            self.write_own_names(&record.id)?;
         }
         let request = ShimRequest {
             config: &config,
@@ -252,6 +257,7 @@ impl Engine {
         };
         let failed = |error: StartError| self.start_failure(record, &error);
         let prepared = seed.prepare(&request).map_err(failed)?;
+        self.mark_active(&record.id, prepared.shim_pid())?;
         if let (Some(ports), Some(namespace)) = (prepared.dns(), &ground.namespace) {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
@@ -304,7 +310,8 @@ impl Engine {
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
         };
         let seed = self.sow(record, &ground.hierarchies).map_err(|failure| failure.diagnostic)?;
-        seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
+        let adopted = seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
+        self.mark_active(&record.id, adopted.shim_pid)?;
         if !config.ports.is_empty() {
             // What the kernel was told may be gone, and what it may do another.
             Networks::new(&self.store).judge_kernel_path()?;
@@ -441,7 +448,7 @@ impl Engine {
         Ok(DnsConfig {
             address: DNS_ADDRESS.into(),
             ports: None,
-            names: ground.run.join("names"),
+            names: ground.run.join(NAMES_FILE),
             upstreams: servers.into_iter().map(|address| (address, 53).into()).collect(),
         })
     }
@@ -539,13 +546,19 @@ impl Engine {
         }
     }
 
-    /// Writes anew what each container on these networks may ask for by name.
+    /// Writes anew what containers on these networks may ask for by name.
     pub(crate) fn update_names<'a>(&self, networks: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        Networks::new(&self.store).write_names(networks, |id| {
-            let folder = self.store.container_run_dir(id).ok()?;
-            // One that is being put away has no folder any more, and asks nothing.
-            folder.is_dir().then(|| folder.join("names"))
-        })
+        Networks::new(&self.store).write_names(networks)
+    }
+
+    /// Writes anew which networks' names a container may ask for, and what it alone knows.
+    pub(crate) fn write_own_names(&self, id: &str) -> Result<()> {
+        let folder = self.store.container_run_dir(id)?;
+        // One that does not run has no folder, and asks nothing.
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        Networks::new(&self.store).write_own_names(id, &folder.join(NAMES_FILE))
     }
 }
 

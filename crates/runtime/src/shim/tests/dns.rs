@@ -76,7 +76,7 @@ fn names_are_answered_and_the_rest_is_asked_for() {
     // G3, I-4.
     let Some(namespace) = Namespace::new().filter(|_| can_run()) else { return };
     let mut fixture = Fixture::new("sleep 600");
-    std::fs::write(fixture.path("names"), "10.9.0.2 web web.project\n10.9.0.3 web\nfd09::4 six\n").unwrap();
+    std::fs::write(fixture.path("names"), "own 10.9.0.2 web web.project\nown 10.9.0.3 web\nown fd09::4 six\n").unwrap();
     // The first never answers and the second does not exist: neither keeps the third from being heard.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
