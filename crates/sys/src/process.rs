@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -81,6 +82,49 @@ pub fn spawn(request: &Spawn<'_>) -> Result<Process> {
     if matches!(born, Ok(None)) {
         let raw = |fd: &OwnedFd| fd.as_raw_fd();
         become_program(&descriptors, raw(&program), &arguments, &environment, raw(&failure));
+    }
+    signal::restore(&blocked)?;
+    match born? {
+        Some(process) => Ok(process),
+        None => unreachable!("the child never comes here"),
+    }
+}
+
+/// Makes a process that goes on as `child` without executing anything: signals as in [`spawn`], its own session, the
+/// given descriptors as 0, 1, 2, …, those from 3 on handed over, and every other one closed.
+pub fn fork_into(
+    _proof: &SingleThreaded,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
+    child: impl FnOnce(Vec<OwnedFd>) -> Infallible,
+) -> Result<Process> {
+    let floor = descriptors.len() as RawFd;
+    let lift = |fd: &BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, floor);
+    let lifted = descriptors.iter().map(lift).collect::<Result<Vec<_>>>()?;
+    let blocked = signal::block_all()?;
+    // SAFETY: there is one thread, so nothing that the child may touch is held by another.
+    let born = unsafe { clone3(namespaces, cgroup) };
+    if matches!(born, Ok(None)) {
+        signal::reset_dispositions();
+        let _ = rustix::process::setsid();
+        // SAFETY: plain system calls. The child never returns to a caller that owns one of the closed descriptors, so no
+        // owner of a number but those made here is left.
+        let handed = unsafe {
+            let placed = lifted.iter().enumerate().all(|(number, fd)| libc::dup2(fd.as_raw_fd(), number as RawFd) >= 0);
+            let closed = libc::syscall(libc::SYS_close_range, floor, u32::MAX, 0) == 0;
+            std::mem::forget(lifted);
+            (placed && closed && signal::unblock_all().is_ok()).then(|| {
+                (3..floor)
+                    .map(|number| {
+                        libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+                        OwnedFd::from_raw_fd(number)
+                    })
+                    .collect()
+            })
+        };
+        let _: Option<Infallible> = handed.map(child);
+        exit_immediately(127);
     }
     signal::restore(&blocked)?;
     match born? {
