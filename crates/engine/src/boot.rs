@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use carrack_diag::Result;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
-use carrack_runtime::state::{State, Status};
+use carrack_runtime::state::{FILE, State, Status};
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
 use crate::container::{ContainerRecord, StopOptions, event};
-use crate::engine::{Engine, remove_folder};
+use crate::engine::{Engine, host_error, remove_folder};
 use crate::journal::Outcome;
 
 impl Engine {
@@ -27,6 +27,7 @@ impl Engine {
                 Err(error) => report.push(format!("{project}: {error}")),
             }
         }
+        self.recall_ends()?;
         report.extend(self.recover()?);
         for record in self.records().list()?.into_values() {
             let state = self.state(&record.id)?;
@@ -63,7 +64,35 @@ impl Engine {
             let stops: Vec<_> = running.iter().map(|record| scope.spawn(|| stop(record))).collect();
             stops.into_iter().filter_map(|stop| stop.join().ok().flatten()).collect()
         });
+        self.remember_ends()?;
         Ok(failures)
+    }
+
+    /// The run root is gone after a boot: how each container ended goes where its record is.
+    fn remember_ends(&self) -> Result<()> {
+        for record in self.records().list()?.into_values() {
+            if let Some(state) = self.state(&record.id)?.filter(|state| state.status == Status::Exited) {
+                let folder = self.store.container_dir(&record.id)?;
+                state.write(&folder).map_err(|error| host_error("can't keep a container's state", error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The reverse, for those that were not started since.
+    fn recall_ends(&self) -> Result<()> {
+        let failed = |error| host_error("can't bring a container's state back", error);
+        for record in self.records().list()?.into_values() {
+            let (kept, folder) = (self.store.container_dir(&record.id)?, self.store.container_run_dir(&record.id)?);
+            let Some(state) = State::read(&kept)? else { continue };
+            let _guard = self.lock_container(&record.id)?;
+            if State::read(&folder)?.is_none() {
+                std::fs::create_dir_all(&folder).map_err(failed)?;
+                state.write(&folder).map_err(failed)?;
+            }
+            std::fs::remove_file(kept.join(FILE)).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Takes care of what interrupted commands and killed shims have left: a living program gets a new shim, a dead one is
