@@ -10,7 +10,7 @@ use carrack_specgen::container::{BlockLimits, DeviceLimit, IpcMode, NamespaceMod
 
 use crate::arguments::ContainerFlags;
 use crate::arguments::limits::LimitFlags;
-use crate::{codes, flags, mount_flags};
+use crate::{codes, docker_config, flags, mount_flags};
 
 /// What carrack's own runtime is called.
 const OWN_RUNTIME: &str = "carrack";
@@ -70,6 +70,9 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
     for file in &given.env_file {
         container.env.extend(env_file(&folder.join(file))?);
     }
+    for (name, value) in docker_config::proxies() {
+        container.env.entry(name).or_insert(Some(value));
+    }
     for text in &given.env {
         let (name, value) = flags::env(text)?;
         container.env.insert(name, value);
@@ -90,7 +93,11 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         container.mounts.push(mount_flags::tmpfs(text)?);
     }
     for text in &given.device {
-        container.devices.push(flags::device(text)?);
+        if carrack_oci::is_device_name(text) {
+            container.cdi_devices.push(text.clone());
+        } else {
+            container.devices.push(flags::device(text)?);
+        }
     }
     for text in &given.publish {
         container.ports.extend(flags::ports(text)?);
@@ -125,8 +132,8 @@ fn refuse(given: &ContainerFlags) -> Result<()> {
     let (not_yet, never) = (&codes::NOT_YET, &codes::REFUSED);
     for (flag, value, accepted, code, cause) in [
         ("--isolation", &given.isolation, "default", never, "Linux has no other technology"),
-        ("--userns", &given.userns, "host", not_yet, "the identities of a container are those of the host"),
-        ("--volume-driver", &given.volume_driver, "local", not_yet, "there are local volumes only"),
+        ("--userns", &given.userns, "host", never, "the identities of a container are those of the host"),
+        ("--volume-driver", &given.volume_driver, "local", never, "other drivers are plugins of Docker's daemon"),
         ("--runtime", &given.runtime, OWN_RUNTIME, not_yet, "containers are run by carrack's own runtime"),
     ] {
         let Some(value) = value.as_ref().filter(|value| !value.is_empty() && *value != accepted) else { continue };

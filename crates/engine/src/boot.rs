@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use carrack_diag::Result;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
-use carrack_runtime::state::{FILE, State, Status};
+use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
 use crate::container::{ContainerRecord, StopOptions, event};
-use crate::engine::{Engine, host_error, remove_folder};
+use crate::engine::{Engine, remove_folder};
 use crate::journal::Outcome;
 
 impl Engine {
@@ -27,7 +27,6 @@ impl Engine {
                 Err(error) => report.push(format!("{project}: {error}")),
             }
         }
-        self.recall_ends()?;
         report.extend(self.recover()?);
         for record in self.records().list()?.into_values() {
             let state = self.state(&record.id)?;
@@ -51,7 +50,7 @@ impl Engine {
         let mut running = Vec::new();
         for record in self.records().list()?.into_values() {
             let state = self.state(&record.id)?;
-            if state.as_ref().is_some_and(|state| is_active(state) && (state.is_alive() || state.has_shim())) {
+            if state.as_ref().is_some_and(|state| state.status.is_active() && (state.is_alive() || state.has_shim())) {
                 running.push(record);
             }
         }
@@ -64,35 +63,7 @@ impl Engine {
             let stops: Vec<_> = running.iter().map(|record| scope.spawn(|| stop(record))).collect();
             stops.into_iter().filter_map(|stop| stop.join().ok().flatten()).collect()
         });
-        self.remember_ends()?;
         Ok(failures)
-    }
-
-    /// The run root is gone after a boot: how each container ended goes where its record is.
-    fn remember_ends(&self) -> Result<()> {
-        for record in self.records().list()?.into_values() {
-            if let Some(state) = self.state(&record.id)?.filter(|state| state.status == Status::Exited) {
-                let folder = self.store.container_dir(&record.id)?;
-                state.write(&folder).map_err(|error| host_error("can't keep a container's state", error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The reverse, for those that were not started since.
-    fn recall_ends(&self) -> Result<()> {
-        let failed = |error| host_error("can't bring a container's state back", error);
-        for record in self.records().list()?.into_values() {
-            let (kept, folder) = (self.store.container_dir(&record.id)?, self.store.container_run_dir(&record.id)?);
-            let Some(state) = State::read(&kept)? else { continue };
-            let _guard = self.lock_container(&record.id)?;
-            if State::read(&folder)?.is_none() {
-                std::fs::create_dir_all(&folder).map_err(failed)?;
-                state.write(&folder).map_err(failed)?;
-            }
-            std::fs::remove_file(kept.join(FILE)).map_err(failed)?;
-        }
-        Ok(())
     }
 
     /// Takes care of what interrupted commands and killed shims have left: a living program gets a new shim, a dead one is
@@ -105,8 +76,13 @@ impl Engine {
             Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
         }
         for id in suspects.into_iter().flatten() {
+            let state = self.state(&id)?;
+            if state.as_ref().is_some_and(|state| state.status == Status::Paused) && self.is_left_paused(&id)? {
+                // One that has ended meanwhile, or was let go on, needs nobody.
+                let _ = self.unpause(&id);
+            }
             // What its program has left behind is the shim's to put away, also in the moment after the end.
-            if self.state(&id)?.as_ref().is_some_and(State::has_shim) {
+            if state.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
@@ -133,18 +109,20 @@ impl Engine {
     fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<bool> {
         match self.state(&record.id)? {
             Some(state) if state.has_shim() => {}
-            Some(state) if is_active(&state) && state.is_alive() => match self.adopt(record, &state) {
+            Some(state) if state.status.is_active() && state.is_alive() => match self.adopt(record, &state) {
                 Ok(()) => report.push(format!("{}: adopted by a new shim", record.name)),
                 Err(error) => report.push(format!("{}: {error}", record.name)),
             },
-            Some(state) if is_active(&state) => {
+            Some(state) if state.status.is_active() => {
                 let waited_for_its_restart = state.status == Status::Restarting;
+                // A boot is no failure of its program: what follows one is for policies that name boots.
+                let has_failed = state.actual_status() == Status::Lost && event::wants_restart(record, &state);
                 self.tear_down(record)?;
                 if !waited_for_its_restart {
                     report.push(format!("{}: it is gone, and nobody saw how", record.name));
                 }
                 let always = matches!(record.container.restart, RestartPolicy::Always | RestartPolicy::UnlessStopped);
-                return Ok((always || waited_for_its_restart) && !self.stays_down(record)?);
+                return Ok((always || has_failed || waited_for_its_restart) && !self.stays_down(record)?);
             }
             _ => self.tear_down(record)?,
         }
@@ -167,10 +145,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-fn is_active(state: &State) -> bool {
-    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
 }
 
 fn starts_at_boot(record: &ContainerRecord, was_stopped: bool) -> bool {

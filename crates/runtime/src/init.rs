@@ -26,6 +26,7 @@
 
 mod channel;
 mod execute;
+mod identities;
 mod identity;
 mod inside;
 mod interpret;
