@@ -38,6 +38,7 @@ mod reach;
 mod registries;
 mod replacing;
 mod restarts;
+mod runtimes;
 mod shims;
 mod soak;
 mod stacks;
