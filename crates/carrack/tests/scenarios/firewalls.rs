@@ -112,8 +112,8 @@ fn ufw_is_heeded() {
         let path = "/etc/ufw/before.rules";
         let rules = std::fs::read_to_string(path).unwrap();
         let ours =
-            format!("-A ufw-before-forward -i {rule} -j ACCEPT\n-A ufw-before-forward -o {rule} -j ACCEPT\nCOMMIT");
-        std::fs::write(path, rules.replacen("COMMIT", &ours, 1)).unwrap();
+            format!("\n-A ufw-before-forward -i {rule} -j ACCEPT\n-A ufw-before-forward -o {rule} -j ACCEPT\nCOMMIT\n");
+        std::fs::write(path, rules.replacen("\nCOMMIT\n", &ours, 1)).unwrap();
         tool(&["ufw", "reload"]);
         assert!(host.gets_out(), "the advice opens the way out");
         host.assert_heeds(&open, &close);
