@@ -163,6 +163,42 @@ pub fn fork(_proof: &SingleThreaded, sibling: bool) -> Result<Fork> {
     }
 }
 
+/// fork(2) into a process that does this alone: of all descriptors it has 0, 1, 2 and those of these numbers.
+///
+/// What owns the others in the new process is never come back to, as it ends where `act` does.
+pub fn fork_apart(proof: &SingleThreaded, kept: &[RawFd], act: impl FnOnce()) -> Result<Process> {
+    if let Fork::Parent(process) = fork(proof, false)? {
+        return Ok(process);
+    }
+    // Also where `act` panics: nothing of the old process may go on here.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            exit_immediately(if std::thread::panicking() { 134 } else { 0 });
+        }
+    }
+    let _end = End;
+    match close_all_but(kept) {
+        Ok(()) => act(),
+        Err(_) => exit_immediately(127),
+    }
+    exit_immediately(0)
+}
+
+fn close_all_but(kept: &[RawFd]) -> Result<()> {
+    let mut numbers: Vec<libc::c_uint> = kept.iter().map(|number| *number as libc::c_uint).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for end in numbers.into_iter().filter(|number| *number >= 3).chain([libc::c_uint::MAX]) {
+        if end > first {
+            // SAFETY: called in a process that `fork_apart` has made, which never comes back to what owns these.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) } as libc::c_int)?;
+        }
+        first = end.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// clone3(2) like a fork. None in the child.
 ///
 /// # Safety
@@ -265,8 +301,8 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Waits until a descriptor has something to read, or the time is up, with as good as none of the program's code mapped:
-/// it is mapped again, from the page cache, as it is needed.
+/// Waits until a descriptor has something to read, or the time is up, without memory that was freed and with as good as none
+/// of the program's code mapped: it is mapped again, from the page cache, as it is needed.
 pub fn wait_without_code(fd: impl AsFd, timeout: Option<Duration>) -> Result<()> {
     const PAGE: usize = 4096;
     let mut waiting = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -275,6 +311,11 @@ pub fn wait_without_code(fd: impl AsFd, timeout: Option<Duration>) -> Result<()>
         tv_nsec: timeout.subsec_nanos().into(),
     });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: gives back what is allocated to nobody.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
     let start = &raw const __executable_start;
     let length = (&raw const etext).addr().saturating_sub(start.addr()) / PAGE * PAGE;
     // SAFETY: between these symbols linkers put read-only segments alone, and nothing relocates code; a page of them that

@@ -41,3 +41,4 @@ mod systemd;
 mod under_fire;
 mod using;
 mod verbs;
+mod workers;

@@ -2,17 +2,21 @@
 //! `# internal` says that it is on internal networks only.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+
+use rustix::io::{Errno, Result};
 
 /// A file that is larger is not read, in bytes: a network of a thousand containers with ten names each is a tenth of it.
 const FILE_MAX: u64 = 4 << 20;
 
+/// Opens the file as it is now.
+pub(super) type OpenNames = Box<dyn FnMut() -> Result<OwnedFd>>;
+
 /// The names as they were when last looked at.
-#[derive(Debug)]
 pub(super) struct Names {
-    path: PathBuf,
-    /// Device, inode, length and time of change of what was read.
-    seen: Option<[i128; 4]>,
+    open: OpenNames,
+    /// What was read, with its length and time of change by then.
+    seen: Option<(OwnedFd, Stamp)>,
     entries: Vec<(IpAddr, Vec<String>)>,
     internal: bool,
     /// Moves on with each answer, so that many addresses of one name share the load.
@@ -20,25 +24,24 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, seen: None, entries: Vec::new(), internal: true, turn: 0 }
+    pub(super) fn new(open: OpenNames) -> Self {
+        Self { open, seen: None, entries: Vec::new(), internal: true, turn: 0 }
     }
 
     /// Looks whether the file is another by now. One that is gone or can't be read has no names.
     pub(super) fn refresh(&mut self) {
-        let stat = rustix::fs::stat(&self.path).ok();
-        let seen = stat.filter(|stat| stat.st_size as u64 <= FILE_MAX).map(|stat| {
-            let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-            [stat.st_dev.into(), stat.st_ino.into(), stat.st_size.into(), changed]
-        });
-        if seen == self.seen {
+        let is_same = |(file, stamp): &(OwnedFd, Stamp)| Stamp::of(file).is_ok_and(|now| now == *stamp);
+        if self.seen.as_ref().is_some_and(is_same) {
             return;
         }
+        let read = (self.open)().and_then(|file| {
+            let stamp = Stamp::of(&file)?;
+            Ok((stamp.read(&file)?, (file, stamp)))
+        });
+        let (text, seen) = read.map_or((None, None), |(text, seen)| (Some(text), Some(seen)));
         self.seen = seen;
-        let text = seen.and_then(|_| std::fs::read(&self.path).ok()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        self.internal = seen.is_none() || text.starts_with("# internal\n");
-        self.entries = parse(&text);
+        self.internal = text.as_ref().is_none_or(|text| text.starts_with("# internal\n"));
+        self.entries = parse(&text.unwrap_or_default());
     }
 
     /// All addresses of a name, another one first each time. None where there is no such name.
@@ -71,8 +74,50 @@ impl Names {
     }
 }
 
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
+/// What an open file was like: without a name once another has taken its place.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    is_named: bool,
+    size: u64,
+    changed_ns: i128,
+}
+
+impl Stamp {
+    fn of(file: &OwnedFd) -> Result<Self> {
+        let stat = rustix::fs::fstat(file)?;
+        Ok(Self {
+            is_named: stat.st_nlink > 0,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            changed_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+        })
+    }
+
+    /// What the file says, as far as it was that large.
+    fn read(&self, file: &OwnedFd) -> Result<String> {
+        if self.size > FILE_MAX {
+            return Err(Errno::FBIG);
+        }
+        let mut bytes = vec![0; self.size as usize];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::pread(file, rest, filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
 /// Lines that say nothing are skipped: the file is our own, and half a list is better than none.
-fn parse(text: &str) -> Vec<(IpAddr, Vec<String>)> {
+pub(super) fn parse(text: &str) -> Vec<(IpAddr, Vec<String>)> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
@@ -93,7 +138,9 @@ mod tests {
     fn a_replaced_file_is_seen_at_once_and_addresses_take_turns() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("names");
-        let mut names = Names::new(path.clone());
+        let at = path.clone();
+        let mut names =
+            Names::new(Box::new(move || rustix::fs::open(&at, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())));
         names.refresh();
         assert_eq!(names.addresses("web"), None);
         std::fs::write(&path, "10.0.0.2 Web web-1\n\n# nothing\n10.0.0.3 web web-2\nfd00::2 web\n").unwrap();

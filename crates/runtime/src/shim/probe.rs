@@ -24,6 +24,43 @@ use crate::init::{self, SpawnRequest, own_binary};
 /// Argument zero of a process that is to run a probe.
 pub(crate) const ARGV0: &str = "carrack-probe";
 
+/// Answers whatever is asked.
+#[cfg(fuzzing)]
+struct Answering<'a>(&'a [u8]);
+
+#[cfg(fuzzing)]
+impl std::io::Read for Answering<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+#[cfg(fuzzing)]
+impl std::io::Write for Answering<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz_hpack(data: &[u8]) {
+    let _ = hpack::decode(data);
+}
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz_http(data: &[u8]) {
+    let _ = http::exchange(&mut Answering(data), "/", "localhost");
+}
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz_http2(data: &[u8]) {
+    let _ = http2::receive(&mut Answering(data)).map(|answer| answer.verdict());
+}
+
 /// What is kept of a probe's output, in bytes; Docker's bound.
 const OUTPUT_MAX: usize = 4096;
 
@@ -32,7 +69,6 @@ struct Handover<Probe, Group> {
     probe: Probe,
     timeout_ns: u64,
     cgroup: Group,
-    open_files_limit: (u64, u64),
 }
 
 /// What a probe has found.
@@ -60,18 +96,11 @@ pub(super) struct Request<'a> {
     pub(super) timeout_ns: u64,
     pub(super) container: BorrowedFd<'a>,
     pub(super) cgroup: Option<&'a CgroupName>,
-    /// What the container's processes inherit.
-    pub(super) open_files_limit: (u64, u64),
 }
 
 /// Starts one.
 pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) -> Result<Running, Errno> {
-    let memory = seal(&Handover {
-        probe: request.probe,
-        timeout_ns: request.timeout_ns,
-        cgroup: request.cgroup,
-        open_files_limit: request.open_files_limit,
-    })?;
+    let memory = seal(&Handover { probe: request.probe, timeout_ns: request.timeout_ns, cgroup: request.cgroup })?;
     let (channel, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let null = null()?;
@@ -148,8 +177,6 @@ fn run() -> Result<Outcome, String> {
     };
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(at("make a pipe"))?;
     let null = null().map_err(at("open /dev/null"))?;
-    let (soft, hard) = handover.open_files_limit;
-    process::set_rlimit(super::server::RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
 
     let child = init::spawn(&SpawnRequest {
         plan,

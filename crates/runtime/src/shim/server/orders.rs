@@ -110,7 +110,7 @@ impl Shim {
             },
             Order::Paused(paused) => self.pause(connection, paused),
             Order::Lead(address) => {
-                self.forwarder.lead_to(address.map(Into::into));
+                self.lead_to(address);
                 connection.answer(&Answer::Done);
             }
             Order::Keep => {
