@@ -24,6 +24,7 @@ mod vcs;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use carrack_diag::Diagnostic;
@@ -39,7 +40,8 @@ use output::{Failure, Outcome, Output, exit};
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let json = arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|argument| argument == "--json");
-    let mut command = Arguments::command();
+    // Not worth freeing: it is made of thousands of pieces, and the process ends soon.
+    let mut command = ManuallyDrop::new(Arguments::command());
     let matches = command.try_get_matches_from_mut(&arguments);
     match matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, given(&command, &matches)))) {
         Ok((parsed, given)) => {

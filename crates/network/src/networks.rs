@@ -274,6 +274,7 @@ impl Networks {
             let links = routes.links().context(|| "can't list the links".into())?;
             forwarding::turn_off_if_unused(&mut filter, &links)?;
         }
+        self.forget_names(&network.name)?;
         self.lease_records().remove(&network.name)?;
         self.records().remove(&network.name)?;
         Ok(())

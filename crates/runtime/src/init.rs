@@ -1,13 +1,15 @@
 //! The birth of a container's process.
 //!
 //! ```text
-//! spawner                                   init (this binary, executed again by descriptor)
+//! spawner                                   init
 //! -------                                   ----
 //! seal the plan in a memfd
 //! clone3(namespaces, cgroup) ─────────────► born: default signals, own session, descriptors placed
 //!                                           execveat(own binary on a read-only mount)
 //!                                             fails: ◄── errno, four bytes ── exit 127
 //!                                           take descriptors, not dumpable, read the plan
+//! or, where the spawner has one thread and was itself executed from such a mount:
+//! clone3(namespaces, cgroup) ─────────────► born: the same, not dumpable, with the plan at hand
 //!                                           step 0 … n−1
 //!        ◄── Terminal + descriptor ───────  a terminal, where the plan has one
 //!        ◄── Entered + descriptor, number   a plan that enters a container forks there and ends the first process
@@ -36,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use carrack_specgen::InitPlan;
 use carrack_specgen::init_plan::NamespaceKind;
-use carrack_sys::process::{self, Process, namespace};
+use carrack_sys::process::{self, Process, SingleThreaded, namespace};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -182,21 +184,37 @@ fn attempt(
 ) -> Result<Child, InitFailure> {
     let joined: Vec<BorrowedFd<'_>> =
         request.cgroup.into_iter().flat_map(|cgroup| cgroup.joined_by_writing()).chain(joined_instead).collect();
-    let plan = seal(request, joined.len()).map_err(|errno| InitFailure::before_steps("seal-plan", errno))?;
-    let binary = own_binary().map_err(|errno| InitFailure::before_steps("own-binary", errno))?;
+    if request.plan.joins_network() && request.network_namespace.is_none() {
+        return Err(InitFailure::before_steps("join-network", Errno::BADF));
+    }
     let (ours, theirs) = channel::pair().map_err(|errno| InitFailure::before_steps("channel", errno))?;
-
+    let handover = Handover {
+        network: request.network_namespace.is_some(),
+        container: request.container.is_some(),
+        cgroups: u8::try_from(joined.len()).map_err(|_| InitFailure::before_steps("join-cgroups", Errno::TOOBIG))?,
+        plan: request.plan,
+    };
+    let namespaces = request.plan.namespaces.iter().map(|kind| namespace_flag(*kind)).fold(0, |all, flag| all | flag);
     let mut descriptors: Vec<BorrowedFd<'_>> = request.stdio.to_vec();
+    // Executing again costs more than all else that is done before the first step.
+    if let Some(proof) = SingleThreaded::check().filter(|_| own_binary::runs_from_it()) {
+        descriptors.push(theirs.as_fd());
+        descriptors.extend(request.network_namespace.into_iter().chain(request.container).chain(joined));
+        let child = |descriptors| interpret::go_on(descriptors, &handover);
+        let process = process::fork_into(&proof, namespaces, born_into, &descriptors, child)
+            .map_err(|errno| InitFailure::before_steps("clone", errno))?;
+        drop(theirs);
+        return follow(ours, process);
+    }
+    let plan = seal(&handover).map_err(|errno| InitFailure::before_steps("seal-plan", errno))?;
+    let binary = own_binary().map_err(|errno| InitFailure::before_steps("own-binary", errno))?;
     descriptors.extend([plan.as_fd(), theirs.as_fd()]);
-    descriptors.extend(request.network_namespace);
-    descriptors.extend(request.container);
-    descriptors.extend(joined);
-
+    descriptors.extend(request.network_namespace.into_iter().chain(request.container).chain(joined));
     let process = process::spawn(&process::Spawn {
         program: binary,
         argv0: c"carrack-init",
         environment: &[],
-        namespaces: request.plan.namespaces.iter().map(|kind| namespace_flag(*kind)).fold(0, |all, flag| all | flag),
+        namespaces,
         cgroup: born_into,
         descriptors: &descriptors,
         failure: theirs.as_fd(),
@@ -208,17 +226,8 @@ fn attempt(
 }
 
 /// The plan and its descriptors' order in memory that nobody can change any more.
-fn seal(request: &SpawnRequest<'_>, cgroups: usize) -> Result<OwnedFd, Errno> {
-    if request.plan.joins_network() && request.network_namespace.is_none() {
-        return Err(Errno::BADF);
-    }
-    let handover = Handover {
-        network: request.network_namespace.is_some(),
-        container: request.container.is_some(),
-        cgroups: u8::try_from(cgroups).map_err(|_| Errno::TOOBIG)?,
-        plan: request.plan,
-    };
-    let bytes = postcard::to_stdvec(&handover).map_err(|_| Errno::INVAL)?;
+fn seal(handover: &Handover<&InitPlan>) -> Result<OwnedFd, Errno> {
+    let bytes = postcard::to_stdvec(handover).map_err(|_| Errno::INVAL)?;
     let memory = rustix::fs::memfd_create("carrack-plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {

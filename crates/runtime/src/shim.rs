@@ -4,8 +4,9 @@
 //! ```text
 //! engine                                    shim (this binary, executed again by descriptor)
 //! ------                                    ----
-//! prepare: seal configuration and plan ───► own session, forked once more so that nobody has to reap it
-//!                                           streams, DNS sockets in the container's network, host ports, shim.sock
+//! sow: control socket ────────────────────► own session, forked once more so that nobody has to reap it
+//! … what else a start needs …
+//! prepare: sealed configuration and plan ─► streams, DNS sockets in the container's network, host ports, shim.sock
 //!          ◄── Prepared(ports) or Failed ─
 //! NAT rules for DNS, initial attach
 //! go       ──────────────────────────────►  init plan
@@ -60,7 +61,7 @@ pub use config::{
 };
 pub use health::{Check, Monitor};
 pub use protocol::SOCKET;
-pub use start::{Prepared, ShimRequest, Started, adopt, prepare};
+pub use start::{Prepared, Seed, ShimRequest, Started};
 
 #[cfg(test)]
 pub(crate) use worker::confined_main;

@@ -407,8 +407,7 @@ impl Store {
     fn make_upper(&self, upper: &Upper, chain: Option<&Digest>) -> Result<()> {
         let below = self.lower_dirs(chain)?;
         files::make_dir(&upper.work)?;
-        let held = Held::dir(&self.new_snapshots_dir())?;
-        let fresh = held.path.join("upper");
+        let fresh = upper.upper.with_extension("new");
         files::make_dir(&fresh)?;
         layer::copy_attributes(&below[0], &fresh)?;
         fs::set_permissions(&fresh, Permissions::from_mode(layer::ROOT_MODE)).context("set the mode of", &fresh)?;

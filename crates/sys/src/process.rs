@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -89,6 +90,49 @@ pub fn spawn(request: &Spawn<'_>) -> Result<Process> {
     }
 }
 
+/// Makes a process that goes on as `child` without executing anything: signals as in [`spawn`], its own session, the
+/// given descriptors as 0, 1, 2, …, those from 3 on handed over, and every other one closed.
+pub fn fork_into(
+    _proof: &SingleThreaded,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
+    child: impl FnOnce(Vec<OwnedFd>) -> Infallible,
+) -> Result<Process> {
+    let floor = descriptors.len() as RawFd;
+    let lift = |fd: &BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, floor);
+    let lifted = descriptors.iter().map(lift).collect::<Result<Vec<_>>>()?;
+    let blocked = signal::block_all()?;
+    // SAFETY: there is one thread, so nothing that the child may touch is held by another.
+    let born = unsafe { clone3(namespaces, cgroup) };
+    if matches!(born, Ok(None)) {
+        signal::reset_dispositions();
+        let _ = rustix::process::setsid();
+        // SAFETY: plain system calls. The child never returns to a caller that owns one of the closed descriptors, so no
+        // owner of a number but those made here is left.
+        let handed = unsafe {
+            let placed = lifted.iter().enumerate().all(|(number, fd)| libc::dup2(fd.as_raw_fd(), number as RawFd) >= 0);
+            let closed = libc::syscall(libc::SYS_close_range, floor, u32::MAX, 0) == 0;
+            std::mem::forget(lifted);
+            (placed && closed && signal::unblock_all().is_ok()).then(|| {
+                (3..floor)
+                    .map(|number| {
+                        libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+                        OwnedFd::from_raw_fd(number)
+                    })
+                    .collect()
+            })
+        };
+        let _: Option<Infallible> = handed.map(child);
+        exit_immediately(127);
+    }
+    signal::restore(&blocked)?;
+    match born? {
+        Some(process) => Ok(process),
+        None => unreachable!("the child never comes here"),
+    }
+}
+
 /// The child's part: async-signal-safe from first to last.
 fn become_program(
     descriptors: &[OwnedFd],
@@ -161,42 +205,6 @@ pub fn fork(_proof: &SingleThreaded, sibling: bool) -> Result<Fork> {
         // SAFETY: the kernel has just made this descriptor for us.
         pid => Ok(Fork::Parent(Process { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })),
     }
-}
-
-/// fork(2) into a process that does this alone: of all descriptors it has 0, 1, 2 and those of these numbers.
-///
-/// What owns the others in the new process is never come back to, as it ends where `act` does.
-pub fn fork_apart(proof: &SingleThreaded, kept: &[RawFd], act: impl FnOnce()) -> Result<Process> {
-    if let Fork::Parent(process) = fork(proof, false)? {
-        return Ok(process);
-    }
-    // Also where `act` panics: nothing of the old process may go on here.
-    struct End;
-    impl Drop for End {
-        fn drop(&mut self) {
-            exit_immediately(if std::thread::panicking() { 134 } else { 0 });
-        }
-    }
-    let _end = End;
-    match close_all_but(kept) {
-        Ok(()) => act(),
-        Err(_) => exit_immediately(127),
-    }
-    exit_immediately(0)
-}
-
-fn close_all_but(kept: &[RawFd]) -> Result<()> {
-    let mut numbers: Vec<libc::c_uint> = kept.iter().map(|number| *number as libc::c_uint).collect();
-    numbers.sort_unstable();
-    let mut first = 3;
-    for end in numbers.into_iter().filter(|number| *number >= 3).chain([libc::c_uint::MAX]) {
-        if end > first {
-            // SAFETY: called in a process that `fork_apart` has made, which never comes back to what owns these.
-            check(unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) } as libc::c_int)?;
-        }
-        first = end.saturating_add(1);
-    }
-    Ok(())
 }
 
 /// clone3(2) like a fork. None in the child.

@@ -93,12 +93,8 @@ impl Engine {
     fn after_connecting(&self, record: &ContainerRecord, network: &str) -> Result<()> {
         let run = self.store.container_run_dir(&record.id)?;
         let endpoints = Networks::new(&self.store).endpoints_of(&record.id)?;
-        if endpoints.is_empty() {
-            // Nobody else writes it any more: it knows no names, and asks nobody.
-            carrack_network::Names::of_nobody().write(&run.join("names"))?;
-        }
-        let touched = endpoints.iter().map(|endpoint| endpoint.network.as_str()).chain([network]);
-        self.update_names(touched)?;
+        self.update_names([network])?;
+        self.write_own_names(&record.id)?;
         self.write_etc(record, &endpoints, &run)?;
         let gateway = endpoints.iter().find(|endpoint| endpoint.is_gateway).or(endpoints.first());
         Client::connect(&run)?.lead_to(gateway.map(|endpoint| endpoint.address))

@@ -22,7 +22,8 @@ impl Engine {
         let old = self.put_renamed(record.clone(), to)?;
         let networks = Networks::new(&self.store);
         let changed = networks.rename(&record.id, &old, to)?;
-        self.update_names(changed.iter().map(String::as_str))
+        self.update_names(changed.iter().map(String::as_str))?;
+        if changed.is_empty() { Ok(()) } else { self.write_own_names(&record.id) }
     }
 
     /// Gives a container another name; on its networks it goes on answering to those it was made with.

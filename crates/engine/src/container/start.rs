@@ -13,7 +13,7 @@ use carrack_oci::{Config, Healthcheck};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::host;
 use carrack_runtime::shim::{
-    self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, ShimConfig, ShimRequest,
+    self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, Seed, ShimConfig, ShimRequest,
     StartError,
 };
 use carrack_runtime::state::{State, Status};
@@ -30,6 +30,9 @@ use super::{ContainerRecord, devices, event};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 use crate::events::{EVENTS_FILE, attributes_of};
+
+/// What a container may ask for by name, in its folder on the run root.
+const NAMES_FILE: &str = "names";
 
 /// A container that `run` has started.
 #[derive(Debug)]
@@ -167,10 +170,12 @@ impl Engine {
         if intent.exists() {
             std::fs::remove_file(&intent).map_err(|error| host_error("can't take back the wish to stop", error))?;
         }
-        let launched = self
-            .ground(record, announced)
-            .map_err(RunFailure::from)
-            .and_then(|ground| self.launch_on(record, &image, &ground, attach));
+        let hierarchies = Hierarchies::detect()?;
+        // Born beside all that comes before it is needed.
+        let launched = self.sow(record, &hierarchies).and_then(|seed| {
+            let ground = self.ground(record, announced, hierarchies)?;
+            self.launch_on(record, &image, &ground, seed, attach)
+        });
         if launched.is_err() {
             self.tear_down(record)?;
         }
@@ -192,8 +197,13 @@ impl Engine {
         }
     }
 
+    fn sow(&self, record: &ContainerRecord, hierarchies: &Hierarchies) -> std::result::Result<Seed, RunFailure> {
+        let shims = Cgroup::of_shims(hierarchies, &self.cgroup_parent())?;
+        Seed::sow(Some(shims)).map_err(|error| self.start_failure(record, &error))
+    }
+
     /// Run folder, network namespace with its addresses, control groups.
-    fn ground(&self, record: &ContainerRecord, announced: bool) -> Result<Ground> {
+    fn ground(&self, record: &ContainerRecord, announced: bool, hierarchies: Hierarchies) -> Result<Ground> {
         let run = self.store.container_run_dir(&record.id)?;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -214,7 +224,6 @@ impl Engine {
             NetworkMode::None => (Some(Namespace::create()?), Vec::new()),
             NetworkMode::Host | NetworkMode::Container(_) => (None, Vec::new()),
         };
-        let hierarchies = Hierarchies::detect()?;
         let facts = host::facts(&hierarchies)?;
         Ok(Ground { run, namespace, endpoints, hierarchies, facts })
     }
@@ -224,6 +233,7 @@ impl Engine {
         record: &ContainerRecord,
         image: &Image,
         ground: &Ground,
+        seed: Seed,
         attach: Option<&AttachOptions>,
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let decision = self.decide(record, image, ground)?;
@@ -234,16 +244,15 @@ impl Engine {
         let config = self.shim_config(record, &image.config.config, ground, &decision)?;
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
+            self.write_own_names(&record.id)?;
         }
-        let shims = Cgroup::of_shims(&ground.hierarchies, &self.cgroup_parent())?;
         let request = ShimRequest {
             config: &config,
             plan: &decision.plan,
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
-            cgroup: Some(&shims),
         };
         let failed = |error: StartError| self.start_failure(record, &error);
-        let prepared = shim::prepare(&request).map_err(failed)?;
+        let prepared = seed.prepare(&request).map_err(failed)?;
         if let (Some(ports), Some(namespace)) = (prepared.dns(), &ground.namespace) {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
@@ -290,14 +299,13 @@ impl Engine {
             });
             port.host_port = bound.map_or(0, |bound| bound.host.port());
         }
-        let shims = Cgroup::of_shims(&ground.hierarchies, &self.cgroup_parent())?;
         let request = ShimRequest {
             config: &config,
             plan: &decision.plan,
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
-            cgroup: Some(&shims),
         };
-        shim::adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
+        let seed = self.sow(record, &ground.hierarchies).map_err(|failure| failure.diagnostic)?;
+        seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
         if !config.ports.is_empty() {
             // What the kernel was told may be gone, and what it may do another.
             Networks::new(&self.store).judge_kernel_path()?;
@@ -423,7 +431,7 @@ impl Engine {
         Ok(DnsConfig {
             address: DNS_ADDRESS.into(),
             ports: None,
-            names: ground.run.join("names"),
+            names: ground.run.join(NAMES_FILE),
             upstreams: servers.into_iter().map(|address| (address, 53).into()).collect(),
         })
     }
@@ -524,13 +532,19 @@ impl Engine {
         }
     }
 
-    /// Writes anew what each container on these networks may ask for by name.
+    /// Writes anew what containers on these networks may ask for by name.
     pub(crate) fn update_names<'a>(&self, networks: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        Networks::new(&self.store).write_names(networks, |id| {
-            let folder = self.store.container_run_dir(id).ok()?;
-            // One that is being put away has no folder any more, and asks nothing.
-            folder.is_dir().then(|| folder.join("names"))
-        })
+        Networks::new(&self.store).write_names(networks)
+    }
+
+    /// Writes anew which networks' names a container may ask for, and what it alone knows.
+    pub(crate) fn write_own_names(&self, id: &str) -> Result<()> {
+        let folder = self.store.container_run_dir(id)?;
+        // One that does not run has no folder, and asks nothing.
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        Networks::new(&self.store).write_own_names(id, &folder.join(NAMES_FILE))
     }
 }
 

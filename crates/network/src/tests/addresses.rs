@@ -175,18 +175,36 @@ fn names_are_those_of_shared_networks_only() {
         let proxy = host.container("proxy", &["front"]);
         let web = host.container("web", &["front", "back"]);
         let _db = host.container("db", &["back"]);
-        let names = |id: &str| host.networks.names_on(["front", "back"]).unwrap().remove(id).unwrap();
+        host.networks.write_names(["front", "back"]).unwrap();
+        let network = |name: &str| host.folder.path().join(format!("run/networks/{name}.names"));
+        let of = |name: &str| std::fs::read_to_string(network(name)).unwrap();
         let address = |container: &Container, index: usize| container.endpoints[index].address;
-        assert_eq!(names("proxy").addresses("proxy"), [address(&proxy, 0)]);
-        assert_eq!(names("proxy").addresses("web"), [address(&web, 0)]);
-        assert!(names("proxy").addresses("db").is_empty());
-        assert_eq!(names("db").addresses("web"), [address(&web, 1)]);
-        assert_eq!(names("web").addresses("WEB.").len(), 2);
-        assert_eq!(names("db").text(), "# internal\n172.18.0.2 web\n172.18.0.3 db\n");
-        let on_back: Vec<String> = host.networks.names_on(["back"]).unwrap().into_keys().collect();
-        assert_eq!(on_back, ["db", "web"]);
+        let (on_front, on_back) = (address(&web, 0), address(&web, 1));
+        assert_eq!(of("front"), format!("{} proxy proxy\n{on_front} web web\n", address(&proxy, 0)));
+        assert_eq!(of("back"), format!("{on_back} web web\n172.18.0.3 db db\n"));
+        let own = host.folder.path().join("own");
+        let own_of = |id: &str| {
+            host.networks.write_own_names(id, &own).unwrap();
+            std::fs::read_to_string(&own).unwrap()
+        };
+        let (front, back) = (network("front"), network("back"));
+        assert_eq!(own_of("db"), format!("internal\nown 172.18.0.3 db\nnetwork {}\n", back.display()));
+        let expected = [
+            format!("own {on_front} web\nnetwork {}\n", front.display()),
+            format!("own {on_back} web\nnetwork {}\n", back.display()),
+        ];
+        assert_eq!(own_of("web"), expected.concat());
+        assert_eq!(own_of("nobody"), "internal\n");
+
+        // Told to nobody while it is withdrawn, and known to itself.
+        assert!(host.networks.set_withdrawn("web", true).unwrap());
+        host.networks.write_names(["front", "back"]).unwrap();
+        assert_eq!(of("back"), "172.18.0.3 db db\n");
+        assert_eq!(own_of("web"), expected.concat());
         host.networks.detach("web").unwrap();
-        assert!(names("db").addresses("web").is_empty());
+        host.networks.detach("db").unwrap();
+        host.networks.write_names(["back"]).unwrap();
+        assert!(!network("back").exists());
     });
 }
 
@@ -194,20 +212,20 @@ fn names_are_those_of_shared_networks_only() {
 fn names_files_are_replaced_where_they_change() {
     on_a_host(|host| {
         let _a = host.container("a", &["bridge"]);
-        let path = |id: &str| (id != "gone").then(|| host.folder.path().join(id));
-        let read = || std::fs::read_to_string(host.folder.path().join("a")).unwrap();
-        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(host.folder.path().join("a")).unwrap());
-        host.networks.write_names(["bridge"], path).unwrap();
-        assert_eq!(read(), "172.17.0.2 a\n");
+        let path = host.folder.path().join("run/networks/bridge.names");
+        let read = || std::fs::read_to_string(&path).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+        host.networks.write_names(["bridge"]).unwrap();
+        assert_eq!(read(), "172.17.0.2 a a\n");
         let before = inode();
-        host.networks.write_names(["bridge"], path).unwrap();
+        host.networks.write_names(["bridge"]).unwrap();
         assert_eq!(inode(), before, "a file that says the same is left alone");
-        let _gone = host.container("gone", &["bridge"]);
-        host.networks.write_names(["bridge"], path).unwrap();
-        assert_eq!(read(), "172.17.0.2 a\n172.17.0.3 gone\n");
-        let files = std::fs::read_dir(host.folder.path()).unwrap().count();
-        assert_eq!(files, 3, "the roots and one names file: nothing temporary, nothing of who is gone");
-        let error = host.networks.write_names(["bridge"], |_| Some("/proc/nowhere/names".into())).unwrap_err();
+        let _b = host.container("b", &["bridge"]);
+        host.networks.write_names(["bridge"]).unwrap();
+        assert_eq!(read(), "172.17.0.2 a a\n172.17.0.3 b b\n");
+        let files = std::fs::read_dir(host.folder.path().join("run/networks")).unwrap().count();
+        assert_eq!(files, 2, "the leases and the names: nothing temporary");
+        let error = host.networks.write_own_names("a", std::path::Path::new("/proc/nowhere/names")).unwrap_err();
         assert!(error.message.contains("/proc/nowhere/names"), "{}", error.message);
     });
 }

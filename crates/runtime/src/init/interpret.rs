@@ -1,6 +1,7 @@
 //! The loop that does a plan's steps, in a process that has done nothing else.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -110,23 +111,36 @@ pub(crate) fn main() -> ! {
     process::exit_immediately(status)
 }
 
+/// The same for a process that its spawner forked: the channel comes first of its descriptors.
+pub(super) fn go_on(descriptors: Vec<OwnedFd>, handover: &Handover<&InitPlan>) -> Infallible {
+    let status = match rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .and_then(|()| state(descriptors.into_iter(), handover))
+    {
+        Ok(state) => run(state, handover.plan),
+        Err(_) => 125,
+    };
+    process::exit_immediately(status)
+}
+
 fn prepare() -> Result<(State, InitPlan), Errno> {
-    let proof = SingleThreaded::check().ok_or(Errno::BUSY)?;
     let plan = process::take_inherited(PLAN_DESCRIPTOR)?;
     let channel = process::take_inherited(CHANNEL_DESCRIPTOR)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    rustix::process::umask(Mode::empty());
 
     let mut bytes = Vec::new();
     rustix::fs::seek(&plan, rustix::fs::SeekFrom::Start(0))?;
     File::from(plan).read_to_end(&mut bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let handover: Handover<InitPlan> = postcard::from_bytes(&bytes).map_err(|_| Errno::BADMSG)?;
+    let further = (CHANNEL_DESCRIPTOR + 1..).map_while(|number| process::take_inherited(number).ok());
+    Ok((state(std::iter::once(channel).chain(further), &handover)?, handover.plan))
+}
 
-    let mut numbers = CHANNEL_DESCRIPTOR + 1..;
-    let mut next = || process::take_inherited(numbers.next().unwrap_or(-1));
-    let state = State {
-        proof,
-        channel: Some(channel),
+fn state<Plan>(mut descriptors: impl Iterator<Item = OwnedFd>, handover: &Handover<Plan>) -> Result<State, Errno> {
+    rustix::process::umask(Mode::empty());
+    let mut next = || descriptors.next().ok_or(Errno::BADF);
+    Ok(State {
+        proof: SingleThreaded::check().ok_or(Errno::BUSY)?,
+        channel: Some(next()?),
         network: handover.network.then(&mut next).transpose()?,
         container: handover.container.then(&mut next).transpose()?,
         cgroups: (0..handover.cgroups).map(|_| next()).collect::<Result<_, _>>()?,
@@ -136,8 +150,7 @@ fn prepare() -> Result<(State, InitPlan), Errno> {
         empty_folder: None,
         shared: VecDeque::new(),
         identity: Identity::default(),
-    };
-    Ok((state, handover.plan))
+    })
 }
 
 /// Does every step. Comes back with an exit status where one fails; the program's never does.

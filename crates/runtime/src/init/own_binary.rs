@@ -19,8 +19,18 @@ pub fn own_binary() -> Result<BorrowedFd<'static>> {
     }
 }
 
+/// Whether this process itself runs from something that cannot be written to, so that what it forks does too.
+pub(super) fn runs_from_it() -> bool {
+    static SAFE: OnceLock<bool> = OnceLock::new();
+    *SAFE.get_or_init(|| running().and_then(already_safe).is_ok())
+}
+
+fn running() -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, "/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
 fn open() -> Result<OwnedFd> {
-    let running = rustix::fs::openat(CWD, "/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let running = running()?;
     read_only_clone(&running).or_else(|_| already_safe(running)).or_else(|_| sealed_copy())
 }
 

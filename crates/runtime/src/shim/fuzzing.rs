@@ -63,7 +63,7 @@ pub fn log(data: &[u8]) {
 
 /// The file of names.
 pub fn names(data: &[u8]) {
-    let _ = super::names::parse(&String::from_utf8_lossy(data));
+    super::names::fuzz(&String::from_utf8_lossy(data));
 }
 
 /// Headers of an HTTP/2 answer.

@@ -27,7 +27,7 @@ use super::poll::{Interest, Poll, Token, Watch};
 use super::probe;
 use super::protocol::SOCKET;
 use super::sockets::Sockets;
-use super::start::{Handover, Report, descriptor, send, unseal};
+use super::start::{CONTROL_DESCRIPTOR, Handover, Report, handed_over, send, unseal};
 use super::stdio::{Stream, Streams};
 use super::worker::Worker;
 use super::{ShimConfig, StartError};
@@ -72,15 +72,9 @@ pub(super) fn complain(text: &str) {
 
 fn birth() -> Result<(), Errno> {
     let proof = SingleThreaded::check().ok_or(Errno::BUSY)?;
-    let memory = process::take_inherited(descriptor::MEMORY)?;
-    let control = process::take_inherited(descriptor::CONTROL)?;
-    let handover: Handover<ShimConfig, InitPlan> = unseal(&memory)?;
-    drop(memory);
-    let mut further = descriptor::FURTHER..;
-    let mut next = || process::take_inherited(further.next().unwrap_or(-1));
-    let network = if handover.network { Some(next()?) } else { None };
-    for _ in 0..handover.cgroups {
-        rustix::io::write(next()?, b"0")?;
+    let control = process::take_inherited(CONTROL_DESCRIPTOR)?;
+    for tasks in (CONTROL_DESCRIPTOR + 1..).map_while(|number| process::take_inherited(number).ok()) {
+        rustix::io::write(tasks, b"0")?;
     }
     // The starter reaps the first process at once; nobody has to reap this one.
     if let Fork::Parent(_) = process::fork(&proof, false)? {
@@ -91,6 +85,10 @@ fn birth() -> Result<(), Errno> {
     // Docker's containers are born with it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
+    let Some((memory, log, network)) = handed_over(&control)? else { return Ok(()) };
+    rustix::stdio::dup2_stderr(log)?;
+    let handover: Handover<ShimConfig, InitPlan> = unseal(&memory)?;
+    drop(memory);
     let folder = handover.config.folder.clone();
     let adopts = handover.adopted.is_some();
     match Shim::new(handover, network, proof) {
@@ -163,7 +161,7 @@ impl Shim {
         proof: SingleThreaded,
     ) -> Result<Self, StartError> {
         let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
-        let Handover { config, plan, adopted, .. } = handover;
+        let Handover { config, plan, adopted } = handover;
         let signals = SignalFd::new(&IGNORED).map_err(at("block signals"))?;
         let poll = Poll::new().map_err(at("make the event loop"))?;
         poll.watch_input(&signals, Token::Signals).map_err(at("watch signals"))?;

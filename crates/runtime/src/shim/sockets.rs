@@ -114,9 +114,21 @@ impl Sockets {
         done
     }
 
-    /// Takes them apart, for the process that serves them.
-    pub(super) fn take(&mut self) -> (Option<NameSockets>, Vec<PortSocket>) {
-        (self.names.take(), std::mem::take(&mut self.ports))
+    /// The same, for the process that serves them: it has got the descriptors anew, in the order of
+    /// [`Sockets::descriptors`].
+    pub(super) fn served(&self, descriptors: Vec<OwnedFd>) -> Option<(Option<NameSockets>, Vec<PortSocket>)> {
+        let mut descriptors = descriptors.into_iter();
+        let names = match &self.names {
+            Some(NameSockets { ports, .. }) => {
+                Some(NameSockets { udp: descriptors.next()?, tcp: descriptors.next()?, ports: *ports })
+            }
+            None => None,
+        };
+        let port = |port: &PortSocket| {
+            let (published, fd) = (port.published.clone(), descriptors.next()?);
+            Some(PortSocket { fd, host: port.host, published, has_inside: port.has_inside })
+        };
+        Some((names, self.ports.iter().map(port).collect::<Option<_>>()?))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The engine's side of a shim's birth.
 
 use std::fs::OpenOptions;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
@@ -11,7 +12,10 @@ use carrack_sys::process;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
 use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +38,25 @@ pub struct ShimRequest<'a> {
     pub plan: &'a InitPlan,
     /// The container's network namespace, which the shim keeps alive; none where the plan makes or needs none.
     pub network_namespace: Option<BorrowedFd<'a>>,
-    /// Control groups of the shim itself, never the container's; none leaves it in the caller's.
-    pub cgroup: Option<&'a Cgroup>,
+}
+
+/// A shim that is being born while its caller finds out what for. Dropped, it ends.
+#[derive(Debug)]
+pub struct Seed {
+    control: OwnedFd,
+    first: First,
+    /// Held until the shim is in it, lest somebody removes it.
+    _cgroup: Option<Cgroup>,
+}
+
+/// The process that makes the shim and ends.
+#[derive(Debug)]
+struct First(OwnedFd);
+
+impl Drop for First {
+    fn drop(&mut self) {
+        let _ = rustix::process::waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::EXITED);
+    }
 }
 
 /// A shim that has bound what it needs and waits for the order to start the program. Dropped, it ends.
@@ -61,10 +82,6 @@ pub struct Started {
 pub(super) struct Handover<Config, Plan> {
     pub(super) config: Config,
     pub(super) plan: Plan,
-    /// Whether a network namespace follows the control socket.
-    pub(super) network: bool,
-    /// How many `tasks` files of control groups follow, for the shim to write itself into.
-    pub(super) cgroups: u8,
     /// The container that runs already.
     pub(super) adopted: Option<Adopted>,
 }
@@ -84,24 +101,105 @@ pub(super) enum Report {
     Failed(StartError),
 }
 
-/// Descriptors that every role of ours is born with, after standard input, output and error.
+/// Where a shim finds the control socket; `tasks` files of control groups follow, for it to write itself into.
+pub(super) const CONTROL_DESCRIPTOR: i32 = 3;
+/// Descriptors that processes of a shim are born with, after standard input, output and error.
 pub(super) mod descriptor {
     pub(crate) const MEMORY: i32 = 3;
     pub(crate) const CONTROL: i32 = 4;
     pub(crate) const FURTHER: i32 = 5;
 }
+/// What comes with the descriptors that say what a shim is for.
+const HANDOVER: &[u8] = b"handover";
+/// How many those are at most.
+const HANDED_MAX: usize = 3;
 
-/// Makes the shim of a container that does not run, with everything bound and nothing started.
-pub fn prepare(request: &ShimRequest<'_>) -> Result<Prepared, StartError> {
-    born(request, None)
+impl Seed {
+    /// Begins the birth of a shim in a control group of its own, never the container's; none leaves it in the caller's.
+    pub fn sow(cgroup: Option<Cgroup>) -> Result<Self, StartError> {
+        let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
+        let binary = own_binary().map_err(at("open our own binary"))?;
+        let (control, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(at("make the control socket"))?;
+        let null = null().map_err(at("open /dev/null"))?;
+        let mut descriptors = vec![null.as_fd(), null.as_fd(), null.as_fd(), theirs.as_fd()];
+        descriptors.extend(cgroup.iter().flat_map(Cgroup::joined_by_writing));
+        let first = process::spawn(&process::Spawn {
+            program: binary,
+            argv0: super::server::ARGV0_C,
+            environment: &[],
+            namespaces: 0,
+            cgroup: cgroup.as_ref().and_then(Cgroup::born_into),
+            descriptors: &descriptors,
+            failure: theirs.as_fd(),
+            awaited: false,
+        })
+        .map_err(at("clone the shim"))?;
+        Ok(Self { control, first: First(first.pidfd), _cgroup: cgroup })
+    }
+
+    /// Makes it the shim of a container that does not run, with everything bound and nothing started.
+    pub fn prepare(self, request: &ShimRequest<'_>) -> Result<Prepared, StartError> {
+        self.grow(request, None)
+    }
+
+    /// Makes it the shim of a container whose own was killed; `state` is what that one wrote last.
+    ///
+    /// The container goes on whatever comes of it. With a terminal it can't: the terminal died with the shim.
+    pub fn adopt(self, request: &ShimRequest<'_>, state: &State) -> Result<Started, StartError> {
+        let state = serde_json::to_string(state).map_err(|error| StartError::shim("encode the state", error))?;
+        self.grow(request, Some(Adopted { state }))?.go()
+    }
+
+    fn grow(self, request: &ShimRequest<'_>, adopted: Option<Adopted>) -> Result<Prepared, StartError> {
+        let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
+        let memory = seal(&Handover { config: request.config, plan: request.plan, adopted })
+            .map_err(at("seal the configuration"))?;
+        let path = request.config.folder.join(OWN_LOG);
+        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        let log = log.map_err(|error| StartError::shim(format!("open {}", path.display()), error))?;
+        let mut handed = vec![memory.as_fd(), log.as_fd()];
+        handed.extend(request.network_namespace);
+        let handed = hand_over(&self.control, &handed);
+        let report = receive(&self.control);
+        drop(self.first);
+        match report? {
+            Report::Prepared { shim_pid, dns, ports } => Ok(Prepared { control: self.control, shim_pid, dns, ports }),
+            Report::Failed(error) => Err(error),
+            Report::Started { .. } => Err(StartError::shim("await the shim", handed.err().unwrap_or(Errno::BADMSG))),
+        }
+    }
 }
 
-/// Makes a new shim for a container whose shim was killed; `state` is what that one wrote last.
-///
-/// The container goes on whatever comes of it. With a terminal it can't: the terminal died with the shim.
-pub fn adopt(request: &ShimRequest<'_>, state: &State) -> Result<Started, StartError> {
-    let state = serde_json::to_string(state).map_err(|error| StartError::shim("encode the state", error))?;
-    born(request, Some(Adopted { state }))?.go()
+fn hand_over(control: &OwnedFd, descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::NOBUFS);
+    }
+    rustix::net::sendmsg(control, &[IoSlice::new(HANDOVER)], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// What the shim was told to become: the sealed configuration, its log, and the network namespace if it has one. None
+/// where the engine has given it up.
+pub(super) fn handed_over(control: &OwnedFd) -> Result<Option<(OwnedFd, OwnedFd, Option<OwnedFd>)>, Errno> {
+    let mut bytes = [0u8; HANDOVER.len()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let parts = &mut [IoSliceMut::new(&mut bytes)];
+    let received = rustix::net::recvmsg(control, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let mut handed = ancillary.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+        _ => Vec::new(),
+    });
+    match (handed.next(), handed.next()) {
+        (Some(memory), Some(log)) => Ok(Some((memory, log, handed.next()))),
+        _ => Err(Errno::BADMSG),
+    }
 }
 
 impl Prepared {
@@ -129,46 +227,6 @@ impl Prepared {
             Report::Failed(error) => Err(error),
             Report::Prepared { .. } => Err(StartError::shim("await the start", Errno::BADMSG)),
         }
-    }
-}
-
-fn born(request: &ShimRequest<'_>, adopted: Option<Adopted>) -> Result<Prepared, StartError> {
-    let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
-    let cgroups = request.cgroup.map_or(0, |cgroup| cgroup.joined_by_writing().count() as u8);
-    let network = request.network_namespace.is_some();
-    let memory = seal(&Handover { config: request.config, plan: request.plan, network, cgroups, adopted })
-        .map_err(at("seal the configuration"))?;
-    let binary = own_binary().map_err(at("open our own binary"))?;
-    let (control, theirs) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(at("make the control socket"))?;
-    let null = null().map_err(at("open /dev/null"))?;
-    let path = request.config.folder.join(OWN_LOG);
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
-    let log = log.map_err(|error| StartError::shim(format!("open {}", path.display()), error))?;
-
-    let mut descriptors = vec![null.as_fd(), null.as_fd(), log.as_fd(), memory.as_fd(), theirs.as_fd()];
-    descriptors.extend(request.network_namespace);
-    descriptors.extend(request.cgroup.into_iter().flat_map(|cgroup| cgroup.joined_by_writing()));
-    let first = process::spawn(&process::Spawn {
-        program: binary,
-        argv0: super::server::ARGV0_C,
-        environment: &[],
-        namespaces: 0,
-        cgroup: request.cgroup.and_then(|cgroup| cgroup.born_into()),
-        descriptors: &descriptors,
-        failure: theirs.as_fd(),
-        awaited: false,
-    })
-    .map_err(at("clone the shim"))?;
-    drop(theirs);
-    let report = receive(&control);
-    // The first process only makes the second and ends.
-    let _ = rustix::process::waitid(WaitId::PidFd(first.pidfd.as_fd()), WaitIdOptions::EXITED);
-    match report? {
-        Report::Prepared { shim_pid, dns, ports } => Ok(Prepared { control, shim_pid, dns, ports }),
-        Report::Failed(error) => Err(error),
-        Report::Started { .. } => Err(StartError::shim("await the shim", Errno::BADMSG)),
     }
 }
 

@@ -14,7 +14,7 @@ mod inside;
 mod messages;
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use carrack_sys::process::{self, Process, SingleThreaded};
@@ -26,6 +26,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use super::ShimConfig;
 use super::poll::{Interest, Poll, Token, Watch};
 use super::sockets::Sockets;
+use super::start::null;
 
 #[cfg(test)]
 pub(crate) use confine::tests::confined_main;
@@ -65,28 +66,16 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Makes one, which serves the sockets from now on.
-    pub(super) fn start(
-        proof: &SingleThreaded,
-        sockets: &mut Sockets,
-        config: &ShimConfig,
-        poll: &Poll,
-    ) -> Result<Self> {
+    pub(super) fn start(proof: &SingleThreaded, sockets: &Sockets, config: &ShimConfig, poll: &Poll) -> Result<Self> {
         let pair = || rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let ((told, hears), (asked, asks)) = (pair()?, pair()?);
         let _ = sockopt::set_socket_send_buffer_size(&told, TOLD_SIZE_BYTES);
         let shim = rustix::process::getpid();
-        let kept: Vec<RawFd> = [hears.as_fd(), asks.as_fd()]
-            .into_iter()
-            .chain(sockets.descriptors())
-            .map(|descriptor| descriptor.as_raw_fd())
-            .collect();
-        let mut ends = Some((hears, asks));
-        let process = process::fork_apart(proof, &kept, || {
-            if let Some((hears, asks)) = ends.take() {
-                inside::run(shim, hears, asks, sockets, config);
-            }
-        })?;
-        drop(ends);
+        let null = null()?;
+        let mut descriptors = vec![null.as_fd(), null.as_fd(), rustix::stdio::stderr(), hears.as_fd(), asks.as_fd()];
+        descriptors.extend(sockets.descriptors());
+        let child = |descriptors| inside::run(shim, descriptors, sockets, config);
+        let process = process::fork_into(proof, 0, None, &descriptors, child)?;
         poll.watch_input(&asked, Token::Asked)?;
         poll.watch_input(&process.pidfd, Token::Worker)?;
         Ok(Self {

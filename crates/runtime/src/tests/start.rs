@@ -293,5 +293,5 @@ fn namespaces_of_another_container() {
 
     // A plan that joins what nobody hands over does not start.
     let missing = super::fixture::run(&plan).expect_err("no descriptor");
-    assert_eq!((missing.name.as_str(), missing.exit_status()), ("seal-plan", 125));
+    assert_eq!((missing.name.as_str(), missing.exit_status()), ("join-network", 125));
 }

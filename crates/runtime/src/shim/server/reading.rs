@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use carrack_specgen::container::LogDriver;
@@ -13,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::{Shim, complain};
 use crate::shim::log::LogFiles;
+use crate::shim::names::path_of_network;
 use crate::shim::network::socket;
 use crate::shim::stdio::Stream;
 use crate::shim::worker::{Asked, Told, Worker};
@@ -78,7 +80,7 @@ impl Shim {
         let started = self
             .sockets
             .watch(&self.poll, false)
-            .and_then(|()| Worker::start(&self.proof, &mut self.sockets, &self.config, &self.poll));
+            .and_then(|()| Worker::start(&self.proof, &self.sockets, &self.config, &self.poll));
         match started {
             Ok(mut worker) => {
                 if self.lost_bytes > 0 {
@@ -150,13 +152,13 @@ impl Shim {
             let network = self.network.as_ref().ok_or(Errno::NETUNREACH)?;
             network.inside(|| socket(Ipv4Addr::LOCALHOST.into(), kind))
         };
+        let open = |path: &Path| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let names = || self.config.dns.as_ref().ok_or(Errno::NOENT).and_then(|dns| open(&dns.names));
         match asked {
             Asked::Log => file(self.log.current()),
             Asked::NextLog => file(self.log.next()),
-            Asked::Names => {
-                let dns = self.config.dns.as_ref().ok_or(Errno::NOENT)?;
-                rustix::fs::open(&dns.names, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            }
+            Asked::Names => names(),
+            Asked::Network(number) => open(&path_of_network(&names()?, number.into())?),
             Asked::Tcp => socket_inside(SocketType::STREAM),
             Asked::Udp => socket_inside(SocketType::DGRAM),
             Asked::Finished => Err(Errno::INVAL),

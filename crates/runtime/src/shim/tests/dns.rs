@@ -9,7 +9,7 @@ use carrack_specgen::container::Protocol;
 use super::fixture::{Fixture, Namespace, can_run};
 use crate::shim::dns::Code;
 use crate::shim::dns::tests::{addresses, query};
-use crate::shim::{DnsConfig, DnsPorts, PublishedPort, ShimRequest, adopt, prepare};
+use crate::shim::{DnsConfig, DnsPorts, PublishedPort, Seed, ShimRequest};
 
 const WAIT: Option<Duration> = Some(Duration::from_secs(20));
 
@@ -76,7 +76,7 @@ fn names_are_answered_and_the_rest_is_asked_for() {
     // G3, I-4.
     let Some(namespace) = Namespace::new().filter(|_| can_run()) else { return };
     let mut fixture = Fixture::new("sleep 600");
-    std::fs::write(fixture.path("names"), "10.9.0.2 web web.project\n10.9.0.3 web\nfd09::4 six\n").unwrap();
+    std::fs::write(fixture.path("names"), "own 10.9.0.2 web web.project\nown 10.9.0.3 web\nown fd09::4 six\n").unwrap();
     // The first never answers and the second does not exist: neither keeps the third from being heard.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -97,9 +97,8 @@ fn names_are_answered_and_the_rest_is_asked_for() {
         config: &fixture.config,
         plan: &fixture.plan,
         network_namespace: Some(namespace.descriptor()),
-        cgroup: None,
     };
-    let prepared = prepare(&request()).unwrap();
+    let prepared = Seed::sow(None).unwrap().prepare(&request()).unwrap();
     let ports = prepared.dns().unwrap();
     let published = prepared.ports().to_vec();
     let started = prepared.go().unwrap();
@@ -128,7 +127,7 @@ fn names_are_answered_and_the_rest_is_asked_for() {
     // A new shim answers where the rules lead already, and has the port that people know.
     super::fixture::kill(started.shim_pid);
     super::fixture::eventually("the shim's death", || (!fixture.state().has_shim()).then_some(()));
-    adopt(&request(), &fixture.state()).unwrap();
+    Seed::sow(None).unwrap().adopt(&request(), &fixture.state()).unwrap();
     assert_eq!((fixture.state().dns, fixture.state().ports), (Some(ports), published));
     assert_eq!(addresses(&ask_for("web.project", 1)), [IpAddr::from([10, 9, 0, 2])]);
     fixture.client().signal(9).unwrap();
@@ -147,13 +146,14 @@ fn an_internal_network_asks_nobody() {
         names: fixture.path("names"),
         upstreams: vec![outside.local_addr().unwrap()],
     });
-    let prepared = prepare(&ShimRequest {
-        config: &fixture.config,
-        plan: &fixture.plan,
-        network_namespace: Some(namespace.descriptor()),
-        cgroup: None,
-    })
-    .unwrap();
+    let prepared = Seed::sow(None)
+        .unwrap()
+        .prepare(&ShimRequest {
+            config: &fixture.config,
+            plan: &fixture.plan,
+            network_namespace: Some(namespace.descriptor()),
+        })
+        .unwrap();
     let ports = prepared.dns().unwrap();
     assert_eq!(code(&ask(&namespace, ports, "elsewhere.test", 1)), Code::ServerFailure as u8);
     assert!(outside.recv(&mut [0; 1]).is_err());

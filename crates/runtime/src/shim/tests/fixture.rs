@@ -8,8 +8,8 @@ use carrack_specgen::container::LogDriver;
 use carrack_specgen::init_plan::{Execute, InitStep, NamespaceKind};
 
 use crate::shim::{
-    AttachEnd, AttachOptions, Attached, Client, EventCommand, LogConfig, Prepared, ShimConfig, ShimRequest, StartError,
-    Started, prepare,
+    AttachEnd, AttachOptions, Attached, Client, EventCommand, LogConfig, Prepared, Seed, ShimConfig, ShimRequest,
+    StartError, Started,
 };
 use crate::state::{State, Status};
 
@@ -78,15 +78,15 @@ impl Fixture {
     }
 
     pub(super) fn request(&self) -> ShimRequest<'_> {
-        ShimRequest { config: &self.config, plan: &self.plan, network_namespace: None, cgroup: None }
+        ShimRequest { config: &self.config, plan: &self.plan, network_namespace: None }
     }
 
     pub(super) fn prepare(&self) -> Prepared {
-        prepare(&self.request()).unwrap()
+        Seed::sow(None).and_then(|seed| seed.prepare(&self.request())).unwrap()
     }
 
     pub(super) fn start(&self) -> Result<Started, StartError> {
-        prepare(&self.request())?.go()
+        Seed::sow(None)?.prepare(&self.request())?.go()
     }
 
     pub(super) fn client(&self) -> Client {

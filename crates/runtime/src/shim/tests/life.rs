@@ -5,7 +5,7 @@ use std::time::Duration;
 use carrack_specgen::init_plan::{InitStep, NamespaceKind};
 
 use super::fixture::{Fixture, can_run, eventually, execute, kill, plan};
-use crate::shim::{AttachEnd, AttachOptions, Check, Client, HealthConfig, HealthProbe, StartError, adopt};
+use crate::shim::{AttachEnd, AttachOptions, Check, Client, HealthConfig, HealthProbe, Seed, StartError};
 use crate::state::{HealthStatus, Status};
 
 #[test]
@@ -165,7 +165,7 @@ fn a_killed_shim_leaves_its_container_alive_and_a_new_one_adopts_it() {
     assert_eq!(fixture.state().actual_status(), Status::Running);
     assert!(Client::connect(fixture.folder()).is_err());
 
-    let adopted = adopt(&fixture.request(), &fixture.state()).unwrap();
+    let adopted = Seed::sow(None).unwrap().adopt(&fixture.request(), &fixture.state()).unwrap();
     assert_eq!(adopted.pid, started.pid);
     let attached = fixture.attach(AttachOptions::default());
     std::fs::write(&go, "").unwrap();
@@ -199,7 +199,7 @@ fn a_container_that_ended_without_a_shim_is_lost() {
     kill(started.pid);
     eventually("both deaths", || (!fixture.state().is_alive() && !fixture.state().has_shim()).then_some(()));
     assert_eq!(fixture.state().actual_status(), Status::Lost);
-    adopt(&fixture.request(), &fixture.state()).unwrap_err();
+    Seed::sow(None).unwrap().adopt(&fixture.request(), &fixture.state()).unwrap_err();
     assert_eq!(fixture.state().status, Status::Lost);
 }
 

@@ -8,7 +8,7 @@ use carrack_specgen::container::Protocol;
 use rustix::io::Errno;
 
 use super::fixture::{Fixture, Namespace, can_run};
-use crate::shim::{Prepared, PublishedPort, ShimRequest, StartError, prepare};
+use crate::shim::{Prepared, PublishedPort, Seed, ShimRequest, StartError};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const WAIT: Option<Duration> = Some(Duration::from_secs(20));
@@ -19,11 +19,10 @@ fn published(protocol: Protocol, port: u16, address: Option<IpAddr>) -> Publishe
 }
 
 fn prepared(fixture: &Fixture, namespace: &Namespace) -> Result<Prepared, StartError> {
-    prepare(&ShimRequest {
+    Seed::sow(None)?.prepare(&ShimRequest {
         config: &fixture.config,
         plan: &fixture.plan,
         network_namespace: Some(namespace.descriptor()),
-        cgroup: None,
     })
 }
 

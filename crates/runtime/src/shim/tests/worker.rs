@@ -7,7 +7,7 @@ use std::time::Duration;
 use carrack_specgen::container::Protocol;
 
 use super::fixture::{Fixture, Namespace, can_run, eventually, kill};
-use crate::shim::{PublishedPort, ShimRequest, adopt, prepare};
+use crate::shim::{PublishedPort, Seed, ShimRequest};
 use crate::state::{State, start_ticks_of};
 
 /// A program that writes a line whenever somebody touches the file `more`.
@@ -117,13 +117,9 @@ fn a_killed_shim_takes_its_worker_along_and_the_next_binds_the_same_ports() {
         address: None,
         container_port,
     }];
-    let request = ShimRequest {
-        config: &fixture.config,
-        plan: &fixture.plan,
-        network_namespace: Some(namespace.descriptor()),
-        cgroup: None,
-    };
-    let prepared = prepare(&request).unwrap();
+    let request =
+        ShimRequest { config: &fixture.config, plan: &fixture.plan, network_namespace: Some(namespace.descriptor()) };
+    let prepared = Seed::sow(None).unwrap().prepare(&request).unwrap();
     let host = prepared.ports()[0].host;
     let started = prepared.go().unwrap();
     let answers = || {
@@ -137,7 +133,7 @@ fn a_killed_shim_takes_its_worker_along_and_the_next_binds_the_same_ports() {
     let worker = worker_of(&fixture);
     kill(started.shim_pid);
     let state: State = fixture.state();
-    adopt(&request, &state).unwrap();
+    Seed::sow(None).unwrap().adopt(&request, &state).unwrap();
     assert!(start_ticks_of(worker).is_none(), "gone before the next shim binds its ports");
     assert_eq!(fixture.state().ports[0].host, host);
     assert!(answers());

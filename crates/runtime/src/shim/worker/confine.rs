@@ -5,7 +5,7 @@ use carrack_oci::runtime::{Seccomp, SeccompArgument, SeccompRule};
 use carrack_specgen::seccomp::compile;
 use rustix::fs::{Gid, Uid};
 use rustix::io::{Errno, Result};
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Pid, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 /// The user that no file belongs to.
@@ -122,9 +122,15 @@ const SOL_SOCKET: u64 = 1;
 const IPPROTO_TCP: u64 = 6;
 const PROT_EXEC: u64 = 4;
 
-/// Gives up everything, for good.
-pub(in crate::shim) fn confine() -> Result<()> {
+/// Gives up everything, for good, and dies with its parent.
+pub(in crate::shim) fn confine(parent: Pid) -> Result<()> {
     become_nobody()?;
+    // Nothing is left of a shim that was killed, so that the next one can bind the same ports. Another user id has taken
+    // such a wish back.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(Errno::SRCH);
+    }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let program = compile(&filter()).map_err(|_| Errno::INVAL)?;
     carrack_sys::seccomp::set_filter(&program, 0)
@@ -209,7 +215,7 @@ pub(super) mod tests {
         let proof = SingleThreaded::check().unwrap();
         let this = rustix::process::getpid();
         let folder = std::fs::File::open("/proc/self/ns/net").unwrap();
-        confine().unwrap();
+        confine(rustix::process::getppid().unwrap()).unwrap();
         let socket = |family, kind| rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).map(drop);
         let done = match words.next().unwrap().as_str() {
             "open" => rustix::fs::open("/etc/shadow", OFlags::RDONLY, Mode::empty()).map(drop),
@@ -220,7 +226,7 @@ pub(super) mod tests {
             "mount" => rustix::mount::mount_bind("/", "/"),
             "setns" => process::set_namespaces(&proof, &folder, namespace::NETWORK),
             "unshare" => process::unshare(&proof, namespace::MOUNT),
-            "kill" => rustix::process::kill_process(this, rustix::process::Signal::CONT),
+            "kill" => rustix::process::kill_process(this, Signal::CONT),
             "pidfd_open" => rustix::process::pidfd_open(this, rustix::process::PidfdFlags::empty()).map(drop),
             "chdir" => rustix::process::chdir("/"),
             "setuid" => rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT),

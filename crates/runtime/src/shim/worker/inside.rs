@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use carrack_sys::process;
+use carrack_sys::{process, signal};
 use rustix::io::{Errno, Result};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketType};
 use rustix::process::{Pid, Signal};
@@ -38,7 +38,7 @@ pub(in crate::shim) struct Line(OwnedFd);
 
 impl Line {
     fn say(&self, asked: Asked) {
-        let byte = [asked as u8];
+        let byte = [asked.encode()];
         if rustix::net::sendmsg(
             &self.0,
             &[IoSlice::new(&byte)],
@@ -93,36 +93,42 @@ struct Inside {
 }
 
 /// A worker's whole life.
-pub(super) fn run(shim: Pid, told: OwnedFd, asks: OwnedFd, sockets: &mut Sockets, config: &ShimConfig) {
-    let Err(errno) = serve(shim, told, asks, sockets, config);
+pub(super) fn run(shim: Pid, descriptors: Vec<OwnedFd>, sockets: &Sockets, config: &ShimConfig) -> Infallible {
+    let Err(errno) = serve(shim, descriptors, sockets, config);
     complain(&format!("worker: {errno}"));
+    process::exit_immediately(1)
 }
 
-fn serve(shim: Pid, told: OwnedFd, asks: OwnedFd, sockets: &mut Sockets, config: &ShimConfig) -> Result<Infallible> {
-    let mut inside = Inside::new(told, asks, sockets, config)?;
+fn serve(shim: Pid, descriptors: Vec<OwnedFd>, sockets: &Sockets, config: &ShimConfig) -> Result<Infallible> {
+    // A connection that ends while it is written to is no reason to end.
+    signal::block(&[Signal::PIPE.as_raw()])?;
+    let mut inside = Inside::new(descriptors, sockets, config)?;
     let (soft, hard) = process::rlimit(RLIMIT_NOFILE)?;
     process::set_rlimit(RLIMIT_NOFILE, soft.max(OPEN_FILES_MAX).min(hard), hard)?;
     rustix::thread::set_name(c"carrack-worker")?;
-    // Nothing is left of a shim that was killed, so that the next one can bind the same ports.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let orphaned = rustix::process::getppid() != Some(shim);
-    confine()?;
-    if orphaned {
-        gone();
-    }
+    confine(shim)?;
     inside.run()
 }
 
 impl Inside {
-    fn new(told: OwnedFd, asks: OwnedFd, sockets: &mut Sockets, config: &ShimConfig) -> Result<Self> {
+    fn new(mut descriptors: Vec<OwnedFd>, sockets: &Sockets, config: &ShimConfig) -> Result<Self> {
+        let served = descriptors.split_off(descriptors.len().min(2));
+        let [told, asks] = descriptors.try_into().map_err(|_| Errno::BADF)?;
+        let (names, ports) = sockets.served(served).ok_or(Errno::BADF)?;
         let poll = Poll::new()?;
         poll.watch_input(&told, Token::Told)?;
         let line = Rc::new(Line(asks));
-        let (names, ports) = sockets.take();
         let resolver = match (names, &config.dns) {
             (Some(names), Some(dns)) => {
                 let line = Rc::clone(&line);
-                Some(Resolver::new(names, dns, Box::new(move || line.ask(Asked::Names)), &poll)?)
+                let open = move |network: Option<usize>| match network {
+                    None => line.ask(Asked::Names),
+                    Some(number) => {
+                        let number = u8::try_from(number).ok().filter(|number| *number < 128);
+                        line.ask(Asked::Network(number.ok_or(Errno::NOENT)?))
+                    }
+                };
+                Some(Resolver::new(names, dns, Box::new(open), &poll)?)
             }
             _ => None,
         };

@@ -8,9 +8,10 @@
 //! 04 ended                                      04 tcp        a socket in the container's network
 //! 05 lost     how many bytes (8 bytes)          05 udp        the same
 //!                                               06 finished
+//!                                               80+ network  the names of the network of this number in the file of names
 //! ```
 //!
-//! What the worker says is one byte. 01 to 05 are answered by four bytes, an errno or 0, with the descriptor that was asked
+//! What the worker says is one byte. All but 06 is answered by four bytes, an errno or 0, with the descriptor that was asked
 //! for; they go by a pair of their own. Numbers are little endian. Whatever does not fit this ends the worker.
 
 use std::io::{IoSlice, IoSliceMut};
@@ -103,19 +104,43 @@ impl<'a> Told<'a> {
 /// What the worker says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shim) enum Asked {
-    Log = 1,
-    NextLog = 2,
-    Names = 3,
-    Tcp = 4,
-    Udp = 5,
-    Finished = 6,
+    Log,
+    NextLog,
+    Names,
+    Tcp,
+    Udp,
+    Finished,
+    /// Below 128.
+    Network(u8),
 }
 
+/// Of the first network.
+const NETWORK: u8 = 0x80;
+
 impl Asked {
+    pub(super) fn encode(self) -> u8 {
+        match self {
+            Self::Log => 1,
+            Self::NextLog => 2,
+            Self::Names => 3,
+            Self::Tcp => 4,
+            Self::Udp => 5,
+            Self::Finished => 6,
+            Self::Network(number) => NETWORK | number,
+        }
+    }
+
     pub(super) fn decode(message: &[u8]) -> Option<Self> {
-        let all = [Self::Log, Self::NextLog, Self::Names, Self::Tcp, Self::Udp, Self::Finished];
-        let [byte] = message else { return None };
-        all.into_iter().find(|asked| *asked as u8 == *byte)
+        Some(match message {
+            [1] => Self::Log,
+            [2] => Self::NextLog,
+            [3] => Self::Names,
+            [4] => Self::Tcp,
+            [5] => Self::Udp,
+            [6] => Self::Finished,
+            [byte @ NETWORK..=0xff] => Self::Network(byte & !NETWORK),
+            _ => return None,
+        })
     }
 }
 
@@ -177,9 +202,11 @@ mod tests {
         }
 
         #[test]
-        fn a_worker_that_was_taken_over_can_say_six_things(bytes: Vec<u8>) {
+        fn a_worker_that_was_taken_over_can_say_few_things(bytes: Vec<u8>, byte: u8) {
             let _ = Told::decode(&bytes);
-            prop_assert_eq!(Asked::decode(&bytes).is_some(), bytes.len() == 1 && (1..7).contains(&bytes[0]));
+            let asked = Asked::decode(&[byte]);
+            prop_assert_eq!(asked.map(Asked::encode), ((1..7).contains(&byte) || byte >= NETWORK).then_some(byte));
+            prop_assert!(bytes.len() == 1 || Asked::decode(&bytes).is_none());
         }
     }
 }
