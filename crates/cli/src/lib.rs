@@ -13,8 +13,6 @@ mod docker;
 mod docker_config;
 mod filters;
 mod flags;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod mount_flags;
 mod network_flags;
 mod output;
