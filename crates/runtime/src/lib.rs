@@ -7,8 +7,6 @@ pub mod cgroup;
 pub mod codes;
 pub mod event;
 pub mod foreground;
-#[cfg(fuzzing)]
-pub use shim::fuzzing;
 pub mod host;
 pub mod init;
 pub mod shim;

@@ -30,8 +30,6 @@ mod config;
 mod dns;
 mod event_process;
 mod forward;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod health;
 mod log;
 mod names;

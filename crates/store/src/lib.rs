@@ -12,8 +12,6 @@ mod content;
 mod erofs;
 mod fault;
 mod files;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod garbage;
 mod gzip;
 mod image;

@@ -179,12 +179,6 @@ pub(super) fn path_of_network(own: &OwnedFd, number: usize) -> Result<PathBuf> {
     parse_own(&text).networks.into_iter().nth(number).map(|network| network.path).ok_or(Errno::NOENT)
 }
 
-#[cfg(fuzzing)]
-pub(super) fn fuzz(text: &str) {
-    let _ = parse_own(text);
-    let _ = parse_network(text, &[("a".into(), "b".into())]);
-}
-
 /// Lines that say nothing are skipped: the file is our own, and half a list is better than none.
 fn parse_own(text: &str) -> Own {
     let mut own = Own::default();

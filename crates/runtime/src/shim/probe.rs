@@ -24,43 +24,6 @@ use crate::init::{self, SpawnRequest, own_binary};
 /// Argument zero of a process that is to run a probe.
 pub(crate) const ARGV0: &str = "carrack-probe";
 
-/// Answers whatever is asked.
-#[cfg(fuzzing)]
-struct Answering<'a>(&'a [u8]);
-
-#[cfg(fuzzing)]
-impl std::io::Read for Answering<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-#[cfg(fuzzing)]
-impl std::io::Write for Answering<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(fuzzing)]
-pub(super) fn fuzz_hpack(data: &[u8]) {
-    let _ = hpack::decode(data);
-}
-
-#[cfg(fuzzing)]
-pub(super) fn fuzz_http(data: &[u8]) {
-    let _ = http::exchange(&mut Answering(data), "/", "localhost");
-}
-
-#[cfg(fuzzing)]
-pub(super) fn fuzz_http2(data: &[u8]) {
-    let _ = http2::receive(&mut Answering(data)).map(|answer| answer.verdict());
-}
-
 /// What is kept of a probe's output, in bytes; Docker's bound.
 const OUTPUT_MAX: usize = 4096;
 

@@ -35,14 +35,6 @@ pub(super) use confine::become_nobody;
 pub(super) use inside::Line;
 pub(super) use messages::{Asked, Told};
 
-#[cfg(fuzzing)]
-pub(super) fn fuzz(data: &[u8]) {
-    if let Some(told) = Told::decode(data) {
-        assert_eq!(Told::decode(&told.encode()), Some(told));
-    }
-    let _ = Asked::decode(data);
-}
-
 /// Room for what is told, in bytes: a few of the largest messages.
 const TOLD_SIZE_BYTES: usize = 256 << 10;
 /// How long an end may take to be written down.

@@ -18,7 +18,7 @@ const BODY_SHOWN_BYTES: usize = 2048;
 
 /// The head of an answer, and the beginning of its body.
 #[derive(Debug)]
-pub(super) struct Answer {
+struct Answer {
     status: u16,
     reason: String,
     location: Option<String>,
@@ -65,7 +65,7 @@ fn same_server(location: &str, scheme: &str, host: &str) -> Option<String> {
     ours.then(|| path.to_owned())
 }
 
-pub(super) fn exchange(stream: &mut (impl Read + Write), path: &str, host: &str) -> Result<Answer, Failure> {
+fn exchange(stream: &mut (impl Read + Write), path: &str, host: &str) -> Result<Answer, Failure> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: carrack\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );

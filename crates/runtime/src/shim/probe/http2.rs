@@ -43,7 +43,7 @@ struct Frame {
 
 /// What has come of the answer.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+struct Answer {
     http_status: Option<String>,
     grpc_status: Option<String>,
     grpc_message: String,
@@ -121,7 +121,7 @@ fn read_frame(connection: &mut impl Read) -> Result<Frame, Failure> {
     Ok(Frame { kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff, payload })
 }
 
-pub(super) fn receive(connection: &mut (impl Read + Write)) -> Result<Answer, Failure> {
+fn receive(connection: &mut (impl Read + Write)) -> Result<Answer, Failure> {
     let mut answer = Answer::default();
     let mut taken = 0;
     let mut first = true;
@@ -203,7 +203,7 @@ impl Answer {
         Some(())
     }
 
-    pub(super) fn verdict(&self) -> Result<String, String> {
+    fn verdict(&self) -> Result<String, String> {
         match self.http_status.as_deref() {
             Some("200") => {}
             Some(status) => return Err(format!("HTTP status {status}")),
