@@ -168,6 +168,8 @@ pub struct Service {
 pub struct Tuning {
     /// Free text by key, for the runtime.
     pub annotations: BTreeMap<String, Spanned<String>>,
+    /// What runs its containers: the name of a runtime, or a path.
+    pub runtime: Option<Spanned<String>>,
     /// Control group that its containers' lie in.
     pub cgroup_parent: Option<Spanned<String>>,
     /// Microseconds in which the quota holds.
@@ -480,6 +482,8 @@ pub enum MountKind {
         propagation: Option<String>,
         /// Mounts below the source come along.
         recursive: bool,
+        /// Read-only, it leaves those as they are.
+        writable_below: bool,
     },
     /// A volume.
     Volume {

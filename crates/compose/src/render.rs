@@ -114,6 +114,7 @@ fn tuning(tuning: &Tuning, object: &mut Object) {
     object.list("device_cgroup_rules", &tuning.device_rules);
     object.some("mem_swappiness", tuning.memory_swappiness);
     object.flag("oom_kill_disable", tuning.oom_kill_disable);
+    object.text("runtime", &tuning.runtime);
 }
 
 fn block_limits(block: &BlockLimits) -> Value {
@@ -392,10 +393,11 @@ fn mount(mount: &Mount) -> Option<Value> {
     let mut object = Object::new();
     let mut options = Object::new();
     let (kind, source) = match &mount.kind {
-        MountKind::Bind { source, create, propagation, recursive } => {
+        MountKind::Bind { source, create, propagation, recursive, writable_below } => {
             options.set("create_host_path", *create);
             options.some("propagation", propagation.clone());
-            options.some("recursive", (!recursive).then_some("disabled"));
+            let recursive = if *writable_below { Some("writable") } else { (!recursive).then_some("disabled") };
+            options.some("recursive", recursive);
             ("bind", Some(source.value.clone()))
         }
         MountKind::Volume { source, subpath, no_copy } => {

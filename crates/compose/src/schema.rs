@@ -107,7 +107,7 @@ pub(crate) const SERVICE: &[Key] = &[
     ("pull_refresh_after", NotYet("the image is pulled only when it is missing")),
     ("read_only", Full),
     ("restart", Full),
-    ("runtime", NotYet("carrack's own runtime is used")),
+    ("runtime", Full),
     ("scale", Full),
     ("secrets", Full),
     ("security_opt", Full),
@@ -301,13 +301,8 @@ pub(crate) const IPAM: &[Key] =
 pub(crate) const IPAM_CONFIG: &[Key] =
     &[("aux_addresses", Full), ("gateway", Full), ("ip_range", Full), ("subnet", Full)];
 
-pub(crate) const VOLUME: &[Key] = &[
-    ("driver", Full),
-    ("driver_opts", NotYet("the volume is a folder of this host, whatever the options say")),
-    ("external", Full),
-    ("labels", Full),
-    ("name", Full),
-];
+pub(crate) const VOLUME: &[Key] =
+    &[("driver", Full), ("driver_opts", Full), ("external", Full), ("labels", Full), ("name", Full)];
 
 pub(crate) const SECRET: &[Key] = &[
     ("driver", Refused("secret drivers belong to Swarm")),

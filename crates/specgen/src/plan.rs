@@ -5,7 +5,7 @@ use carrack_oci::Config;
 use carrack_oci::runtime::{Device, Mount, Namespace, Process, Spec};
 
 use crate::capability::Set;
-use crate::container::Container;
+use crate::container::{Container, Identities};
 use crate::facts::{Cgroups, HostFacts};
 use crate::init_plan::{
     CapabilityMasks, DeviceKind, DeviceNode, Execute, InitPlan, InitStep, MountAttributes, MountSource, MountStep,
@@ -240,12 +240,15 @@ fn join_namespaces(
 /// One mount of the specification; a `cgroup` one is several on v1.
 fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Vec<InitStep>) -> Result<()> {
     let parsed = parse_options(mount)?;
+    let (uids, gids) = (mount.uid_mappings.clone(), mount.gid_mappings.clone());
+    let identities = (!uids.is_empty() || !gids.is_empty()).then_some(Identities { uids, gids });
     let step = |target: String, kind: &str, options: Vec<(String, Option<String>)>, attributes| {
         InitStep::Mount(MountStep {
             target,
             source: MountSource::FileSystem { kind: kind.into(), source: kind.into(), options },
             attributes,
             propagation: Propagation::default(),
+            identities: None,
         })
     };
     match (mount.kind.as_str(), &facts.cgroups) {
@@ -281,15 +284,26 @@ fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Ve
             },
             attributes: parsed.attributes,
             propagation: parsed.propagation,
+            identities: identities.clone(),
         })),
         (kind, _) => steps.push(InitStep::Mount(MountStep {
             target: mount.destination.clone(),
             source: MountSource::FileSystem { kind: kind.into(), source: mount.source.clone(), options: parsed.data },
             attributes: parsed.attributes,
             propagation: parsed.propagation,
+            identities: identities.clone(),
         })),
     }
     Ok(())
+}
+
+/// How mounts made on one side of a bind appear on the other.
+pub(crate) fn propagation_of(mount: &Mount) -> Propagation {
+    parse_options(mount).map(|options| options.propagation).unwrap_or_default()
+}
+
+pub(crate) fn has_option(mount: &Mount, name: &str) -> bool {
+    mount.options.iter().any(|option| option == name)
 }
 
 #[derive(Default)]
@@ -317,8 +331,9 @@ fn parse_options(mount: &Mount) -> Result<Options> {
             "exec" => attributes.noexec = false,
             "noatime" => attributes.noatime = true,
             "atime" => attributes.noatime = false,
+            "strictatime" => attributes.strictatime = true,
             // A mount's access times are the kernel's relative ones anyway.
-            "relatime" | "strictatime" | "bind" => {}
+            "relatime" | "bind" | "idmap" => {}
             "rbind" => parsed.recursive = true,
             "private" => parsed.propagation = Propagation::Private,
             "rprivate" => parsed.propagation = Propagation::PrivateRecursive,

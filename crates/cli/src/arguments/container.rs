@@ -291,14 +291,14 @@ pub(crate) struct ContainerFlags {
     /// json-file, local, none
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,
-    /// max-size=SIZE, max-file=NUMBER
+    /// max-size=SIZE, max-file=NUMBER, labels=LIST, env=LIST, tag=TEXT, …
     #[arg(long, value_name = "OPTION")]
     pub(crate) log_opt: Vec<String>,
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
-    /// Accepted: `carrack`
-    #[arg(long, hide = true)]
+    /// Another runtime instead of carrack's own: runc, crun, a name or a path
+    #[arg(long, value_name = "RUNTIME")]
     pub(crate) runtime: Option<String>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,

@@ -239,7 +239,7 @@ fn host_config(container: &Container) -> Value {
         "UTSMode": namespace(&container.uts, ""),
         "UsernsMode": "",
         "ShmSize": container.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES),
-        "Runtime": "carrack",
+        "Runtime": container.runtime.as_deref().unwrap_or(carrack_specgen::external::OWN),
         "Isolation": "",
     });
     if let (Some(config), Value::Object(limits)) = (config.as_object_mut(), limits_of(container)) {
@@ -290,7 +290,9 @@ fn limits_of(container: &Container) -> Value {
             "PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.access,
         })).collect::<Vec<_>>(),
         "DeviceCgroupRules": if container.device_rules.is_empty() { Value::Null } else { json!(container.device_rules) },
-        "DeviceRequests": null,
+        "DeviceRequests": if container.cdi_devices.is_empty() { Value::Null } else { json!([{
+            "Driver": "cdi", "Count": 0, "DeviceIDs": container.cdi_devices, "Capabilities": null, "Options": null,
+        }]) },
         "MemoryReservation": resources.memory_reservation_bytes.unwrap_or(0),
         "MemorySwap": resources.memory_swap_bytes.unwrap_or(0),
         "MemorySwappiness": resources.memory_swappiness,

@@ -1,6 +1,7 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod cdi;
 mod commit;
 mod connect;
 mod copy;
@@ -9,12 +10,16 @@ mod devices;
 mod effective;
 pub(crate) mod event;
 mod exec;
+mod external;
 mod files;
 mod inspect;
+mod last_run;
+mod log_attributes;
 mod logs;
 mod names;
 mod pause;
 mod processes;
+mod propagation;
 mod reach;
 mod remove;
 mod rename;
@@ -38,6 +43,7 @@ pub use attach::{AttachOptions, AttachOutcome};
 pub use commit::CommitRequest;
 pub use copy::CopyOptions;
 pub use exec::ExecOptions;
+pub(crate) use external::{check_runtime, on_path};
 pub use logs::{LogLine, LogOptions};
 pub use processes::{ProcessView, Usage};
 pub use reach::Reach;
@@ -64,6 +70,9 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The volume of each target that has one.
     pub volumes: BTreeMap<String, VolumeUse>,
+    /// The program that runs it, where that is not our own runtime: what its name stood for when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// The id of the image of each target that shows one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, Digest>,

@@ -149,6 +149,11 @@ impl Engine {
         watch: &Watch<'_>,
     ) -> Result<Applied> {
         let project = plan.project.clone();
+        for node in &plan.nodes {
+            if let Operation::CreateContainer { container, .. } = &node.op {
+                crate::container::check_runtime(container)?;
+            }
+        }
         if !plan.is_empty() {
             let mut journal = Journal::begin(&self.store.stack_dir(&project)?, plan.clone(), now())?;
             self.with_executor(contents, guard, watch, |executor| apply::apply(&mut journal, executor))?;
@@ -232,7 +237,8 @@ impl Engine {
             self.create_network(network).map_err(one)?;
         }
         for volume in desired.volumes.values().filter(|volume| !volume.external) {
-            self.create_volume(Some(&volume.name), volume.labels.clone()).map_err(one)?;
+            self.create_volume(Some(&volume.name), volume.labels.clone(), volume.driver_options.clone())
+                .map_err(one)?;
         }
         for content in contents.values() {
             self.store.put_version(content).map_err(one)?;

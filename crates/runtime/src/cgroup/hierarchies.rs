@@ -74,6 +74,7 @@ impl Hierarchies {
     #[must_use]
     pub fn without_unified(mut self) -> Self {
         self.unified = None;
+        self.of_systemd = false;
         self
     }
 
@@ -101,6 +102,14 @@ impl Hierarchies {
     /// The folders of a group of this name, `carrack-TAG`, whether they are there or not.
     pub fn folders(&self, name: &str) -> Vec<PathBuf> {
         self.unified_folder(name).into_iter().chain(self.all_v1_mounts().map(|mount| mount.join(name))).collect()
+    }
+
+    /// Where a group of this name lies, from the mount point of its hierarchy on.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        match self.version() {
+            Version::V2 => self.below_unified(name),
+            Version::V1 => name.into(),
+        }
     }
 
     /// The v2 folder of a group of this name.
@@ -140,6 +149,11 @@ impl Hierarchies {
     /// Whether empty parents are somebody else's to take away.
     pub(super) fn keeps_parents(&self) -> bool {
         self.of_systemd
+    }
+
+    /// Who hands control groups down, as Docker's `info` calls them.
+    pub fn driver(&self) -> &'static str {
+        if self.of_systemd { "systemd" } else { "cgroupfs" }
     }
 
     fn scope(&self, name: &str) -> Option<(Scope, PathBuf)> {

@@ -1,6 +1,6 @@
 //! Published ports, led to the container.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
@@ -20,6 +20,7 @@ use super::worker::Line;
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     address: Option<IpAddr>,
+    ipv6: Option<Ipv6Addr>,
     port: u16,
     /// Where the container has a network of its own.
     line: Option<Rc<Line>>,
@@ -29,19 +30,26 @@ impl Target {
     /// Without a container, for tests.
     #[cfg(test)]
     pub(super) fn outside(address: SocketAddr) -> Self {
-        Self { address: Some(address.ip()), port: address.port(), line: None }
+        Self { address: Some(address.ip()), ipv6: None, port: address.port(), line: None }
     }
 
     /// A socket on its way to the container from the host's network.
     pub(super) fn connect(&self, kind: SocketType) -> IoResult<OwnedFd> {
         match self.address {
-            Some(address) => {
-                let fd = socket(address, kind)?;
-                connect(&fd, SocketAddr::new(address, self.port))?;
-                Ok(fd)
-            }
+            Some(address) => self.connect_to(address, kind),
             None => self.connect_inside(kind),
         }
+    }
+
+    /// The same to its address of IPv6, where it has one and its first was refused.
+    pub(super) fn connect_ipv6(&self, kind: SocketType) -> Option<IoResult<OwnedFd>> {
+        self.ipv6.map(|address| self.connect_to(address.into(), kind))
+    }
+
+    fn connect_to(&self, address: IpAddr, kind: SocketType) -> IoResult<OwnedFd> {
+        let fd = socket(address, kind)?;
+        connect(&fd, SocketAddr::new(address, self.port))?;
+        Ok(fd)
     }
 
     /// The same from the container's own network, where the host has no way to its address.
@@ -80,7 +88,8 @@ impl Forwarder {
         let mut forwarder = Self::default();
         for PortSocket { fd, published, has_inside, .. } in ports {
             let line = has_inside.then(|| Rc::clone(line));
-            let target = Target { address: published.address, port: published.container_port, line };
+            let (address, ipv6) = (published.address, published.ipv6);
+            let target = Target { address, ipv6, port: published.container_port, line };
             match published.protocol {
                 Protocol::Tcp => forwarder.tcp.add_listener(fd, target, poll)?,
                 Protocol::Udp => forwarder.udp.add_listener(fd, target, poll)?,
@@ -89,10 +98,10 @@ impl Forwarder {
         Ok(forwarder)
     }
 
-    /// New connections and sessions go to this address of the container.
-    pub(super) fn lead_to(&mut self, address: Option<IpAddr>) {
+    /// New connections and sessions go to these addresses of the container.
+    pub(super) fn lead_to(&mut self, address: Option<IpAddr>, ipv6: Option<Ipv6Addr>) {
         let targets = self.tcp.targets().chain(self.udp.targets());
-        targets.for_each(|target| target.address = address);
+        targets.for_each(|target| (target.address, target.ipv6) = (address, ipv6));
     }
 
     pub(super) fn handle(&mut self, token: Token, interest: Interest, poll: &Poll) {

@@ -1,7 +1,7 @@
 //! The sockets that a container's name server and published ports are heard at: bound by the shim for as long as it lives,
 //! served by its worker.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use carrack_specgen::container::Protocol;
@@ -95,8 +95,10 @@ impl Sockets {
     }
 
     /// New connections and sessions go to this address of the container.
-    pub(super) fn lead_to(&mut self, address: Option<IpAddr>) {
-        self.ports.iter_mut().for_each(|port| port.published.address = address);
+    pub(super) fn lead_to(&mut self, address: Option<IpAddr>, ipv6: Option<Ipv6Addr>) {
+        for port in &mut self.ports {
+            (port.published.address, port.published.ipv6) = (address, ipv6);
+        }
     }
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {

@@ -157,6 +157,14 @@ impl Streams {
         buffer.get(..read.unwrap_or(0)).unwrap_or_default()
     }
 
+    /// Takes away what was written to the outputs so far.
+    pub(super) fn discard(&mut self) {
+        let mut buffer = [0; 4096];
+        for output in &self.outputs {
+            while rustix::io::read(&output.fd, &mut buffer).is_ok_and(|read| read > 0) {}
+        }
+    }
+
     /// The program has ended: drops its input and terminal.
     pub(super) fn finish(&mut self) {
         self.stdin = None;

@@ -109,8 +109,12 @@ impl Shim {
                 None => connection.answer(&Answer::Refused("the container does not run")),
             },
             Order::Paused(paused) => self.pause(connection, paused),
-            Order::Lead(address) => {
-                self.lead_to(address);
+            Order::Lead(addresses) => {
+                self.lead_to(addresses);
+                connection.answer(&Answer::Done);
+            }
+            Order::Named(name) => {
+                self.config.attributes.insert("name".into(), name.to_owned());
                 connection.answer(&Answer::Done);
             }
             Order::Keep => {

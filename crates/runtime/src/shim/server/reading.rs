@@ -1,6 +1,6 @@
 //! What the container sends, and the worker that reads it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -184,10 +184,11 @@ impl Shim {
     }
 
     /// Where published ports lead from now on.
-    pub(super) fn lead_to(&mut self, address: Option<Ipv4Addr>) {
-        self.sockets.lead_to(address.map(Into::into));
+    pub(super) fn lead_to(&mut self, addresses: Option<(Ipv4Addr, Option<Ipv6Addr>)>) {
+        let address = addresses.map(|(address, _)| address.into());
+        self.sockets.lead_to(address, addresses.and_then(|(_, ipv6)| ipv6));
         if let Some(worker) = &mut self.worker {
-            worker.tell(&Told::Lead(address));
+            worker.tell(&Told::Lead(addresses));
         }
     }
 }

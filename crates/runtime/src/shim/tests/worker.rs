@@ -115,6 +115,7 @@ fn a_killed_shim_takes_its_worker_along_and_the_next_binds_the_same_ports() {
         host_port: 0,
         protocol: Protocol::Tcp,
         address: None,
+        ipv6: None,
         container_port,
     }];
     let request =

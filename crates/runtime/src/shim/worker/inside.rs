@@ -209,7 +209,10 @@ impl Inside {
                     self.log.flush(time_ns);
                     self.line.say(Asked::Finished);
                 }
-                Told::Lead(address) => self.forwarder.lead_to(address.map(IpAddr::from)),
+                Told::Lead(addresses) => {
+                    let address = addresses.map(|(address, _)| IpAddr::from(address));
+                    self.forwarder.lead_to(address, addresses.and_then(|(_, ipv6)| ipv6));
+                }
                 Told::Ended => self.forwarder.drop_connections(),
                 Told::Lost { bytes, time_ns } => {
                     let note =

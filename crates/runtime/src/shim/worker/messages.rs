@@ -4,7 +4,7 @@
 //! shim → worker                                 worker → shim
 //! 01 output   stream, time (8 bytes), bytes     01 log        the file to append to
 //! 02 finish                                     02 next log   the same, after the present one was rotated
-//! 03 lead     an address (4 bytes), or nothing  03 names      the file of names
+//! 03 lead     addresses (4 or 20 bytes), or none 03 names      the file of names
 //! 04 ended                                      04 tcp        a socket in the container's network
 //! 05 lost     how many bytes (8 bytes)          05 udp        the same
 //!                                               06 finished
@@ -16,7 +16,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
@@ -37,7 +37,7 @@ pub(in crate::shim) enum Told<'a> {
     /// The program has ended: what has no line feed gets none. Answered by [`Asked::Finished`].
     Finish { time_ns: u64 },
     /// Where published ports lead from now on.
-    Lead(Option<Ipv4Addr>),
+    Lead(Option<(Ipv4Addr, Option<Ipv6Addr>)>),
     /// The program has ended, and with it whoever was at the other end.
     Ended,
     /// So many bytes of output found no worker.
@@ -52,7 +52,8 @@ impl<'a> Told<'a> {
             Self::Output { stream: Stream::Stderr, time_ns, .. } => numbered(0x11, *time_ns),
             Self::Finish { time_ns } => numbered(0x02, *time_ns),
             Self::Lead(None) => vec![0x03],
-            Self::Lead(Some(address)) => [&[0x03][..], &address.octets()].concat(),
+            Self::Lead(Some((address, None))) => [&[0x03][..], &address.octets()].concat(),
+            Self::Lead(Some((address, Some(ipv6)))) => [&[0x03][..], &address.octets(), &ipv6.octets()].concat(),
             Self::Ended => vec![0x04],
             Self::Lost { bytes, time_ns } => [numbered(0x05, *bytes), time_ns.to_le_bytes().to_vec()].concat(),
         }
@@ -90,7 +91,11 @@ impl<'a> Told<'a> {
             (0x11, _) => output(Stream::Stderr),
             (0x02, _) => number(rest).map(|(time_ns, _)| Self::Finish { time_ns }),
             (0x03, []) => Some(Self::Lead(None)),
-            (0x03, &[a, b, c, d]) => Some(Self::Lead(Some([a, b, c, d].into()))),
+            (0x03, &[a, b, c, d]) => Some(Self::Lead(Some(([a, b, c, d].into(), None)))),
+            (0x03, &[a, b, c, d, ref ipv6 @ ..]) => {
+                let ipv6: [u8; 16] = ipv6.try_into().ok()?;
+                Some(Self::Lead(Some(([a, b, c, d].into(), Some(ipv6.into())))))
+            }
             (0x04, []) => Some(Self::Ended),
             (0x05, _) => {
                 let (bytes, rest) = number(rest)?;
@@ -192,7 +197,7 @@ mod tests {
             let all = [
                 Told::Output { stream: Stream::Stdout, time_ns, bytes: &bytes },
                 Told::Output { stream: Stream::Stderr, time_ns, bytes: &bytes },
-                Told::Finish { time_ns }, Told::Lead(None), Told::Lead(Some([10, 0, 0, 2].into())), Told::Ended,
+                Told::Finish { time_ns }, Told::Lead(None), Told::Lead(Some(([10, 0, 0, 2].into(), None))), Told::Lead(Some(([10, 0, 0, 2].into(), Some([7; 16].into())))), Told::Ended,
                 Told::Lost { bytes: count, time_ns },
             ];
             for told in all {
