@@ -17,6 +17,9 @@
 //! top of `shim/protocol.rs`, its client is [`Client`]. At an exit, a change of health or a due restart it runs
 //! [`EventCommand`] and does what it is told over the socket; told nothing, it ends with its container.
 //!
+//! What the container sends is read by another process, which can do nothing else (`shim/worker.rs`): this one makes it
+//! when there is something to read.
+//!
 //! One thread over epoll. A slow client that runs the container in the foreground slows the program down as it would
 //! without carrack; any other is dropped when it takes nothing for [`CLIENT_PATIENCE`]. A full disk loses log lines,
 //! which are counted. A frame that is no frame ends its connection and nothing else.
@@ -36,10 +39,12 @@ mod probe;
 mod protocol;
 mod resolver;
 mod server;
+mod sockets;
 mod start;
 mod stdio;
 mod tcp;
 mod udp;
+mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +60,9 @@ pub use config::{
 pub use health::{Check, Monitor};
 pub use protocol::SOCKET;
 pub use start::{Prepared, Seed, ShimRequest, Started};
+
+#[cfg(test)]
+pub(crate) use worker::confined_main;
 
 pub(crate) use event_process::{ARGV0 as EVENT_ARGV0, main as event_main};
 pub(crate) use probe::{ARGV0 as PROBE_ARGV0, main as probe_main};

@@ -39,6 +39,12 @@ pub struct State {
     /// When the shim began, in clock ticks since boot.
     #[serde(skip_serializing_if = "is_zero_u64")]
     pub shim_start_ticks: u64,
+    /// The shim's worker, where it has made one; it may be gone.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub worker_pid: i32,
+    /// When the worker began, in clock ticks since boot.
+    #[serde(skip_serializing_if = "is_zero_u64")]
+    pub worker_start_ticks: u64,
     /// Of the last start, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,

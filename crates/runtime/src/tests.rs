@@ -10,4 +10,9 @@ mod oracle;
 mod start;
 
 // The tests' own binary is what init executes.
-carrack_sys::run_before_main!(crate::dispatch);
+carrack_sys::run_before_main!(become_role);
+
+fn become_role() {
+    crate::shim::confined_main();
+    crate::dispatch();
+}

@@ -309,8 +309,8 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Waits until a descriptor has something to read, or the time is up, with as good as none of the program's code mapped:
-/// it is mapped again, from the page cache, as it is needed.
+/// Waits until a descriptor has something to read, or the time is up, without memory that was freed and with as good as none
+/// of the program's code mapped: it is mapped again, from the page cache, as it is needed.
 pub fn wait_without_code(fd: impl AsFd, timeout: Option<Duration>) -> Result<()> {
     const PAGE: usize = 4096;
     let mut waiting = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -319,6 +319,11 @@ pub fn wait_without_code(fd: impl AsFd, timeout: Option<Duration>) -> Result<()>
         tv_nsec: timeout.subsec_nanos().into(),
     });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: gives back what is allocated to nobody.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
     let start = &raw const __executable_start;
     let length = (&raw const etext).addr().saturating_sub(start.addr()) / PAGE * PAGE;
     // SAFETY: between these symbols linkers put read-only segments alone, and nothing relocates code; a page of them that

@@ -50,3 +50,4 @@ mod units;
 mod using;
 mod verbs;
 mod weak_places;
+mod workers;

@@ -494,7 +494,10 @@ impl Engine {
         let records = self.records().list().unwrap_or_default();
         let container = records.values().find(|record| {
             let state = self.state(&record.id).ok().flatten();
-            state.is_some_and(|state| u32::try_from(state.shim_pid).ok() == holder.pid && state.has_shim())
+            state.is_some_and(|state| {
+                let theirs = [state.shim_pid, state.worker_pid].map(|pid| u32::try_from(pid).ok());
+                theirs.contains(&holder.pid) && state.has_shim()
+            })
         });
         match container {
             Some(record) => format!("the container {} publishes it", record.name),

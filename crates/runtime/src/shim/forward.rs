@@ -1,4 +1,4 @@
-//! Published ports: bound on the host, led to the container.
+//! Published ports, led to the container.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -9,11 +9,12 @@ use carrack_specgen::container::Protocol;
 use rustix::io::{Errno, Result as IoResult};
 use rustix::net::SocketType;
 
-use super::network::{Network, bind, connect, socket};
+use super::network::{connect, socket};
 use super::poll::{Interest, Poll, Token};
+use super::sockets::PortSocket;
 use super::tcp::Connections;
 use super::udp::Sessions;
-use super::{BoundPort, PublishedPort, StartError};
+use super::worker::Line;
 
 /// Where a published port leads.
 #[derive(Debug, Clone)]
@@ -21,14 +22,15 @@ pub(super) struct Target {
     address: Option<IpAddr>,
     ipv6: Option<Ipv6Addr>,
     port: u16,
-    network: Option<Rc<Network>>,
+    /// Where the container has a network of its own.
+    line: Option<Rc<Line>>,
 }
 
 impl Target {
     /// Without a container, for tests.
     #[cfg(test)]
     pub(super) fn outside(address: SocketAddr) -> Self {
-        Self { address: Some(address.ip()), ipv6: None, port: address.port(), network: None }
+        Self { address: Some(address.ip()), ipv6: None, port: address.port(), line: None }
     }
 
     /// A socket on its way to the container from the host's network.
@@ -52,9 +54,9 @@ impl Target {
 
     /// The same from the container's own network, where the host has no way to its address.
     pub(super) fn connect_inside(&self, kind: SocketType) -> IoResult<OwnedFd> {
-        let network = self.network.as_ref().ok_or(Errno::NETUNREACH)?;
+        let line = self.line.as_ref().ok_or(Errno::NETUNREACH)?;
         let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let fd = network.inside(|| socket(loopback, kind))?;
+        let fd = line.socket_inside(kind)?;
         connect(&fd, SocketAddr::new(loopback, self.port))?;
         Ok(fd)
     }
@@ -70,78 +72,36 @@ impl Target {
                 | Errno::TIMEDOUT
                 | Errno::ADDRNOTAVAIL
         );
-        no_way && self.address.is_some() && self.network.is_some()
+        no_way && self.address.is_some() && self.line.is_some()
     }
 }
 
 /// All published ports of a container.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Forwarder {
-    bound: Vec<BoundPort>,
     tcp: Connections,
     udp: Sessions,
 }
 
 impl Forwarder {
-    /// Binds all ports, or none. Ports that were any free one stay what they were under a former shim.
-    pub(super) fn open(
-        ports: &[PublishedPort],
-        former: &[BoundPort],
-        network: Option<Rc<Network>>,
-        poll: &Poll,
-    ) -> Result<Self, StartError> {
-        let mut forwarder = Self { bound: Vec::new(), tcp: Connections::default(), udp: Sessions::default() };
-        for port in ports {
-            let wanted = forwarder.number(port, former);
-            let host = SocketAddr::new(port.host_address, wanted);
-            let refused = |host| {
-                move |errno: Errno| StartError::Port { host, protocol: port.protocol, errno: errno.raw_os_error() }
-            };
-            let kind = match port.protocol {
-                Protocol::Tcp => SocketType::STREAM,
-                Protocol::Udp => SocketType::DGRAM,
-            };
-            let (fd, host) = match bind(host, kind) {
-                Err(Errno::ADDRINUSE) if port.host_port == 0 && wanted != 0 => {
-                    let any = SocketAddr::new(port.host_address, 0);
-                    bind(any, kind).map_err(refused(any))?
-                }
-                bound => bound.map_err(refused(host))?,
-            };
-            let (address, ipv6) = (port.address, port.ipv6);
-            let target = Target { address, ipv6, port: port.container_port, network: network.clone() };
-            let watched = match port.protocol {
-                Protocol::Tcp => forwarder.tcp.add_listener(fd, target, poll),
-                Protocol::Udp => forwarder.udp.add_listener(fd, target, poll),
-            };
-            watched.map_err(|errno| StartError::shim("watch a port", errno))?;
-            let (protocol, container_port) = (port.protocol, port.container_port);
-            forwarder.bound.push(BoundPort { host, protocol, container_port });
+    pub(super) fn new(ports: Vec<PortSocket>, line: &Rc<Line>, poll: &Poll) -> IoResult<Self> {
+        let mut forwarder = Self::default();
+        for PortSocket { fd, published, has_inside, .. } in ports {
+            let line = has_inside.then(|| Rc::clone(line));
+            let (address, ipv6) = (published.address, published.ipv6);
+            let target = Target { address, ipv6, port: published.container_port, line };
+            match published.protocol {
+                Protocol::Tcp => forwarder.tcp.add_listener(fd, target, poll)?,
+                Protocol::Udp => forwarder.udp.add_listener(fd, target, poll)?,
+            }
         }
         Ok(forwarder)
-    }
-
-    /// The number to ask for where any will do: what it was, else what the same port has in the other family.
-    fn number(&self, port: &PublishedPort, former: &[BoundPort]) -> u16 {
-        let same = |bound: &&BoundPort| (bound.protocol, bound.container_port) == (port.protocol, port.container_port);
-        match port.host_port {
-            0 => {
-                let was = former.iter().filter(same).find(|bound| bound.host.ip() == port.host_address);
-                let last = self.bound.last().filter(same).filter(|bound| bound.host.ip() != port.host_address);
-                was.or(last).map_or(0, |bound| bound.host.port())
-            }
-            number => number,
-        }
     }
 
     /// New connections and sessions go to these addresses of the container.
     pub(super) fn lead_to(&mut self, address: Option<IpAddr>, ipv6: Option<Ipv6Addr>) {
         let targets = self.tcp.targets().chain(self.udp.targets());
         targets.for_each(|target| (target.address, target.ipv6) = (address, ipv6));
-    }
-
-    pub(super) fn bound(&self) -> Vec<BoundPort> {
-        self.bound.clone()
     }
 
     pub(super) fn handle(&mut self, token: Token, interest: Interest, poll: &Poll) {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use carrack_specgen::container::LogDriver;
 
 use super::LogConfig;
 use crate::time::rfc3339_nano;
@@ -65,12 +64,63 @@ impl Lines {
     }
 }
 
+/// Where the files of a log come from: one process opens them, another writes to them.
+pub(super) trait LogFiles: std::fmt::Debug {
+    /// The file to append to.
+    fn current(&mut self) -> Result<File>;
+    /// The same, after the present one was rotated.
+    fn next(&mut self) -> Result<File>;
+}
+
+/// Files by their names: `log` becomes `log.1`, `log.1` becomes `log.2`, …
+#[derive(Debug)]
+pub(super) struct NamedFiles {
+    path: PathBuf,
+    /// How many there are at most.
+    count_max: u32,
+}
+
+impl NamedFiles {
+    pub(super) fn new(config: &LogConfig) -> Self {
+        Self { path: config.path.clone(), count_max: config.max_files.max(1) }
+    }
+}
+
+impl LogFiles for NamedFiles {
+    /// A line that a killed shim left incomplete is ended, so that it spoils no other.
+    fn current(&mut self) -> Result<File> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(&self.path)?;
+        if file.seek(SeekFrom::End(0))? > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+            }
+        }
+        Ok(file)
+    }
+
+    /// The oldest goes. A single file is emptied.
+    fn next(&mut self) -> Result<File> {
+        let path = &self.path;
+        if self.count_max == 1 {
+            OpenOptions::new().write(true).truncate(true).open(path)?;
+        } else {
+            for number in (1..self.count_max - 1).rev() {
+                missing_is_fine(std::fs::rename(numbered(path, number), numbered(path, number + 1)))?;
+            }
+            missing_is_fine(std::fs::rename(path, numbered(path, 1)))?;
+        }
+        self.current()
+    }
+}
+
 /// Writes the log. It never fails: lines that can't be written are counted, and the count is written when that works.
 #[derive(Debug)]
 pub(super) struct Log {
-    path: Option<PathBuf>,
+    files: Box<dyn LogFiles>,
     max_size_bytes: u64,
-    max_files: u32,
     file: Option<File>,
     size_bytes: u64,
     /// Encoded lines that are not written yet.
@@ -83,12 +133,10 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(config: &LogConfig) -> Self {
-        let path = (config.driver != LogDriver::None).then(|| config.path.clone());
+    pub(super) fn new(config: &LogConfig, files: Box<dyn LogFiles>) -> Self {
         Self {
-            path,
+            files,
             max_size_bytes: if config.max_size_bytes == 0 { u64::MAX } else { config.max_size_bytes },
-            max_files: config.max_files.max(1),
             file: None,
             size_bytes: 0,
             pending: Vec::new(),
@@ -101,9 +149,6 @@ impl Log {
 
     /// Adds one line or piece of a line.
     pub(super) fn line(&mut self, stream: &str, line: &[u8], time_ns: u64) {
-        if self.path.is_none() {
-            return;
-        }
         if let Err(error) = self.open() {
             self.lose(1, &error);
             return;
@@ -126,7 +171,7 @@ impl Log {
 
     /// Writes what was added.
     pub(super) fn flush(&mut self, now_ns: u64) {
-        if self.pending.is_empty() || self.path.is_none() {
+        if self.pending.is_empty() {
             return;
         }
         if let Err(error) = self.write_pending(now_ns) {
@@ -157,10 +202,9 @@ impl Log {
     }
 
     fn open(&mut self) -> Result<()> {
-        if let (None, Some(path)) = (&self.file, &self.path) {
-            let (file, size_bytes) = open(path)?;
-            self.file = Some(file);
-            self.size_bytes = size_bytes;
+        if self.file.is_none() {
+            let file = self.files.current()?;
+            self.take(file)?;
         }
         Ok(())
     }
@@ -181,19 +225,15 @@ impl Log {
         }
     }
 
-    /// `log` becomes `log.1`, `log.1` becomes `log.2`, …; the oldest goes. A single file is emptied.
     fn rotate(&mut self) -> Result<()> {
-        let Some(path) = self.path.clone() else { return Ok(()) };
         self.file = None;
-        if self.max_files == 1 {
-            OpenOptions::new().write(true).truncate(true).open(&path)?;
-        } else {
-            for number in (1..self.max_files - 1).rev() {
-                missing_is_fine(std::fs::rename(numbered(&path, number), numbered(&path, number + 1)))?;
-            }
-            missing_is_fine(std::fs::rename(&path, numbered(&path, 1)))?;
-        }
-        self.size_bytes = 0;
+        let file = self.files.next()?;
+        self.take(file)
+    }
+
+    fn take(&mut self, mut file: File) -> Result<()> {
+        self.size_bytes = file.seek(SeekFrom::End(0))?;
+        self.file = Some(file);
         Ok(())
     }
 }
@@ -210,22 +250,6 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}"));
     name.into()
-}
-
-/// The file and its size. A line that a killed shim left incomplete is ended, so that it spoils no other.
-fn open(path: &Path) -> Result<(File, u64)> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
-    let mut size_bytes = file.seek(SeekFrom::End(0))?;
-    if size_bytes > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-            size_bytes += 1;
-        }
-    }
-    Ok((file, size_bytes))
 }
 
 /// One line as Docker's daemon encodes it. JSON has no place for what is not UTF-8: such a line says its bytes once more,
@@ -328,8 +352,15 @@ mod tests {
         out
     }
 
-    fn config(path: PathBuf, max_size_bytes: u64, max_files: u32) -> LogConfig {
-        LogConfig { driver: LogDriver::JsonFile, path, max_size_bytes, max_files, attributes: Default::default() }
+    fn log_at(path: &Path, max_size_bytes: u64, max_files: u32) -> Log {
+        let config = LogConfig {
+            driver: carrack_specgen::container::LogDriver::JsonFile,
+            path: path.to_owned(),
+            max_size_bytes,
+            max_files,
+            attributes: Default::default(),
+        };
+        Log::new(&config, Box::new(NamedFiles::new(&config)))
     }
 
     #[test]
@@ -390,7 +421,7 @@ mod tests {
         // F8: a file that has reached its size is rotated before the next line, as Docker's is.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = Log::new(&config(path.clone(), 150, 3));
+        let mut log = log_at(&path, 150, 3);
         for number in 0..10 {
             log.line("stdout", format!("line {number}\n").as_bytes(), TIME);
         }
@@ -404,7 +435,7 @@ mod tests {
         assert_eq!(numbers(&path), ["8", "9"]);
         assert!(!numbered(&path, 3).exists());
 
-        let mut log = Log::new(&config(path.clone(), 100, 1));
+        let mut log = log_at(&path, 100, 1);
         log.line("stdout", b"line a\n", TIME);
         log.flush(TIME);
         assert_eq!(numbers(&path), ["a"], "the file of a former shim counts, and a single one is emptied");
@@ -415,7 +446,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let mut log = Log::new(&config(path.clone(), 0, 1));
+        let mut log = log_at(&path, 0, 1);
         for _ in 0..3 {
             log.line("stdout", b"lost\n", TIME);
             log.flush(TIME);
@@ -436,7 +467,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         std::fs::write(&path, "{\"log\":\"ha").unwrap();
-        let mut log = Log::new(&config(path.clone(), 0, 1));
+        let mut log = log_at(&path, 0, 1);
         log.line("stdout", b"next\n", TIME);
         log.flush(TIME);
         let text = std::fs::read_to_string(&path).unwrap();

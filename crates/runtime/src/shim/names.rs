@@ -2,25 +2,28 @@
 //! replace all of them by rename. Their format stands in the crate that writes them.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::io::{Errno, Result};
 
 /// A file that is larger is not read, in bytes: a network of a thousand containers with ten names each is a tenth of it.
 const FILE_MAX: u64 = 4 << 20;
 
+/// Opens the container's own file as it is now, or that of the network of this number in it.
+pub(super) type OpenNames = Box<dyn FnMut(Option<usize>) -> Result<OwnedFd>>;
+
 /// The names as they were when last looked at.
-#[derive(Debug)]
 pub(super) struct Names {
-    path: PathBuf,
+    open: OpenNames,
     own: Own,
-    /// Of the own file and of each network's, what was read.
-    seen: Vec<Option<Stamp>>,
+    own_file: Option<Seen>,
+    /// Of each network in the own file.
+    known: Vec<Known>,
     entries: Vec<(IpAddr, Vec<String>)>,
     /// Moves on with each answer, so that many addresses of one name share the load.
     turn: usize,
 }
-
-/// Device, inode, length and time of change.
-type Stamp = [i128; 4];
 
 /// What the container's own file says.
 #[derive(Debug, Default)]
@@ -37,37 +40,60 @@ struct Network {
     links: Vec<(String, String)>,
 }
 
+/// What a network's file said.
+#[derive(Debug, Default)]
+struct Known {
+    file: Option<Seen>,
+    entries: Vec<(IpAddr, Vec<String>)>,
+}
+
+/// A file as it was read. Without a name another has taken its place.
+#[derive(Debug)]
+struct Seen {
+    file: OwnedFd,
+    stamp: Stamp,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    is_named: bool,
+    size: u64,
+    changed_ns: i128,
+}
+
 impl Names {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(open: OpenNames) -> Self {
         let own = Own { internal: true, ..Own::default() };
-        Self { path, own, seen: Vec::new(), entries: Vec::new(), turn: 0 }
+        Self { open, own, own_file: None, known: Vec::new(), entries: Vec::new(), turn: 0 }
     }
 
     /// Looks whether a file is another by now. One that is gone or can't be read has no names.
     pub(super) fn refresh(&mut self) {
-        let stamp_of_own = stamp(&self.path);
-        let own_is_new = self.seen.first() != Some(&stamp_of_own);
-        if own_is_new {
-            self.own = match stamp_of_own.and_then(|_| read(&self.path)) {
-                Some(text) => parse_own(&text),
-                // Nobody says which networks it is on.
-                None => Own { internal: true, ..Own::default() },
-            };
+        let mut is_new = !is_same(self.own_file.as_ref());
+        if is_new {
+            let (text, file) = read((self.open)(None));
+            // Without it nobody says which networks the container is on.
+            self.own = text.map_or(Own { internal: true, ..Own::default() }, |text| parse_own(&text));
+            self.own_file = file;
+            self.known.clear();
+            self.known.resize_with(self.own.networks.len(), Known::default);
         }
-        let networks = self.own.networks.iter().map(|network| stamp(&network.path));
-        let seen: Vec<Option<Stamp>> = std::iter::once(stamp_of_own).chain(networks).collect();
-        if seen == self.seen && !own_is_new {
+        for (number, (network, known)) in self.own.networks.iter().zip(&mut self.known).enumerate() {
+            if is_same(known.file.as_ref()) {
+                continue;
+            }
+            is_new = true;
+            let (text, file) = read((self.open)(Some(number)));
+            *known = Known { file, entries: parse_network(&text.unwrap_or_default(), &network.links) };
+        }
+        if !is_new {
             return;
         }
-        self.seen = seen;
         self.entries.clone_from(&self.own.entries);
-        for network in &self.own.networks {
-            let text = read(&network.path).unwrap_or_default();
-            for (address, names) in parse_network(&text, &network.links) {
-                match self.entries.iter_mut().find(|(own, _)| *own == address) {
-                    Some((_, known)) => known.extend(names),
-                    None => self.entries.push((address, names)),
-                }
+        for (address, names) in self.known.iter().flat_map(|known| &known.entries) {
+            match self.entries.iter_mut().find(|(own, _)| own == address) {
+                Some((_, known)) => known.extend(names.iter().cloned()),
+                None => self.entries.push((*address, names.clone())),
             }
         }
     }
@@ -102,14 +128,55 @@ impl Names {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    let stat = rustix::fs::stat(path).ok().filter(|stat| stat.st_size as u64 <= FILE_MAX)?;
-    let changed = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-    Some([stat.st_dev.into(), stat.st_ino.into(), stat.st_size.into(), changed])
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").field("entries", &self.entries).finish_non_exhaustive()
+    }
 }
 
-fn read(path: &Path) -> Option<String> {
-    std::fs::read(path).ok().map(|text| String::from_utf8_lossy(&text).into_owned())
+fn is_same(seen: Option<&Seen>) -> bool {
+    seen.is_some_and(|seen| stamp(&seen.file).is_ok_and(|now| now.is_named && now == seen.stamp))
+}
+
+fn stamp(file: &OwnedFd) -> Result<Stamp> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(Stamp {
+        is_named: stat.st_nlink > 0,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        changed_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+    })
+}
+
+/// What a file says, where it can be read, and by what it is known again.
+fn read(file: Result<OwnedFd>) -> (Option<String>, Option<Seen>) {
+    let read = || {
+        let file = file?;
+        let stamp = stamp(&file)?;
+        Ok::<_, Errno>((text_of(&file, stamp.size)?, Seen { file, stamp }))
+    };
+    read().map_or((None, None), |(text, seen)| (Some(text), Some(seen)))
+}
+
+fn text_of(file: &OwnedFd, size: u64) -> Result<String> {
+    if size > FILE_MAX {
+        return Err(Errno::FBIG);
+    }
+    let mut bytes = vec![0; size as usize];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Where the names of the network of this number in a container's own file are.
+pub(super) fn path_of_network(own: &OwnedFd, number: usize) -> Result<PathBuf> {
+    let text = text_of(own, stamp(own)?.size)?;
+    parse_own(&text).networks.into_iter().nth(number).map(|network| network.path).ok_or(Errno::NOENT)
 }
 
 /// Lines that say nothing are skipped: the file is our own, and half a list is better than none.
@@ -162,7 +229,13 @@ mod tests {
     fn a_replaced_file_is_seen_at_once_and_addresses_take_turns() {
         let folder = tempfile::tempdir().unwrap();
         let (path, network) = (folder.path().join("names"), folder.path().join("net.names"));
-        let mut names = Names::new(path.clone());
+        let at = path.clone();
+        let mut names = Names::new(Box::new(move |number| {
+            let open =
+                |path: &std::path::Path| rustix::fs::open(path, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+            let own = open(&at)?;
+            number.map_or(Ok(own), |number| open(&path_of_network(&open(&at)?, number)?))
+        }));
         names.refresh();
         assert_eq!(names.addresses("web"), None);
         assert!(names.is_internal());

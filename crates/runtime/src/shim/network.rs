@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use carrack_sys::process::{self, SingleThreaded, namespace};
 use rustix::fs::{Mode, OFlags};
@@ -16,11 +17,11 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Network {
     container: OwnedFd,
     host: OwnedFd,
-    proof: SingleThreaded,
+    proof: Rc<SingleThreaded>,
 }
 
 impl Network {
-    pub(super) fn new(container: OwnedFd, proof: SingleThreaded) -> Result<Self> {
+    pub(super) fn new(container: OwnedFd, proof: Rc<SingleThreaded>) -> Result<Self> {
         let host = rustix::fs::open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { container, host, proof })
     }

@@ -32,6 +32,11 @@ pub(super) enum Token {
     UdpListener(u64),
     UdpSession(u64),
     Filter,
+    /// The first word to a socket that has no worker yet.
+    Knock,
+    Worker,
+    Asked,
+    Told,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -59,6 +64,10 @@ impl Token {
             Self::UdpListener(number) => (17, number),
             Self::UdpSession(number) => (18, number),
             Self::Filter => (19, 0),
+            Self::Knock => (20, 0),
+            Self::Worker => (21, 0),
+            Self::Asked => (22, 0),
+            Self::Told => (23, 0),
         };
         kind << KIND_SHIFT | number
     }
@@ -86,6 +95,10 @@ impl Token {
             17 => Self::UdpListener(number),
             18 => Self::UdpSession(number),
             19 => Self::Filter,
+            20 => Self::Knock,
+            21 => Self::Worker,
+            22 => Self::Asked,
+            23 => Self::Told,
             _ => return None,
         })
     }

@@ -32,7 +32,6 @@ struct Handover<Probe, Group> {
     probe: Probe,
     timeout_ns: u64,
     cgroup: Group,
-    open_files_limit: (u64, u64),
 }
 
 /// What a probe has found.
@@ -60,18 +59,11 @@ pub(super) struct Request<'a> {
     pub(super) timeout_ns: u64,
     pub(super) container: BorrowedFd<'a>,
     pub(super) cgroup: Option<&'a CgroupName>,
-    /// What the container's processes inherit.
-    pub(super) open_files_limit: (u64, u64),
 }
 
 /// Starts one.
 pub(super) fn spawn(request: &Request<'_>, began_ns: u64, began_wall_ns: u64) -> Result<Running, Errno> {
-    let memory = seal(&Handover {
-        probe: request.probe,
-        timeout_ns: request.timeout_ns,
-        cgroup: request.cgroup,
-        open_files_limit: request.open_files_limit,
-    })?;
+    let memory = seal(&Handover { probe: request.probe, timeout_ns: request.timeout_ns, cgroup: request.cgroup })?;
     let (channel, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let null = null()?;
@@ -148,8 +140,6 @@ fn run() -> Result<Outcome, String> {
     };
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(at("make a pipe"))?;
     let null = null().map_err(at("open /dev/null"))?;
-    let (soft, hard) = handover.open_files_limit;
-    process::set_rlimit(super::server::RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
 
     let child = init::spawn(&SpawnRequest {
         plan,

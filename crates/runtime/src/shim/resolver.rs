@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
+use super::DnsConfig;
 use super::dns::{self, Code, Kind, Query, Record};
-use super::names::Names;
-use super::network::{Network, bind};
+use super::names::{Names, OpenNames};
 use super::poll::{Interest, Poll, Token, Watch};
-use super::{DnsConfig, DnsPorts, StartError};
+use super::sockets::NameSockets;
 use lookup::Lookup;
 
 /// Short, as a name moves on with each change of a service; the next question costs a message within the host.
@@ -44,7 +44,6 @@ pub(super) struct Resolver {
     udp: OwnedFd,
     tcp: OwnedFd,
     tcp_watch: Watch,
-    ports: DnsPorts,
     names: Names,
     upstreams: Vec<SocketAddr>,
     lookups: BTreeMap<u64, Lookup>,
@@ -67,42 +66,28 @@ struct StreamClient {
 }
 
 impl Resolver {
-    /// Listens inside of the container's network, at the ports that NAT rules lead to already where there are such.
-    pub(super) fn open(
+    /// Answers at these sockets; `open` gives the file of names as it is now.
+    pub(super) fn new(
+        NameSockets { udp, tcp, .. }: NameSockets,
         config: &DnsConfig,
-        former: Option<DnsPorts>,
-        network: &Network,
+        open: OpenNames,
         poll: &Poll,
-    ) -> Result<Self, StartError> {
-        let ports = config.ports.or(former).unwrap_or(DnsPorts { udp: 0, tcp: 0 });
-        let open = || -> Result<Self, Errno> {
-            let (udp, udp_address) =
-                network.inside(|| bind(SocketAddr::new(config.address, ports.udp), SocketType::DGRAM))?;
-            let (tcp, tcp_address) =
-                network.inside(|| bind(SocketAddr::new(config.address, ports.tcp), SocketType::STREAM))?;
-            poll.watch_input(&udp, Token::DnsUdp)?;
-            let mut tcp_watch = Watch::new(Token::DnsTcp);
-            poll.set(&tcp, &mut tcp_watch, Interest::IN)?;
-            Ok(Self {
-                udp,
-                tcp,
-                tcp_watch,
-                ports: DnsPorts { udp: udp_address.port(), tcp: tcp_address.port() },
-                names: Names::new(config.names.clone()),
-                upstreams: config.upstreams.iter().take(UPSTREAMS_MAX).copied().collect(),
-                lookups: BTreeMap::new(),
-                sockets: BTreeMap::new(),
-                clients: BTreeMap::new(),
-                next: 0,
-                buffer: vec![0; STREAM_MESSAGE_MAX],
-            })
-        };
-        open()
-            .map_err(|errno| StartError::shim(format!("listen for DNS on {} in the container", config.address), errno))
-    }
-
-    pub(super) fn ports(&self) -> DnsPorts {
-        self.ports
+    ) -> Result<Self, Errno> {
+        poll.watch_input(&udp, Token::DnsUdp)?;
+        let mut tcp_watch = Watch::new(Token::DnsTcp);
+        poll.set(&tcp, &mut tcp_watch, Interest::IN)?;
+        Ok(Self {
+            udp,
+            tcp,
+            tcp_watch,
+            names: Names::new(open),
+            upstreams: config.upstreams.iter().take(UPSTREAMS_MAX).copied().collect(),
+            lookups: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            next: 0,
+            buffer: vec![0; STREAM_MESSAGE_MAX],
+        })
     }
 
     pub(super) fn handle(&mut self, token: Token, interest: Interest, poll: &Poll) {

@@ -2,6 +2,7 @@
 
 mod orders;
 mod program;
+mod reading;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,31 +20,26 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::clients::Clients;
 use super::event_process::{self, Kind};
-use super::forward::Forwarder;
 use super::health::Monitor;
-use super::log::Log;
+use super::log::NamedFiles;
 use super::network::Network;
 use super::poll::{Interest, Poll, Token, Watch};
 use super::probe;
 use super::protocol::SOCKET;
-use super::resolver::Resolver;
+use super::sockets::Sockets;
 use super::start::{CONTROL_DESCRIPTOR, Handover, Report, handed_over, send, unseal};
 use super::stdio::{Stream, Streams};
+use super::worker::Worker;
 use super::{ShimConfig, StartError};
 use crate::state::{State, Status, boot_id, start_ticks_of};
-use crate::time::now_ns;
 use program::Program;
 
 /// Argument zero of a process that is to be a shim.
 pub(crate) const ARGV0: &str = "carrack-shim";
 pub(super) const ARGV0_C: &std::ffi::CStr = c"carrack-shim";
 
-/// Number of the limit on open files (setrlimit(2)).
-pub(super) const RLIMIT_NOFILE: u32 = 7;
-/// How many files a shim opens at most: two for each forwarded connection, and a few pipes.
-const OPEN_FILES_MAX: u64 = 1 << 16;
 /// How much is read at once from a stream or a client, in bytes; it must fit into one frame.
-const READ_SIZE: usize = 32 << 10;
+pub(super) const READ_SIZE: usize = 32 << 10;
 /// How long an event's process may run before the shim no longer waits for it.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a shim that has made a process goes on with all that it touched for it.
@@ -120,25 +116,27 @@ fn birth() -> Result<(), Errno> {
 struct Shim {
     config: ShimConfig,
     plan: InitPlan,
-    network: Option<Rc<Network>>,
+    network: Option<Network>,
+    proof: Rc<SingleThreaded>,
     poll: Poll,
     signals: SignalFd,
     socket: OwnedFd,
     socket_watch: Watch,
     /// Until the first start has gone well or not.
     control: Option<OwnedFd>,
-    /// What the container's processes inherit.
-    open_files_limit: (u64, u64),
     state: State,
-    log: Log,
+    log: NamedFiles,
     streams: Streams,
     clients: Clients,
     program: Option<Program>,
     monitor: Option<Monitor>,
     next_probe: Option<Instant>,
     probe: Option<probe::Running>,
-    resolver: Option<Resolver>,
-    forwarder: Forwarder,
+    sockets: Sockets,
+    worker: Option<Worker>,
+    rest: reading::Rest,
+    /// How many bytes of output no worker has heard of.
+    lost_bytes: u64,
     /// There while ports are published: what the kernel may forward depends on the host's packet filter.
     filter: Option<nftables::Watch>,
     /// When the engine is told that it changed.
@@ -167,7 +165,6 @@ impl Shim {
         let signals = SignalFd::new(&IGNORED).map_err(at("block signals"))?;
         let poll = Poll::new().map_err(at("make the event loop"))?;
         poll.watch_input(&signals, Token::Signals).map_err(at("watch signals"))?;
-        let open_files_limit = process::rlimit(RLIMIT_NOFILE).map_err(at("read the limit of open files"))?;
 
         let former = match adopted {
             Some(adopted) => Some(
@@ -180,18 +177,19 @@ impl Shim {
             (Some(former), None) => program::network_of(former),
             (_, network) => network,
         };
+        let proof = Rc::new(proof);
         let network = network
-            .map(|fd| Network::new(fd, proof))
+            .map(|fd| Network::new(fd, Rc::clone(&proof)))
             .transpose()
-            .map_err(at("hold the network namespace"))?
-            .map(Rc::new);
+            .map_err(at("hold the network namespace"))?;
+        if let Some(former) = &former {
+            reading::end_worker_of(former).map_err(at("end the former shim's worker"))?;
+        }
         let former_dns = former.as_ref().and_then(|state| state.dns);
-        let resolver = match (&config.dns, &network) {
-            (Some(dns), Some(network)) => Some(Resolver::open(dns, former_dns, network, &poll)?),
-            _ => None,
-        };
         let former_ports = former.as_ref().map_or(&[][..], |state| &state.ports);
-        let forwarder = Forwarder::open(&config.ports, former_ports, network.clone(), &poll)?;
+        let mut sockets =
+            Sockets::bind(config.dns.as_ref(), former_dns, &config.ports, former_ports, network.as_ref())?;
+        sockets.watch(&poll, true).map_err(at("watch the ports"))?;
         let filter = watch_filter(&config, &poll).map_err(at("watch the packet filter"))?;
         let streams = Streams::open(&config.folder, config.tty, config.open_stdin).map_err(at("make the streams"))?;
         let socket = listen(&config).map_err(at("listen on shim.sock"))?;
@@ -201,28 +199,30 @@ impl Shim {
                 boot_id: boot_id(),
                 shim_pid: pid,
                 shim_start_ticks: start_ticks_of(pid).unwrap_or(0),
-                dns: resolver.as_ref().map(Resolver::ports),
-                ports: forwarder.bound(),
+                dns: sockets.dns(),
+                ports: sockets.bound(),
                 ..former.clone().unwrap_or_default()
             },
-            log: Log::new(&config.log),
+            log: NamedFiles::new(&config.log),
             config,
             plan,
             network,
+            proof,
             poll,
             signals,
             socket,
             socket_watch: Watch::new(Token::Socket),
             control: None,
-            open_files_limit,
             streams,
             clients: Clients::default(),
             program: None,
             monitor: None,
             next_probe: None,
             probe: None,
-            resolver,
-            forwarder,
+            sockets,
+            worker: None,
+            rest: reading::Rest::default(),
+            lost_bytes: 0,
             filter,
             filter_changed: None,
             events: VecDeque::new(),
@@ -237,14 +237,7 @@ impl Shim {
         if let Some(former) = former {
             shim.adopt(&former)?;
         }
-        shim.allow_many_files();
         Ok(shim)
-    }
-
-    /// The program's own limit stays what it was: this one is for connections.
-    fn allow_many_files(&self) {
-        let (soft, hard) = self.open_files_limit;
-        let _ = process::set_rlimit(RLIMIT_NOFILE, soft.max(OPEN_FILES_MAX).min(hard), hard);
     }
 
     fn run(&mut self) -> Result<(), Errno> {
@@ -273,8 +266,8 @@ impl Shim {
             Token::Signals => while self.signals.read()?.is_some() {},
             Token::Control => self.hear_starter()?,
             Token::Child => self.program_ended(),
-            Token::Stdout => self.pump(Stream::Stdout),
-            Token::Stderr => self.pump(Stream::Stderr),
+            Token::Stdout => drop(self.pump(Stream::Stdout)),
+            Token::Stderr => drop(self.pump(Stream::Stderr)),
             Token::Stdin => self.streams.write_stdin(),
             Token::Socket => self.clients.accept(&self.socket),
             Token::Client(number) => self.hear_client(number, interest),
@@ -285,25 +278,26 @@ impl Shim {
                     self.filter_changed.get_or_insert_with(|| Instant::now() + FILTER_DELAY);
                 }
             }
-            Token::DnsUdp | Token::DnsTcp | Token::DnsClient(_) | Token::Upstream(_) => {
-                if let Some(resolver) = &mut self.resolver {
-                    resolver.handle(token, interest, &self.poll);
+            Token::Knock => self.have_worker(),
+            Token::Worker => self.worker_ended(),
+            Token::Asked => self.hear_worker(),
+            Token::Told => {
+                if let Some(worker) = &mut self.worker {
+                    worker.flush();
                 }
             }
-            Token::TcpListener(_)
+            // A worker's.
+            Token::DnsUdp
+            | Token::DnsTcp
+            | Token::DnsClient(_)
+            | Token::Upstream(_)
+            | Token::TcpListener(_)
             | Token::TcpOutside(_)
             | Token::TcpInside(_)
             | Token::UdpListener(_)
-            | Token::UdpSession(_) => self.forwarder.handle(token, interest, &self.poll),
+            | Token::UdpSession(_) => {}
         }
         Ok(())
-    }
-
-    fn pump(&mut self, stream: Stream) {
-        let data = self.streams.read(stream, &mut self.buffer, &mut self.log, now_ns());
-        if !data.is_empty() {
-            self.clients.broadcast(stream, data);
-        }
     }
 
     /// The starter gives its order, or is gone without one.
@@ -344,7 +338,12 @@ impl Shim {
         if self.clients.settle(&self.poll, now, takes_stdin) && self.config.stdin_once {
             self.streams.end_stdin();
         }
-        self.streams.watch(&self.poll, self.clients.take_output())?;
+        let mut takes_output = self.clients.take_output();
+        if let Some(worker) = &mut self.worker {
+            worker.watch(&self.poll)?;
+            takes_output &= worker.has_room();
+        }
+        self.streams.watch(&self.poll, takes_output)?;
         let wanted = if self.clients.have_room(now) { Interest::IN } else { Interest::empty() };
         self.poll.set(&self.socket, &mut self.socket_watch, wanted)
     }
@@ -361,8 +360,7 @@ impl Shim {
             self.release_at,
             self.next_probe,
             self.clients.deadline(Instant::now()),
-            self.resolver.as_ref().and_then(Resolver::deadline),
-            self.forwarder.deadline(),
+            self.rest.until(),
         ]
         .into_iter()
         .flatten()
@@ -389,10 +387,9 @@ impl Shim {
             self.event = None;
             self.next_event();
         }
-        if let Some(resolver) = &mut self.resolver {
-            resolver.tick(now, &self.poll);
+        if self.rest.is_over(now) {
+            self.rested();
         }
-        self.forwarder.tick(now, &self.poll);
     }
 
     /// Has the engine told as soon as it is not being told something else.
@@ -452,6 +449,10 @@ impl Shim {
     /// Takes away what would promise a shim. The state stays: it says how the container ended. With a container that
     /// runs, this shim has failed: the next one needs everything but the socket.
     fn clean_up(&mut self) {
+        // Whoever binds these ports next finds them free.
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.end();
+        }
         let _ = std::fs::remove_file(self.config.folder.join(SOCKET));
         if self.program.is_some() {
             return;

@@ -13,7 +13,6 @@ use rustix::io::{Errno, Result};
 use rustix::pipe::PipeFlags;
 use rustix::termios::Winsize;
 
-use super::log::{Lines, Log};
 use super::poll::{Interest, Poll, Token, Watch};
 use super::start::null;
 
@@ -58,7 +57,6 @@ struct Output {
     stream: Stream,
     fd: OwnedFd,
     watch: Watch,
-    lines: Lines,
     ended: bool,
 }
 
@@ -145,8 +143,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Reads once from an output and logs it. Returns what came; empty where there is nothing now or ever.
-    pub(super) fn read<'a>(&mut self, stream: Stream, buffer: &'a mut [u8], log: &mut Log, now_ns: u64) -> &'a [u8] {
+    /// Reads once from an output. Returns what came; empty where there is nothing now or ever.
+    pub(super) fn read<'a>(&mut self, stream: Stream, buffer: &'a mut [u8]) -> &'a [u8] {
         let Some(output) = self.outputs.iter_mut().find(|output| output.stream == stream) else { return &[] };
         let read = match rustix::io::read(&output.fd, &mut *buffer) {
             Ok(0) => None,
@@ -156,10 +154,7 @@ impl Streams {
             Err(_) => None,
         };
         output.ended |= read.is_none();
-        let data = buffer.get(..read.unwrap_or(0)).unwrap_or_default();
-        output.lines.push(data, now_ns, |line, time| log.line(stream.name(), line, time));
-        log.flush(now_ns);
-        data
+        buffer.get(..read.unwrap_or(0)).unwrap_or_default()
     }
 
     /// Takes away what was written to the outputs so far.
@@ -170,13 +165,8 @@ impl Streams {
         }
     }
 
-    /// The program has ended: logs what has no line feed and drops its input and terminal.
-    pub(super) fn finish(&mut self, log: &mut Log, now_ns: u64) {
-        for output in &mut self.outputs {
-            let name = output.stream.name();
-            output.lines.finish(now_ns, |line, time| log.line(name, line, time));
-        }
-        log.flush(now_ns);
+    /// The program has ended: drops its input and terminal.
+    pub(super) fn finish(&mut self) {
         self.stdin = None;
         if self.tty {
             self.outputs.clear();
@@ -231,7 +221,7 @@ impl Output {
             Stream::Stdout => Token::Stdout,
             Stream::Stderr => Token::Stderr,
         };
-        Self { stream, fd, watch: Watch::new(token), lines: Lines::default(), ended: false }
+        Self { stream, fd, watch: Watch::new(token), ended: false }
     }
 }
 

@@ -5,3 +5,4 @@ mod fixture;
 mod life;
 mod ports;
 mod streams;
+mod worker;

@@ -9,14 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use carrack_oci::probe::{Probe, Target};
 use carrack_sys::process::{self, SingleThreaded, namespace};
-use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{Outcome, failed, go_duration, http, http2};
-
-/// The user that no file belongs to.
-const NOBODY: u32 = 65_534;
+use crate::shim::worker::become_nobody;
 
 /// Why a probe has found nothing good.
 #[derive(Debug)]
@@ -135,14 +132,4 @@ fn look_at(path: &str, max_age_ns: Option<u64>) -> Result<String, Failure> {
         return Ok(format!("{path}: {found}"));
     }
     Err(said(format!("{found}, which is more than {}", go_duration(max_age_ns))))
-}
-
-fn become_nobody() -> Result<(), Errno> {
-    rustix::thread::set_no_new_privs(true)?;
-    rustix::thread::set_thread_groups(&[])?;
-    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-    rustix::thread::set_thread_res_gid(group, group, group)?;
-    rustix::thread::set_thread_res_uid(user, user, user)?;
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }

@@ -110,8 +110,7 @@ impl Shim {
             },
             Order::Paused(paused) => self.pause(connection, paused),
             Order::Lead(addresses) => {
-                let (address, ipv6) = addresses.map_or((None, None), |(address, ipv6)| (Some(address.into()), ipv6));
-                self.forwarder.lead_to(address, ipv6);
+                self.lead_to(addresses);
                 connection.answer(&Answer::Done);
             }
             Order::Named(name) => {

@@ -4,13 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use carrack_specgen::{External, InitPlan, InitStep};
-use carrack_sys::process;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
-use super::{RLIMIT_NOFILE, Shim, complain, since_boot_ns};
+use super::{Shim, complain, since_boot_ns};
 use crate::cgroup::Cgroup;
 use crate::external;
 use crate::init::{self, SpawnRequest};
@@ -136,8 +135,6 @@ impl Shim {
         }
         let cgroup = self.cgroup()?;
         let oom_kills_before = cgroup.as_ref().and_then(Cgroup::oom_kills);
-        let (soft, hard) = self.open_files_limit;
-        process::set_rlimit(RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
         let spawned = init::spawn(&SpawnRequest {
             plan: &self.plan,
             stdio: ends.0.each_ref().map(AsFd::as_fd),
@@ -145,7 +142,6 @@ impl Shim {
             container: None,
             cgroup: cgroup.as_ref(),
         });
-        self.allow_many_files();
         let child = spawned.map_err(StartError::Init)?;
         if let Some(terminal) = child.terminal {
             self.streams.set_terminal(terminal).map_err(at("take the terminal"))?;
@@ -165,13 +161,9 @@ impl Shim {
     /// The same by another runtime.
     fn make_by(&mut self, external: &External, ends: &Ends) -> Result<Program, StartError> {
         let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
-        let network = self.network.clone();
         let stdio = ends.0.each_ref().map(AsFd::as_fd);
-        let network = network.as_ref().map(|network| network.container());
-        let (soft, hard) = self.open_files_limit;
-        process::set_rlimit(RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
+        let network = self.network.as_ref().map(|network| network.container());
         let created = external::create(external, &self.plan, stdio, network, self.config.tty);
-        self.allow_many_files();
         let failed = |shim: &mut Self, failure: external::Failure| {
             // What it also told the container's own standard error is no output of the container.
             shim.streams.discard();
@@ -292,7 +284,7 @@ impl Shim {
             complain(&format!("shim: {failure:?}"));
         }
         self.stop_probing();
-        self.forwarder.drop_connections();
+        self.forget_connections();
 
         self.state.ran_ns = since_boot_ns().saturating_sub(program.started_ns);
         self.state.oom_killed = oom_kills > program.oom_kills_before;
@@ -319,14 +311,13 @@ impl Shim {
     fn drain(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             for _ in 0..LAST_READS {
-                let data = self.streams.read(stream, &mut self.buffer, &mut self.log, now_ns());
-                if data.is_empty() {
+                if !self.pump(stream) {
                     break;
                 }
-                self.clients.broadcast(stream, data);
             }
         }
-        self.streams.finish(&mut self.log, now_ns());
+        self.streams.finish();
+        self.finish_log();
     }
 
     fn watch_health(&mut self, monitor: Monitor) {
@@ -362,7 +353,6 @@ impl Shim {
             timeout_ns: health.check.timeout_ns(),
             container: program.pidfd.as_fd(),
             cgroup: self.config.cgroup.as_ref(),
-            open_files_limit: self.open_files_limit,
         };
         let started = probe::spawn(&request, since_boot_ns(), now_ns()).and_then(|probe| {
             match self.poll.watch_input(&probe.channel, Token::Probe) {

@@ -279,7 +279,7 @@ fn own_memory_kib(pid: i32) -> u64 {
 
 #[test]
 fn a_shim_stays_small_under_load() {
-    // Goal: 0.5 MB PSS. The rest of that is the binary's own pages, which a test binary says nothing about.
+    // Goal: 0.5 MB PSS, its worker included. The rest of that is the binary's own pages, which a test binary says nothing about.
     if !can_run() {
         return;
     }
@@ -287,8 +287,10 @@ fn a_shim_stays_small_under_load() {
     fixture.config.log.max_size_bytes = 1 << 20;
     let started = fixture.start().unwrap();
     eventually("the output's end", || fixture.logged("stdout").contains("ready").then_some(()));
-    let own = own_memory_kib(started.shim_pid);
-    assert!((1..=320).contains(&own), "{own} KiB");
+    // What was freed is given back a second later.
+    let pids = [started.shim_pid, fixture.state().worker_pid];
+    assert!(pids.iter().all(|pid| *pid > 0));
+    eventually("little memory", || (pids.map(own_memory_kib).iter().sum::<u64>() <= 320).then_some(()));
     fixture.client().signal(9).unwrap();
     fixture.wait_for_status(Status::Exited);
 }
