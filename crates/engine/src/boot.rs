@@ -1,17 +1,17 @@
 //! After a reboot, or an interruption: open journals are settled, shims that are gone are replaced, and what the restart
 //! policies say is started.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use carrack_diag::Result;
-use carrack_network::Networks;
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
-use carrack_runtime::state::{FILE, State, Status};
+use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
 use crate::container::{ContainerRecord, StopOptions, event};
-use crate::engine::{Engine, entries, remove_folder};
+use crate::engine::{Engine, remove_folder};
 use crate::journal::Outcome;
 
 impl Engine {
@@ -70,22 +70,15 @@ impl Engine {
     /// put away, what was half made is taken back. A line for each thing done.
     pub(crate) fn recover(&self) -> Result<Vec<String>> {
         let mut report = Vec::new();
-        let mut any_active = false;
-        let addressed = Networks::new(&self.store).holders()?;
-        for id in entries(&self.roots().run.join("containers")) {
-            let state = self.state(&id)?;
-            let active = state.as_ref().is_some_and(|state| state.status.is_active());
-            any_active |= active;
-            if state.as_ref().is_some_and(|state| state.status == Status::Paused) && self.is_left_paused(&id)? {
-                // One that has ended meanwhile, or was let go on, needs nobody.
-                let _ = self.unpause(&id);
-            }
+        let hierarchies = Hierarchies::detect()?;
+        let suspects = self.suspects(&hierarchies)?;
+        if suspects.is_none() {
+            Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
+        }
+        self.end_moments()?;
+        for id in suspects.into_iter().flatten() {
             // What its program has left behind is the shim's to put away, also in the moment after the end.
-            if state.as_ref().is_some_and(State::has_shim) {
-                continue;
-            }
-            let holds = addressed.contains(&id) || self.holds_something(&id)?;
-            if !active && !holds && self.records().path(&id)?.is_file() {
+            if self.state(&id)?.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
@@ -93,6 +86,7 @@ impl Engine {
             let Some(record) = self.records().get(&id)? else {
                 self.give_back(&id, None)?;
                 remove_folder(&self.store.container_run_dir(&id)?)?;
+                self.unmark_active(&id)?;
                 self.store.forget_lock(&Lock::Container(id.clone()))?;
                 continue;
             };
@@ -101,9 +95,6 @@ impl Engine {
             if is_owed_a_start && let Err(error) = self.start_record(&record) {
                 report.push(format!("{}: {error}", record.name));
             }
-        }
-        if !any_active {
-            Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
         }
         self.recover_unrecorded()?;
         self.recover_builds()?;
@@ -134,27 +125,18 @@ impl Engine {
         Ok(false)
     }
 
-    /// Whether a container that does not run has anything on the run root that it should not.
-    fn holds_something(&self, id: &str) -> Result<bool> {
-        let names = entries(&self.store.container_run_dir(id)?);
-        Ok(names.is_empty() || names.iter().any(|name| name != FILE))
-    }
-
     /// Takes away containers that somebody was making or removing when he was killed: kept, and perhaps named, but not
     /// recorded.
     fn recover_unrecorded(&self) -> Result<()> {
-        let made = self.records().names()?;
-        let is_made = |id: &String| made.contains(id);
-        for keep in self.store.keeps()?.into_iter().filter(|keep| keep.kind == KeepKind::Container) {
-            if is_made(&keep.owner) {
-                continue;
-            }
-            let Ok(_guard) = self.store.lock(Lock::Container(keep.owner.clone()), Duration::ZERO) else { continue };
-            if self.records().get(&keep.owner)?.is_none() {
-                remove_folder(&self.store.container_dir(&keep.owner)?)?;
-                self.forget_names_of(&keep.owner)?;
-                self.store.unkeep(KeepKind::Container, &keep.owner)?;
-                self.store.forget_lock(&Lock::Container(keep.owner.clone()))?;
+        let made: HashSet<String> = self.records().names()?.into_iter().collect();
+        let is_made = |id: &str| made.contains(id);
+        for id in self.store.keepers(KeepKind::Container)?.iter().filter(|id| !is_made(id)) {
+            let Ok(_guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
+            if self.records().get(id)?.is_none() {
+                remove_folder(&self.store.container_dir(id)?)?;
+                self.forget_names_of(id)?;
+                self.store.unkeep(KeepKind::Container, id)?;
+                self.store.forget_lock(&Lock::Container(id.clone()))?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! This crate never prints, never reads the command line or the caller's environment, and never decides what a plan should
 //! hold: that is `carrack-plan`'s.
 
+mod active;
 pub mod apply;
 mod attestation;
 mod boot;

@@ -123,6 +123,14 @@ impl Store {
         Ok(keeps)
     }
 
+    /// The owners of one kind that keep anything.
+    ///
+    /// # Errors
+    /// Where the folder can't be listed.
+    pub fn keepers(&self, kind: KeepKind) -> Result<Vec<String>> {
+        self.keep_records(kind).names()
+    }
+
     pub(crate) fn keep_records(&self, kind: KeepKind) -> Records<Keep> {
         self.records(kind.folder(), "keep", Layout::Flat)
     }

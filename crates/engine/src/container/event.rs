@@ -162,7 +162,7 @@ impl Engine {
         if clear(&folder)? {
             self.emit_unmounts(record);
         }
-        Ok(())
+        self.unmark_active(&record.id)
     }
 }
 

@@ -205,6 +205,7 @@ impl Engine {
 
     /// Run folder, network namespace with its addresses, control groups.
     fn ground(&self, record: &ContainerRecord, announced: bool, hierarchies: Hierarchies) -> Result<Ground> {
+        self.mark_active(&record.id, 0)?;
         let run = self.store.container_run_dir(&record.id)?;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -260,6 +261,7 @@ impl Engine {
         };
         let failed = |error: StartError| self.start_failure(record, &error);
         let prepared = seed.prepare(&request).map_err(failed)?;
+        self.mark_active(&record.id, prepared.shim_pid())?;
         if let (Some(ports), Some(namespace)) = (prepared.dns(), &ground.namespace) {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
@@ -313,7 +315,8 @@ impl Engine {
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
         };
         let seed = self.sow(record, &ground.hierarchies).map_err(|failure| failure.diagnostic)?;
-        seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
+        let adopted = seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
+        self.mark_active(&record.id, adopted.shim_pid)?;
         if !config.ports.is_empty() {
             // What the kernel was told may be gone, and what it may do another.
             Networks::new(&self.store).judge_kernel_path()?;

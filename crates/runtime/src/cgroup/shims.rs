@@ -1,6 +1,7 @@
 //! The control group of a root's shims: a logout, the stop of a service or a limit that meets the caller's group does not
 //! reach them. It has neither rules nor limits, and is there while a shim is.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use carrack_diag::Result;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::{Cgroup, Hierarchies, failed, make_folder, open_folder, open_tasks};
 
@@ -31,6 +33,21 @@ impl Cgroup {
             cgroup.joined.push(open_tasks(&folder)?);
         }
         Ok(cgroup)
+    }
+
+    /// The processes of the shims' group below `parent`; none where there is no such group.
+    pub fn shims(hierarchies: &Hierarchies, parent: &str) -> Result<HashSet<i32>> {
+        let group = Self::unopened(hierarchies, parent, SHIMS);
+        let v1 = hierarchies.v1_mounts_left_by_caller().map(|mount| mount.join(&group.name));
+        let Some(folder) = group.unified_folder().into_iter().chain(v1).next() else { return Ok(HashSet::new()) };
+        let path = folder.join("cgroup.procs");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(HashSet::new()),
+            // Removed while it was read.
+            Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => Ok(HashSet::new()),
+            Err(error) => Err(failed("list the processes of", &path, &error).boxed()),
+        }
     }
 
     /// Takes the group of the shims below `parent` away, and `parent` with it, where no shim is in it or about to be.
