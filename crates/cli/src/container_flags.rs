@@ -10,7 +10,7 @@ use carrack_specgen::container::{BlockLimits, DeviceLimit, IpcMode, NamespaceMod
 
 use crate::arguments::ContainerFlags;
 use crate::arguments::limits::LimitFlags;
-use crate::{codes, flags, mount_flags};
+use crate::{codes, docker_config, flags, mount_flags};
 
 /// What carrack's own runtime is called.
 const OWN_RUNTIME: &str = "carrack";
@@ -69,6 +69,9 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
     };
     for file in &given.env_file {
         container.env.extend(env_file(&folder.join(file))?);
+    }
+    for (name, value) in docker_config::proxies() {
+        container.env.entry(name).or_insert(Some(value));
     }
     for text in &given.env {
         let (name, value) = flags::env(text)?;
@@ -130,7 +133,7 @@ fn refuse(given: &ContainerFlags) -> Result<()> {
     for (flag, value, accepted, code, cause) in [
         ("--isolation", &given.isolation, "default", never, "Linux has no other technology"),
         ("--userns", &given.userns, "host", never, "the identities of a container are those of the host"),
-        ("--volume-driver", &given.volume_driver, "local", not_yet, "there are local volumes only"),
+        ("--volume-driver", &given.volume_driver, "local", never, "other drivers are plugins of Docker's daemon"),
         ("--runtime", &given.runtime, OWN_RUNTIME, not_yet, "containers are run by carrack's own runtime"),
     ] {
         let Some(value) = value.as_ref().filter(|value| !value.is_empty() && *value != accepted) else { continue };

@@ -339,6 +339,45 @@ pub static INVALID_NETWORK: Code = Code {
     fix: "Write subnets as 10.9.0.0/24 and addresses as 10.9.0.1.",
 };
 
+/// A network that every root has, and that stays as it is.
+pub static PREDEFINED_NETWORK: Code = Code {
+    id: "engine/predefined-network",
+    title: "predefined network",
+    cause: "The networks bridge, host and none are there on every root, as in Docker: they can't be made or removed, and \
+            nothing can be connected to host or none after it was made.",
+    check: "`carrack network ls` lists them.",
+    fix: "Make a network of your own with `carrack network create`. `carrack network prune` also takes the bridge of the \
+          default network off the host while no container has it.",
+};
+
+/// Options of a volume that make no sense.
+pub static INVALID_VOLUME_OPTION: Code = Code {
+    id: "engine/invalid-volume-option",
+    title: "unknown or incomplete options of a volume",
+    cause: "The driver local mounts what `type`, `device` and `o` say, as mount(8) does; type and device are both needed.",
+    check: "Read the -o of `volume create`, or the volume's `driver_opts`.",
+    fix: "For example: carrack volume create -o type=tmpfs -o device=tmpfs -o o=size=100m,uid=1000 fast",
+};
+
+/// What a volume's options say can't be mounted.
+pub static VOLUME_MOUNT: Code = Code {
+    id: "engine/volume-mount",
+    title: "what a volume stands for can't be mounted",
+    cause: "The volume was made with options, and the kernel refuses to mount what they say; it is tried when a container \
+            starts.",
+    check: "`carrack volume inspect NAME` shows the options; try them with mount(8).",
+    fix: "Remove the volume and make it anew with options that can be mounted: nothing that it stands for is removed with it.",
+};
+
+/// An image that is not here for a platform.
+pub static NO_SUCH_PLATFORM: Code = Code {
+    id: "engine/no-such-platform",
+    title: "the image is not here for that platform",
+    cause: "A name may stand for an image on several platforms; of this one none is here for the platform that was asked for.",
+    check: "`carrack image inspect --format '{{json .Manifests}}' NAME` lists what is here.",
+    fix: "Pull or build it for that platform, or leave --platform out.",
+};
+
 /// Detach keys that can't be read.
 pub static INVALID_KEYS: Code = Code {
     id: "engine/invalid-keys",
@@ -437,6 +476,7 @@ pub static ALL: &[&Code] = &[
     &INVALID_NAME,
     &INVALID_NETWORK,
     &INVALID_SIGNAL,
+    &INVALID_VOLUME_OPTION,
     &JOURNAL_DAMAGED,
     &JOURNAL_IO,
     &NAME_TAKEN,
@@ -446,6 +486,7 @@ pub static ALL: &[&Code] = &[
     &NO_FILE_CONTENT,
     &NO_SUCH_CONTAINER,
     &NO_SUCH_NETWORK,
+    &NO_SUCH_PLATFORM,
     &NO_SUCH_RELEASE,
     &NO_SUCH_VOLUME,
     &NOT_A_TAG,
@@ -462,11 +503,13 @@ pub static ALL: &[&Code] = &[
     &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
+    &PREDEFINED_NETWORK,
     &RUNNING,
     &START_FAILED,
     &UNDO_INCOMPLETE,
     &UPDATE,
     &VOLUME_IN_USE,
+    &VOLUME_MOUNT,
     &UNCONFINED,
 ];
 

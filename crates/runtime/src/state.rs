@@ -3,6 +3,7 @@
 //! Replaced by rename, so a reader finds the old or the new text. It is void after a reboot, hence the boot id; and it
 //! may be older than the truth where a shim was killed, hence pids with their start times.
 
+use std::io::Read as _;
 use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -248,8 +249,10 @@ pub fn boot_id() -> String {
 /// When a process began, in clock ticks since boot; with the pid it is unique in a boot. None for one that is not or no
 /// longer, and for zombies.
 pub fn start_ticks_of(pid: i32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_start_ticks(&stat)
+    // Room for all of it, so that one call reads it: there may be a thousand processes to ask after.
+    let mut stat = [0; 2048];
+    let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    parse_start_ticks(stat.get(..length)?)
 }
 
 /// How a process ended that nobody has reaped yet: its status, or 128 and the signal's number. None for any other.

@@ -27,6 +27,7 @@ mod machine;
 mod many;
 mod mounting;
 mod networks;
+mod objects;
 mod outputs;
 mod platforms;
 mod prune;

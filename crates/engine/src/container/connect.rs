@@ -24,7 +24,7 @@ impl Engine {
     /// Connects a container to one more network; at once where it runs, else at its next start.
     pub fn connect_network(&self, network: &str, container: &str, attachment: Attachment) -> Result<()> {
         let networks = Networks::new(&self.store);
-        let (network, id) = named(networks.find(network)?);
+        let (network, id) = named(self.network_with_places(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
         let mut record = self.still(&found)?;
@@ -58,7 +58,7 @@ impl Engine {
     /// Takes a container off a network; with `force` also where it is on it no longer.
     pub fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
         let networks = Networks::new(&self.store);
-        let (network, id) = named(networks.find(network)?);
+        let (network, id) = named(self.network_with_places(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
         let mut record = self.still(&found)?;

@@ -150,6 +150,7 @@ impl Engine {
         self.give_back(&record.id, Some(&record.container))?;
         let folder = self.store.container_run_dir(&record.id)?;
         sharing::detach_shared_memory(&folder);
+        self.release_volumes(&folder)?;
         if let Some(mut state) = State::read(&folder)? {
             let status = state.actual_status();
             if !status.is_active() && state.status != status {

@@ -30,7 +30,7 @@ impl Engine {
                     let Some(used) = record.volumes.get(&mount.target) else { continue };
                     // Only a whole volume is filled with what the image has, as in Docker. The folder below it is
                     // looked for by init, which stays below it.
-                    let root = self.volume_for(image, &mount.target, used, *no_copy || !subpath.is_empty())?;
+                    let root = self.volume_for(image, &mount.target, used, *no_copy || !subpath.is_empty(), run)?;
                     let path = root.to_string_lossy().into_owned();
                     sources.insert(mount.target.clone(), Source { path, read_only: mount.read_only });
                 }
@@ -53,9 +53,17 @@ impl Engine {
     }
 
     /// The volume's folder; an empty volume first receives what the image holds at the target.
-    fn volume_for(&self, image: &Image, target: &str, used: &VolumeUse, no_copy: bool) -> Result<std::path::PathBuf> {
+    fn volume_for(
+        &self,
+        image: &Image,
+        target: &str,
+        used: &VolumeUse,
+        no_copy: bool,
+        run: &Path,
+    ) -> Result<std::path::PathBuf> {
         let name = &used.name;
-        self.make_volume(name, used.anonymous, BTreeMap::new())?;
+        let volume = self.make_volume(name, used.anonymous, BTreeMap::new(), BTreeMap::new())?;
+        self.attach_volume(&volume, run)?;
         if !no_copy {
             self.store.populate_volume(name, &self.store.view(image.chain())?, Path::new(target))?;
         }

@@ -67,6 +67,7 @@ impl Engine {
             let volume = carrack_plan::Volume {
                 name: record.name.clone(),
                 labels: record.labels.clone(),
+                driver_options: record.options.clone(),
                 ..carrack_plan::Volume::default()
             };
             volumes.insert(record.name, volume);
