@@ -12,9 +12,6 @@ use crate::arguments::ContainerFlags;
 use crate::arguments::limits::LimitFlags;
 use crate::{codes, docker_config, flags, mount_flags};
 
-/// What carrack's own runtime is called.
-const OWN_RUNTIME: &str = "carrack";
-
 /// The container that the flags describe. Relative paths count from `folder`.
 pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String], folder: &Path) -> Result<Container> {
     refuse(given)?;
@@ -64,6 +61,7 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         volumes_from: given.volumes_from.clone(),
         device_rules: given.limits.device_cgroup_rule.clone(),
         cgroup_parent: given.limits.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
+        runtime: given.runtime.as_deref().and_then(carrack_specgen::external::named),
         links: given.link.iter().map(|text| flags::link(text)).collect::<Result<_>>()?,
         ..Container::default()
     };
@@ -129,16 +127,13 @@ fn key_and_value(text: &str) -> (String, String) {
 
 /// Flags that may ask for what is so anyway, and for nothing else (I-6).
 fn refuse(given: &ContainerFlags) -> Result<()> {
-    let (not_yet, never) = (&codes::NOT_YET, &codes::REFUSED);
-    for (flag, value, accepted, code, cause) in [
-        ("--isolation", &given.isolation, "default", never, "Linux has no other technology"),
-        ("--userns", &given.userns, "host", never, "the identities of a container are those of the host"),
-        ("--volume-driver", &given.volume_driver, "local", never, "other drivers are plugins of Docker's daemon"),
-        ("--runtime", &given.runtime, OWN_RUNTIME, not_yet, "containers are run by carrack's own runtime"),
+    for (flag, value, accepted, cause) in [
+        ("--isolation", &given.isolation, "default", "Linux has no other technology"),
+        ("--userns", &given.userns, "host", "the identities of a container are those of the host"),
+        ("--volume-driver", &given.volume_driver, "local", "other drivers are plugins of Docker's daemon"),
     ] {
         let Some(value) = value.as_ref().filter(|value| !value.is_empty() && *value != accepted) else { continue };
-        let standing = if std::ptr::eq(code, never) { "is refused" } else { "is not there yet" };
-        return Err(Diagnostic::error(code, format!("`{flag} {value}` {standing}"))
+        return Err(Diagnostic::error(&codes::REFUSED, format!("`{flag} {value}` is refused"))
             .cause(format!("{cause}: `{flag} {accepted}`"))
             .hint("leave it out; nothing was changed")
             .boxed());

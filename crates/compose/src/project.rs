@@ -168,6 +168,8 @@ pub struct Service {
 pub struct Tuning {
     /// Free text by key, for the runtime.
     pub annotations: BTreeMap<String, Spanned<String>>,
+    /// What runs its containers: the name of a runtime, or a path.
+    pub runtime: Option<Spanned<String>>,
     /// Control group that its containers' lie in.
     pub cgroup_parent: Option<Spanned<String>>,
     /// Microseconds in which the quota holds.

@@ -114,6 +114,7 @@ fn tuning(tuning: &Tuning, object: &mut Object) {
     object.list("device_cgroup_rules", &tuning.device_rules);
     object.some("mem_swappiness", tuning.memory_swappiness);
     object.flag("oom_kill_disable", tuning.oom_kill_disable);
+    object.text("runtime", &tuning.runtime);
 }
 
 fn block_limits(block: &BlockLimits) -> Value {

@@ -107,7 +107,7 @@ pub(crate) const SERVICE: &[Key] = &[
     ("pull_refresh_after", NotYet("the image is pulled only when it is missing")),
     ("read_only", Full),
     ("restart", Full),
-    ("runtime", NotYet("carrack's own runtime is used")),
+    ("runtime", Full),
     ("scale", Full),
     ("secrets", Full),
     ("security_opt", Full),

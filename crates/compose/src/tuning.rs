@@ -17,6 +17,7 @@ impl Reading<'_> {
         let from_0_to_100 = |text: &str| text.parse().ok().filter(|number| *number <= 100);
         Tuning {
             annotations: self.plain_pairs(node, path, "annotations"),
+            runtime: self.filled_of(node, path, "runtime"),
             cgroup_parent: self.filled_of(node, path, "cgroup_parent"),
             cpu_period_us: self.parsed_of(node, path, "cpu_period", MICROSECONDS).map(|time| time.value),
             cpu_quota_us: self.parsed_of(node, path, "cpu_quota", MICROSECONDS).map(|time| time.value),

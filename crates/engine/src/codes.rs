@@ -459,6 +459,16 @@ pub static UPDATE: Code = Code {
     fix: "Give the values that belong together at once, or make the container anew.",
 };
 
+/// A runtime that is not here.
+pub static NO_RUNTIME: Code = Code {
+    id: "engine/no-runtime",
+    title: "no such runtime",
+    cause: "--runtime or `runtime:` names a program that is not on this host: not in the folders of PATH, and not where \
+            administrators' programs are; or the path does not lead to a program.",
+    check: "`carrack info` lists the runtimes that were found. carrack's own needs none of them.",
+    fix: "Install the runtime (`apt install runc`), name it by its absolute path, or leave the option out.",
+};
+
 /// All codes of this crate.
 pub static ALL: &[&Code] = &[
     &INDEX_EXISTS,
@@ -483,6 +493,7 @@ pub static ALL: &[&Code] = &[
     &NO_AGE_OF_VOLUMES,
     &NO_BIND_SOURCE,
     &NO_COMMAND,
+    &NO_RUNTIME,
     &NO_FILE_CONTENT,
     &NO_SUCH_CONTAINER,
     &NO_SUCH_NETWORK,

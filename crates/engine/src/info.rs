@@ -7,11 +7,11 @@ use carrack_network::Networks;
 use carrack_runtime::cgroup::{Hierarchies, Version};
 use serde_json::{Map, Value, json};
 
-use crate::container::ContainerView;
+use crate::container::{ContainerView, on_path};
 use crate::engine::{Engine, now};
 
 /// External runtimes that may be installed beside our own.
-const RUNTIMES: [&str; 2] = ["runc", "crun"];
+const RUNTIMES: [&str; 3] = ["runc", "crun", "youki"];
 
 impl Engine {
     /// Reads only (I-5).
@@ -175,10 +175,4 @@ fn memory_bytes() -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kibibytes: Option<u64> = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     kibibytes.unwrap_or(0) * 1024
-}
-
-/// Where administrators' programs are.
-fn on_path(program: &str) -> Option<String> {
-    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    folders.iter().map(|folder| format!("{folder}/{program}")).find(|path| Path::new(path).is_file())
 }

@@ -330,6 +330,7 @@ pub fn container(
         sysctls: plain(&service.sysctls),
         annotations: plain(&service.tuning.annotations),
         device_rules: texts(&service.tuning.device_rules),
+        runtime: service.tuning.runtime.as_ref().and_then(|runtime| carrack_specgen::external::named(&runtime.value)),
         cgroup_parent: text(&service.tuning.cgroup_parent),
         ulimits: service.ulimits.iter().map(|(name, limit)| (name.clone(), lower_ulimit(limit.value))).collect(),
         init: service.init.unwrap_or(false),

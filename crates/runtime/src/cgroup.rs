@@ -58,11 +58,18 @@ impl Cgroup {
     /// The folders of `parent/id` as they are.
     pub fn open(hierarchies: &Hierarchies, parent: &str, id: &str) -> Result<Self> {
         let mut cgroup = Self::unopened(hierarchies, parent, id);
+        // One that is taken away meanwhile is as good as one that was not there.
+        let opened = |folder: PathBuf, opened: Result<OwnedFd>| match opened {
+            Err(_) if !folder.exists() => Ok(None),
+            opened => opened.map(Some),
+        };
         if let Some(folder) = cgroup.unified_folder().filter(|folder| folder.exists()) {
-            cgroup.unified = Some(open_folder(&folder)?);
+            let descriptor = open_folder(&folder);
+            cgroup.unified = opened(folder, descriptor)?;
         }
         for folder in cgroup.v1_folders() {
-            cgroup.joined.push(open_tasks(&folder)?);
+            let descriptor = open_tasks(&folder);
+            cgroup.joined.extend(opened(folder, descriptor)?);
         }
         Ok(cgroup)
     }
@@ -183,6 +190,14 @@ impl Cgroup {
                 let _gone_meanwhile = fs::write(folder.join("cgroup.procs"), process.to_string());
             }
         }
+    }
+
+    /// Takes a process into every folder that there is, also where another runtime has left it out.
+    pub(crate) fn take_in(&self, process: i32) -> Result<()> {
+        for folder in self.folders() {
+            write(&folder, "cgroup.procs", &process.to_string())?;
+        }
+        Ok(())
     }
 
     /// The numbers of its processes in our process namespace.

@@ -36,6 +36,17 @@ pub static START: Code = Code {
     fix: "Correct what the step acted on, and start the container again.",
 };
 
+/// Another runtime than ours did not start a container.
+pub static EXTERNAL: Code = Code {
+    id: "runtime/external",
+    title: "the runtime did not start the container",
+    cause: "The program that --runtime or runtime: names was called, and failed; the message has its own words. Its version \
+            may not know something that the container asks for, or not this host's control groups (crun needs cgroup \
+            version 2).",
+    check: "`PROGRAM --version` and `PROGRAM features`; the same container without --runtime shows whether it is the runtime.",
+    fix: "Correct what it complains of, install a newer one, or leave --runtime out.",
+};
+
 /// A published port is taken or may not be bound.
 pub static PORT: Code = Code {
     id: "runtime/port",
@@ -93,4 +104,4 @@ pub static UNKNOWN_ARCHITECTURE: Code = Code {
 
 /// All codes of this crate.
 pub static ALL: &[&Code] =
-    &[&CGROUP, &PORT, &SHIM, &SHIM_GONE, &SHIM_REFUSED, &START, &STATE, &SYSTEMD, &UNKNOWN_ARCHITECTURE];
+    &[&CGROUP, &EXTERNAL, &PORT, &SHIM, &SHIM_GONE, &SHIM_REFUSED, &START, &STATE, &SYSTEMD, &UNKNOWN_ARCHITECTURE];

@@ -24,6 +24,7 @@
 //!
 //! The channel is a socket pair of whole messages. An init that can't report ends: without a spawner there is no program.
 
+mod bundle;
 mod channel;
 mod execute;
 mod identities;
@@ -122,11 +123,16 @@ impl InitFailure {
         self.step.is_none() && self.detail.starts_with(DIED) && self.detail.ends_with("(status 137)")
     }
 
+    /// Whether the working directory is something else.
+    pub(crate) fn is_no_folder_to_work_in(&self) -> bool {
+        self.name == "working-directory" && self.errno == Errno::NOTDIR.raw_os_error()
+    }
+
     /// Docker's exit status for it: 127 where the program was not found, 126 where it can't be executed, else 125.
     pub fn exit_status(&self) -> i32 {
         match (self.name.as_str(), Errno::from_raw_os_error(self.errno)) {
             // Docker's answer to a working directory that is not there is that of a missing program.
-            ("execute" | "working-directory", Errno::NOENT) => 127,
+            ("execute" | "working-directory", Errno::NOENT) | ("working-directory", Errno::NOTDIR) => 127,
             ("execute" | "working-directory", _) => 126,
             _ => 125,
         }

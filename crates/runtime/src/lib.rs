@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod codes;
 pub mod event;
+pub mod external;
 pub mod foreground;
 pub mod host;
 pub mod init;

@@ -263,6 +263,11 @@ pub(crate) fn status_of_zombie(pid: i32, start_ticks: u64) -> Option<i32> {
     Some(if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) })
 }
 
+/// The parent of a process, also of a zombie.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    Some(parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?.parent)
+}
+
 fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
     parse_stat(stat).filter(|stat| !stat.ended).map(|stat| stat.start_ticks)
 }
@@ -270,6 +275,7 @@ fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
 struct Stat {
     /// A zombie, or about to be gone for good.
     ended: bool,
+    parent: i32,
     start_ticks: u64,
     /// As of waitpid(2); 0 while it runs, and for those who may not look into the process.
     wait_status: i32,
@@ -281,9 +287,10 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(stat.get(behind_name..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let ended = matches!(fields.next()?, "Z" | "X");
-    let start_ticks = fields.nth(18)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let start_ticks = fields.nth(17)?.parse().ok()?;
     let wait_status = fields.nth(29).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Some(Stat { ended, start_ticks, wait_status })
+    Some(Stat { ended, parent, start_ticks, wait_status })
 }
 
 fn is_zero(number: &i32) -> bool {

@@ -155,6 +155,9 @@ pub struct Container {
     pub oom_score_adj: Option<i32>,
     /// Limits.
     pub resources: Resources,
+    /// The program that runs it instead of carrack's own runtime: a name to be found on the host's path, or a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// Control group that its own lies in, from the root of the hierarchy; default carrack's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup_parent: Option<String>,

@@ -238,6 +238,16 @@ pub enum InitStep {
         /// Name of a profile that is loaded.
         profile: String,
     },
+    /// Writes the bundle that another runtime makes the container of, with the user who was looked up; from here on this
+    /// process does not outlive its spawner.
+    Bundle {
+        /// File of the host with the configuration.
+        template: String,
+        /// Folder of the host for the bundle, which is there.
+        folder: String,
+        /// Path of the network namespace that the container joins; none where it has none of its own.
+        network: Option<String>,
+    },
     /// Executes the program.
     Execute(Execute),
     /// Instead of a program: tells the spawner that all is done, and stays until the spawner lets it go or is gone.
@@ -278,6 +288,7 @@ impl InitStep {
             Self::Seccomp { .. } => "seccomp",
             Self::Capabilities(_) => "capabilities",
             Self::AppArmor { .. } => "apparmor",
+            Self::Bundle { .. } => "bundle",
             Self::Execute(_) => "execute",
             Self::Hold => "hold",
         }
@@ -296,6 +307,7 @@ impl InitStep {
             Self::Sysctl { name, .. } | Self::SessionKeyring { name } => name,
             Self::Identify(request) => &request.user,
             Self::AppArmor { profile } => profile,
+            Self::Bundle { template, .. } => template,
             Self::Execute(execute) => execute.args.first().map_or("", String::as_str),
             _ => "",
         }
@@ -374,6 +386,8 @@ pub struct MountAttributes {
     pub noexec: bool,
     /// No access times.
     pub noatime: bool,
+    /// Every access time.
+    pub strictatime: bool,
     /// Whether all of this also holds for every mount below.
     pub recursive: bool,
 }

@@ -9,6 +9,7 @@ pub mod capability;
 pub mod codes;
 /// What is asked for.
 pub mod container;
+pub mod external;
 /// What must be known of the host.
 pub mod facts;
 /// What init does about it.
@@ -25,6 +26,7 @@ mod spec;
 mod tests;
 
 pub use container::Container;
+pub use external::External;
 pub use facts::HostFacts;
 pub use init_plan::{InitPlan, InitStep};
 pub use limits::{device_rule, resources};

@@ -297,6 +297,15 @@ fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Ve
     Ok(())
 }
 
+/// How mounts made on one side of a bind appear on the other.
+pub(crate) fn propagation_of(mount: &Mount) -> Propagation {
+    parse_options(mount).map(|options| options.propagation).unwrap_or_default()
+}
+
+pub(crate) fn has_option(mount: &Mount, name: &str) -> bool {
+    mount.options.iter().any(|option| option == name)
+}
+
 #[derive(Default)]
 struct Options {
     attributes: MountAttributes,
@@ -322,8 +331,9 @@ fn parse_options(mount: &Mount) -> Result<Options> {
             "exec" => attributes.noexec = false,
             "noatime" => attributes.noatime = true,
             "atime" => attributes.noatime = false,
+            "strictatime" => attributes.strictatime = true,
             // A mount's access times are the kernel's relative ones anyway.
-            "relatime" | "strictatime" | "bind" | "idmap" => {}
+            "relatime" | "bind" | "idmap" => {}
             "rbind" => parsed.recursive = true,
             "private" => parsed.propagation = Propagation::Private,
             "rprivate" => parsed.propagation = Propagation::PrivateRecursive,

@@ -8,7 +8,7 @@ use carrack_oci::runtime::{
 
 use crate::container::{Container, IpcMode, MountSource, NamespaceMode, NetworkMode, SeccompMode};
 use crate::facts::HostFacts;
-use crate::{capability, codes, limits, seccomp};
+use crate::{capability, codes, external, limits, seccomp};
 
 /// What the caller found or made on the host for one container.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -195,6 +195,7 @@ pub fn check(container: &Container) -> Result<()> {
             return Err(without_network("set name servers"));
         }
     }
+    external::check(container)?;
     capability::Set::adjusted(&container.cap_add, &container.cap_drop)?;
     limits::check(&container.resources)?;
     for rule in &container.device_rules {

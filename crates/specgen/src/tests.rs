@@ -343,3 +343,70 @@ fn an_exec_enters_and_is_confined() {
     let plan = exec_plan(&spec, &launch, &privileged, &facts()).expect("a plan");
     assert!(plan.steps.iter().all(|step| step.name() != "seccomp"));
 }
+
+/// What another runtime can't be told in its configuration stands before it is called: root, layers, subfolders, mounts
+/// that travel to the host.
+#[test]
+fn another_runtime_finds_what_its_configuration_can_not_say() {
+    let bind = |path: &str, propagation: Option<&str>| MountSource::Bind {
+        path: path.into(),
+        create: false,
+        propagation: propagation.map(str::to_owned),
+        non_recursive: false,
+        writable_below: false,
+    };
+    let below = MountSource::Volume { name: Some("v".into()), subpath: "a/b".into(), no_copy: false };
+    let mount = |target: &str, source| Mount { target: target.into(), source, read_only: true };
+    let wanted = Container {
+        mounts: vec![
+            mount("/alone", bind("/host/alone", None)),
+            mount("/both", bind("/host/both", Some("rshared"))),
+            mount("/below", below),
+        ],
+        domainname: Some("sea".into()),
+        sysctls: [("net/ipv4/ip_forward".to_owned(), "1".to_owned())].into(),
+        ..container()
+    };
+    let mut resolved = Resolved { network_inherited: true, ..resolved() };
+    resolved.sources.insert("/below".into(), Source { path: "/volumes/v".into(), read_only: false });
+    let image = Config::default();
+    let ours = spec(&wanted, &image, &facts(), &resolved).expect("a spec");
+    let launch = launch(&wanted, &image, &resolved, overlay());
+    let external = crate::External {
+        program: "/usr/sbin/runc".into(),
+        id: "c".into(),
+        folder: "/run/c/runtime".into(),
+        template: "/run/c/config.json".into(),
+    };
+    let (theirs, plan) = crate::external::plan(&ours, &launch, &external, "carrack-00000000/0123");
+    let lines: Vec<String> = plan.steps.iter().map(|step| format!("{} {}", step.name(), step.subject())).collect();
+    let number = |target: &str| ours.mounts.iter().position(|mount| mount.destination == target).expect("a mount");
+    let (both, below) = (number("/both"), number("/below"));
+    let staged = |number: usize| format!("/run/c/runtime/binds/{number}");
+    let mut expected = vec!["isolate-mounts ".to_owned()];
+    let mut numbers = [both, below];
+    numbers.sort_unstable();
+    expected.extend(numbers.map(|number| format!("mount {}", staged(number))));
+    expected.extend(["root /run/carrack/root", "identify ", "bundle /run/c/config.json"].map(str::to_owned));
+    assert_eq!(lines, expected);
+    let source = |target: &str| theirs.mounts[number(target)].source.clone();
+    assert_eq!(
+        (source("/alone"), source("/both"), source("/below")),
+        ("/host/alone".into(), staged(both), staged(below))
+    );
+    // What is read-only stays so, and what travels is not cut off.
+    assert!(theirs.mounts[both].options.contains(&"rro".to_owned()));
+    assert_eq!(theirs.linux.rootfs_propagation, "shared");
+    assert_eq!(theirs.linux.cgroups_path, "/carrack-00000000/0123");
+    assert_eq!((theirs.domainname.as_str(), theirs.linux.sysctl["kernel.domainname"].as_str()), ("", "sea"));
+    assert_eq!(theirs.linux.sysctl["net.ipv4.ip_forward"], "1");
+    let mut identified = theirs.clone();
+    let identity = crate::passwd::Identity { uid: 7, gid: 8, groups: vec![8, 9], home: "/home/x".into() };
+    crate::external::identify(&mut identified, &identity);
+    crate::external::join_network(&mut identified, "/proc/1/fd/5");
+    let user = &identified.process.user;
+    assert_eq!((user.uid, user.gid, &user.additional_gids[..], user.umask), (7, 8, &[8, 9][..], Some(0o022)));
+    assert!(identified.process.env.contains(&"HOME=/home/x".to_owned()));
+    let network = identified.linux.namespaces.iter().find(|namespace| namespace.kind == "network").expect("one");
+    assert_eq!(network.path.as_deref(), Some("/proc/1/fd/5"));
+}

@@ -35,6 +35,7 @@ mod reach;
 mod registries;
 mod replacing;
 mod restarts;
+mod runtimes;
 mod shims;
 mod soak;
 mod stacks;

@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::machine::{BOUND, Machine, eventually, exit_code, feed};
 
 /// A person at a terminal.
-struct Terminal {
+pub(crate) struct Terminal {
     master: OwnedFd,
     child: Child,
     seen: Vec<u8>,
@@ -34,11 +34,11 @@ impl Terminal {
         Self { master, child, seen: Vec::new(), from: 0 }
     }
 
-    fn write(&self, bytes: &[u8]) {
+    pub(crate) fn write(&self, bytes: &[u8]) {
         assert_eq!(rustix::io::write(&self.master, bytes).unwrap(), bytes.len());
     }
 
-    fn resize(&self, columns: u16, rows: u16) {
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
         tcsetwinsize(&self.master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         // No session of ours has it, so the kernel tells nobody.
         let group = rustix::process::Pid::from_child(&self.child);
@@ -46,7 +46,7 @@ impl Terminal {
     }
 
     /// Waits for a text behind the last one that was waited for.
-    fn until(&mut self, text: &str) {
+    pub(crate) fn until(&mut self, text: &str) {
         let deadline = Instant::now() + BOUND;
         loop {
             let rest = &self.seen[self.from..];
@@ -73,14 +73,14 @@ impl Terminal {
     }
 
     /// Its exit code.
-    fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         let deadline = Instant::now() + BOUND;
         while self.read_some(deadline) {}
         self.child.wait().unwrap().code().unwrap()
     }
 }
 
-fn terminal(machine: &Machine, arguments: &[&str]) -> Terminal {
+pub(crate) fn terminal(machine: &Machine, arguments: &[&str]) -> Terminal {
     Terminal::open(machine.command(arguments), 101, 33)
 }
 

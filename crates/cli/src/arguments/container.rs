@@ -297,8 +297,8 @@ pub(crate) struct ContainerFlags {
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
-    /// Accepted: `carrack`
-    #[arg(long, hide = true)]
+    /// Another runtime instead of carrack's own: runc, crun, a name or a path
+    #[arg(long, value_name = "RUNTIME")]
     pub(crate) runtime: Option<String>,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,

@@ -454,13 +454,14 @@ fn ports_of_both_syntaxes() {
 fn tuning_is_read_and_rendered() {
     let text = "name: p\nservices:\n  web:\n    image: x\n    annotations: [note=here]\n    cgroup_parent: /a\n    cpu_period: 50000\n    \
                 cpu_quota: -1\n    cpu_rt_period: 400ms\n    cpu_rt_runtime: '95000'\n    device_cgroup_rules: ['c 1:3 rwm']\n    \
-                mem_swappiness: 10\n    oom_kill_disable: true\n    blkio_config:\n      weight: 300\n      \
+                mem_swappiness: 10\n    oom_kill_disable: true\n    runtime: crun\n    blkio_config:\n      weight: 300\n      \
                 device_read_bps: [{path: /dev/sda, rate: 12mb}]\n      device_write_iops: [{path: /dev/sda, rate: 30}]\n      \
                 weight_device: [{path: /dev/sdb, weight: 400}]\n";
     let project = project(text);
     let tuning = &project.services["web"].tuning;
     assert_eq!((tuning.cpu_period_us, tuning.cpu_quota_us), (Some(50_000), Some(-1)));
     assert_eq!((tuning.cpu_rt_period_us, tuning.cpu_rt_runtime_us), (Some(400_000), Some(95_000)));
+    assert_eq!(tuning.runtime.as_ref().map(|runtime| runtime.value.as_str()), Some("crun"));
     assert_eq!((tuning.memory_swappiness, tuning.oom_kill_disable), (Some(10), true));
     assert_eq!((tuning.block.weight, tuning.block.read_bps[0].value), (Some(300), 12 << 20));
     assert_eq!((tuning.block.write_iops[0].value, tuning.block.device_weights[0].device.as_str()), (30, "/dev/sdb"));

@@ -6,7 +6,7 @@ use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
 use carrack_store::{Durability, Guard, KeepKind, anonymous_volume_name};
 
-use super::{ContainerRecord, VolumeUse, check_name, log_attributes, new_id};
+use super::{ContainerRecord, VolumeUse, check_name, external, log_attributes, new_id};
 use crate::codes;
 use crate::engine::{Engine, now, remove_folder};
 use crate::signal;
@@ -52,6 +52,7 @@ impl Engine {
         if let Some(name) = &container.stop_signal {
             signal::parse(name)?;
         }
+        external::check_runtime(&container)?;
         let guard = self.lock_container(&id)?;
         let durability = durability(&container);
         let images = self.mounted_images(&container)?;
@@ -91,6 +92,7 @@ impl Engine {
             }
         }
         container.ports = container.published_ports(&config)?;
+        let runtime = external::found(container.runtime.as_deref())?;
         let name = container.name.clone();
         let volumes = volumes_of(&container, &inherited)?;
         let fresh: Vec<String> = volumes
@@ -107,6 +109,7 @@ impl Engine {
                 container,
                 image,
                 volumes,
+                runtime: runtime.clone(),
                 images,
             };
             self.records().put(id, &record, durability)?;

@@ -12,7 +12,7 @@ use carrack_specgen::Container;
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::Lock;
 
-use super::{ContainerRecord, sharing, unhealthy};
+use super::{ContainerRecord, external, sharing, unhealthy};
 use crate::engine::{Engine, host_error};
 
 /// The hidden verb that a shim starts.
@@ -102,6 +102,9 @@ impl Engine {
             return self.tear_down(record);
         }
         let folder = self.store.container_run_dir(&record.id)?;
+        if record.runtime.is_some() {
+            self.renew_ground(record, &folder)?;
+        }
         match Client::connect(&folder)?.restart()? {
             Ok(_) => {
                 self.note_start(record);
@@ -147,8 +150,9 @@ impl Engine {
     /// Gives back what a container that ended held on the host: addresses, names, control groups, files. Repeatable.
     /// Its state stays, so that it can be asked how it ended. The caller holds its lock.
     pub(crate) fn tear_down(&self, record: &ContainerRecord) -> Result<()> {
-        self.give_back(&record.id, Some(&record.container))?;
         let folder = self.store.container_run_dir(&record.id)?;
+        external::forget(record, &folder);
+        self.give_back(&record.id, Some(&record.container))?;
         sharing::detach_shared_memory(&folder);
         self.release_volumes(&folder)?;
         if let Some(mut state) = State::read(&folder)? {

@@ -239,7 +239,7 @@ fn host_config(container: &Container) -> Value {
         "UTSMode": namespace(&container.uts, ""),
         "UsernsMode": "",
         "ShmSize": container.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES),
-        "Runtime": "carrack",
+        "Runtime": container.runtime.as_deref().unwrap_or(carrack_specgen::external::OWN),
         "Isolation": "",
     });
     if let (Some(config), Value::Object(limits)) = (config.as_object_mut(), limits_of(container)) {

@@ -10,6 +10,7 @@ mod devices;
 mod effective;
 pub(crate) mod event;
 mod exec;
+mod external;
 mod files;
 mod inspect;
 mod last_run;
@@ -42,6 +43,7 @@ pub use attach::{AttachOptions, AttachOutcome};
 pub use commit::CommitRequest;
 pub use copy::CopyOptions;
 pub use exec::ExecOptions;
+pub(crate) use external::{check_runtime, on_path};
 pub use logs::{LogLine, LogOptions};
 pub use processes::{ProcessView, Usage};
 pub use reach::Reach;
@@ -68,6 +70,9 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The volume of each target that has one.
     pub volumes: BTreeMap<String, VolumeUse>,
+    /// The program that runs it, where that is not our own runtime: what its name stood for when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// The id of the image of each target that shows one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, Digest>,

@@ -19,7 +19,7 @@ use carrack_runtime::shim::{
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::{NamespaceMode, NetworkMode, PortMapping, Protocol};
 use carrack_specgen::init_plan::RootSource;
-use carrack_specgen::{Container, ExecRequest, HostFacts, InitPlan, Launch, Resolved};
+use carrack_specgen::{Container, ExecRequest, External, HostFacts, InitPlan, Launch, Resolved};
 use carrack_store::{Image, Snapshotter};
 
 use super::attach::{AttachOptions, AttachOutcome, Session};
@@ -27,7 +27,7 @@ use super::exec::SPEC_FILE;
 use super::files::hostname_of;
 use super::log_attributes::log_attributes;
 use super::logs::LOG_FILE;
-use super::{ContainerRecord, cdi, devices, event};
+use super::{ContainerRecord, cdi, devices, event, external};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 use crate::events::{EVENTS_FILE, attributes_of};
@@ -71,6 +71,8 @@ struct Ground {
 /// What a start was decided to be.
 struct Decision {
     spec: Spec,
+    /// Who carries it out, where it is not ours.
+    external: Option<External>,
     launch: Launch,
     plan: InitPlan,
 }
@@ -155,6 +157,7 @@ impl Engine {
         announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let record = &self.still(record)?;
+        external::still_there(record)?;
         let image = self.store.image(&record.image.to_string())?;
         if let Some(state) = self.state(&record.id)? {
             match state.actual_status() {
@@ -374,12 +377,22 @@ impl Engine {
         };
         let mut launch = carrack_specgen::launch(&container, config, &resolved, root);
         launch.layers = self.image_layers(record, &resolved.sources)?;
-        let plan = carrack_specgen::init_plan(&spec, &launch, facts)?;
         let path = ground.run.join(SPEC_FILE);
+        let external = external::of(record, &ground.run, &path);
+        let (spec, plan) = match &external {
+            None => {
+                let plan = carrack_specgen::init_plan(&spec, &launch, facts)?;
+                (spec, plan)
+            }
+            Some(external) => {
+                let group = ground.hierarchies.path_of(&resolved.cgroup);
+                carrack_specgen::external::plan(&spec, &launch, external, &group.to_string_lossy())
+            }
+        };
         // Plain data: writing it as text can't fail.
         std::fs::write(&path, serde_json::to_vec(&spec).unwrap_or_default())
             .map_err(|error| host_error(format!("can't write {}", path.display()), error))?;
-        Ok(Decision { spec, launch, plan })
+        Ok(Decision { spec, external, launch, plan })
     }
 
     fn shim_config(
@@ -415,6 +428,7 @@ impl Engine {
             health,
             event_command: Some(self.event_command(&record.id)),
             dns,
+            external: decision.external.clone(),
             ports: published(container, ground, self.host_binding(ground)?),
         })
     }

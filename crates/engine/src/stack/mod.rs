@@ -149,6 +149,11 @@ impl Engine {
         watch: &Watch<'_>,
     ) -> Result<Applied> {
         let project = plan.project.clone();
+        for node in &plan.nodes {
+            if let Operation::CreateContainer { container, .. } = &node.op {
+                crate::container::check_runtime(container)?;
+            }
+        }
         if !plan.is_empty() {
             let mut journal = Journal::begin(&self.store.stack_dir(&project)?, plan.clone(), now())?;
             self.with_executor(contents, guard, watch, |executor| apply::apply(&mut journal, executor))?;

@@ -103,6 +103,14 @@ impl Hierarchies {
         self.unified_folder(name).into_iter().chain(self.all_v1_mounts().map(|mount| mount.join(name))).collect()
     }
 
+    /// Where a group of this name lies, from the mount point of its hierarchy on.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        match self.version() {
+            Version::V2 => self.below_unified(name),
+            Version::V1 => name.into(),
+        }
+    }
+
     /// The v2 folder of a group of this name.
     pub(super) fn unified_folder(&self, name: &str) -> Option<PathBuf> {
         self.unified().map(|mount| mount.join(self.below_unified(name)))

@@ -18,7 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use super::channel::{self, Message};
 use super::{
-    CHANNEL_DESCRIPTOR, Handover, PLAN_DESCRIPTOR, execute, identity, inside, mounts, namespace_flag, terminal,
+    CHANNEL_DESCRIPTOR, Handover, PLAN_DESCRIPTOR, bundle, execute, identity, inside, mounts, namespace_flag, terminal,
 };
 
 /// What a step failed with.
@@ -218,6 +218,7 @@ fn perform(state: &mut State, step: &InitStep) -> Done {
         InitStep::Seccomp { program, flags } => carrack_sys::seccomp::set_filter(program, *flags)?,
         InitStep::Capabilities(masks) => set_capabilities(*masks, &state.identity)?,
         InitStep::AppArmor { profile } => apply_apparmor(state, profile)?,
+        InitStep::Bundle { template, folder, network } => bundle::write(state, template, folder, network.as_deref())?,
         InitStep::Execute(program) => execute::execute(state, program)?,
         InitStep::Hold => hold(state)?,
     }

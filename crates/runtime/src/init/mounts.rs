@@ -276,6 +276,7 @@ fn flags_of(attributes: MountAttributes) -> MountAttrFlags {
     flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, attributes.nodev);
     flags.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, attributes.noexec);
     flags.set(MountAttrFlags::MOUNT_ATTR_NOATIME, attributes.noatime);
+    flags.set(MountAttrFlags::MOUNT_ATTR_STRICTATIME, attributes.strictatime && !attributes.noatime);
     flags
 }
 
@@ -285,7 +286,11 @@ fn add_attributes(mount: &OwnedFd, attributes: MountAttributes) -> Result<()> {
         return Ok(());
     }
     // The access time modes are one field: a new one replaces the old.
-    let clear = if attributes.noatime { MountAttrFlags::MOUNT_ATTR__ATIME } else { MountAttrFlags::empty() };
+    let clear = if attributes.noatime || attributes.strictatime {
+        MountAttrFlags::MOUNT_ATTR__ATIME
+    } else {
+        MountAttrFlags::empty()
+    };
     set_attributes(mount, Attributes { set, clear, propagation: None, recursive: attributes.recursive })
 }
 

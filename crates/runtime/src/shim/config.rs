@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use carrack_diag::Diagnostic;
 use carrack_oci::probe::Probe;
-use carrack_specgen::InitPlan;
 use carrack_specgen::container::{LogDriver, Protocol};
+use carrack_specgen::{External, InitPlan};
 use serde::{Deserialize, Serialize};
 
 use super::health::Check;
@@ -39,6 +39,8 @@ pub struct ShimConfig {
     pub event_command: Option<EventCommand>,
     /// Name service inside the container's network namespace.
     pub dns: Option<DnsConfig>,
+    /// The runtime that makes the container instead of ours; then the plan ends where that one is called.
+    pub external: Option<External>,
     /// Ports to bind on the host.
     pub ports: Vec<PublishedPort>,
 }
@@ -162,6 +164,15 @@ pub enum StartError {
         /// `EADDRINUSE` where somebody has it.
         errno: i32,
     },
+    /// Another runtime failed.
+    Runtime {
+        /// Its program.
+        program: String,
+        /// `create`, `start`.
+        verb: String,
+        /// In its own words.
+        message: String,
+    },
     /// The shim itself can't work.
     Shim {
         /// What was attempted.
@@ -179,7 +190,10 @@ impl StartError {
     /// Docker's exit status for it: 127 and 126 for a program that is missing or can't be executed, else 125.
     pub fn exit_status(&self) -> i32 {
         match self {
+            // Docker looks before it starts anything.
+            Self::Init(failure) if failure.is_no_folder_to_work_in() => 125,
             Self::Init(failure) => failure.exit_status(),
+            Self::Runtime { message, .. } => exit_status_of(message),
             Self::Port { .. } | Self::Shim { .. } => 125,
         }
     }
@@ -194,6 +208,8 @@ impl StartError {
                 Diagnostic::error(&codes::PORT, format!("binding port {host}/{protocol} of the host"))
                     .cause(self.to_string())
             }
+            Self::Runtime { .. } => Diagnostic::error(&codes::EXTERNAL, "having another runtime start the container")
+                .cause(self.to_string()),
             Self::Shim { .. } => {
                 Diagnostic::error(&codes::SHIM, "starting the container's shim").cause(self.to_string())
             }
@@ -208,6 +224,7 @@ impl std::fmt::Display for StartError {
             Self::Port { host, protocol, errno } => {
                 write!(f, "{host}/{protocol}: {}", std::io::Error::from_raw_os_error(*errno))
             }
+            Self::Runtime { program, verb, message } => write!(f, "{program} {verb}: {message}"),
             Self::Shim { attempt, errno: 0 } => f.write_str(attempt),
             Self::Shim { attempt, errno } => write!(f, "{attempt}: {}", std::io::Error::from_raw_os_error(*errno)),
         }
@@ -215,3 +232,42 @@ impl std::fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// Docker's status by what a runtime says of the program, in the words of runc and crun.
+fn exit_status_of(message: &str) -> i32 {
+    let message = message.to_ascii_lowercase();
+    let says = |text: &str| message.contains(text);
+    if says("chdir to cwd") && says("permission denied") {
+        return 126;
+    }
+    if !says("exec") {
+        return 125;
+    }
+    match () {
+        () if says("executable file") && says("not found") => 127,
+        () if says("no such file or directory") && !says("mount") => 127,
+        () if says("permission denied") || says("is a directory") || says("exec format error") => 126,
+        () => 125,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exit_status_of;
+
+    #[test]
+    fn what_a_runtime_says_of_a_program_is_dockers_exit_status() {
+        for (message, status) in [
+            ("unable to start container process: exec: \"nope\": executable file not found in $PATH", 127),
+            ("executable file `nope` not found in $PATH: No such file or directory", 127),
+            ("exec: \"/nope\": stat /nope: no such file or directory", 127),
+            ("open executable: Permission denied", 126),
+            ("exec: \"/etc\": permission denied", 126),
+            ("exec: \"/etc\": is a directory", 126),
+            ("error mounting \"/x\" to rootfs at \"/y\": no such file or directory", 125),
+            ("cgroup is not empty", 125),
+        ] {
+            assert_eq!(exit_status_of(message), status, "{message}");
+        }
+    }
+}

@@ -162,6 +162,14 @@ impl Streams {
         data
     }
 
+    /// Takes away what was written to the outputs so far.
+    pub(super) fn discard(&mut self) {
+        let mut buffer = [0; 4096];
+        for output in &self.outputs {
+            while rustix::io::read(&output.fd, &mut buffer).is_ok_and(|read| read > 0) {}
+        }
+    }
+
     /// The program has ended: logs what has no line feed and drops its input and terminal.
     pub(super) fn finish(&mut self, log: &mut Log, now_ns: u64) {
         for output in &mut self.outputs {

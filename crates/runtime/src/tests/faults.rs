@@ -63,11 +63,13 @@ fn belongs_to_a_start(step: &InitStep) -> bool {
         | InitStep::Seccomp { .. }
         | InitStep::Capabilities(_)
         | InitStep::Execute(_) => true,
-        // Of an exec, of shared namespaces, of a terminal, of a host with AppArmor, of no program: not of this start.
+        // Of an exec, of shared namespaces, of a terminal, of a host with AppArmor, of another runtime, of no program:
+        // not of this start.
         InitStep::JoinNamespace { .. }
         | InitStep::EnterContainer { .. }
         | InitStep::Terminal { .. }
         | InitStep::AppArmor { .. }
+        | InitStep::Bundle { .. }
         | InitStep::Hold => false,
     }
 }

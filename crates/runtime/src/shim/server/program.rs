@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use carrack_specgen::{InitPlan, InitStep};
+use carrack_specgen::{External, InitPlan, InitStep};
 use carrack_sys::process;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
@@ -12,13 +12,14 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::{RLIMIT_NOFILE, Shim, complain, since_boot_ns};
 use crate::cgroup::Cgroup;
+use crate::external;
 use crate::init::{self, SpawnRequest};
 use crate::shim::StartError;
 use crate::shim::event_process::Kind;
 use crate::shim::health::Monitor;
 use crate::shim::poll::Token;
 use crate::shim::probe;
-use crate::shim::stdio::Stream;
+use crate::shim::stdio::{Ends, Stream};
 use crate::state::{HealthStatus, Probe, State, Status, start_ticks_of, status_of_zombie};
 use crate::time::{now_ns, rfc3339_nano};
 
@@ -130,6 +131,9 @@ impl Shim {
         if let Some(size) = self.streams.size() {
             set_terminal_size(&mut self.plan, size);
         }
+        if let Some(external) = self.config.external.clone() {
+            return self.make_by(&external, &ends);
+        }
         let cgroup = self.cgroup()?;
         let oom_kills_before = cgroup.as_ref().and_then(Cgroup::oom_kills);
         let (soft, hard) = self.open_files_limit;
@@ -156,6 +160,71 @@ impl Shim {
             cgroup,
             oom_kills_before,
         })
+    }
+
+    /// The same by another runtime.
+    fn make_by(&mut self, external: &External, ends: &Ends) -> Result<Program, StartError> {
+        let at = |attempt: &'static str| move |errno: Errno| StartError::shim(attempt, errno);
+        let network = self.network.clone();
+        let stdio = ends.0.each_ref().map(AsFd::as_fd);
+        let network = network.as_ref().map(|network| network.container());
+        let (soft, hard) = self.open_files_limit;
+        process::set_rlimit(RLIMIT_NOFILE, soft, hard).map_err(at("set the limit of open files"))?;
+        let created = external::create(external, &self.plan, stdio, network, self.config.tty);
+        self.allow_many_files();
+        let failed = |shim: &mut Self, failure: external::Failure| {
+            // What it also told the container's own standard error is no output of the container.
+            shim.streams.discard();
+            match failure {
+                external::Failure::Ground(failure) => StartError::Init(failure),
+                external::Failure::Runtime { verb, message } => {
+                    StartError::Runtime { program: external.program.clone(), verb: verb.into(), message }
+                }
+            }
+        };
+        let mut created = created.map_err(|failure| failed(self, failure))?;
+        if let Some(terminal) = created.terminal.take() {
+            let size = self.streams.size();
+            self.streams.set_terminal(terminal).map_err(at("take the terminal"))?;
+            if let Some((columns, rows)) = size {
+                self.streams.resize(columns, rows);
+            }
+        }
+        let ready = self.join(&created);
+        let cgroup = match ready {
+            Ok(cgroup) => cgroup,
+            Err(error) => {
+                created.discard(external);
+                return Err(error);
+            }
+        };
+        let oom_kills_before = cgroup.as_ref().and_then(Cgroup::oom_kills);
+        let started_ns = since_boot_ns();
+        if let Err(failure) = created.start(external) {
+            created.discard(external);
+            return Err(failed(self, failure));
+        }
+        if let Err(errno) = self.poll.watch_input(&created.pidfd, Token::Child) {
+            created.discard(external);
+            return Err(StartError::shim("watch the program", errno));
+        }
+        Ok(Program {
+            pid: created.pid,
+            start_ticks: start_ticks_of(created.pid).unwrap_or(0),
+            pidfd: created.pidfd,
+            child: created.child,
+            started_ns,
+            cgroup,
+            oom_kills_before,
+        })
+    }
+
+    /// Puts a container of another runtime's into every control group of ours: that one may know fewer hierarchies.
+    fn join(&self, created: &external::Created) -> Result<Option<Cgroup>, StartError> {
+        let cgroup = self.cgroup()?;
+        let joined = cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.take_in(created.pid));
+        joined.map_err(|diagnostic| StartError::Shim { attempt: diagnostic.to_string(), errno: 0 })?;
+        Ok(cgroup)
     }
 
     fn cgroup(&self) -> Result<Option<Cgroup>, StartError> {
@@ -217,6 +286,11 @@ impl Shim {
         let status = program.status();
         let oom_kills = program.cgroup.as_ref().and_then(Cgroup::oom_kills);
         self.drain();
+        if let Some(external) = &self.config.external
+            && let Err(failure) = external::delete(external)
+        {
+            complain(&format!("shim: {failure:?}"));
+        }
         self.stop_probing();
         self.forwarder.drop_connections();
 

@@ -54,6 +54,7 @@ impl Fixture {
             health: None,
             event_command: None,
             dns: None,
+            external: None,
             ports: Vec::new(),
         };
         Self { config, plan: plan(vec![InitStep::IsolateMounts { shared: vec![] }, execute(script)]), folder }
