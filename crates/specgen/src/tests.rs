@@ -356,7 +356,7 @@ fn another_runtime_finds_what_its_configuration_can_not_say() {
         writable_below: false,
     };
     let below = MountSource::Volume { name: Some("v".into()), subpath: "a/b".into(), no_copy: false };
-    let mount = |target: &str, source| Mount { target: target.into(), source, read_only: true };
+    let mount = |target: &str, source| Mount { target: target.into(), source, read_only: true, identities: None };
     let wanted = Container {
         mounts: vec![
             mount("/alone", bind("/host/alone", None)),
