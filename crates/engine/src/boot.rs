@@ -75,14 +75,10 @@ impl Engine {
         if suspects.is_none() {
             Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
         }
+        self.end_moments()?;
         for id in suspects.into_iter().flatten() {
-            let state = self.state(&id)?;
-            if state.as_ref().is_some_and(|state| state.status == Status::Paused) && self.is_left_paused(&id)? {
-                // One that has ended meanwhile, or was let go on, needs nobody.
-                let _ = self.unpause(&id);
-            }
             // What its program has left behind is the shim's to put away, also in the moment after the end.
-            if state.as_ref().is_some_and(State::has_shim) {
+            if self.state(&id)?.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.

@@ -61,7 +61,7 @@ impl Engine {
             // One that ended meanwhile has nothing to go on with.
             match self.unpause(&record.id) {
                 Err(error) if error.code != &codes::NOT_RUNNING && error.code != &codes::PAUSED => return Err(error),
-                _ => {}
+                _ => self.forget_moment(&record.id)?,
             }
         }
         made

@@ -1,19 +1,22 @@
 //! Freezing a container's processes where they are, and letting them go on.
 
 use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
+use carrack_store::Lock;
 
 use super::ContainerRecord;
 use super::stop::not_running;
 use crate::codes;
-use crate::engine::{Engine, host_error};
+use crate::engine::{Engine, entries, host_error};
 
-/// On the run root, beside the state; locked by the command that has paused the container for a moment.
-const MOMENT: &str = "moment";
+/// On the run root: a file for each container that a command has paused for a moment, locked by it.
+const MOMENTS: &str = "moments";
 
 impl Engine {
     /// Freezes every process of a running container.
@@ -31,8 +34,9 @@ impl Engine {
     /// killed in between leaves it to the next command that changes anything.
     pub(super) fn pause_for_a_moment(&self, record: &ContainerRecord) -> Result<File> {
         let _guard = self.lock_container(&record.id)?;
-        let path = self.store.container_run_dir(&record.id)?.join(MOMENT);
+        let path = self.moment(&record.id);
         let failed = |error| host_error(format!("can't write {}", path.display()), error);
+        std::fs::create_dir_all(self.roots().run.join(MOMENTS)).map_err(failed)?;
         let moment = File::create(&path).map_err(failed)?;
         moment.lock().map_err(failed)?;
         // So that others look after it.
@@ -44,16 +48,26 @@ impl Engine {
         paused.map(|()| moment)
     }
 
-    /// Whether a container is paused on behalf of a command that was killed meanwhile.
-    pub(crate) fn is_left_paused(&self, id: &str) -> Result<bool> {
-        match File::open(self.store.container_run_dir(id)?.join(MOMENT)) {
-            Ok(moment) => Ok(moment.try_lock().is_ok()),
-            Err(_) => Ok(false),
+    /// Lets go on what is paused on behalf of commands that were killed meanwhile.
+    pub(crate) fn end_moments(&self) -> Result<()> {
+        for id in entries(&self.roots().run.join(MOMENTS)) {
+            // Whoever pauses or lets go on just now has the lock.
+            let Ok(_guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
+            let is_over = File::open(self.moment(&id)).is_ok_and(|moment| moment.try_lock().is_ok());
+            if !is_over {
+                continue;
+            }
+            if let Some(record) = self.records().get(&id)? {
+                // One that has ended meanwhile, or was let go on, needs nobody.
+                let _ = self.unpause_locked(&record);
+            }
+            self.forget_moment(&id)?;
         }
+        Ok(())
     }
 
-    fn forget_moment(&self, id: &str) -> Result<()> {
-        let path = self.store.container_run_dir(id)?.join(MOMENT);
+    pub(super) fn forget_moment(&self, id: &str) -> Result<()> {
+        let path = self.moment(id);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(host_error(format!("can't remove {}", path.display()), error))
@@ -61,6 +75,10 @@ impl Engine {
             Err(_) => Ok(()),
             Ok(()) => self.state(id)?.map_or(Ok(()), |state| self.mark_active(id, state.shim_pid)),
         }
+    }
+
+    fn moment(&self, id: &str) -> PathBuf {
+        self.roots().run.join(MOMENTS).join(id)
     }
 
     fn pause_locked(&self, record: &ContainerRecord) -> Result<()> {
@@ -85,14 +103,18 @@ impl Engine {
     pub fn unpause(&self, name: &str) -> Result<()> {
         let record = self.find(name)?;
         let _guard = self.lock_container(&record.id)?;
-        match self.status_of(&record)? {
+        self.unpause_locked(&record)
+    }
+
+    fn unpause_locked(&self, record: &ContainerRecord) -> Result<()> {
+        match self.status_of(record)? {
             Status::Paused => {
-                self.cgroup_of(&record)?.freeze(false)?;
-                self.tell_paused(&record, false)?;
+                self.cgroup_of(record)?.freeze(false)?;
+                self.tell_paused(record, false)?;
                 self.forget_moment(&record.id)
             }
-            Status::Running | Status::Restarting => Err(wrong(&record, "is not paused")),
-            _ => Err(not_running(&record)),
+            Status::Running | Status::Restarting => Err(wrong(record, "is not paused")),
+            _ => Err(not_running(record)),
         }
     }
 
