@@ -114,8 +114,10 @@ pub fn plan(spec: &Spec, launch: &Launch, external: &External, group: &str) -> (
 
     let mut shared = Vec::new();
     let mut staged = Vec::new();
+    let mut receives = false;
     for (number, mount) in spec.mounts.iter_mut().enumerate().filter(|(_, mount)| mount.kind == "bind") {
         let propagation = propagation_of(mount);
+        receives |= matches!(propagation, Propagation::Slave | Propagation::SlaveRecursive);
         let is_shared = matches!(propagation, Propagation::Shared | Propagation::SharedRecursive);
         let subpath = launch.subpaths.get(&mount.destination).cloned().unwrap_or_default();
         if !is_shared && subpath.is_empty() {
@@ -137,6 +139,9 @@ pub fn plan(spec: &Spec, launch: &Launch, external: &External, group: &str) -> (
     if !shared.is_empty() {
         // By default a runtime cuts its mounts off from those it was called among; this leaves the staged ones as they are.
         spec.linux.rootfs_propagation = "shared".into();
+    } else if receives {
+        // crun's default lets nothing in either.
+        spec.linux.rootfs_propagation = "rslave".into();
     }
 
     let mut steps = vec![InitStep::IsolateMounts { shared }];
