@@ -24,6 +24,12 @@ const SLEEPS: &[(&str, &str)] = &[
     ("crates/store/src/lock.rs", "flock with a time limit has no event"),
 ];
 
+/// Clocks that people set are for showing, in what waits for a time: everything else there counts on those that nobody sets.
+const CLOCKS: &[&str] = &["crates/runtime/src/time.rs", "crates/runtime/src/shim/probe/own.rs"];
+
+/// Where timers run: health, back-off, time-outs, leases of addresses.
+const TIMED: &[&str] = &["crates/runtime/src/", "crates/network/src/"];
+
 pub(crate) fn faults(root: &Path) -> Result<Vec<String>, String> {
     let mut faults = Vec::new();
     let architecture = read(&root.join("ARCHITECTURE.md"))?;
@@ -76,6 +82,10 @@ fn file_faults(path: &str, text: &str) -> Vec<String> {
         }
         if number < shipped && line.contains("thread::sleep") && !may_sleep {
             faults.push(format!("{path}:{}: thread::sleep: wait for the event itself", number + 1));
+        }
+        let is_timed = TIMED.iter().any(|folder| path.starts_with(folder)) && !CLOCKS.contains(&path);
+        if number < shipped && is_timed && line.contains("SystemTime") {
+            faults.push(format!("{path}:{}: SystemTime: count on a clock that nobody sets", number + 1));
         }
     }
     faults
@@ -131,5 +141,7 @@ mod tests {
             0
         );
         assert_eq!(file_faults("crates/x/src/tests.rs", "thread::sleep(x)\n").len(), 0);
+        assert_eq!(file_faults("crates/network/src/a.rs", "SystemTime::now()\n").len(), 1);
+        assert_eq!(file_faults("crates/runtime/src/time.rs", "SystemTime::now()\n").len(), 0);
     }
 }

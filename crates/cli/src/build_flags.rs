@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::arguments::{BuildArguments, BuildMoreArguments, DockerBuildArguments, Switch};
 use crate::commands::{buildx, current_folder};
-use crate::{cache_flags, codes, flags};
+use crate::{cache_flags, codes, docker, flags};
 
 /// As in BuildKit.
 const SECRET_LIMIT_BYTES: u64 = 500 << 10;
@@ -41,6 +41,8 @@ pub(crate) fn apply(request: &mut BuildRequest, arguments: &BuildArguments) -> R
     request.resources.nano_cpus = more.cpu_quota.map(|quota| quota.saturating_mul(1_000_000_000) / more.cpu_period);
     request.resources.cpu_shares = more.cpu_shares;
     request.resources.cpuset_cpus.clone_from(&more.cpuset_cpus);
+    request.resources.cpuset_mems.clone_from(&more.cpuset_mems);
+    request.cgroup_parent.clone_from(&more.cgroup_parent);
     for text in &more.annotation {
         let (key, value) = annotation(text)?;
         request.annotations.insert(key, value);
@@ -159,18 +161,20 @@ pub(crate) fn refuse(arguments: &DockerBuildArguments) -> Result<()> {
     if let Some(kind) = arguments.isolation.as_ref().filter(|kind| !matches!(kind.as_str(), "" | "default")) {
         return Err(flags::invalid("--isolation", kind, "default: the others are Windows'"));
     }
-    let asked = [
-        ("--squash", arguments.squash, "copy the result into a last stage: `COPY --from=STAGE / /`"),
-        ("--cgroup-parent", arguments.cgroup_parent.is_some(), "limit steps with --memory and --cpu-quota"),
-        ("--cpuset-mems", arguments.cpuset_mems.is_some(), "--cpuset-cpus chooses processors"),
+    let refused = [
+        ("--squash", "squash", arguments.squash, "copy the result into a last stage: `COPY --from=STAGE / /`"),
         (
             "--security-opt",
+            "windows",
             !arguments.security_opt.is_empty(),
-            "--allow security.insecure with RUN --security=insecure",
+            "--allow security.insecure with RUN --security=insecure gives a step every privilege",
         ),
     ];
-    match asked.into_iter().find(|(_, is_asked, _)| *is_asked) {
-        Some((flag, _, hint)) => Err(not_yet(&format!("build {flag}"), hint)),
+    match refused.into_iter().find(|(_, _, is_asked, _)| *is_asked) {
+        Some((flag, reason, _, hint)) => Err(Diagnostic::error(&codes::REFUSED, format!("`build {flag}` is refused"))
+            .cause(docker::reason(reason))
+            .hint(hint)
+            .boxed()),
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use carrack_specgen::container::{BlockLimits, DeviceLimit, IpcMode, NamespaceMod
 
 use crate::arguments::ContainerFlags;
 use crate::arguments::limits::LimitFlags;
-use crate::{codes, flags, mount_flags};
+use crate::{codes, docker_config, flags, mount_flags};
 
 /// The container that the flags describe. Relative paths count from `folder`.
 pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String], folder: &Path) -> Result<Container> {
@@ -68,6 +68,9 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
     for file in &given.env_file {
         container.env.extend(env_file(&folder.join(file))?);
     }
+    for (name, value) in docker_config::proxies() {
+        container.env.entry(name).or_insert(Some(value));
+    }
     for text in &given.env {
         let (name, value) = flags::env(text)?;
         container.env.insert(name, value);
@@ -88,7 +91,11 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         container.mounts.push(mount_flags::tmpfs(text)?);
     }
     for text in &given.device {
-        container.devices.push(flags::device(text)?);
+        if carrack_oci::is_device_name(text) {
+            container.cdi_devices.push(text.clone());
+        } else {
+            container.devices.push(flags::device(text)?);
+        }
     }
     for text in &given.publish {
         container.ports.extend(flags::ports(text)?);
@@ -120,15 +127,13 @@ fn key_and_value(text: &str) -> (String, String) {
 
 /// Flags that may ask for what is so anyway, and for nothing else (I-6).
 fn refuse(given: &ContainerFlags) -> Result<()> {
-    let (not_yet, never) = (&codes::NOT_YET, &codes::REFUSED);
-    for (flag, value, accepted, code, cause) in [
-        ("--isolation", &given.isolation, "default", never, "Linux has no other technology"),
-        ("--userns", &given.userns, "host", not_yet, "the identities of a container are those of the host"),
-        ("--volume-driver", &given.volume_driver, "local", not_yet, "there are local volumes only"),
+    for (flag, value, accepted, cause) in [
+        ("--isolation", &given.isolation, "default", "Linux has no other technology"),
+        ("--userns", &given.userns, "host", "the identities of a container are those of the host"),
+        ("--volume-driver", &given.volume_driver, "local", "other drivers are plugins of Docker's daemon"),
     ] {
         let Some(value) = value.as_ref().filter(|value| !value.is_empty() && *value != accepted) else { continue };
-        let standing = if std::ptr::eq(code, never) { "is refused" } else { "is not there yet" };
-        return Err(Diagnostic::error(code, format!("`{flag} {value}` {standing}"))
+        return Err(Diagnostic::error(&codes::REFUSED, format!("`{flag} {value}` is refused"))
             .cause(format!("{cause}: `{flag} {accepted}`"))
             .hint("leave it out; nothing was changed")
             .boxed());

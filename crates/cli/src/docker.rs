@@ -96,7 +96,7 @@ fn called<'a>(verbs: &'a [Verb], arguments: &[OsString]) -> Option<(&'a Verb, &'
     let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
     while let Some(word) = words.next() {
         match word {
-            "--root" | "--run-root" | "--snapshotter" => drop(words.next()),
+            "--root" | "--run-root" | "--snapshotter" | "--config" | "-l" | "--log-level" => drop(words.next()),
             _ if word.starts_with('-') => {}
             _ => {
                 if !path.is_empty() {
@@ -155,7 +155,7 @@ fn stands_before_verb(arguments: &[OsString], flag: &str) -> bool {
     let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
     while let Some(word) = words.next().filter(|word| word.starts_with('-')) {
         match word {
-            "--root" | "--run-root" | "--snapshotter" => drop(words.next()),
+            "--root" | "--run-root" | "--snapshotter" | "--config" | "-l" | "--log-level" => drop(words.next()),
             _ if word.split('=').next() == Some(flag) || (!flag.starts_with("--") && word.starts_with(flag)) => {
                 return true;
             }

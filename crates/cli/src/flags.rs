@@ -230,12 +230,7 @@ pub(crate) fn ulimit(text: &str) -> Result<(String, Ulimit)> {
 
 /// `/dev/SOURCE[:/dev/TARGET][:rwm]`
 pub(crate) fn device(text: &str) -> Result<DeviceMapping> {
-    let wrong = || invalid("--device", text, "/dev/SOURCE[:/dev/TARGET][:rwm]");
-    if text.contains('=') && !text.starts_with('/') {
-        let message =
-            format!("`--device {text}` is not there yet: it names a device of the container device interface");
-        return Err(Diagnostic::error(&codes::NOT_YET, message).hint("give the nodes themselves: /dev/…").boxed());
-    }
+    let wrong = || invalid("--device", text, "/dev/SOURCE[:/dev/TARGET][:rwm], or VENDOR.COM/CLASS=NAME");
     let access = |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, b'r' | b'w' | b'm'));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, rights) = match parts.as_slice() {
@@ -288,6 +283,7 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
         Some(other) => return Err(other_log_driver(other)),
     };
     let mut log = LogConfig { driver, ..LogConfig::default() };
+    let (mut blocks, mut buffered) = (true, false);
     let names = |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     for option in options {
         let Some((name, value)) = option.split_once('=') else {
@@ -302,22 +298,37 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
             }
             ("labels", list) => log.labels = names(list),
             ("env", list) => log.env = names(list),
-            // A full disk costs lines and never the program's time, whichever is asked for.
-            ("mode", "blocking" | "non-blocking") | ("compress", "false") => {}
+            ("labels-regex", pattern) => log.labels_regex = Some(pattern.to_owned()),
+            ("env-regex", pattern) => log.env_regex = Some(pattern.to_owned()),
+            ("tag", "") => log.tag = None,
+            ("tag", tag) => log.tag = Some(tag.to_owned()),
+            // A full disk costs lines and never the program's time, whichever is asked for, and no buffer.
+            ("mode", mode @ ("blocking" | "non-blocking")) => blocks = mode == "blocking",
             ("mode", value) => return Err(invalid("--log-opt mode", value, "blocking or non-blocking")),
-            ("compress" | "tag" | "labels-regex" | "env-regex" | "max-buffer-size", _) => {
-                let message = format!("--log-opt: the option `{name}` is not there yet");
-                let hint = "max-size, max-file, labels, env and mode are; nothing was changed";
-                return Err(Diagnostic::error(&codes::NOT_YET, message).hint(hint).boxed());
+            ("max-buffer-size", value) => {
+                size_bytes("--log-opt max-buffer-size", value)?;
+                buffered = true;
             }
+            ("compress", "false") => {}
+            ("compress", "true") => {
+                return Err(Diagnostic::error(&codes::REFUSED, "`--log-opt compress=true` is refused")
+                    .cause("what keeps the log stays small and serves its container meanwhile: it compresses nothing")
+                    .hint("max-size and max-file bound what is kept")
+                    .boxed());
+            }
+            ("compress", value) => return Err(invalid("--log-opt compress", value, "true or false")),
             _ => {
                 return Err(invalid(
                     "--log-opt",
                     option,
-                    "max-size=SIZE, max-file=NUMBER, labels=LIST, env=LIST or mode=MODE",
+                    "max-size=SIZE, max-file=NUMBER, labels=LIST, labels-regex=PATTERN, env=LIST, env-regex=PATTERN, \
+                     tag=TEXT, mode=MODE or max-buffer-size=SIZE",
                 ));
             }
         }
+    }
+    if buffered && blocks {
+        return Err(invalid("--log-opt", "max-buffer-size", "mode=non-blocking beside it"));
     }
     Ok(log)
 }

@@ -14,6 +14,7 @@ mod docker_config;
 mod filters;
 mod flags;
 mod mount_flags;
+mod natural;
 mod network_flags;
 mod output;
 mod project;
@@ -30,7 +31,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, LogLevel};
 use commands::Session;
 use output::{Failure, Outcome, Output, exit};
 
@@ -43,7 +44,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let matches = command.try_get_matches_from_mut(&arguments);
     match matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, given(&command, &matches)))) {
         Ok((parsed, given)) => {
-            let output = Output { json: parsed.json };
+            let without_warnings = !parsed.debug && matches!(parsed.log_level, LogLevel::Error | LogLevel::Fatal);
+            let output = Output { json: parsed.json, without_warnings };
+            if let Some(folder) = &parsed.config {
+                docker_config::choose(folder);
+            }
             let schema = schema(&parsed.command);
             match run(parsed, given, output) {
                 Ok(code) => code.into(),
@@ -53,7 +58,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 }
             }
         }
-        Err(error) => usage(&error, Output { json }, &arguments),
+        Err(error) => usage(&error, Output { json, without_warnings: false }, &arguments),
     }
 }
 
@@ -137,7 +142,7 @@ fn verb(arguments: &[OsString]) -> Option<&str> {
     let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
     loop {
         match words.next()? {
-            "--root" | "--run-root" | "--snapshotter" => drop(words.next()),
+            "--root" | "--run-root" | "--snapshotter" | "--config" | "-l" | "--log-level" => drop(words.next()),
             word if word.starts_with('-') => {}
             word => return Some(word),
         }

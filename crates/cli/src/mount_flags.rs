@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_specgen::container::{Mount, MountSource};
+use carrack_oci::runtime::IdMapping;
+use carrack_specgen::container::{Identities, Mount, MountSource};
 
 use crate::codes;
 use crate::flags::{invalid, size_bytes};
@@ -55,7 +56,7 @@ pub(crate) fn volume(text: &str, folder: &Path) -> Result<Mount> {
             MountSource::Volume { name: Some(name.to_owned()), subpath: String::new(), no_copy }
         }
     };
-    Ok(Mount { target: target.to_owned(), source, read_only: access.unwrap_or(false) })
+    Ok(Mount { target: target.to_owned(), source, read_only: access.unwrap_or(false), identities: None })
 }
 
 /// What `--mount` says, before its parts are held against each other.
@@ -72,6 +73,7 @@ struct Fields<'a> {
     size_bytes: Option<u64>,
     mode: Option<u32>,
     tmpfs_options: Vec<String>,
+    identities: Option<Identities>,
 }
 
 /// `type=bind,source=…,target=…[,readonly]…`, a line of CSV.
@@ -116,6 +118,11 @@ pub(crate) fn mount(text: &str, folder: &Path) -> Result<Mount> {
                 });
             }
             "bind-create-src" => fields.create = flag()?,
+            "idmap" if kind == "image" => return Err(wrong("no `idmap` with type=image")),
+            "idmap" => {
+                let maps = value.and_then(identities).ok_or_else(|| wrong(IDMAP))?;
+                fields.identities = Some(maps);
+            }
             "volume-nocopy" => fields.no_copy = flag()?,
             "volume-subpath" | "image-subpath" => {
                 fields.subpath =
@@ -144,8 +151,36 @@ pub(crate) fn mount(text: &str, folder: &Path) -> Result<Mount> {
     let target = fields.target.filter(|target| target.starts_with('/'));
     let target = target.ok_or_else(|| wrong("target=/ABSOLUTE/PATH"))?.to_owned();
     let read_only = fields.read_only || kind == "image";
+    let identities = fields.identities.take();
     let source = source(text, kind, fields, folder)?;
-    Ok(Mount { target, source, read_only })
+    Ok(Mount { target, source, read_only, identities })
+}
+
+/// What `idmap` has to say: a container has the host's users, so there is no map of its own to take.
+const IDMAP: &str = "idmap=uids=FILE-SHOWN-LENGTH#…;gids=…, whole numbers: the first owner in the files, as whom he is shown, \
+                     how many follow";
+
+/// Podman's form of it.
+fn identities(text: &str) -> Option<Identities> {
+    let mut identities = Identities::default();
+    for part in text.split(';') {
+        let (kind, ranges) = part.split_once('=')?;
+        let list = match kind {
+            "uids" => &mut identities.uids,
+            "gids" => &mut identities.gids,
+            _ => return None,
+        };
+        for range in ranges.split('#') {
+            let numbers: Vec<u32> = range.split('-').map(|text| text.parse().ok()).collect::<Option<_>>()?;
+            let [container_id, host_id, size] = numbers.as_slice() else { return None };
+            let ends = [container_id.checked_add(*size), host_id.checked_add(*size)];
+            if *size == 0 || ends.contains(&None) {
+                return None;
+            }
+            list.push(IdMapping { container_id: *container_id, host_id: *host_id, size: *size });
+        }
+    }
+    Some(identities)
 }
 
 fn source(text: &str, kind: &str, fields: Fields<'_>, folder: &Path) -> Result<MountSource> {
@@ -237,7 +272,7 @@ pub(crate) fn tmpfs(text: &str) -> Result<Mount> {
         }
     }
     let source = MountSource::Tmpfs { size_bytes: size, mode, options: rest };
-    Ok(Mount { target: target.to_owned(), source, read_only })
+    Ok(Mount { target: target.to_owned(), source, read_only, identities: None })
 }
 
 /// Options of mount(8) that a tmpfs may have, as Docker's list has them.
@@ -370,6 +405,32 @@ mod tests {
         ] {
             assert!(mount(wrong, Path::new(FOLDER)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_idmap_has_ranges() {
+        let mount = mounted("type=bind,source=/a,target=/x,idmap=uids=0-1000-1#5-2000-10;gids=0-1000-1");
+        let identities = mount.identities.unwrap();
+        assert_eq!(identities.uids[1], IdMapping { container_id: 5, host_id: 2000, size: 10 });
+        assert_eq!((identities.uids.len(), identities.gids.len()), (2, 1));
+        for wrong in [
+            "",
+            "=",
+            "=uids",
+            "=uids=1-2",
+            "=uids=0-0-0",
+            "=names=0-0-1",
+            "=uids=0-4294967295-2",
+            "=uids=-1-1-1",
+            "=uids=@0-0-1",
+        ] {
+            assert!(mount_of(&format!("type=bind,source=/a,target=/x,idmap{wrong}")).is_err(), "{wrong}");
+        }
+        assert!(mount_of("type=image,source=a,target=/x,idmap=uids=0-1-1").is_err());
+    }
+
+    fn mount_of(text: &str) -> Result<Mount> {
+        mount(text, Path::new(FOLDER))
     }
 
     #[test]

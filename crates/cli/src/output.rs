@@ -6,13 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use carrack_diag::{Diagnostic, Rendering, SourceMap};
 use serde::Serialize;
 
-use crate::template::{PADDING, WIDTH_MIN};
+use crate::template::columns;
 
 /// How this invocation answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     /// Whether standard output carries the JSON envelope.
     pub(crate) json: bool,
+    /// Whether nobody wants to read warnings.
+    pub(crate) without_warnings: bool,
 }
 
 /// A command that did not do what was asked: why, and the exit code that says so.
@@ -93,7 +95,8 @@ impl Output {
             return;
         }
         let rendering = Rendering { color: colors_on_stderr() };
-        for diagnostic in diagnostics {
+        let is_told = |diagnostic: &&Diagnostic| diagnostic.is_error() || !self.without_warnings;
+        for diagnostic in diagnostics.iter().filter(is_told) {
             note(&carrack_diag::text(diagnostic, sources, rendering));
         }
     }
@@ -158,30 +161,14 @@ pub(crate) fn colors_on_stderr() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A table as Docker prints them: columns padded to the widest cell, three spaces between, ten characters at least.
+/// A table as Docker prints them: see [`columns`].
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    let mut text = header.join("\t") + "\n";
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+        text.push_str(&row.join("\t"));
+        text.push('\n');
     }
-    let mut out = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text = String::new();
-        for (cell, width) in cells.zip(&widths) {
-            text.push_str(cell);
-            let width = (width + PADDING).max(WIDTH_MIN);
-            text.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
-        }
-        out.push_str(text.trim_end());
-        out.push('\n');
-    };
-    line(&mut header.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
-    }
-    out
+    columns(&text)
 }
 
 /// `3 minutes`, as Docker says durations.
@@ -210,8 +197,18 @@ pub(crate) fn human_time(text: &str) -> String {
     }
 }
 
-/// `1.5MB`, decimal, as Docker says sizes: four significant digits.
+/// `1.98MB`, decimal, as Docker says the size of one thing: three significant digits.
 pub(crate) fn human_size(bytes: u64) -> String {
+    decimal_size(bytes, 2)
+}
+
+/// `1.984MB`, as Docker says sums: four significant digits.
+pub(crate) fn human_sum(bytes: u64) -> String {
+    decimal_size(bytes, 3)
+}
+
+/// With so many digits behind the point of a number below ten.
+fn decimal_size(bytes: u64, digits: usize) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -219,12 +216,10 @@ pub(crate) fn human_size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let digits = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
+    let digits = match value {
+        100.0.. => digits - 2,
+        10.0.. => digits - 1,
+        _ => digits,
     };
     let number = format!("{value:.digits$}");
     let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
@@ -252,7 +247,31 @@ pub(crate) fn binary_size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::binary_size;
+    use super::{binary_size, human_size, human_sum, table};
+
+    #[test]
+    fn sizes_have_docker_s_digits() {
+        for (bytes, size, sum) in [
+            (0, "0B", "0B"),
+            (999, "999B", "999B"),
+            (1_984_301, "1.98MB", "1.984MB"),
+            (15_640_000, "15.6MB", "15.64MB"),
+            (526_312_345, "526MB", "526.3MB"),
+            (2_000_000_000, "2GB", "2GB"),
+        ] {
+            assert_eq!((human_size(bytes).as_str(), human_sum(bytes).as_str()), (size, sum));
+        }
+    }
+
+    #[test]
+    fn tables_end_as_docker_s_do() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        assert_eq!(
+            table(&["NAME", "ENDPOINT", "ERROR"], &[row(["default *", "unix:///var/run/docker.sock", ""])]),
+            "NAME        ENDPOINT                      ERROR\ndefault *   unix:///var/run/docker.sock   \n"
+        );
+        assert_eq!(table(&["A", "B", "C"], &[]), "A         B         C\n");
+    }
 
     #[test]
     fn memory_is_said_as_in_docker() {

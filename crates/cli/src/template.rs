@@ -19,7 +19,7 @@ use carrack_diag::{Diagnostic, Result};
 use serde_json::Value as Json;
 
 use crate::codes;
-pub(crate) use columns::{PADDING, WIDTH_MIN};
+pub(crate) use columns::columns;
 use parse::{Problem, Templates};
 pub(crate) use print::quoted;
 pub(crate) use value::Row;
@@ -74,7 +74,7 @@ impl Template {
             out.push_str(&self.evaluate(&Value::Row(row), false)?);
             out.push('\n');
         }
-        Ok(if self.is_table { columns::columns(&out) } else { out })
+        Ok(if self.is_table { columns(&out) } else { out })
     }
 
     fn evaluate(&self, data: &Value<'_>, heading: bool) -> Result<String> {

@@ -30,6 +30,19 @@ mod words;
 /// The environment as a map.
 pub type Env = std::collections::BTreeMap<String, String>;
 
+/// A document of YAML, or of JSON, as plain values: null where the text is empty.
+///
+/// # Errors
+/// The first that is wrong with the text.
+pub fn yaml(path: &str, text: &str) -> carrack_diag::Result<serde_json::Value> {
+    let (mut sources, mut diagnostics) = (carrack_diag::SourceMap::default(), Vec::new());
+    let documents = parse::documents(sources.add(path, text), text, &mut diagnostics);
+    match diagnostics.into_iter().next() {
+        Some(wrong) => Err(wrong.boxed()),
+        None => Ok(documents.first().map_or(serde_json::Value::Null, node::Node::to_json)),
+    }
+}
+
 pub use load::{FILE_NAMES, LoadOptions, Loaded, Need, OVERRIDE_FILE_NAMES, load, project_name_of};
 pub use project::Project;
 pub use words::split as split_words;

@@ -68,6 +68,7 @@ impl Reading<'_> {
                 create: true,
                 propagation: None,
                 recursive: true,
+                writable_below: false,
             },
             Some(name) if name.contains('/') => {
                 return Err(format!("`{name}` is neither the name of a volume nor a path: a path begins with `./`"));
@@ -118,10 +119,11 @@ impl Reading<'_> {
         }
         let source = self.filled_of(node, path, "source");
         let kind = self.filled_of(node, path, "type").ok_or("a mount in this form needs a `type`")?;
+        let read_only = self.boolean_of(node, path, "read_only").unwrap_or(false);
         let kind = match kind.value.as_str() {
             "bind" => {
                 let source = source.ok_or("a bind needs a `source`")?;
-                self.bind(node, path, source)?
+                self.bind(node, path, source, read_only)?
             }
             "volume" => self.named_volume(node, path, source),
             "tmpfs" => self.long_tmpfs(node, path),
@@ -136,11 +138,10 @@ impl Reading<'_> {
             }
             other => return Err(format!("`{other}` is not a type of mount: `bind`, `volume` or `tmpfs`")),
         };
-        let read_only = self.boolean_of(node, path, "read_only").unwrap_or(false);
         Ok(Some(Mount { span: node.span, target, read_only, kind }))
     }
 
-    fn bind(&mut self, node: &Node, path: &str, source: Spanned<String>) -> Result<MountKind, String> {
+    fn bind(&mut self, node: &Node, path: &str, source: Spanned<String>, read_only: bool) -> Result<MountKind, String> {
         let empty = Node::new(crate::node::Value::Null, node.span);
         let options = node.get("bind").unwrap_or(&empty);
         let path = format!("{path}.bind");
@@ -150,17 +151,22 @@ impl Reading<'_> {
         };
         let hint = "it is `rprivate`, `private`, `rshared`, `shared`, `rslave` or `slave`";
         let recursive = self.filled_of(options, &path, "recursive");
+        let recursive = recursive.as_ref().map(|recursive| recursive.value.as_str());
+        if matches!(recursive, Some("writable" | "readonly")) && !read_only {
+            return Err("`recursive` can be `writable` or `readonly` beside `read_only: true` only".into());
+        }
         Ok(MountKind::Bind {
             source: Spanned::new(self.absolute(&source.value, source.span), source.span),
             create: self.boolean_of(options, &path, "create_host_path").unwrap_or(true),
             propagation: self
                 .converted_of(options, &path, "propagation", hint, known)
                 .map(|propagation| propagation.value),
-            recursive: match recursive.as_ref().map(|recursive| recursive.value.as_str()) {
+            recursive: match recursive {
                 None | Some("enabled" | "writable" | "readonly") => true,
                 Some("disabled") => false,
                 Some(other) => return Err(format!("`{other}` is not a value of `recursive`")),
             },
+            writable_below: recursive == Some("writable"),
         })
     }
 

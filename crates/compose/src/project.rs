@@ -482,6 +482,8 @@ pub enum MountKind {
         propagation: Option<String>,
         /// Mounts below the source come along.
         recursive: bool,
+        /// Read-only, it leaves those as they are.
+        writable_below: bool,
     },
     /// A volume.
     Volume {

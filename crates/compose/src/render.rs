@@ -393,10 +393,11 @@ fn mount(mount: &Mount) -> Option<Value> {
     let mut object = Object::new();
     let mut options = Object::new();
     let (kind, source) = match &mount.kind {
-        MountKind::Bind { source, create, propagation, recursive } => {
+        MountKind::Bind { source, create, propagation, recursive, writable_below } => {
             options.set("create_host_path", *create);
             options.some("propagation", propagation.clone());
-            options.some("recursive", (!recursive).then_some("disabled"));
+            let recursive = if *writable_below { Some("writable") } else { (!recursive).then_some("disabled") };
+            options.some("recursive", recursive);
             ("bind", Some(source.value.clone()))
         }
         MountKind::Volume { source, subpath, no_copy } => {

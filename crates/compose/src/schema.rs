@@ -301,13 +301,8 @@ pub(crate) const IPAM: &[Key] =
 pub(crate) const IPAM_CONFIG: &[Key] =
     &[("aux_addresses", Full), ("gateway", Full), ("ip_range", Full), ("subnet", Full)];
 
-pub(crate) const VOLUME: &[Key] = &[
-    ("driver", Full),
-    ("driver_opts", NotYet("the volume is a folder of this host, whatever the options say")),
-    ("external", Full),
-    ("labels", Full),
-    ("name", Full),
-];
+pub(crate) const VOLUME: &[Key] =
+    &[("driver", Full), ("driver_opts", Full), ("external", Full), ("labels", Full), ("name", Full)];
 
 pub(crate) const SECRET: &[Key] = &[
     ("driver", Refused("secret drivers belong to Swarm")),

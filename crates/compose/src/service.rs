@@ -446,12 +446,16 @@ impl Reading<'_> {
             };
             let permitted =
                 !device.permissions.is_empty() && device.permissions.bytes().all(|byte| b"rwm".contains(&byte));
-            if !device.source.starts_with('/') {
-                let message = format!("`{path}` can't name a device by its kind yet: `{}`", device.source);
-                self.report(
-                    Diagnostic::error(&codes::NOT_YET, message)
-                        .at(item.span, "not a path")
-                        .hint("give the device's path, as `/dev/fuse`"),
+            let text = item.as_text().unwrap_or(&device.source);
+            if carrack_oci::is_device_name(text) {
+                let (source, target) = (text.to_owned(), text.to_owned());
+                devices.push(Spanned::new(Device { source, target, ..device }, item.span));
+            } else if !device.source.starts_with('/') {
+                self.invalid(
+                    item.span,
+                    path,
+                    text,
+                    "it is a path, as `/dev/fuse`, or a name, as `vendor.com/class=name`",
                 );
             } else if !permitted || !device.target.starts_with('/') {
                 let text = item.as_text().unwrap_or(&device.permissions).to_owned();

@@ -309,7 +309,8 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
         let (valid, hint) = match option.as_str() {
             "max-size" => (units::size_bytes(&value.value).is_some_and(|size| size > 0), "it is a size, as `10m`"),
             "max-file" => (value.value.parse::<u32>().is_ok_and(|files| files > 0), "it is a number from 1"),
-            "labels" | "env" => (true, ""),
+            "labels" | "env" | "labels-regex" | "env-regex" | "tag" => (true, ""),
+            "max-buffer-size" => (units::size_bytes(&value.value).is_some(), "it is a size, as `4m`"),
             // A full disk costs lines and never the program's time, whichever is asked for.
             "mode" => {
                 (matches!(value.value.as_str(), "blocking" | "non-blocking"), "it is `blocking` or `non-blocking`")

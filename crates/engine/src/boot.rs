@@ -50,7 +50,7 @@ impl Engine {
         let mut running = Vec::new();
         for record in self.records().list()?.into_values() {
             let state = self.state(&record.id)?;
-            if state.as_ref().is_some_and(|state| is_active(state) && (state.is_alive() || state.has_shim())) {
+            if state.as_ref().is_some_and(|state| state.status.is_active() && (state.is_alive() || state.has_shim())) {
                 running.push(record);
             }
         }
@@ -76,8 +76,13 @@ impl Engine {
             Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
         }
         for id in suspects.into_iter().flatten() {
+            let state = self.state(&id)?;
+            if state.as_ref().is_some_and(|state| state.status == Status::Paused) && self.is_left_paused(&id)? {
+                // One that has ended meanwhile, or was let go on, needs nobody.
+                let _ = self.unpause(&id);
+            }
             // What its program has left behind is the shim's to put away, also in the moment after the end.
-            if self.state(&id)?.as_ref().is_some_and(State::has_shim) {
+            if state.as_ref().is_some_and(State::has_shim) {
                 continue;
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
@@ -104,18 +109,20 @@ impl Engine {
     fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<bool> {
         match self.state(&record.id)? {
             Some(state) if state.has_shim() => {}
-            Some(state) if is_active(&state) && state.is_alive() => match self.adopt(record, &state) {
+            Some(state) if state.status.is_active() && state.is_alive() => match self.adopt(record, &state) {
                 Ok(()) => report.push(format!("{}: adopted by a new shim", record.name)),
                 Err(error) => report.push(format!("{}: {error}", record.name)),
             },
-            Some(state) if is_active(&state) => {
+            Some(state) if state.status.is_active() => {
                 let waited_for_its_restart = state.status == Status::Restarting;
+                // A boot is no failure of its program: what follows one is for policies that name boots.
+                let has_failed = state.actual_status() == Status::Lost && event::wants_restart(record, &state);
                 self.tear_down(record)?;
                 if !waited_for_its_restart {
                     report.push(format!("{}: it is gone, and nobody saw how", record.name));
                 }
                 let always = matches!(record.container.restart, RestartPolicy::Always | RestartPolicy::UnlessStopped);
-                return Ok((always || waited_for_its_restart) && !self.stays_down(record)?);
+                return Ok((always || has_failed || waited_for_its_restart) && !self.stays_down(record)?);
             }
             _ => self.tear_down(record)?,
         }
@@ -138,10 +145,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-fn is_active(state: &State) -> bool {
-    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
 }
 
 fn starts_at_boot(record: &ContainerRecord, was_stopped: bool) -> bool {

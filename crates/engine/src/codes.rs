@@ -174,6 +174,44 @@ pub static INVALID_PROBE: Code = Code {
     fix: "Correct it, or give another check with `--health-cmd` or `--health-probe`.",
 };
 
+/// Mounts can't travel between the host and a container.
+pub static NO_PROPAGATION: Code = Code {
+    id: "engine/no-propagation",
+    title: "mounts can't travel between the host and the container",
+    cause: "The bind asks for shared or slave propagation, and the mount that its source is on passes nothing on.",
+    check: "Run `findmnt -o TARGET,PROPAGATION -T PATH` on the source.",
+    fix: "Make that mount shared with `mount --make-rshared`, or leave the propagation out.",
+};
+
+/// A device can't be given by its name.
+pub static CDI: Code = Code {
+    id: "engine/device",
+    title: "a device can't be given by its name",
+    cause: "Names such as `vendor.com/class=name` are those of the Container Device Interface: files in /etc/cdi and \
+            /var/run/cdi say what a device consists of. None says it of this one, or what it says is not so.",
+    check: "Read the files in /etc/cdi and /var/run/cdi; `kind` is what stands before the `=`.",
+    fix: "Have the vendor's tool write the file again, or give the nodes themselves: `--device /dev/…`.",
+};
+
+/// A device asks for what no container gets.
+pub static CDI_REFUSED: Code = Code {
+    id: "engine/device-refused",
+    title: "a device asks for what no container gets",
+    cause: "The device's file in /etc/cdi or /var/run/cdi asks for programs of the host that run as root while the \
+            container starts, or for network devices or processor caches of the host.",
+    check: "Read `containerEdits` in the file that the message names.",
+    fix: "Give the container the device's nodes and files themselves, with `--device /dev/…` and `--volume`.",
+};
+
+/// An option of a container's log can't be understood.
+pub static INVALID_LOG: Code = Code {
+    id: "engine/invalid-log",
+    title: "an option of the log can't be understood",
+    cause: "labels-regex or env-regex is no regular expression, or the tag has a field that containers don't have.",
+    check: "The message quotes the option.",
+    fix: "Correct `--log-opt`, or `logging.options` in the Compose file.",
+};
+
 /// A container did not become ready.
 pub static NOT_READY: Code = Code {
     id: "engine/not-ready",
@@ -301,6 +339,45 @@ pub static INVALID_NETWORK: Code = Code {
     fix: "Write subnets as 10.9.0.0/24 and addresses as 10.9.0.1.",
 };
 
+/// A network that every root has, and that stays as it is.
+pub static PREDEFINED_NETWORK: Code = Code {
+    id: "engine/predefined-network",
+    title: "predefined network",
+    cause: "The networks bridge, host and none are there on every root, as in Docker: they can't be made or removed, and \
+            nothing can be connected to host or none after it was made.",
+    check: "`carrack network ls` lists them.",
+    fix: "Make a network of your own with `carrack network create`. `carrack network prune` also takes the bridge of the \
+          default network off the host while no container has it.",
+};
+
+/// Options of a volume that make no sense.
+pub static INVALID_VOLUME_OPTION: Code = Code {
+    id: "engine/invalid-volume-option",
+    title: "unknown or incomplete options of a volume",
+    cause: "The driver local mounts what `type`, `device` and `o` say, as mount(8) does; type and device are both needed.",
+    check: "Read the -o of `volume create`, or the volume's `driver_opts`.",
+    fix: "For example: carrack volume create -o type=tmpfs -o device=tmpfs -o o=size=100m,uid=1000 fast",
+};
+
+/// What a volume's options say can't be mounted.
+pub static VOLUME_MOUNT: Code = Code {
+    id: "engine/volume-mount",
+    title: "what a volume stands for can't be mounted",
+    cause: "The volume was made with options, and the kernel refuses to mount what they say; it is tried when a container \
+            starts.",
+    check: "`carrack volume inspect NAME` shows the options; try them with mount(8).",
+    fix: "Remove the volume and make it anew with options that can be mounted: nothing that it stands for is removed with it.",
+};
+
+/// An image that is not here for a platform.
+pub static NO_SUCH_PLATFORM: Code = Code {
+    id: "engine/no-such-platform",
+    title: "the image is not here for that platform",
+    cause: "A name may stand for an image on several platforms; of this one none is here for the platform that was asked for.",
+    check: "`carrack image inspect --format '{{json .Manifests}}' NAME` lists what is here.",
+    fix: "Pull or build it for that platform, or leave --platform out.",
+};
+
 /// Detach keys that can't be read.
 pub static INVALID_KEYS: Code = Code {
     id: "engine/invalid-keys",
@@ -409,6 +486,7 @@ pub static ALL: &[&Code] = &[
     &INVALID_NAME,
     &INVALID_NETWORK,
     &INVALID_SIGNAL,
+    &INVALID_VOLUME_OPTION,
     &JOURNAL_DAMAGED,
     &JOURNAL_IO,
     &NAME_TAKEN,
@@ -419,11 +497,16 @@ pub static ALL: &[&Code] = &[
     &NO_FILE_CONTENT,
     &NO_SUCH_CONTAINER,
     &NO_SUCH_NETWORK,
+    &NO_SUCH_PLATFORM,
     &NO_SUCH_RELEASE,
     &NO_SUCH_VOLUME,
     &NOT_A_TAG,
     &BOOT_SERVICE,
     &INVALID_PROBE,
+    &INVALID_LOG,
+    &CDI,
+    &NO_PROPAGATION,
+    &CDI_REFUSED,
     &NOT_READY,
     &NOT_ROOT,
     &NOT_RUNNING,
@@ -431,11 +514,13 @@ pub static ALL: &[&Code] = &[
     &PAUSED,
     &PLAN_STALE,
     &PORT_BUSY,
+    &PREDEFINED_NETWORK,
     &RUNNING,
     &START_FAILED,
     &UNDO_INCOMPLETE,
     &UPDATE,
     &VOLUME_IN_USE,
+    &VOLUME_MOUNT,
     &UNCONFINED,
 ];
 

@@ -1,6 +1,9 @@
 //! Images: what the store does with them, for people.
 
 mod contents;
+mod inspect;
+mod platform;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Write};
@@ -9,9 +12,9 @@ use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_oci::{Config, Digest, Platform, Reference};
 use carrack_store::{Image, Import, Lease};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 pub use contents::{Change, FileDiff, ImageDiff, ImageTree, LayerTree, TreeEntry, Waste};
+pub use tree::ImageFamily;
 
 use crate::bootstrap::{self, BootstrapRequest};
 use crate::engine::{Engine, now, seconds_since};
@@ -86,11 +89,13 @@ impl Engine {
         Ok(self.store.find_image(name)?.map(|image| image.id))
     }
 
-    /// Loads the images of an archive and gives their names.
-    pub fn load(&self, archive: &mut dyn Read) -> Result<Vec<String>> {
+    /// Loads the images of an archive and gives their names; of images for several platforms those for one, this host's where
+    /// none is said.
+    pub fn load(&self, archive: &mut dyn Read, platform: Option<&Platform>) -> Result<Vec<String>> {
         let mut loaded = Vec::new();
         let statements = |lease: &Lease, manifest: &Digest, said: &[Vec<u8>]| self.predicates_of(said, manifest, lease);
-        for (image, names) in self.store.load(archive, &Platform::host(), &statements)? {
+        let platform = platform.cloned().unwrap_or_else(Platform::host);
+        for (image, names) in self.store.load(archive, &platform, &statements)? {
             self.emit_image("load", &image.id.to_string(), &image);
             loaded.extend(names.iter().map(Reference::familiar));
             if names.is_empty() {
@@ -101,19 +106,22 @@ impl Engine {
     }
 
     /// Writes images into an archive that Docker and OCI tools read, with what is said of them as artefacts beside them where
-    /// somebody asked for it.
-    pub fn save(&self, names: &[String], archive: &mut dyn Write) -> Result<()> {
+    /// somebody asked for it. With a platform, of each name the image for that one alone.
+    pub fn save(&self, names: &[String], platform: Option<&Platform>, archive: &mut dyn Write) -> Result<()> {
         let (mut images, mut indexes) = (Vec::<(Image, Vec<Reference>)>::new(), Vec::new());
         for name in names {
-            let image = self.store.image(name)?;
+            let image = self.image_on(name, platform)?;
             let reference = name.parse::<Reference>().ok();
             let index = reference.as_ref().map(|name| self.store.index_of(name)).transpose()?.flatten();
-            if let (Some(index), Some(name)) = (index.filter(|index| index.descriptor.is_some()), reference) {
-                indexes.push((index, vec![name]));
+            let is_part = platform.is_some() && index.is_some();
+            if let (Some(index), Some(name), None) =
+                (index.filter(|index| index.descriptor.is_some()), &reference, platform)
+            {
+                indexes.push((index, vec![name.clone()]));
                 continue;
             }
             // An image that was asked for by its id has no name in the archive, as Docker does it.
-            let named = name.parse::<Reference>().ok().filter(|reference| image.names.contains(reference));
+            let named = reference.filter(|reference| is_part || image.names.contains(reference));
             let is_same = |(other, _): &&mut (Image, Vec<Reference>)| other.manifest.digest == image.manifest.digest;
             match images.iter_mut().find(is_same) {
                 Some((_, names)) => names.extend(named.filter(|name| !names.contains(name))),
@@ -137,10 +145,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes an image of one layer of a root file system's tar.
+    /// Makes an image of one layer of a root file system's tar, for this host's platform where none is said.
     pub fn import(
         &self,
         tar: &mut dyn Read,
+        platform: Option<&Platform>,
         config: Config,
         message: Option<&str>,
         name: Option<&str>,
@@ -148,13 +157,16 @@ impl Engine {
         let names = name.map(str::parse::<Reference>).transpose()?.into_iter().collect();
         let import = Import {
             config,
-            platform: Platform::host(),
+            platform: platform.cloned().unwrap_or_else(Platform::host),
             created: Some(now()),
             message: message.map(str::to_owned),
             names,
         };
         let image = self.store.import(tar, import)?;
-        self.emit_image("import", name.unwrap_or(&image.id.to_string()), &image);
+        if let Some(name) = image.names.iter().find(|_| name.is_some()) {
+            self.emit_image("tag", &name.familiar(), &image);
+        }
+        self.emit_image("import", &image.id.to_string(), &image);
         Ok(image.id)
     }
 
@@ -197,35 +209,6 @@ impl Engine {
         }
         self.store.prune(carrack_store::Scope::Unreferenced)?;
         Ok(lines)
-    }
-
-    /// Everything known of an image, in the shape of `docker image inspect`.
-    pub fn inspect_image(&self, name: &str) -> Result<Value> {
-        let image = self.store.image(name)?;
-        let config = &image.config;
-        let reference = name.parse::<Reference>().ok().filter(|name| image.names.contains(name));
-        let index = reference.map(|name| self.store.index_of(&name)).transpose()?.flatten();
-        Ok(json!({
-            "Id": image.id,
-            "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
-            "RepoDigests": image.repo_digests.iter().map(Reference::familiar).collect::<Vec<_>>(),
-            "Created": config.created,
-            "Author": config.author.clone().unwrap_or_default(),
-            "Architecture": config.architecture,
-            "Variant": config.variant,
-            "Os": config.os,
-            "Size": self.store.image_size_bytes(&image)?,
-            "Config": config.config,
-            "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
-            "History": config.history,
-            "Descriptor": index.as_ref().and_then(|index| index.descriptor.as_ref()).unwrap_or(&image.manifest),
-            "Manifests": index.map(|index| index.images.iter().map(|image| json!({
-                "ID": image.manifest.digest,
-                "Descriptor": image.manifest,
-                "Kind": "image",
-                "ImageData": { "Platform": image.config.platform() },
-            })).collect::<Vec<_>>()),
-        }))
     }
 
     /// Makes a base image from a Debian archive.

@@ -68,7 +68,7 @@ impl Engine {
             "Debug": false,
             "SystemTime": now(),
             "LoggingDriver": "json-file",
-            "CgroupDriver": "cgroupfs",
+            "CgroupDriver": hierarchies.driver(),
             "CgroupVersion": match hierarchies.version() { Version::V1 => "1", Version::V2 => "2" },
             "KernelVersion": word(name.release()),
             "OperatingSystem": field("PRETTY_NAME"),

@@ -83,7 +83,9 @@ impl Engine {
                     let reason = "no container and no command has the layer";
                     leaks.push(leak("mount", target.to_owned(), reason));
                 }
-            } else if roots.iter().any(|root| path.starts_with(root) && path != root.as_path()) {
+            } else if !self.is_volume_in_use(path)
+                && roots.iter().any(|root| path.starts_with(root) && path != root.as_path())
+            {
                 // The roots themselves may be mounts.
                 let reason = "nothing is mounted below a root in the host's namespace";
                 leaks.push(leak("mount", target.to_owned(), reason).fixed_by(format!("umount {target}")));

@@ -48,9 +48,12 @@ pub use container::{
 };
 pub use engine::Engine;
 pub use events::EventSpan;
-pub use image::{Change, FileDiff, ImageDiff, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of};
+pub use image::{
+    Change, FileDiff, ImageDiff, ImageFamily, ImageTree, ImageView, LayerTree, TreeEntry, Waste, config_of,
+};
 pub use leaks::Leak;
 pub use network::NetworkView;
 pub use prune::{LabelFilter, PruneFilter, Removed, until_of_volumes};
 pub use stack::{Applied, Forecast, ServiceStatus, StackStatus, UpOptions, docker_holds};
 pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
+pub use volume::VolumeView;

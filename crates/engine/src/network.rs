@@ -1,15 +1,18 @@
 //! Networks, for people and for plans.
 
+mod inspect;
+mod predefined;
+
 use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_network::{Endpoint, Networks, Subnet, Wanted, WantedIpv6};
-use carrack_oci::Digest;
+use carrack_network::{DEFAULT_NETWORK, Network, Networks, Subnet, Wanted, WantedIpv6};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::codes;
 use crate::engine::Engine;
+pub(crate) use inspect::endpoint_id;
+use predefined::Found;
 
 /// A network as it is listed.
 #[derive(Debug, Clone, Serialize)]
@@ -18,6 +21,16 @@ pub struct NetworkView {
     pub id: String,
     /// Unique on the root.
     pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    /// `bridge`, `host`, `null`.
+    pub driver: &'static str,
+    /// Without a way out.
+    pub internal: bool,
+    /// With IPv6 addresses.
+    pub ipv6: bool,
+    /// Whether every root has it.
+    pub is_predefined: bool,
     /// What it was made from.
     #[serde(skip)]
     pub wanted: carrack_plan::Network,
@@ -34,22 +47,19 @@ impl NetworkView {
 const WANTED_LABEL: &str = "dev.carrack.wanted";
 
 impl Engine {
-    /// All networks.
+    /// The networks that containers can be connected to: those that were made, and the default one.
     pub fn networks(&self) -> Result<Vec<NetworkView>> {
-        let networks = Networks::new(&self.store).list()?;
-        Ok(networks
-            .into_iter()
-            .map(|network| {
-                let wanted = network.labels.get(WANTED_LABEL).and_then(|text| serde_json::from_str(text).ok());
-                let unasked = || carrack_plan::Network {
-                    name: network.name.clone(),
-                    internal: network.internal,
-                    labels: network.labels.clone(),
-                    ..carrack_plan::Network::default()
-                };
-                NetworkView { wanted: wanted.unwrap_or_else(unasked), id: network.id, name: network.name }
-            })
-            .collect())
+        let networks = Networks::new(&self.store);
+        let mut views: Vec<NetworkView> = networks.list()?.into_iter().map(view).collect();
+        if views.iter().all(|view| view.name != DEFAULT_NETWORK) {
+            views.push(self.predefined_view(DEFAULT_NETWORK, "bridge"));
+        }
+        Ok(views)
+    }
+
+    /// Whether a running container is on the network of that name.
+    pub fn is_network_used(&self, name: &str) -> Result<bool> {
+        Ok(!Networks::new(&self.store).endpoints(name)?.is_empty())
     }
 
     /// Makes a network; one that is there already and was asked for in the same words is left as it is. Gives its id.
@@ -62,6 +72,12 @@ impl Engine {
 
     /// Makes a network whose name is free. Gives its id.
     pub fn create_new_network(&self, network: &carrack_plan::Network) -> Result<String> {
+        if predefined::is_predefined(&network.name) {
+            let message = format!("can't make a network {}: it is a predefined one", network.name);
+            return Err(Diagnostic::error(&codes::PREDEFINED_NETWORK, message)
+                .hint("use it as it is, or choose another name")
+                .boxed());
+        }
         let made = Networks::new(&self.store).create(&wanted(network)?)?;
         self.emit_network("create", &made.id, &made.name, None);
         Ok(made.id)
@@ -70,7 +86,15 @@ impl Engine {
     /// Removes a network that nothing uses.
     pub fn remove_network(&self, name: &str) -> Result<()> {
         let networks = Networks::new(&self.store);
-        let network = networks.find(name)?;
+        let network = match self.find_network(name)? {
+            Found::Bridge(network) if network.name != DEFAULT_NETWORK => network,
+            found => {
+                let message = format!("{} is a predefined network and can't be removed", found.name());
+                return Err(Diagnostic::error(&codes::PREDEFINED_NETWORK, message)
+                    .hint("`carrack network prune` removes what nothing uses")
+                    .boxed());
+            }
+        };
         networks.remove(&network.name)?;
         self.emit_network("destroy", &network.id, &network.name, None);
         Ok(())
@@ -83,58 +107,6 @@ impl Engine {
             None => Ok(()),
         }
     }
-
-    /// Everything known of a network, in the shape of `docker network inspect`.
-    pub fn inspect_network(&self, name: &str) -> Result<Value> {
-        let networks = Networks::new(&self.store);
-        let network = networks.find(name)?;
-        let endpoints = networks.endpoints(&network.name)?;
-        let mut containers = serde_json::Map::new();
-        for endpoint in &endpoints {
-            let name = self.records().get(&endpoint.container)?.map(|record| record.name);
-            let with_prefix = |address: &dyn std::fmt::Display, prefix: u8| format!("{address}/{prefix}");
-            let ipv6 = endpoint.ipv6.map(|place| with_prefix(&place.address, place.prefix));
-            let value = json!({
-                "Name": name.unwrap_or_default(),
-                "EndpointID": endpoint_id(endpoint),
-                "MacAddress": endpoint.mac.to_string(),
-                "IPv4Address": with_prefix(&endpoint.address, endpoint.prefix),
-                "IPv6Address": ipv6.unwrap_or_default(),
-                "Names": endpoint.names,
-            });
-            containers.insert(endpoint.container.clone(), value);
-        }
-        let mut config = vec![ipam(
-            &network.subnet,
-            &network.gateway,
-            network.ip_range,
-            network.reserved.iter().map(|(name, address)| (name, address.to_string())).collect(),
-        )];
-        if let Some(range) = &network.ipv6 {
-            let reserved = range.reserved.iter().map(|(name, address)| (name, address.to_string())).collect();
-            config.push(ipam(&range.subnet, &range.gateway, range.ip_range, reserved));
-        }
-        let labels: BTreeMap<_, _> = network.labels.iter().filter(|(key, _)| *key != WANTED_LABEL).collect();
-        Ok(json!({
-            "Name": network.name,
-            "Id": network.id,
-            "Created": network.created,
-            "Scope": "local",
-            "Driver": "bridge",
-            "EnableIPv4": true,
-            "EnableIPv6": network.ipv6.is_some(),
-            "IPAM": { "Driver": "default", "Options": {}, "Config": config },
-            "Internal": network.internal,
-            "Attachable": network.attachable,
-            "Ingress": false,
-            "ConfigFrom": { "Network": "" },
-            "ConfigOnly": false,
-            "Containers": containers,
-            "Options": network.options,
-            "Labels": labels,
-            "Bridge": network.bridge,
-        }))
-    }
 }
 
 /// Whether somebody who wrote `text` meant the network of this name and id.
@@ -142,25 +114,24 @@ pub(crate) fn is_meant(text: &str, name: &str, id: &str) -> bool {
     text == name || (!text.is_empty() && id.starts_with(text))
 }
 
-/// What tells a container's place on a network from every other: it follows from both.
-pub(crate) fn endpoint_id(endpoint: &Endpoint) -> String {
-    Digest::of(format!("{} {}", endpoint.container, endpoint.network_id).as_bytes()).hex().to_owned()
-}
-
-fn ipam(
-    subnet: &Subnet,
-    gateway: &dyn std::fmt::Display,
-    ip_range: Option<Subnet>,
-    reserved: BTreeMap<&String, String>,
-) -> Value {
-    let mut config = json!({ "Subnet": subnet.to_string(), "Gateway": gateway.to_string() });
-    if let Some(range) = ip_range {
-        config["IPRange"] = range.to_string().into();
+fn view(network: Network) -> NetworkView {
+    let wanted = network.labels.get(WANTED_LABEL).and_then(|text| serde_json::from_str(text).ok());
+    let unasked = || carrack_plan::Network {
+        name: network.name.clone(),
+        internal: network.internal,
+        labels: network.labels.clone(),
+        ..carrack_plan::Network::default()
+    };
+    NetworkView {
+        wanted: wanted.unwrap_or_else(unasked),
+        is_predefined: network.name == DEFAULT_NETWORK,
+        id: network.id,
+        name: network.name,
+        created: network.created,
+        driver: "bridge",
+        internal: network.internal,
+        ipv6: network.ipv6.is_some(),
     }
-    if !reserved.is_empty() {
-        config["AuxiliaryAddresses"] = json!(reserved);
-    }
-    config
 }
 
 /// One range of each family at most, as a bridge has.

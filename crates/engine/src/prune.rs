@@ -85,21 +85,30 @@ impl Engine {
         Ok(removed)
     }
 
-    /// Removes networks that no container has, running or not.
+    /// Removes networks that no container has, running or not. The bridge of the default one goes too, which is there again
+    /// when it is needed; it is not told, as it can't be removed.
     pub fn prune_networks(&self, filter: &PruneFilter) -> Result<Removed> {
         let mut removed = Removed::default();
         let used: BTreeSet<String> = self.records().list()?.values().flat_map(networks_of).collect();
         for network in Networks::new(&self.store).list()? {
-            let is_free =
-                network.name != DEFAULT_NETWORK && !used.contains(&network.name) && !used.contains(&network.id);
-            if !is_free || !filter.selects(Some(&network.created), &network.labels) {
+            let is_free = !used.contains(&network.name) && !used.contains(&network.id);
+            let is_default = network.name == DEFAULT_NETWORK;
+            if !is_free
+                || (is_default && *filter != PruneFilter::default())
+                || !filter.selects(Some(&network.created), &network.labels)
+            {
                 continue;
             }
-            match self.remove_network(&network.name) {
+            let went = match is_default {
+                true => Networks::new(&self.store).remove(&network.name),
+                false => self.remove_network(&network.name),
+            };
+            match went {
                 // Somebody came, or was faster.
                 Err(error) if error.code == &carrack_network::codes::IN_USE => {}
                 Err(error) if error.code == &carrack_network::codes::UNKNOWN_NETWORK => {}
                 Err(error) => return Err(error),
+                Ok(()) if is_default => {}
                 Ok(()) => removed.names.push(network.name),
             }
         }

@@ -575,8 +575,8 @@ impl Engine {
     }
 
     /// How an image came about, the newest step first.
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryView>> {
-        let image = self.store.image(name)?;
+    pub fn history(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryView>> {
+        let image = self.image_on(name, platform)?;
         let mut layers = image.layers.iter();
         let mut views = Vec::new();
         for entry in &image.config.history {

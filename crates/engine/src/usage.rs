@@ -127,16 +127,21 @@ impl Engine {
 
     /// What images have on disk: layers and blobs, each once.
     fn layers_bytes<'a>(&self, images: impl IntoIterator<Item = &'a Image>) -> Result<u64> {
-        let (mut chains, mut blobs, mut total) = (BTreeSet::new(), BTreeSet::new(), 0);
+        Ok(self.room_of(images)?.0)
+    }
+
+    /// The same, and what of it are blobs.
+    pub(crate) fn room_of<'a>(&self, images: impl IntoIterator<Item = &'a Image>) -> Result<(u64, u64)> {
+        let (mut chains, mut blobs, mut total, mut content) = (BTreeSet::new(), BTreeSet::new(), 0, 0);
         for layer in images.into_iter().flat_map(|image| &image.layers) {
             if chains.insert(layer.chain) {
                 let snapshot = self.store.snapshot(&layer.chain)?;
                 total += snapshot.map_or(0, |snapshot| self.store.bytes_beside_blob(&snapshot));
             }
             if blobs.insert(layer.blob.digest) {
-                total += self.store.blob_size_bytes(&layer.blob.digest).unwrap_or(0);
+                content += self.store.blob_size_bytes(&layer.blob.digest).unwrap_or(0);
             }
         }
-        Ok(total)
+        Ok((total + content, content))
     }
 }

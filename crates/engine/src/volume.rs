@@ -1,38 +1,98 @@
 //! Volumes, for people.
 
+mod attached;
+mod local;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_store::anonymous_volume_name;
+use carrack_store::{Volume, anonymous_volume_name};
 use serde_json::{Value, json};
 
 use crate::codes;
 use crate::engine::Engine;
+use local::LocalMount;
+
+/// A volume as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeView {
+    /// Unique on the root.
+    pub name: String,
+    /// Free text by key.
+    pub labels: BTreeMap<String, String>,
+    /// The folder that is mounted.
+    pub mountpoint: PathBuf,
+}
+
+/// Docker's mark of volumes that nobody has named.
+const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
+
+fn labels_of(volume: &Volume) -> BTreeMap<String, String> {
+    let mark = volume.anonymous.then(|| (ANONYMOUS_LABEL.to_owned(), String::new()));
+    volume.labels.clone().into_iter().chain(mark).collect()
+}
+
+/// RFC 3339, as Docker tells when a volume was made.
+fn to_the_second(time: &str) -> String {
+    time.split_once('.').map_or(time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
+}
+
+/// As Go writes a map that nobody made.
+fn filled(map: BTreeMap<String, String>) -> Value {
+    if map.is_empty() { Value::Null } else { json!(map) }
+}
 
 impl Engine {
+    /// All volumes, by name.
+    pub fn volume_views(&self) -> Result<Vec<VolumeView>> {
+        let volumes = self.store.volumes()?.into_values();
+        let view = |volume: Volume| {
+            Ok(VolumeView {
+                labels: labels_of(&volume),
+                mountpoint: self.store.volume_data(&volume.name)?,
+                name: volume.name,
+            })
+        };
+        volumes.map(view).collect()
+    }
+
     /// The names of all volumes.
     pub fn volumes(&self) -> Result<Vec<String>> {
         Ok(self.store.volumes()?.into_keys().collect())
     }
 
-    /// Makes a volume where it is not there; without a name, an anonymous one. Gives its name.
-    pub fn create_volume(&self, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<String> {
+    /// Makes a volume where it is not there; without a name, an anonymous one. Options are those of Docker's driver `local`.
+    /// Gives its name.
+    pub fn create_volume(
+        &self,
+        name: Option<&str>,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+    ) -> Result<String> {
         let (name, anonymous) = match name {
             Some(name) => (name.to_owned(), false),
             None => (anonymous_volume_name()?, true),
         };
-        self.make_volume(&name, anonymous, labels)?;
+        LocalMount::read(&name, &options)?;
+        self.make_volume(&name, anonymous, labels, options)?;
         Ok(name)
     }
 
     /// Makes a volume where there is none of that name.
-    pub(crate) fn make_volume(&self, name: &str, anonymous: bool, labels: BTreeMap<String, String>) -> Result<()> {
-        let is_new = self.store.volume(name)?.is_none();
-        self.store.create_volume(name, anonymous, labels)?;
-        if is_new {
-            self.emit_volume("create", name, &[]);
+    pub(crate) fn make_volume(
+        &self,
+        name: &str,
+        anonymous: bool,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+    ) -> Result<Volume> {
+        if let Some(volume) = self.store.volume(name)? {
+            return Ok(volume);
         }
-        Ok(())
+        let volume = self.store.create_volume_with(name, anonymous, labels, options)?;
+        self.emit_volume("create", name, &[]);
+        Ok(volume)
     }
 
     /// Removes a volume that nothing uses; whether it was there.
@@ -80,11 +140,12 @@ impl Engine {
     pub fn inspect_volume(&self, name: &str) -> Result<Value> {
         let volume = self.store.volume(name)?.ok_or_else(|| self.no_volume(name))?;
         Ok(json!({
-            "Name": volume.name,
-            "CreatedAt": volume.created,
+            "CreatedAt": to_the_second(&volume.created),
             "Driver": "local",
-            "Labels": volume.labels,
+            "Labels": filled(labels_of(&volume)),
             "Mountpoint": self.store.volume_data(name)?,
+            "Name": volume.name,
+            "Options": filled(volume.options),
             "Scope": "local",
         }))
     }

@@ -13,7 +13,7 @@ use crate::fault::{Context as _, fault};
 use crate::lease::{Leases, boot_id, now_ms};
 use crate::network::link_name;
 use crate::networks::{delete_link, open_filter, open_routes, set_ipv6};
-use crate::{Attachment, Endpoint, Namespace, Network, Networks, codes, other_firewalls};
+use crate::{Attachment, DEFAULT_NETWORK, Endpoint, Namespace, Network, Networks, codes, other_firewalls};
 
 /// `BR_MAX_PORTS` of the kernel, less the one it never gives out.
 pub const PORTS_PER_BRIDGE: usize = 1023;
@@ -55,12 +55,16 @@ impl Networks {
         if attachments.is_empty() {
             return Ok(Vec::new());
         }
-        let networks = attachments.iter().map(|attachment| self.wanted(&attachment.network));
-        let networks = networks.collect::<Result<Vec<Network>>>()?;
         let mut routes = open_routes()?;
-        let bridges = self.bridges(&mut routes, &networks)?;
-        other_firewalls::admit_docker(&mut open_filter()?, &self.tag)?;
-        let endpoints = self.lease(former, container, &mut routes, &networks, attachments)?;
+        let places = || {
+            let networks = attachments.iter().map(|attachment| self.wanted(&attachment.network));
+            let networks = networks.collect::<Result<Vec<Network>>>()?;
+            let bridges = self.bridges(&mut routes, &networks)?;
+            other_firewalls::admit_docker(&mut open_filter()?, &self.tag)?;
+            let endpoints = self.lease(former, container, &mut routes, &networks, attachments)?;
+            Ok((networks, bridges, endpoints))
+        };
+        let (networks, bridges, endpoints) = self.through_pruning(attachments, places)?;
         let connected = connect_ports(&mut routes, namespace, &networks, &bridges, &endpoints)
             .and_then(|()| namespace.run(|| configure(&endpoints, attachments)));
         if let Err(error) = connected {
@@ -72,6 +76,19 @@ impl Networks {
             return Err(error);
         }
         Ok(endpoints)
+    }
+
+    /// Does it again where the default network went meanwhile: it is made when it is needed, so nobody need know that it can go.
+    fn through_pruning<T>(&self, attachments: &[Attachment], mut places: impl FnMut() -> Result<T>) -> Result<T> {
+        const ATTEMPTS: usize = 5;
+        let has_default = attachments.iter().any(|attachment| attachment.network == DEFAULT_NETWORK);
+        for _ in 1..ATTEMPTS {
+            match places() {
+                Err(error) if has_default && error.code == &codes::UNKNOWN_NETWORK => {}
+                done => return done,
+            }
+        }
+        places()
     }
 
     /// Takes a running container off one of its networks: names, ports and addresses, its interface, and the default route
@@ -143,7 +160,8 @@ impl Networks {
 
     /// The network as it is now.
     fn present(&self, network: &Network) -> Result<Network> {
-        self.get(&network.name)?.filter(|present| present.id == network.id).ok_or_else(|| {
+        let is_it = |present: &Network| present.id == network.id && present.created == network.created;
+        self.get(&network.name)?.filter(is_it).ok_or_else(|| {
             let message = format!("network {} was removed meanwhile", network.name);
             Diagnostic::error(&codes::UNKNOWN_NETWORK, message).boxed()
         })

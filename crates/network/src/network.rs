@@ -11,6 +11,11 @@ use crate::{Subnet, codes};
 /// The network of containers that asked for none; made when first used.
 pub const DEFAULT_NETWORK: &str = "bridge";
 
+/// The id of a network that every root of this tag has, made or not: 64 hexadecimal digits.
+pub(crate) fn predefined_id(tag: &str, name: &str) -> String {
+    Digest::of(format!("{tag} {name}").as_bytes()).hex().to_owned()
+}
+
 const OPTION_MTU: &str = "com.docker.network.driver.mtu";
 const OPTION_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const OPTION_BETWEEN: &str = "com.docker.network.bridge.enable_icc";
@@ -138,8 +143,10 @@ impl Network {
     ) -> Result<Self> {
         let options = Options::read(&wanted.options)?;
         let created = jiff::Timestamp::now().to_string();
-        let id =
-            Digest::of(format!("{tag} {} {created} {}", wanted.name, std::process::id()).as_bytes()).hex().to_owned();
+        let id = match wanted.name.as_str() {
+            DEFAULT_NETWORK => predefined_id(tag, DEFAULT_NETWORK),
+            name => Digest::of(format!("{tag} {name} {created} {}", std::process::id()).as_bytes()).hex().to_owned(),
+        };
         let asked = wanted.ipv6_range.as_ref();
         let ipv6 = ipv6.map(|subnet| Ipv6Range {
             subnet,

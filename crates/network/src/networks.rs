@@ -9,7 +9,7 @@ use carrack_sys::nftables::{Chain, Table, chains};
 use crate::fault::Context as _;
 use crate::host_lock::HostLock;
 use crate::lease::{Leases, boot_id};
-use crate::network::link_prefix;
+use crate::network::{link_prefix, predefined_id};
 use crate::subnet::{ipv6_pools, pools};
 use crate::{DEFAULT_NETWORK, Endpoint, Network, Subnet, Wanted, codes, firewall, forwarding, other_firewalls};
 
@@ -66,11 +66,39 @@ impl Networks {
         self.records().get(name)
     }
 
-    /// The network of that name, id, or beginning of an id.
+    /// The id of a network that every root has, made or not: the same for as long as the root is where it is.
+    pub fn predefined_id(&self, name: &str) -> String {
+        predefined_id(&self.tag, name)
+    }
+
+    /// The default network as it was made, or as it would be made now. Makes nothing.
+    ///
+    /// # Errors
+    /// `store/corrupt-record`; where it was not made yet `network/pool-exhausted`, `network/kernel`.
+    pub fn default_network(&self) -> Result<Network> {
+        if let Some(network) = self.get(DEFAULT_NETWORK)? {
+            return Ok(network);
+        }
+        let host = Host::look()?;
+        let subnet = host.choose(&self.recorded_subnets(None)?)?;
+        let wanted = Wanted { name: DEFAULT_NETWORK.into(), ..Wanted::default() };
+        Network::new(&wanted, &self.tag, subnet, None, host.mtu_bytes())
+    }
+
+    /// The network of that name, id, or beginning of an id; the default one also where it was not made yet.
     ///
     /// # Errors
     /// `network/unknown-network` with the nearest name.
     pub fn find(&self, wanted: &str) -> Result<Network> {
+        let is_default = wanted == DEFAULT_NETWORK
+            || (!wanted.is_empty() && self.predefined_id(DEFAULT_NETWORK).starts_with(wanted));
+        match self.find_made(wanted) {
+            Err(error) if is_default && error.code == &codes::UNKNOWN_NETWORK => self.default_network(),
+            found => found,
+        }
+    }
+
+    fn find_made(&self, wanted: &str) -> Result<Network> {
         let networks = self.list()?;
         if let Some(network) = networks.iter().find(|network| network.name == wanted) {
             return Ok(network.clone());
@@ -242,7 +270,7 @@ impl Networks {
     /// `network/unknown-network`; `network/in-use` with the containers on it; `network/kernel`.
     pub fn remove(&self, name: &str) -> Result<()> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
-        let network = self.find(name)?;
+        let network = self.find_made(name)?;
         let endpoints = self.endpoints(&network.name)?;
         if !endpoints.is_empty() {
             let message = format!("network {} has {} containers on it", network.name, endpoints.len());

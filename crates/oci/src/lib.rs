@@ -5,6 +5,7 @@
 
 mod artifact;
 pub mod codes;
+mod device_name;
 mod digest;
 mod image;
 pub mod media_type;
@@ -14,6 +15,7 @@ mod reference;
 pub mod runtime;
 
 pub use artifact::{Artifact, ArtifactBlob};
+pub use device_name::is_device_name;
 pub use digest::{Digest, Hasher};
 pub use image::{Config, Descriptor, Empty, Healthcheck, History, ImageConfig, Index, Manifest, RootFs, chain_ids};
 pub use platform::Platform;

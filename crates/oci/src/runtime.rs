@@ -137,6 +137,25 @@ pub struct Mount {
     /// As in mount(8), plus the specification's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    /// How owners of the source are shown, for a mount with the option `idmap`.
+    #[serde(default, rename = "uidMappings", skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<IdMapping>,
+    /// The same for groups.
+    #[serde(default, rename = "gidMappings", skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<IdMapping>,
+}
+
+/// A range of identities and where it is shown (runtime-spec `config.md`, Mounts).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMapping {
+    /// The first, as the source has it.
+    #[serde(rename = "containerID")]
+    pub container_id: u32,
+    /// The first, as it is shown.
+    #[serde(rename = "hostID")]
+    pub host_id: u32,
+    /// How many.
+    pub size: u32,
 }
 
 /// Linux's part (runtime-spec `config-linux.md`).

@@ -304,6 +304,7 @@ fn field_name(field: &str) -> &str {
         "mounts" => "volumes",
         "files" => "secrets or configs",
         "network" => "networks",
+        "cdi_devices" => "devices",
         "log" => "logging",
         "shm_size_bytes" => "shm_size",
         "stop_timeout_ms" => "stop_grace_period",

@@ -291,6 +291,9 @@ pub fn container(
     };
     let text = |value: &Option<carrack_diag::Spanned<String>>| value.as_ref().map(|text| text.value.clone());
     let texts = |values: &[carrack_diag::Spanned<String>]| values.iter().map(|text| text.value.clone()).collect();
+    let (paths, names): (Vec<_>, Vec<_>) =
+        service.devices.iter().partition(|device| device.value.source.starts_with('/'));
+    let (paths, names) = (paths.into_iter(), names.into_iter());
     let mut container = Container {
         name: container_name(project, service, number),
         image: image_name(project, service),
@@ -309,7 +312,8 @@ pub fn container(
         files: lower_files(service, inputs)?,
         read_only: service.read_only,
         shm_size_bytes: service.shm_size_bytes,
-        devices: service.devices.iter().map(|device| lower_device(&device.value)).collect(),
+        devices: paths.map(|device| lower_device(&device.value)).collect(),
+        cdi_devices: names.map(|device| device.value.source.clone()).collect(),
         network: network_mode(project, service, number),
         ports: service.ports.iter().filter_map(|port| lower_port(port, number)).collect(),
         extra_hosts: service.extra_hosts.iter().map(|host| host.value.clone()).collect(),
@@ -348,12 +352,12 @@ pub fn container(
 
 fn lower_mount(project: &Project, mount: &compose::Mount) -> Mount {
     let source = match &mount.kind {
-        compose::MountKind::Bind { source, create, propagation, recursive } => MountSource::Bind {
+        compose::MountKind::Bind { source, create, propagation, recursive, writable_below } => MountSource::Bind {
             path: source.value.clone(),
             create: *create,
             propagation: propagation.clone(),
             non_recursive: !recursive,
-            writable_below: false,
+            writable_below: *writable_below,
         },
         compose::MountKind::Volume { source, subpath, no_copy } => MountSource::Volume {
             name: source.as_ref().map(|source| {
@@ -367,7 +371,7 @@ fn lower_mount(project: &Project, mount: &compose::Mount) -> Mount {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: *mode, options: options.clone() }
         }
     };
-    Mount { target: mount.target.value.clone(), source, read_only: mount.read_only }
+    Mount { target: mount.target.value.clone(), source, read_only: mount.read_only, identities: None }
 }
 
 fn lower_files(service: &compose::Service, inputs: &Inputs) -> Result<Vec<File>, Diagnostics> {
@@ -594,6 +598,9 @@ fn log(logging: &compose::Logging) -> LogConfig {
     let names = |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     log.labels = option("labels").map(names).unwrap_or_default();
     log.env = option("env").map(names).unwrap_or_default();
+    log.labels_regex = option("labels-regex").map(str::to_owned);
+    log.env_regex = option("env-regex").map(str::to_owned);
+    log.tag = option("tag").filter(|tag| !tag.is_empty()).map(str::to_owned);
     log
 }
 

@@ -27,6 +27,7 @@
 mod bundle;
 mod channel;
 mod execute;
+mod identities;
 mod identity;
 mod inside;
 mod interpret;

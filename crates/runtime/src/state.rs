@@ -3,6 +3,7 @@
 //! Replaced by rename, so a reader finds the old or the new text. It is void after a reboot, hence the boot id; and it
 //! may be older than the truth where a shim was killed, hence pids with their start times.
 
+use std::io::Read as _;
 use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -93,6 +94,13 @@ pub enum Status {
     Exited,
     /// It is gone, and nobody knows when and how.
     Lost,
+}
+
+impl Status {
+    /// Whether there is, or is about to be, a program.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
 }
 
 impl std::fmt::Display for Status {
@@ -195,18 +203,36 @@ impl State {
 
     /// What to tell of the last end: 255, as Docker does, where nobody saw how it was, and 0 before the first.
     pub fn last_exit_code(&self) -> i32 {
-        let unseen = || if self.actual_status() == Status::Lost { 255 } else { 0 };
-        self.exit_code.unwrap_or_else(unseen)
+        let has_ended = matches!(self.actual_status(), Status::Exited | Status::Lost);
+        self.exit_code.unwrap_or(if has_ended { 255 } else { 0 })
     }
 
-    /// What is true now, whatever was written: a container that neither lives nor has a shim to say so is lost.
+    /// What is true now, whatever was written: a container that neither lives nor has a shim to say so is lost; one of a
+    /// former boot has ended with it.
     pub fn actual_status(&self) -> Status {
-        let active = matches!(self.status, Status::Running | Status::Paused | Status::Restarting);
         match () {
-            () if !active || self.has_shim() || self.is_alive() => self.status,
+            () if !self.status.is_active() || self.has_shim() || self.is_alive() => self.status,
+            () if self.boot_id != boot_id() => Status::Exited,
             () => Status::Lost,
         }
     }
+
+    /// What is still true of a container's last run after a boot.
+    pub fn of_former_boot(self) -> Self {
+        let exit_code = if self.status.is_active() { None } else { self.exit_code };
+        let Self { started_at, finished_at, oom_killed, error, restart_count, .. } = self;
+        let finished_at = finished_at.or_else(|| ended_by_boot(started_at.as_deref()?));
+        let status = Status::Exited;
+        Self { status, started_at, finished_at, exit_code, oom_killed, error, restart_count, ..Self::default() }
+    }
+}
+
+/// When this boot began, which ended what ran before: as close as anybody can say. None for what began in this boot.
+fn ended_by_boot(started_at: &str) -> Option<String> {
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let up_ns = u64::try_from(up.tv_sec).ok()?.saturating_mul(1_000_000_000);
+    let boot = crate::time::rfc3339_nano(crate::time::now_ns().saturating_sub(up_ns));
+    (started_at < boot.as_str()).then_some(boot)
 }
 
 fn lives(pid: i32, start_ticks: u64) -> bool {
@@ -223,8 +249,10 @@ pub fn boot_id() -> String {
 /// When a process began, in clock ticks since boot; with the pid it is unique in a boot. None for one that is not or no
 /// longer, and for zombies.
 pub fn start_ticks_of(pid: i32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_start_ticks(&stat)
+    // Room for all of it, so that one call reads it: there may be a thousand processes to ask after.
+    let mut stat = [0; 2048];
+    let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    parse_start_ticks(stat.get(..length)?)
 }
 
 /// How a process ended that nobody has reaped yet: its status, or 128 and the signal's number. None for any other.
@@ -336,7 +364,10 @@ mod tests {
         state.pid_start_ticks -= 1;
         assert_eq!(state.actual_status(), Status::Lost);
         state.pid_start_ticks = ticks;
+        state.pid = i32::MAX;
+        assert_eq!((state.actual_status(), state.last_exit_code()), (Status::Lost, 255));
+        state.pid = pid;
         state.boot_id = "another".into();
-        assert_eq!(state.actual_status(), Status::Lost);
+        assert_eq!((state.actual_status(), state.last_exit_code()), (Status::Exited, 255));
     }
 }

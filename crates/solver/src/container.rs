@@ -79,7 +79,12 @@ pub struct ContainerExecutor<'a> {
     network: &'a dyn BuildNetwork,
     hierarchies: Hierarchies,
     facts: HostFacts,
+    /// What the control groups of steps are below, where somebody said it.
+    cgroup_parent: Option<String>,
 }
+
+/// In a step's folder: what its control group is below, so that whoever finds it left over finds that one too.
+const CGROUP_PARENT: &str = "cgroup-parent";
 
 impl<'a> ContainerExecutor<'a> {
     /// Steps with the default network are connected by `network`. Ends the steps of builds that were killed, and takes
@@ -90,14 +95,22 @@ impl<'a> ContainerExecutor<'a> {
     pub fn new(store: &Store, network: &'a dyn BuildNetwork) -> Result<Self> {
         let hierarchies = Hierarchies::detect()?;
         let facts = host::facts(&hierarchies)?;
-        let executor = Self { store: store.clone(), network, hierarchies, facts };
+        let executor = Self { store: store.clone(), network, hierarchies, facts, cgroup_parent: None };
         for leftover in private::abandoned(store)? {
-            let cgroup = Cgroup::open(&executor.hierarchies, &executor.cgroup_parent(), leftover.id())?;
+            let parent = fs::read_to_string(leftover.path().join(CGROUP_PARENT));
+            let parent = parent.unwrap_or_else(|_| executor.cgroup_parent());
+            let cgroup = Cgroup::open(&executor.hierarchies, &parent, leftover.id())?;
             cgroup.kill()?;
             cgroup.remove()?;
             network.release(leftover.id())?;
         }
         Ok(executor)
+    }
+
+    /// The same with the control groups of steps below another one.
+    #[must_use]
+    pub fn below(self, cgroup_parent: Option<String>) -> Self {
+        Self { cgroup_parent, ..self }
     }
 
     fn connect(&self, request: &ExecRequest<'_>) -> Result<Connection> {
@@ -124,6 +137,7 @@ impl<'a> ContainerExecutor<'a> {
     ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
         let mut container = container(request, connection);
         container.tty = is_in_terminal(request);
+        container.cgroup_parent.clone_from(&self.cgroup_parent);
         let mut hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost\n", hostname(request));
         let gateway = connection.gateway.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string();
         for (name, address) in &request.exec.settings.hosts {
@@ -173,7 +187,8 @@ impl<'a> ContainerExecutor<'a> {
     }
 
     fn cgroup_parent(&self) -> String {
-        format!("carrack-{}", self.store.roots().tag())
+        let own = format!("carrack-{}", self.store.roots().tag());
+        self.cgroup_parent.as_ref().map_or(own.clone(), |parent| format!("{}/{own}", parent.trim_matches('/')))
     }
 
     fn start_and_wait(
@@ -250,6 +265,10 @@ impl Executor for ContainerExecutor<'_> {
     fn run(&self, request: &ExecRequest<'_>) -> Result<Ended> {
         let connection = self.connect(request)?;
         let (plan, resources) = self.plan(request, &connection)?;
+        if self.cgroup_parent.is_some() {
+            fs::write(request.folder.join(CGROUP_PARENT), self.cgroup_parent())
+                .map_err(|error| failed("write the step's files", &error))?;
+        }
         let cgroup = Cgroup::create(&self.hierarchies, &self.cgroup_parent(), request.id, &resources)?;
         let status = self.start_and_wait(request, &connection, &plan, &cgroup);
         let out_of_memory = cgroup.oom_kills().is_some_and(|kills| kills > 0);
@@ -307,7 +326,7 @@ fn mount(mount: &ExecRequestMount) -> Mount {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: None, options: Vec::new() }
         }
     };
-    Mount { target: mount.target.clone(), source, read_only: mount.read_only }
+    Mount { target: mount.target.clone(), source, read_only: mount.read_only, identities: None }
 }
 
 /// Waits for the program's end, and kills it where the build is over.

@@ -79,6 +79,8 @@ pub struct BuildRequest {
     pub settings: ExecSettings,
     /// Limits of each step. No part of keys.
     pub resources: Resources,
+    /// What the control groups of steps are below; carrack's own where none. No part of keys.
+    pub cgroup_parent: Option<String>,
     /// Of the image's manifest.
     pub annotations: BTreeMap<String, String>,
     /// What is left of the build; empty is an image of the store.
@@ -136,6 +138,7 @@ impl BuildRequest {
             network: Network::Default,
             settings: ExecSettings::default(),
             resources: Resources::default(),
+            cgroup_parent: None,
             annotations: BTreeMap::new(),
             outputs: Vec::new(),
             epoch: None,

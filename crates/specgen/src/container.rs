@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use carrack_diag::Result;
 use carrack_oci::probe::OnUnhealthy;
+use carrack_oci::runtime::IdMapping;
 use carrack_oci::{Config, Healthcheck};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,9 @@ pub struct Container {
     /// Host devices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceMapping>,
+    /// Devices by the names that their vendors' files give them: `vendor.com/class=name`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cdi_devices: Vec<String>,
     /// Device rules beside those of the devices, as `c 1:3 rwm` or `a *:* rwm`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub device_rules: Vec<String>,
@@ -248,6 +252,20 @@ pub struct Mount {
     /// Whether it is read-only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
+    /// As whose its files are shown; none shows them as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identities: Option<Identities>,
+}
+
+/// Ranges of owners and groups of files, and where they are shown. What is in no range belongs to nobody there; an empty
+/// list shows all as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Identities {
+    /// Owners.
+    pub uids: Vec<IdMapping>,
+    /// Groups.
+    pub gids: Vec<IdMapping>,
 }
 
 /// What a mount shows.
@@ -650,6 +668,15 @@ pub struct LogConfig {
     /// Variables of the container that each line of the log says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// The same for labels whose names match a regular expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels_regex: Option<String>,
+    /// The same for variables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_regex: Option<String>,
+    /// What each line says as its `tag`, with fields of the container ([`crate::log_tag`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// Bounded by default, unlike Docker's: 10 MB in 3 files.
@@ -661,6 +688,9 @@ impl Default for LogConfig {
             max_files: 3,
             labels: Vec::new(),
             env: Vec::new(),
+            labels_regex: None,
+            env_regex: None,
+            tag: None,
         }
     }
 }

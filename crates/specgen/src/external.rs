@@ -134,6 +134,8 @@ pub fn plan(spec: &Spec, launch: &Launch, external: &External, group: &str) -> (
             source: MountSource::Bind { path, subpath, recursive },
             attributes: MountAttributes::default(),
             propagation,
+            // The runtime's to map, as the configuration says.
+            identities: None,
         }));
     }
     if !shared.is_empty() {

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::container::Identities;
+
 /// Everything the container's first process does between its birth and the program's, in order and as data.
 ///
 /// Made without touching the host, handed over sealed, interpreted by one loop (`carrack_runtime::init`). Steps up to
@@ -344,6 +346,8 @@ pub struct MountStep {
     pub attributes: MountAttributes,
     /// How mounts below it travel.
     pub propagation: Propagation,
+    /// As whose its files are shown; none shows them as they are.
+    pub identities: Option<Identities>,
 }
 
 /// What is mounted.

@@ -15,6 +15,7 @@ pub mod facts;
 /// What init does about it.
 pub mod init_plan;
 mod limits;
+pub mod log_tag;
 /// Users and groups of a container.
 pub mod passwd;
 mod plan;

@@ -5,7 +5,7 @@ use carrack_oci::Config;
 use carrack_oci::runtime::{Device, Mount, Namespace, Process, Spec};
 
 use crate::capability::Set;
-use crate::container::Container;
+use crate::container::{Container, Identities};
 use crate::facts::{Cgroups, HostFacts};
 use crate::init_plan::{
     CapabilityMasks, DeviceKind, DeviceNode, Execute, InitPlan, InitStep, MountAttributes, MountSource, MountStep,
@@ -240,12 +240,15 @@ fn join_namespaces(
 /// One mount of the specification; a `cgroup` one is several on v1.
 fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Vec<InitStep>) -> Result<()> {
     let parsed = parse_options(mount)?;
+    let (uids, gids) = (mount.uid_mappings.clone(), mount.gid_mappings.clone());
+    let identities = (!uids.is_empty() || !gids.is_empty()).then_some(Identities { uids, gids });
     let step = |target: String, kind: &str, options: Vec<(String, Option<String>)>, attributes| {
         InitStep::Mount(MountStep {
             target,
             source: MountSource::FileSystem { kind: kind.into(), source: kind.into(), options },
             attributes,
             propagation: Propagation::default(),
+            identities: None,
         })
     };
     match (mount.kind.as_str(), &facts.cgroups) {
@@ -281,12 +284,14 @@ fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Ve
             },
             attributes: parsed.attributes,
             propagation: parsed.propagation,
+            identities: identities.clone(),
         })),
         (kind, _) => steps.push(InitStep::Mount(MountStep {
             target: mount.destination.clone(),
             source: MountSource::FileSystem { kind: kind.into(), source: mount.source.clone(), options: parsed.data },
             attributes: parsed.attributes,
             propagation: parsed.propagation,
+            identities: identities.clone(),
         })),
     }
     Ok(())
@@ -328,7 +333,7 @@ fn parse_options(mount: &Mount) -> Result<Options> {
             "atime" => attributes.noatime = false,
             "strictatime" => attributes.strictatime = true,
             // A mount's access times are the kernel's relative ones anyway.
-            "relatime" | "bind" => {}
+            "relatime" | "bind" | "idmap" => {}
             "rbind" => parsed.recursive = true,
             "private" => parsed.propagation = Propagation::Private,
             "rprivate" => parsed.propagation = Propagation::PrivateRecursive,

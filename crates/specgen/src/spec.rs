@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Config;
 use carrack_oci::runtime::{
-    Capabilities, Device, DeviceRule, Linux, Mount, Namespace, Process, Resources, Rlimit, Root, Spec, User,
+    Capabilities, Device, DeviceRule, IdMapping, Linux, Mount, Namespace, Process, Resources, Rlimit, Root, Spec, User,
 };
 
 use crate::container::{Container, IpcMode, MountSource, NamespaceMode, NetworkMode, SeccompMode};
@@ -316,6 +316,8 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
         kind: kind.into(),
         source: source.into(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
+        uid_mappings: Vec::new(),
+        gid_mappings: Vec::new(),
     }
 }
 
@@ -332,13 +334,15 @@ fn mounts(container: &Container, image: &Config, resolved: &Resolved) -> Result<
         ("/etc/hostname", &resolved.hostname_file),
         ("/etc/hosts", &resolved.hosts),
     ];
-    for (target, source) in files {
-        if let Some(source) = source.as_ref().filter(|_| !taken(target)) {
-            let writable = if container.read_only { "ro" } else { "rw" };
-            list.push(mount(target, "bind", source, &["rbind", "rprivate", writable]));
-        }
-    }
-    list.extend(asked);
+    let writable = if container.read_only { "ro" } else { "rw" };
+    let wanted = files
+        .into_iter()
+        .filter(|(target, _)| !taken(target))
+        .filter_map(|(target, source)| Some(mount(target, "bind", source.as_ref()?, &["rbind", "rprivate", writable])));
+    // What is mounted at /etc does not cover them.
+    let mut own: Vec<Mount> = wanted.chain(asked.iter().cloned()).collect();
+    own.sort_by_key(|mount| mount.destination.split('/').filter(|name| !name.is_empty()).count());
+    list.extend(own);
     Ok(list)
 }
 
@@ -397,6 +401,11 @@ fn asked_mounts(container: &Container, image: &Config, resolved: &Resolved) -> R
                 tmpfs(&asked.target, *size_bytes, *mode, options, asked.read_only)
             }
         });
+        if let (Some(identities), Some(mount)) = (&asked.identities, list.last_mut()) {
+            mount.options.push("idmap".into());
+            mount.uid_mappings = all_or(&identities.uids);
+            mount.gid_mappings = all_or(&identities.gids);
+        }
     }
     for file in &container.files {
         check_target(&file.target)?;
@@ -414,8 +423,13 @@ fn asked_mounts(container: &Container, image: &Config, resolved: &Resolved) -> R
             ));
         }
     }
-    list.sort_by_key(|mount| mount.destination.split('/').filter(|name| !name.is_empty()).count());
     Ok(list)
+}
+
+/// Owners and groups are mapped together: what nobody spoke of stays as it is.
+fn all_or(given: &[IdMapping]) -> Vec<IdMapping> {
+    let all = IdMapping { container_id: 0, host_id: 0, size: u32::MAX };
+    if given.is_empty() { vec![all] } else { given.to_vec() }
 }
 
 fn tmpfs(target: &str, size_bytes: Option<u64>, mode: Option<u32>, options: &[String], read_only: bool) -> Mount {
@@ -433,7 +447,14 @@ fn tmpfs(target: &str, size_bytes: Option<u64>, mode: Option<u32>, options: &[St
     if !options.iter().any(|option| option.starts_with("mode=")) {
         all.push(format!("mode={:o}", mode.unwrap_or(0o1777)));
     }
-    Mount { destination: target.into(), kind: "tmpfs".into(), source: "tmpfs".into(), options: all }
+    Mount {
+        destination: target.into(),
+        kind: "tmpfs".into(),
+        source: "tmpfs".into(),
+        options: all,
+        uid_mappings: Vec::new(),
+        gid_mappings: Vec::new(),
+    }
 }
 
 fn source_of<'a>(resolved: &'a Resolved, target: &str) -> Result<&'a Source> {

@@ -128,6 +128,7 @@ fn a_read_only_root_closes_after_the_working_directory_is_made() {
         target: "/tmp".into(),
         source: MountSource::Tmpfs { size_bytes: Some(100 << 20), mode: None, options: vec!["exec".into()] },
         read_only: false,
+        identities: None,
     };
     let wanted = Container {
         read_only: true,
@@ -197,7 +198,7 @@ fn a_bound_dev_is_left_alone() {
         non_recursive: false,
         writable_below: false,
     };
-    let mounts = vec![Mount { target: "/dev".into(), source: bind, read_only: false }];
+    let mounts = vec![Mount { target: "/dev".into(), source: bind, read_only: false, identities: None }];
     let wanted = Container { mounts, ..container() };
     let spec = spec(&wanted, &Config::default(), &facts(), &resolved()).expect("a spec");
     let plan =
@@ -227,6 +228,7 @@ fn volumes_cover_the_images_and_parents_come_first() {
         target: target.into(),
         source: MountSource::Volume { name: Some("v".into()), subpath: String::new(), no_copy: false },
         read_only: true,
+        identities: None,
     };
     let source = |path: &str| Source { path: path.into(), read_only: false };
     let resolved = Resolved {
@@ -306,6 +308,7 @@ fn bad_settings_are_refused_with_a_code() {
                 writable_below: false,
             },
             read_only: false,
+            identities: None,
         }];
         assert_eq!(refused(Container { mounts, ..container() }), "container/invalid-setting", "{target}");
     }

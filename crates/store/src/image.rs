@@ -510,10 +510,7 @@ impl Store {
         let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
         let users = self.image_users(id)?;
         if !users.is_empty() && !force {
-            return Err(Diagnostic::error(&codes::IMAGE_IN_USE, format!("the image {} is in use", id.short()))
-                .cause(format!("it is kept by {}", listed(&users)))
-                .hint("remove what uses it first, or force it: then it loses its names, and goes after its last user")
-                .boxed());
+            return Err(in_use(id, &users));
         }
         for (name, image) in self.names()? {
             if image == *id {
@@ -557,6 +554,13 @@ fn merged(mut known: Vec<Predicate>, new: Vec<Predicate>) -> Vec<Predicate> {
         }
     }
     known
+}
+
+pub(crate) fn in_use(id: &Digest, users: &[String]) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::IMAGE_IN_USE, format!("the image {} is in use", id.short()))
+        .cause(format!("it is kept by {}", listed(users)))
+        .hint("remove what uses it first, or force it: then it loses its names, and goes after its last user")
+        .boxed()
 }
 
 pub(crate) fn name_key(name: &Reference) -> String {

@@ -6,7 +6,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Descriptor, Digest, Index, Manifest, Platform, Reference, media_type};
 
 use crate::files::Durability;
-use crate::image::{NameRecord, name_key};
+use crate::image::{NameRecord, in_use, name_key};
 use crate::lock::{DEFAULT_WAIT, Lock, Sharing};
 use crate::{Image, Lease, Store, codes};
 
@@ -194,6 +194,33 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Takes one image of those away that a name stands for on several platforms; whether nothing has it any more.
+    ///
+    /// # Errors
+    /// `store/image-in-use` where a container, release or running command keeps it, unless forced.
+    pub fn untag_platform(&self, name: &Reference, image: &Image, force: bool) -> Result<bool> {
+        let _guard = self.lock(Lock::Content, DEFAULT_WAIT)?;
+        let users = self.image_users(&image.id)?;
+        if !users.is_empty() && !force {
+            return Err(in_use(&image.id, &users));
+        }
+        let Some(mut record) = self.name_records().get(&name_key(name))? else { return Ok(false) };
+        record.platforms.retain(|id| *id != image.id);
+        if record.image == image.id
+            && let Some(other) = record.platforms.first()
+        {
+            (record.image, record.manifest) = (*other, None);
+        }
+        // What said all of it says more than there is; one image alone needs nothing to say so.
+        record.index = None;
+        if record.platforms.len() < 2 {
+            record.platforms.clear();
+        }
+        self.name_records().put(&name_key(name), &record, Durability::Synced)?;
+        self.drop_platforms(&[image.id])?;
+        Ok(self.image_records().get(&image.id.hex())?.is_none())
     }
 
     /// Takes those of some images away that no name stands for and nothing keeps.

@@ -22,6 +22,9 @@ pub struct Volume {
     /// Free text by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What is mounted on its folder while a container has it, in the words of Docker's driver `local`: `type`, `device`, `o`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// Whether it was made for one container without being named.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anonymous: bool,
@@ -37,6 +40,20 @@ impl Store {
     /// # Errors
     /// `store/invalid-name`; where it can't be made.
     pub fn create_volume(&self, name: &str, anonymous: bool, labels: BTreeMap<String, String>) -> Result<Volume> {
+        self.create_volume_with(name, anonymous, labels, BTreeMap::new())
+    }
+
+    /// The same with options, which are the caller's to know.
+    ///
+    /// # Errors
+    /// As [`Store::create_volume`].
+    pub fn create_volume_with(
+        &self,
+        name: &str,
+        anonymous: bool,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+    ) -> Result<Volume> {
         self.mutable()?;
         files::check_name("volume", name)?;
         let _guard = self.lock(Lock::Volume(name.to_owned()), DEFAULT_WAIT)?;
@@ -48,7 +65,8 @@ impl Store {
         let data = fresh.join(DATA);
         files::make_dir(&data)?;
         fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).context("set the mode of", &data)?;
-        let volume = Volume { name: name.to_owned(), created: jiff::Timestamp::now().to_string(), labels, anonymous };
+        let volume =
+            Volume { name: name.to_owned(), created: jiff::Timestamp::now().to_string(), labels, options, anonymous };
         let record = fresh.join(RECORD);
         files::write_atomic(&self.ingest_dir(), &record, &to_json(&record, &volume)?, Durability::Synced)?;
         let dir = self.volume_dir(&volume.name)?;
@@ -81,12 +99,13 @@ impl Store {
         Ok(self.volume_dir(name)?.join(DATA))
     }
 
-    /// What a volume takes on disk, in bytes.
+    /// What a volume takes on disk, in bytes. What is mounted on it is not of this disk.
     ///
     /// # Errors
     /// `store/invalid-name`.
     pub fn volume_size_bytes(&self, name: &str) -> Result<u64> {
-        Ok(files::disk_usage(&self.volume_data(name)?))
+        let data = self.volume_data(name)?;
+        Ok(if carrack_sys::mount::is_attached(&data) { 0 } else { files::disk_usage(&data) })
     }
 
     /// Gives an empty volume what an image holds at `path`: content, owners, modes, extended attributes, and those of the
@@ -97,11 +116,14 @@ impl Store {
     pub fn populate_volume(&self, name: &str, image: &View, path: &Path) -> Result<bool> {
         let _guard = self.lock(Lock::Volume(name.to_owned()), DEFAULT_WAIT)?;
         let data = self.volume_data(name)?;
-        if self.volume(name)?.is_none() {
-            return Err(no_volume(name));
-        }
+        let volume = self.volume(name)?.ok_or_else(|| no_volume(name))?;
         if !files::names(&data)?.is_empty() || !image.is_dir(path)? {
             return Ok(false);
+        }
+        if !volume.options.is_empty() {
+            // Something is mounted on it, which nothing can take the place of.
+            image.copy_dir(path, &data)?;
+            return Ok(true);
         }
         let held = Held::dir(&self.new_snapshots_dir())?;
         let fresh = held.path.join(DATA);
@@ -133,6 +155,11 @@ impl Store {
         let dir = self.volume_dir(name)?;
         if !dir.is_dir() {
             return Ok(false);
+        }
+        // What was mounted on it is not the volume's to remove.
+        let data = dir.join(DATA);
+        while carrack_sys::mount::is_attached(&data) {
+            carrack_sys::mount::detach(&data).context("take away what is mounted on", &data)?;
         }
         let held = Held::dir(&self.new_snapshots_dir())?;
         fs::rename(&dir, held.path.join("removed")).context("remove the volume", &dir)?;

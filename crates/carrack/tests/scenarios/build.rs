@@ -396,10 +396,8 @@ fn the_other_names_of_build() {
         ("--builder=other", "cli/one-builder"),
         ("--rm=false", "cli/invalid-value"),
         ("--isolation=hyperv", "cli/invalid-value"),
-        ("--squash", "cli/not-yet"),
-        ("--cgroup-parent=x", "cli/not-yet"),
-        ("--cpuset-mems=0", "cli/not-yet"),
-        ("--security-opt=label=x", "cli/not-yet"),
+        ("--squash", "cli/refused"),
+        ("--security-opt=label=x", "cli/refused"),
         ("--call=nonsense", "cli/invalid-value"),
     ] {
         assert_eq!(project.fails(&["build", flag, "."]).code(), code, "{flag}");

@@ -179,7 +179,7 @@ fn images_networks_and_volumes_are_listed_and_filtered() {
     machine.ok(&["network", "create", "--internal", "back"]);
     assert_eq!(networks("type=custom"), "back true");
     assert_eq!(networks("name=^b.ck$"), "back true");
-    assert_eq!((networks("driver=host").as_str(), networks("dangling=true").as_str()), ("", "back true"));
+    assert_eq!((networks("driver=host").as_str(), networks("dangling=true").as_str()), ("host false", "back true"));
     machine.ok(&["network", "rm", "back"]);
     // The format of Docker's config file stands where none is given.
     std::fs::create_dir_all(machine.path().join(".docker")).unwrap();

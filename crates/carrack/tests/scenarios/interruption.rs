@@ -361,7 +361,7 @@ fn a_full_disk_is_named_and_survived() {
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(machine.ok(&on(&["run", "--rm", "--network", "none", "busybox", "echo", "room"])), "room");
     assert_eq!(machine.json(&on(&["doctor", "--leaks"])), serde_json::json!([]));
-    machine.ok(&on(&["network", "rm", "bridge"]));
+    machine.ok(&on(&["network", "prune", "-f"]));
     drop(mounted);
     machine.finish();
 }

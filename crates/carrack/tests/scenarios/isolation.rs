@@ -18,10 +18,10 @@ fn text(machine: &Machine, flags: &[&str], line: &str) -> String {
 fn what_is_not_done_is_refused_by_name() {
     let Some(machine) = Machine::new() else { return };
     for (flags, code) in [
-        (["--gpus", "all"], "cli/not-yet"),
-        (["--userns", "private"], "cli/not-yet"),
-        (["--storage-opt", "size=1g"], "cli/not-yet"),
-        (["--device", "vendor.com/gpu=all"], "cli/not-yet"),
+        (["--gpus", "all"], "cli/refused"),
+        (["--userns", "private"], "cli/refused"),
+        (["--storage-opt", "size=1g"], "cli/refused"),
+        (["--device", "vendor.com/gpu=all"], "engine/device"),
         (["--isolation", "hyperv"], "cli/refused"),
         (["--cpu-count", "2"], "cli/refused"),
         (["--runtime", "no-such-runtime"], "engine/no-runtime"),

@@ -175,7 +175,7 @@ impl Machine {
     fn clear(&self) {
         for (list, remove) in [
             (["ps", "-aq"].as_slice(), ["rm", "-f", "-v"].as_slice()),
-            (&["network", "ls", "-q"], &["network", "rm"]),
+            (&["network", "ls", "-q", "--filter", "type=custom"], &["network", "rm"]),
             (&["volume", "ls", "-q"], &["volume", "rm"]),
         ] {
             let names = self.carrack(list);
@@ -185,6 +185,8 @@ impl Machine {
                 self.carrack(&[remove, names.as_slice()].concat());
             }
         }
+        // The default one's bridge, which no other verb takes away.
+        self.carrack(&["network", "prune", "-f"]);
         self.remove_scope();
         // Whatever ended by itself is put away wholly by the next command that may change something.
         self.carrack(&["rm", "--force", "nobody"]);

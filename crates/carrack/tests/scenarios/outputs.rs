@@ -120,7 +120,7 @@ fn the_same_inputs_give_the_same_image() {
         let roots = machine.path().join(format!("root-{name}"));
         let line = format!(
             "umask {mask}; carrack() {{ {} --root {root} --run-root {root}-run \"$@\"; }}\n\
-             carrack import {} busybox && carrack --json build -o {output} -t same . && carrack network rm bridge >&2",
+             carrack import {} busybox && carrack --json build -o {output} -t same . && carrack network prune -f >&2",
             env!("CARGO_BIN_EXE_carrack"),
             archive.display(),
             root = roots.display(),

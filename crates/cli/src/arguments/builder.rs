@@ -104,6 +104,12 @@ pub(crate) struct BuildMoreArguments {
     /// Processors that steps may use: 0-3, 0,1
     #[arg(long, value_name = "CPUS")]
     pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes that steps may use: 0-3, 0,1
+    #[arg(long, value_name = "NODES")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// What the control groups of steps are below
+    #[arg(long, value_name = "CGROUP")]
+    pub(crate) cgroup_parent: Option<String>,
     /// What is said of the image beside it: type=sbom, or type=provenance[,mode=min|max][,builder-id=URI][,reproducible=true]
     #[arg(long, value_name = "ATTESTATION")]
     pub(crate) attest: Vec<String>,

@@ -291,7 +291,7 @@ pub(crate) struct ContainerFlags {
     /// json-file, local, none
     #[arg(long, value_name = "DRIVER")]
     pub(crate) log_driver: Option<String>,
-    /// max-size=SIZE, max-file=NUMBER
+    /// max-size=SIZE, max-file=NUMBER, labels=LIST, env=LIST, tag=TEXT, …
     #[arg(long, value_name = "OPTION")]
     pub(crate) log_opt: Vec<String>,
     /// Write the container's id to a file

@@ -22,16 +22,10 @@ pub(crate) struct DockerBuildArguments {
     /// Accepted as default
     #[arg(long, value_name = "KIND", hide = true)]
     pub(crate) isolation: Option<String>,
-    /// Not there yet
+    /// Refused: it belongs to the builder that Docker has deprecated
     #[arg(long, hide = true)]
     pub(crate) squash: bool,
-    /// Not there yet
-    #[arg(long, value_name = "CGROUP", hide = true)]
-    pub(crate) cgroup_parent: Option<String>,
-    /// Not there yet
-    #[arg(long, value_name = "NODES", hide = true)]
-    pub(crate) cpuset_mems: Option<String>,
-    /// Not there yet
+    /// Refused: it is for containers of Windows
     #[arg(long, value_name = "OPTION", hide = true)]
     pub(crate) security_opt: Vec<String>,
 }

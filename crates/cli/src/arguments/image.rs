@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::Deferred;
 use super::{
-    BuildMoreArguments, DockerBuildArguments, HistoryArguments, ImagePruneArguments, InspectArguments, PullArguments,
-    PushArguments,
+    BuildMoreArguments, DockerBuildArguments, HistoryArguments, ImageInspectArguments, ImagePruneArguments,
+    PullArguments, PushArguments,
 };
 
 #[derive(Debug, Subcommand)]
@@ -32,11 +32,12 @@ pub(crate) enum ImageCommand {
     /// Show how an image came about
     History(Deferred<HistoryArguments>),
     /// Remove images
+    #[command(visible_alias = "remove")]
     Rm(Deferred<RmiArguments>),
     /// Remove images without a name that nothing keeps
     Prune(Deferred<ImagePruneArguments>),
     /// Show everything known of images
-    Inspect(Deferred<InspectArguments>),
+    Inspect(Deferred<ImageInspectArguments>),
     /// Show what each layer adds, and what of it later layers overwrite or remove
     Tree(Deferred<ImageTreeArguments>),
     /// Show what differs between two images: files and configuration
@@ -168,6 +169,9 @@ pub(crate) struct ImagesArguments {
     /// Images without a name too
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// With what each name stands for on several platforms
+    #[arg(long, conflicts_with_all = ["quiet", "digests", "no_trunc", "format", "filter", "repository"])]
+    pub(crate) tree: bool,
     /// `json`, or a Go template: {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.CreatedSince}} {{.Size}}
     #[arg(long)]
     pub(crate) format: Option<String>,
@@ -183,6 +187,9 @@ pub(crate) struct LoadArguments {
     /// The archive; without, standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Of images for several platforms, the one for this; without, this host's
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// Print names only
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -193,6 +200,9 @@ pub(crate) struct SaveArguments {
     /// The archive; without, standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Of images for several platforms, the one for this
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// Images
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
@@ -206,6 +216,9 @@ pub(crate) struct ImportArguments {
     /// Comment of the history entry
     #[arg(short, long)]
     pub(crate) message: Option<String>,
+    /// What the image is for; without, this host's
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// The tar; `-` for standard input
     pub(crate) source: PathBuf,
     /// Name of the image
@@ -225,6 +238,12 @@ pub(crate) struct RmiArguments {
     /// Although containers use it
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Accepted: no image here has others without a name that went into it
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+    /// Of images for several platforms, the one for this only
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// Images
     #[arg(required = true)]
     pub(crate) names: Vec<String>,

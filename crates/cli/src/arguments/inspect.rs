@@ -26,6 +26,15 @@ pub(crate) struct AnyInspectArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImageInspectArguments {
+    #[command(flatten)]
+    pub(crate) inspect: InspectArguments,
+    /// Of images for several platforms, the one for this
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct NetworkInspectArguments {
     #[command(flatten)]
     pub(crate) inspect: InspectArguments,

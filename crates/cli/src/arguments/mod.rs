@@ -62,8 +62,27 @@ pub(crate) struct Arguments {
     /// Answer with one JSON envelope
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Folder of Docker's config.json; without, DOCKER_CONFIG or ~/.docker
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) config: Option<PathBuf>,
+    /// What is told on standard error: with error and fatal no warnings
+    #[arg(short, long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+    /// As --log-level debug
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Docker's levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Fatal,
 }
 
 /// What new layers are kept as. Those that are there stay what they are.
@@ -292,7 +311,7 @@ pub(crate) enum NetworkCommand {
     Disconnect(Deferred<NetworkDisconnectArguments>),
     /// Remove networks
     #[command(visible_alias = "remove")]
-    Rm(Deferred<NamesArguments>),
+    Rm(Deferred<NetworkRmArguments>),
     /// Show everything known of networks
     Inspect(Deferred<NetworkInspectArguments>),
     /// Remove networks that no container has
@@ -340,6 +359,9 @@ pub(crate) struct VolumeCreateArguments {
     /// local is the only one
     #[arg(short, long, default_value = "local")]
     pub(crate) driver: String,
+    /// What is mounted on it while a container has it: type=TYPE, device=DEVICE, o=OPTIONS, as for mount(8)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) opt: Vec<String>,
     /// Its name
     pub(crate) name: Option<String>,
 }

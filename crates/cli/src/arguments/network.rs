@@ -89,3 +89,13 @@ pub(crate) struct NetworkDisconnectArguments {
     /// The container
     pub(crate) container: String,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworkRmArguments {
+    /// No error where it does not exist
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}

@@ -203,6 +203,9 @@ pub(crate) struct HistoryArguments {
     /// `json`, or a Go template: {{.ID}} {{.CreatedSince}} {{.CreatedBy}} {{.Size}} {{.Comment}}
     #[arg(long)]
     pub(crate) format: Option<String>,
+    /// Of images for several platforms, the one for this
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
     /// The image
     pub(crate) name: String,
 }

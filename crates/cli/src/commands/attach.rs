@@ -1,7 +1,6 @@
 //! `attach`, and which streams `run` and `create` are attached to.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_engine::{AttachOptions, AttachOutcome};
@@ -12,7 +11,7 @@ use super::container::{no_terminal, status};
 use super::stack::container_or_service;
 use crate::arguments::{AttachArguments, Stream};
 use crate::output::{Outcome, exit};
-use crate::{codes, flags};
+use crate::{codes, docker_config, flags};
 
 pub(crate) fn attach(session: &Session, arguments: &AttachArguments) -> Outcome {
     // A container whose shim was killed gets a new one first: there is nothing to attach to without.
@@ -55,9 +54,7 @@ pub(crate) fn detach_keys(given: Option<&String>) -> Result<Option<String>> {
     if let Some(keys) = given.filter(|keys| !keys.is_empty()) {
         return Ok(Some(keys.clone()));
     }
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|home| home.join(".docker")));
-    let Some(path) = folder.map(|folder| folder.join("config.json")) else { return Ok(None) };
+    let Some(path) = docker_config::folder().map(|folder| folder.join("config.json")) else { return Ok(None) };
     let failed = |cause: String| {
         Diagnostic::error(&codes::UNREADABLE_FILE, format!("can't read {}", path.display())).cause(cause).boxed()
     };

@@ -26,7 +26,7 @@ use super::registry::{self, BaseImages};
 use super::{Session, current_folder};
 use crate::arguments::BuildArguments;
 use crate::output::{Failure, Outcome, exit, human_size, note};
-use crate::{build_flags, destination, flags};
+use crate::{build_flags, destination, docker_config, flags};
 pub(crate) use bake::bake;
 use call::Call;
 use foretell::{Foretold, explained_text, explanation, foretell};
@@ -123,6 +123,7 @@ fn prepare(engine: &Engine, arguments: &BuildArguments, context: &str) -> Result
     request.target.clone_from(&arguments.target);
     request.no_cache = arguments.no_cache;
     request.pull = arguments.pull;
+    request.build_args.extend(docker_config::proxies());
     for text in &arguments.build_arg {
         build_argument(&mut request, text);
     }

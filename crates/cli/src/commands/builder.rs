@@ -157,7 +157,7 @@ pub(crate) fn view(entry: &CacheEntry) -> Value {
     })
 }
 
-fn kind(entry: &CacheEntry) -> &'static str {
+pub(crate) fn kind(entry: &CacheEntry) -> &'static str {
     match entry.kind {
         CacheKind::Step => "regular",
         CacheKind::Mount => "exec.cachemount",
@@ -165,7 +165,7 @@ fn kind(entry: &CacheEntry) -> &'static str {
     }
 }
 
-pub(crate) fn entries_table(entries: &[CacheEntry], verbose: bool) -> String {
+fn entries_table(entries: &[CacheEntry], verbose: bool) -> String {
     let mut header = vec!["ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"];
     if verbose {
         header.extend(["TYPE", "DESCRIPTION"]);

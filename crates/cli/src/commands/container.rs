@@ -215,7 +215,7 @@ pub(super) fn each(session: &Session, names: &[String], act: impl Fn(&str) -> Re
 }
 
 /// The same, where there may have been nothing to do.
-fn each_that(session: &Session, names: &[String], act: impl Fn(&str) -> Result<bool> + Sync) -> Outcome {
+pub(super) fn each_that(session: &Session, names: &[String], act: impl Fn(&str) -> Result<bool> + Sync) -> Outcome {
     let results: Vec<(&String, Result<bool>)> = std::thread::scope(|scope| {
         let act = &act;
         let threads: Vec<_> = names.iter().map(|name| (name, scope.spawn(move || act(name)))).collect();

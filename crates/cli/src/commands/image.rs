@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 
-use carrack_diag::{Diagnostic, Result, SourceMap};
+use carrack_diag::{Diagnostic, Result, Severity, SourceMap};
 use carrack_engine::{BootstrapRequest, Engine, ImageView, config_of};
-use carrack_oci::Config;
+use carrack_oci::{Config, Digest, Platform};
 use serde_json::{Value, json};
 
-use super::{Session, ps};
+use super::{Session, image_tree, ps};
 use crate::arguments::{
     BootstrapArguments, ImagesArguments, ImportArguments, LoadArguments, RmiArguments, SaveArguments, TagArguments,
 };
 use crate::destination::Destination;
 use crate::filters::Filters;
-use crate::output::{Failure, Outcome, exit, human_duration, human_size, note, table};
+use crate::output::{Failure, Outcome, exit, human_duration, human_size, human_sum, note, print, table};
 use crate::template::{Row, Template};
 use crate::{codes, docker_config, flags};
 
 pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
     let engine = session.observer()?;
+    if arguments.tree {
+        return image_tree::show(session, &engine, arguments);
+    }
     let mut views = engine.images()?;
     views.sort_by(|left, right| right.created.cmp(&left.created));
     retain(&engine, arguments, &mut views)?;
@@ -37,13 +40,21 @@ pub(crate) fn list(session: &Session, arguments: &ImagesArguments) -> Outcome {
         ("UniqueSize", "UNIQUE SIZE"),
         ("Containers", "CONTAINERS"),
     ];
-    let rows =
-        || -> Vec<Row> { views.iter().map(|view| Row { fields: fields(view, arguments), ..Row::default() }).collect() };
     let configured = match arguments.format {
         None if !arguments.quiet && !arguments.digests => docker_config::format("imagesFormat"),
         _ => None,
     };
-    let text = match arguments.format.as_deref().or(configured.as_deref()) {
+    let format = arguments.format.as_deref().or(configured.as_deref());
+    // Looked for only where it is asked for.
+    let asks_containers = |format: &str| format.contains("json") || format.contains(".Containers");
+    let used: Vec<Digest> = match format.is_some_and(asks_containers) {
+        true => engine.containers()?.iter().map(|view| view.record.image).collect(),
+        false => Vec::new(),
+    };
+    let rows = || -> Vec<Row> {
+        views.iter().map(|view| Row { fields: fields(view, arguments, &used), ..Row::default() }).collect()
+    };
+    let text = match format {
         _ if arguments.quiet => {
             let mut ids: Vec<String> = views.iter().map(|view| format!("{}\n", id(view, arguments))).collect();
             ids.dedup();
@@ -65,7 +76,7 @@ fn retain(engine: &Engine, arguments: &ImagesArguments, views: &mut Vec<ImageVie
     // When an image was made that others are compared with.
     let created = |key: &str| -> Result<Option<String>> {
         let Some(name) = filters.values(key).last() else { return Ok(None) };
-        Ok(Some(engine.inspect_image(name)?["Created"].as_str().unwrap_or_default().to_owned()))
+        Ok(Some(engine.inspect_image(name, None)?["Created"].as_str().unwrap_or_default().to_owned()))
     };
     let (before, since) = (created("before")?, created("since")?);
     let until = match filters.values("until").last() {
@@ -84,7 +95,7 @@ fn retain(engine: &Engine, arguments: &ImagesArguments, views: &mut Vec<ImageVie
     if filters.has("label") {
         let mut kept = Vec::new();
         for view in views.drain(..) {
-            let shown = engine.inspect_image(&view.id.to_string())?;
+            let shown = engine.inspect_image(&view.id.to_string(), None)?;
             let labels = shown["Config"]["Labels"].as_object().into_iter().flatten();
             let labels: BTreeMap<String, String> =
                 labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
@@ -121,9 +132,10 @@ fn id(view: &ImageView, arguments: &ImagesArguments) -> String {
 }
 
 /// Docker's keys.
-fn fields(view: &ImageView, arguments: &ImagesArguments) -> Value {
+fn fields(view: &ImageView, arguments: &ImagesArguments, used: &[Digest]) -> Value {
+    let containers = used.iter().filter(|image| **image == view.id).count().to_string();
     json!({
-        "Containers": "N/A",
+        "Containers": containers,
         "CreatedAt": view.created.as_deref().map_or("N/A".into(), ps::go_time),
         "CreatedSince": view.age_seconds.map_or("N/A".into(), |age| format!("{} ago", human_duration(age))),
         "Digest": view.manifest,
@@ -133,7 +145,7 @@ fn fields(view: &ImageView, arguments: &ImagesArguments) -> Value {
         "Size": human_size(view.size_bytes),
         "Tag": view.tag,
         "UniqueSize": "N/A",
-        "VirtualSize": human_size(view.size_bytes),
+        "VirtualSize": human_sum(view.size_bytes),
     })
 }
 
@@ -159,7 +171,13 @@ fn images_table(views: &[ImageView], arguments: &ImagesArguments) -> String {
     table(&header, &rows)
 }
 
+/// What --platform says.
+pub(super) fn platform(text: Option<&String>) -> Result<Option<Platform>> {
+    text.map(|text| text.parse()).transpose()
+}
+
 pub(crate) fn load(session: &Session, arguments: &LoadArguments) -> Outcome {
+    let platform = platform(arguments.platform.as_ref())?;
     let mut input: Box<dyn Read> = match &arguments.input {
         Some(path) => Box::new(open(path)?),
         None if std::io::stdin().is_terminal() => {
@@ -167,23 +185,23 @@ pub(crate) fn load(session: &Session, arguments: &LoadArguments) -> Outcome {
         }
         None => Box::new(std::io::stdin().lock()),
     };
-    let names = session.engine()?.load(&mut input)?;
+    let names = session.engine()?.load(&mut input, platform.as_ref())?;
     session.output.result("load", &names, |names| names.iter().map(|name| format!("Loaded image: {name}\n")).collect());
     Ok(exit::DONE)
 }
 
 pub(crate) fn save(session: &Session, arguments: &SaveArguments) -> Outcome {
-    let engine = session.observer()?;
+    let (engine, platform) = (session.observer()?, platform(arguments.platform.as_ref())?);
     match &arguments.output {
         Some(path) => {
             let (destination, mut file) = Destination::open(path)?;
-            engine.save(&arguments.names, &mut file)?;
+            engine.save(&arguments.names, platform.as_ref(), &mut file)?;
             destination.finish()?;
         }
         None if std::io::stdout().is_terminal() => {
             return Err(flags::invalid("--output", "-", "--output FILE: standard output is a terminal").into());
         }
-        None => engine.save(&arguments.names, &mut std::io::stdout().lock())?,
+        None => engine.save(&arguments.names, platform.as_ref(), &mut std::io::stdout().lock())?,
     }
     Ok(exit::DONE)
 }
@@ -194,9 +212,9 @@ pub(crate) fn import(session: &Session, arguments: &ImportArguments) -> Outcome 
     } else {
         Box::new(open(&arguments.source)?)
     };
-    let config = changed(&arguments.change)?;
+    let (config, platform) = (changed(&arguments.change)?, platform(arguments.platform.as_ref())?);
     let name = arguments.name.as_deref();
-    let id = session.engine()?.import(&mut input, config, arguments.message.as_deref(), name)?;
+    let id = session.engine()?.import(&mut input, platform.as_ref(), config, arguments.message.as_deref(), name)?;
     session.output.result("import", &json!({ "id": id }), |_| format!("{id}\n"));
     Ok(exit::DONE)
 }
@@ -235,13 +253,31 @@ pub(crate) fn tag(session: &Session, arguments: &TagArguments) -> Outcome {
 }
 
 pub(crate) fn remove(session: &Session, arguments: &RmiArguments) -> Outcome {
-    let engine = session.engine()?;
-    let mut lines = Vec::new();
+    let (engine, platform) = (session.engine()?, platform(arguments.platform.as_ref())?);
+    let (mut lines, mut failures) = (Vec::new(), Vec::new());
     for name in &arguments.names {
-        lines.extend(engine.remove_image(name, arguments.force)?);
+        let removed = match &platform {
+            Some(platform) => engine.remove_image_on(name, platform, arguments.force),
+            None => engine.remove_image(name, arguments.force),
+        };
+        match removed {
+            Ok(removed) => lines.extend(removed),
+            // As in Docker what is not there is no failure where it is forced.
+            Err(error) if arguments.force && error.code.id == "store/image-not-found" => {
+                session.output.diagnostics(&[Diagnostic { severity: Severity::Warning, ..*error }], &SourceMap::new());
+            }
+            Err(error) => failures.push(*error),
+        }
     }
-    session.output.result("rmi", &lines, |lines| lines.iter().map(|line| format!("{line}\n")).collect());
-    Ok(exit::DONE)
+    let text = |lines: &Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    if failures.is_empty() {
+        session.output.result("rmi", &lines, text);
+        return Ok(exit::DONE);
+    }
+    if !session.output.json {
+        print(&text(&lines));
+    }
+    Err(Failure::new(failures, SourceMap::new()))
 }
 
 pub(crate) fn bootstrap(session: &Session, arguments: &BootstrapArguments) -> Outcome {

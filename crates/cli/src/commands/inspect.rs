@@ -2,32 +2,35 @@
 
 use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_engine::Engine;
+use carrack_oci::Platform;
 use serde::Serialize as _;
 use serde_json::Value;
 
-use super::Session;
 use super::stack::container_or_service;
+use super::{Session, image};
 use crate::arguments::{
-    AnyInspectArguments, ContainerInspectArguments, InspectArguments, NetworkInspectArguments, PortArguments,
+    AnyInspectArguments, ContainerInspectArguments, ImageInspectArguments, InspectArguments, NetworkInspectArguments,
+    PortArguments,
 };
 use crate::output::{Failure, Outcome, exit, print, table};
 use crate::template::Template;
 use crate::{codes, flags};
 
 pub(crate) fn containers(session: &Session, arguments: &ContainerInspectArguments) -> Outcome {
-    inspect(session, &arguments.inspect, arguments.size, &[Kind::Container])
+    inspect(session, &arguments.inspect, &Asked { size: arguments.size, ..Asked::default() }, &[Kind::Container])
 }
 
-pub(crate) fn images(session: &Session, arguments: &InspectArguments) -> Outcome {
-    inspect(session, arguments, false, &[Kind::Image])
+pub(crate) fn images(session: &Session, arguments: &ImageInspectArguments) -> Outcome {
+    let platform = image::platform(arguments.platform.as_ref())?;
+    inspect(session, &arguments.inspect, &Asked { platform, ..Asked::default() }, &[Kind::Image])
 }
 
 pub(crate) fn networks(session: &Session, arguments: &NetworkInspectArguments) -> Outcome {
-    inspect(session, &arguments.inspect, false, &[Kind::Network])
+    inspect(session, &arguments.inspect, &Asked::default(), &[Kind::Network])
 }
 
 pub(crate) fn volumes(session: &Session, arguments: &InspectArguments) -> Outcome {
-    inspect(session, arguments, false, &[Kind::Volume])
+    inspect(session, arguments, &Asked::default(), &[Kind::Volume])
 }
 
 pub(crate) fn any(session: &Session, arguments: &AnyInspectArguments) -> Outcome {
@@ -45,7 +48,14 @@ pub(crate) fn any(session: &Session, arguments: &AnyInspectArguments) -> Outcome
         }
         Some(other) => return Err(flags::invalid("--type", other, "container, image, network or volume").into()),
     };
-    inspect(session, &arguments.inspect, arguments.size, kinds)
+    inspect(session, &arguments.inspect, &Asked { size: arguments.size, ..Asked::default() }, kinds)
+}
+
+/// What flags ask for beside.
+#[derive(Default)]
+struct Asked {
+    size: bool,
+    platform: Option<Platform>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,18 +67,18 @@ enum Kind {
 }
 
 impl Kind {
-    fn inspect(self, engine: &Engine, name: &str, size: bool) -> Result<Value> {
+    fn inspect(self, engine: &Engine, name: &str, asked: &Asked) -> Result<Value> {
         match self {
             Self::Container => {
                 let mut value = engine.inspect_container(name)?;
-                if size {
+                if asked.size {
                     let (written, whole) = engine.container_size_bytes(&engine.container(name)?.record)?;
                     value["SizeRw"] = written.into();
                     value["SizeRootFs"] = whole.into();
                 }
                 Ok(value)
             }
-            Self::Image => engine.inspect_image(name),
+            Self::Image => engine.inspect_image(name, asked.platform.as_ref()),
             Self::Network => engine.inspect_network(name),
             Self::Volume => engine.inspect_volume(name),
         }
@@ -77,7 +87,7 @@ impl Kind {
 
 /// The first kind that has something of a name answers for it. As in Docker what was found is printed, also where something
 /// else was not.
-fn inspect(session: &Session, arguments: &InspectArguments, size: bool, kinds: &[Kind]) -> Outcome {
+fn inspect(session: &Session, arguments: &InspectArguments, asked: &Asked, kinds: &[Kind]) -> Outcome {
     let engine = session.observer()?;
     let template = match arguments.format.as_deref() {
         None | Some("json") => None,
@@ -86,7 +96,7 @@ fn inspect(session: &Session, arguments: &InspectArguments, size: bool, kinds: &
     let mut found = Vec::new();
     let mut failures: Vec<Diagnostic> = Vec::new();
     for name in &arguments.names {
-        let mut answers = kinds.iter().map(|kind| kind.inspect(&engine, name, size));
+        let mut answers = kinds.iter().map(|kind| kind.inspect(&engine, name, asked));
         let first = answers.next().unwrap_or_else(|| Ok(Value::Null));
         match first.or_else(|error| answers.find(Result::is_ok).unwrap_or(Err(error))) {
             Ok(value) => found.push(value),

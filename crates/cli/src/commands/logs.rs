@@ -109,8 +109,11 @@ impl<'a> Writer<'a> {
                 self.waiting.push(b' ');
             }
             if self.shape.details {
-                let details: Vec<String> =
-                    line.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let details: Vec<String> = line
+                    .attributes
+                    .iter()
+                    .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
+                    .collect();
                 self.waiting.extend_from_slice(details.join(",").as_bytes());
                 self.waiting.push(b' ');
             }
@@ -148,4 +151,18 @@ impl<'a> Writer<'a> {
         self.waiting.clear();
         written.is_ok()
     }
+}
+
+/// As in the query of an address, which is Docker's form: no value is taken for two.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' => escaped.push('+'),
+            b'-' | b'_' | b'.' | b'~' => escaped.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => escaped.push(byte.into()),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }

@@ -14,6 +14,7 @@ mod events;
 mod exec;
 mod host;
 mod image;
+mod image_tree;
 mod info;
 mod inspect;
 mod logs;

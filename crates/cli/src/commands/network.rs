@@ -1,16 +1,19 @@
 //! `network ls`, `create`, `connect`, `disconnect`, `rm`.
 
 use carrack_diag::{Diagnostic, Result};
-use serde_json::{Value, json};
+use carrack_engine::NetworkView;
+use serde_json::json;
 
-use super::{Session, list_text, ps};
+use super::container::each_that;
+use super::{Session, list_text};
 use crate::arguments::{
-    NamesArguments, NetworkConnectArguments, NetworkCreateArguments, NetworkDisconnectArguments, NetworkListArguments,
+    NetworkConnectArguments, NetworkCreateArguments, NetworkDisconnectArguments, NetworkListArguments,
+    NetworkRmArguments,
 };
 use crate::filters::Filters;
 use crate::output::{Outcome, exit};
 use crate::template::Row;
-use crate::{codes, flags, network_flags};
+use crate::{codes, flags, natural, network_flags};
 
 pub(crate) fn list(session: &Session, arguments: &NetworkListArguments) -> Outcome {
     let engine = session.observer()?;
@@ -19,40 +22,45 @@ pub(crate) fn list(session: &Session, arguments: &NetworkListArguments) -> Outco
     filters.check("type", &["custom", "builtin"])?;
     filters.check("scope", &["local", "global", "swarm"])?;
     let (dangling, names) = (filters.truth("dangling")?, filters.patterns("name"));
-    let mut networks = engine.networks()?;
+    let ids = filters.patterns("id");
+    let mut networks = engine.all_networks()?;
+    networks.sort_by(|left, right| natural::compare(&left.name, &right.name));
     networks.retain(|network| {
-        let is_builtin = network.name == "bridge";
-        let kind = if is_builtin { "builtin" } else { "custom" };
+        let kind = if network.is_predefined { "builtin" } else { "custom" };
         names.matches(&network.name)
-            && filters.any("id", |id| network.id.starts_with(id))
-            && filters.any("driver", |driver| driver == "bridge")
+            && ids.matches(&network.id)
+            && filters.any("driver", |driver| driver == network.driver)
             && filters.any("scope", |scope| scope == "local")
             && filters.any("type", |wanted| wanted == kind)
             && filters.labels(&network.wanted.labels)
     });
-    let mut rows = Vec::new();
-    for network in &networks {
-        let shown = engine.inspect_network(&network.name)?;
-        let is_used = shown["Containers"].as_object().is_some_and(|containers| !containers.is_empty());
-        // As in Docker the default network never dangles.
-        if dangling.is_some_and(|wanted| wanted != (!is_used && network.name != "bridge")) {
-            continue;
+    if let Some(wanted) = dangling {
+        let mut kept = Vec::new();
+        for network in networks {
+            // As in Docker the predefined ones never dangle.
+            if wanted == (!network.is_predefined && !engine.is_network_used(&network.name)?) {
+                kept.push(network);
+            }
         }
+        networks = kept;
+    }
+    let row = |network: &NetworkView| {
         let labels = &network.wanted.labels;
         let texts: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let fields = json!({
-            "CreatedAt": ps::go_time(shown["Created"].as_str().unwrap_or_default()),
-            "Driver": shown["Driver"],
+            "CreatedAt": go_time(&network.created),
+            "Driver": network.driver,
             "ID": if arguments.no_trunc { network.id.as_str() } else { network.short_id() },
             "IPv4": "true",
-            "IPv6": shown.get("EnableIPv6").and_then(Value::as_bool).unwrap_or(false).to_string(),
-            "Internal": shown["Internal"].as_bool().unwrap_or(false).to_string(),
+            "IPv6": network.ipv6.to_string(),
+            "Internal": network.internal.to_string(),
             "Labels": texts.join(","),
             "Name": network.name,
             "Scope": "local",
         });
-        rows.push(Row { fields, labels: labels.clone() });
-    }
+        Row { fields, labels: labels.clone() }
+    };
+    let rows: Vec<Row> = networks.iter().map(row).collect();
     const HEADINGS: [(&str, &str); 9] = [
         ("ID", "NETWORK ID"),
         ("Name", "NAME"),
@@ -75,6 +83,11 @@ pub(crate) fn list(session: &Session, arguments: &NetworkListArguments) -> Outco
     )?;
     session.output.result("networks", &networks, |_| text);
     Ok(exit::DONE)
+}
+
+/// Go's `Time.String`, to the nanosecond, of RFC 3339 in UTC.
+fn go_time(text: &str) -> String {
+    format!("{} +0000 UTC", text.trim_end_matches('Z').replacen('T', " ", 1))
 }
 
 pub(crate) fn create(session: &Session, arguments: &NetworkCreateArguments) -> Outcome {
@@ -137,9 +150,10 @@ pub(crate) fn disconnect(session: &Session, arguments: &NetworkDisconnectArgumen
     Ok(exit::DONE)
 }
 
-pub(crate) fn remove(session: &Session, arguments: &NamesArguments) -> Outcome {
+pub(crate) fn remove(session: &Session, arguments: &NetworkRmArguments) -> Outcome {
     let engine = session.engine()?;
-    arguments.names.iter().try_for_each(|name| -> Result<()> { engine.remove_network(name) })?;
-    session.output.result("names", &arguments.names, |names| names.iter().map(|name| format!("{name}\n")).collect());
-    Ok(exit::DONE)
+    each_that(session, &arguments.names, |name| match engine.remove_network(name) {
+        Err(error) if arguments.force && error.code.id == "network/unknown-network" => Ok(false),
+        removed => removed.map(|()| true),
+    })
 }

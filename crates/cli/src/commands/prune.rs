@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Session, builder};
 use crate::arguments::{ImagePruneArguments, PruneArguments, SystemPruneArguments, VolumePruneArguments};
-use crate::output::{Failure, Outcome, exit, human_size, note};
+use crate::output::{Failure, Outcome, exit, human_sum, note};
 use crate::{codes, flags};
 
 pub(crate) fn containers(session: &Session, arguments: &PruneArguments) -> Outcome {
@@ -131,7 +131,7 @@ fn listed(heading: &str, removed: &Removed) -> String {
 }
 
 fn total(bytes: u64) -> String {
-    format!("Total reclaimed space: {}\n", human_size(bytes))
+    format!("Total reclaimed space: {}\n", human_sum(bytes))
 }
 
 /// Asks on a terminal; elsewhere refuses with what to type instead.

@@ -144,6 +144,11 @@ fn ellipsis(text: &str, length: usize) -> String {
     text.chars().take(length - 1).chain(['…']).collect()
 }
 
+/// A container's command as lists show it.
+pub(crate) fn short_command(words: &[String]) -> String {
+    quoted(&ellipsis(&command(words), 20))
+}
+
 /// Words with spaces in quotes, but for the program.
 fn command(words: &[String]) -> String {
     let quote = |(index, word): (usize, &String)| match word.contains(' ') && index > 0 {
@@ -301,7 +306,7 @@ fn retain(engine: &Engine, filters: &Filters, views: &mut Vec<ContainerView>, al
         ancestors.insert(name.as_str(), engine.image_id(name)?);
     }
     let network_ids: BTreeMap<String, String> = if filters.has("network") {
-        engine.networks()?.into_iter().map(|network| (network.name, network.id)).collect()
+        engine.all_networks()?.into_iter().map(|network| (network.name, network.id)).collect()
     } else {
         BTreeMap::new()
     };

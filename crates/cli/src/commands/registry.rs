@@ -15,10 +15,10 @@ use carrack_engine::{Engine, interrupt};
 use carrack_oci::{Platform, Reference};
 use serde_json::{Value, json};
 
-use super::{Session, current_folder};
+use super::{Session, current_folder, image};
 use crate::arguments::{HistoryArguments, LoginArguments, LogoutArguments, Pull, PullArguments, PushArguments};
 use crate::output::{Outcome, exit, human_duration, human_size, note, print, table};
-use crate::{codes, flags, template};
+use crate::{codes, docker_config, flags, template};
 pub(crate) use indexes::{imagetools_create, imagetools_inspect, manifest};
 use progress::{Lines, Verb};
 pub(crate) use services::{services_pull, services_push};
@@ -29,7 +29,7 @@ const IMPLIED_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const PASSWORD_LIMIT: u64 = 64 << 10;
 
 fn client() -> Result<Client> {
-    Ok(Client::new(Settings::of_environment()?, CredentialFile::of_environment()))
+    Ok(Client::new(Settings::of_environment()?, docker_config::credentials()))
 }
 
 /// A client for which the hosts of some images need no TLS.
@@ -38,7 +38,7 @@ fn client_for(insecure: &[&Reference]) -> Result<Client> {
     for reference in insecure {
         settings.registries.entry(reference.host().to_owned()).or_default().insecure = true;
     }
-    Ok(Client::new(settings, CredentialFile::of_environment()))
+    Ok(Client::new(settings, docker_config::credentials()))
 }
 
 pub(crate) fn pull(session: &Session, arguments: &PullArguments) -> Outcome {
@@ -265,7 +265,7 @@ fn implied_client() -> Result<&'static Client> {
     let mut settings = Settings::of_environment()?;
     settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
     settings.asks_once = true;
-    Ok(CLIENT.get_or_init(|| Client::new(settings, CredentialFile::of_environment())))
+    Ok(CLIENT.get_or_init(|| Client::new(settings, docker_config::credentials())))
 }
 
 /// Base images of builds.
@@ -281,7 +281,7 @@ impl Images for BaseImages<'_> {
         let platform = (here || *platform != Platform::host()).then_some(platform);
         let mut settings = Settings::of_environment()?;
         settings.connect_timeout = IMPLIED_CONNECT_TIMEOUT;
-        let client = Client::new(settings, CredentialFile::of_environment());
+        let client = Client::new(settings, docker_config::credentials());
         let lines = Lines::new(Verb::Pull, self.quiet || self.session.output.json, true);
         let pulled = self.engine.pull_base(&client, reference, platform, &lines);
         lines.end();
@@ -348,9 +348,9 @@ pub(crate) fn logout(session: &Session, arguments: &LogoutArguments) -> Outcome 
 }
 
 fn credential_file() -> Result<CredentialFile> {
-    CredentialFile::of_environment().ok_or_else(|| {
+    docker_config::credentials().ok_or_else(|| {
         Diagnostic::error(&codes::UNREADABLE_FILE, "there is no place to keep credentials")
-            .cause("neither DOCKER_CONFIG nor HOME is set")
+            .cause("neither --config nor DOCKER_CONFIG nor HOME is set")
             .boxed()
     })
 }
@@ -409,14 +409,17 @@ pub(crate) fn history(session: &Session, arguments: &HistoryArguments) -> Outcom
         ("Size", "SIZE"),
         ("Comment", "COMMENT"),
     ];
-    let views = session.observer()?.history(&arguments.name)?;
+    let views = session.observer()?.history(&arguments.name, image::platform(arguments.platform.as_ref())?.as_ref())?;
     let rows: Vec<Vec<String>> = views.iter().map(|view| history_row(view, arguments)).collect();
     let values = || views.iter().zip(&rows).map(|(view, row)| history_fields(view, row));
     let text = match arguments.format.as_deref() {
         _ if arguments.quiet => views.iter().map(|view| format!("{}\n", image_id(view, arguments))).collect(),
         Some("json" | "{{json .}}") => values().map(|value| format!("{value}\n")).collect(),
         Some(format) if format != "table" => template::rows(format, &values().collect::<Vec<_>>(), &HEADINGS)?,
-        _ => table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows),
+        _ => {
+            let created = if arguments.human { "CREATED" } else { "CREATED AT" };
+            table(&["IMAGE", created, "CREATED BY", "SIZE", "COMMENT"], &rows)
+        }
     };
     session.output.result("history", &views, |_| text);
     Ok(exit::DONE)
@@ -434,7 +437,7 @@ fn history_row(view: &HistoryView, arguments: &HistoryArguments) -> Vec<String> 
     let created = match (arguments.human, view.age_seconds) {
         (true, Some(age)) => format!("{} ago", human_duration(age)),
         (true, None) => "N/A".into(),
-        (false, _) => view.created.clone().unwrap_or_default(),
+        (false, _) => created_at(view),
     };
     let mut created_by: String = view.created_by.replace(['\t', '\n'], " ");
     if !arguments.no_trunc && created_by.chars().count() > 45 {
@@ -444,11 +447,17 @@ fn history_row(view: &HistoryView, arguments: &HistoryArguments) -> Vec<String> 
     vec![image_id(view, arguments), created, created_by, size, view.comment.clone()]
 }
 
+/// RFC 3339 to the second.
+fn created_at(view: &HistoryView) -> String {
+    let time = view.created.as_deref().unwrap_or_default();
+    time.split_once('.').map_or(time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
+}
+
 /// Docker's keys.
 fn history_fields(view: &HistoryView, row: &[String]) -> Value {
     json!({
         "Comment": view.comment,
-        "CreatedAt": view.created,
+        "CreatedAt": created_at(view),
         "CreatedBy": row[2],
         "CreatedSince": row[1],
         "ID": row[0],

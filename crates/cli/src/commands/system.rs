@@ -1,11 +1,12 @@
 //! `system df`.
 
+use carrack_engine::build::CacheEntry;
 use carrack_engine::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
 use serde_json::{Value, json};
 
 use super::{Session, builder, ps};
 use crate::arguments::SystemUsageArguments;
-use crate::output::{Outcome, exit, human_duration, human_size, table};
+use crate::output::{Outcome, exit, human_duration, human_size, human_sum, table};
 use crate::template;
 
 pub(crate) fn usage(session: &Session, arguments: &SystemUsageArguments) -> Outcome {
@@ -37,13 +38,15 @@ const HEADINGS: [(&str, &str); 5] =
 
 fn summary(usage: &DiskUsage) -> Vec<Value> {
     let row = |kind: &str, total: usize, active: usize, size: u64, reclaimable: u64| {
-        let share = (reclaimable * 100).checked_div(size).map(|percent| format!(" ({percent}%)")).unwrap_or_default();
+        // As in Docker of all but the build cache.
+        let whole = if kind == "Build Cache" { 0 } else { size };
+        let share = (reclaimable * 100).checked_div(whole).map(|percent| format!(" ({percent}%)")).unwrap_or_default();
         json!({
             "Type": kind,
             "TotalCount": total,
             "Active": active,
-            "Size": human_size(size),
-            "Reclaimable": format!("{}{share}", human_size(reclaimable)),
+            "Size": human_sum(size),
+            "Reclaimable": format!("{}{share}", human_sum(reclaimable)),
         })
     };
     let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.sum::<u64>();
@@ -119,8 +122,8 @@ fn details_text(usage: &DiskUsage) -> String {
             view.id.short(),
             view.age_seconds.map_or("N/A".into(), |age| format!("{} ago", human_duration(age))),
             human_size(view.size_bytes),
-            human_size(one.shared_bytes),
-            human_size(one.unique_bytes),
+            human_sum(one.shared_bytes),
+            human_sum(one.unique_bytes),
             one.containers.to_string(),
         ]
     };
@@ -129,7 +132,7 @@ fn details_text(usage: &DiskUsage) -> String {
         vec![
             record.short_id().to_owned(),
             record.container.image.clone(),
-            format!("\"{}\"", one.view.command.join(" ")),
+            ps::short_command(&one.view.command),
             record.volumes.len().to_string(),
             human_size(one.size_bytes),
             format!("{} ago", human_duration(one.view.age_seconds)),
@@ -137,7 +140,7 @@ fn details_text(usage: &DiskUsage) -> String {
             record.name.clone(),
         ]
     };
-    let volume = |one: &VolumeUsage| vec![one.name.clone(), one.links.to_string(), human_size(one.size_bytes)];
+    let volume = |one: &VolumeUsage| vec![one.name.clone(), one.links.to_string(), human_sum(one.size_bytes)];
     let images = table(
         &["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"],
         &usage.images.iter().map(image).collect::<Vec<_>>(),
@@ -147,9 +150,26 @@ fn details_text(usage: &DiskUsage) -> String {
         &usage.containers.iter().map(container).collect::<Vec<_>>(),
     );
     let volumes = table(&["VOLUME NAME", "LINKS", "SIZE"], &usage.volumes.iter().map(volume).collect::<Vec<_>>());
-    let cache = builder::entries_table(&usage.cache, true);
+    // Nobody keeps account of when an entry was made, and of how often it was taken.
+    let entry = |one: &CacheEntry| {
+        let seconds = one.used.elapsed().map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        vec![
+            one.id.chars().take(12).collect(),
+            builder::kind(one).to_owned(),
+            human_sum(one.size_bytes),
+            "N/A".to_owned(),
+            format!("{} ago", human_duration(seconds)),
+            "N/A".to_owned(),
+            one.is_shared.to_string(),
+        ]
+    };
+    let cache = table(
+        &["CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"],
+        &usage.cache.iter().map(entry).collect::<Vec<_>>(),
+    );
     format!(
         "Images space usage:\n\n{images}\nContainers space usage:\n\n{containers}\nLocal Volumes space usage:\n\n{volumes}\n\
-         Build cache usage:\n\n{cache}"
+         Build cache usage: {}\n\n{cache}",
+        human_sum(usage.cache.iter().filter(|entry| !entry.is_shared).map(|entry| entry.size_bytes).sum()),
     )
 }

@@ -14,7 +14,7 @@ use super::Session;
 use super::container::each;
 use crate::arguments::{StatsArguments, UpdateArguments};
 use crate::output::{Outcome, binary_size, exit, human_size, print, table};
-use crate::{flags, template};
+use crate::{docker_config, flags, template};
 
 pub(crate) fn update(session: &Session, arguments: &UpdateArguments) -> Outcome {
     let size =
@@ -73,6 +73,7 @@ pub(crate) fn stats(session: &Session, arguments: &StatsArguments) -> Outcome {
     let engine = session.observer()?;
     let once = arguments.no_stream || session.output.json;
     let live = !once && std::io::stdout().is_terminal();
+    let format = arguments.format.clone().or_else(|| docker_config::format("statsFormat"));
     let mut before = look(&engine, &shown(&engine, arguments)?)?;
     loop {
         if is_left_after(if once { INTERVAL_ONCE } else { INTERVAL }) {
@@ -89,7 +90,7 @@ pub(crate) fn stats(session: &Session, arguments: &StatsArguments) -> Outcome {
             session.output.result("stats", &rows, |_| String::new());
             return Ok(exit::DONE);
         }
-        let text = text(arguments, &rows)?;
+        let text = text(format.as_deref(), &rows)?;
         if live {
             // Home, each line over the last one, and nothing below.
             print(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")));
@@ -153,8 +154,8 @@ fn row(view: &ContainerView, arguments: &StatsArguments, before: &Look, now: &Lo
     })
 }
 
-fn text(arguments: &StatsArguments, rows: &[Value]) -> Result<String> {
-    match arguments.format.as_deref() {
+fn text(format: Option<&str>, rows: &[Value]) -> Result<String> {
+    match format {
         Some("json") => Ok(rows.iter().map(|row| format!("{row}\n")).collect()),
         Some(text) if text != "table" => template::rows(text, rows, &HEADINGS),
         _ => {

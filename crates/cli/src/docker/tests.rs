@@ -24,7 +24,8 @@ fn what_is_refused_or_not_yet_is_answered_by_name_and_reason() {
         ("carrack --root /x --host", "cli/refused", "daemon"),
         ("carrack -c", "cli/refused", "daemon"),
         ("carrack -H", "cli/refused", "daemon"),
-        ("carrack run --gpus", "cli/not-yet", ""),
+        ("carrack run --gpus", "cli/refused", "CDI"),
+        ("carrack create --storage-opt", "cli/refused", "file system"),
     ] {
         let diagnostic = said(line).unwrap_or_else(|| panic!("{line}"));
         assert_eq!(diagnostic.code.id, code, "{line}");

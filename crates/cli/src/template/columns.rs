@@ -1,9 +1,9 @@
 //! Columns as Docker's lists have them: Go's text/tabwriter with columns of at least 10 characters and 3 spaces between.
 
 /// Columns are at least so wide.
-pub(crate) const WIDTH_MIN: usize = 10;
+const WIDTH_MIN: usize = 10;
 /// Between two columns.
-pub(crate) const PADDING: usize = 3;
+const PADDING: usize = 3;
 /// More columns than anybody reads are not told apart.
 const COLUMNS_MAX: usize = 200;
 

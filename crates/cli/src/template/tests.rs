@@ -173,7 +173,7 @@ fn what_would_not_end_is_stopped() {
         render(&text, &data).expect_err(deep);
     }
     let tabs = "\t".repeat(10_000);
-    assert!(columns::columns(&format!("{tabs}\n{tabs}\n")).len() > 20_000);
+    assert!(columns(&format!("{tabs}\n{tabs}\n")).len() > 20_000);
 }
 
 proptest! {

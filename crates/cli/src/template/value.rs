@@ -60,13 +60,14 @@ const MAPS: [&str; 15] = [
 ];
 
 /// Fields that are lists: none of it prints as an empty one.
-const SLICES: [&str; 29] = [
+const SLICES: [&str; 31] = [
     "Aliases",
     "Binds",
     "BlkioWeightDevice",
     "CapAdd",
     "CapDrop",
     "Cmd",
+    "Config",
     "DeviceCgroupRules",
     "DeviceRequests",
     "Devices",
@@ -74,6 +75,7 @@ const SLICES: [&str; 29] = [
     "DnsOptions",
     "DnsSearch",
     "Entrypoint",
+    "Env",
     "ExecIDs",
     "ExtraHosts",
     "GroupAdd",

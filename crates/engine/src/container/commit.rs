@@ -55,11 +55,9 @@ impl Engine {
         let record = self.find(name)?;
         let names: Vec<Reference> = request.name.iter().map(|name| name.parse()).collect::<Result<_>>()?;
         let pauses = request.pause && self.status_of(&record)? == Status::Running;
-        if pauses {
-            self.pause(&record.id)?;
-        }
+        let moment = pauses.then(|| self.pause_for_a_moment(&record)).transpose()?;
         let made = self.commit_record(&record, request, names);
-        if pauses {
+        if moment.is_some() {
             // One that ended meanwhile has nothing to go on with.
             match self.unpause(&record.id) {
                 Err(error) if error.code != &codes::NOT_RUNNING && error.code != &codes::PAUSED => return Err(error),

@@ -1,18 +1,18 @@
 //! Networks that a container is connected to and taken off, whether it runs or not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_network::{Namespace, Network, Networks};
 use carrack_runtime::shim::Client;
-use carrack_runtime::state::State;
+use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::{Attachment, NetworkMode};
 
 use super::ContainerRecord;
 use super::create::durability;
 use super::start::attachment_of;
 use crate::codes;
-use crate::engine::Engine;
+use crate::engine::{Engine, host_error};
 use crate::network::is_meant;
 
 /// Docker's option of an endpoint: kernel parameters of its interface.
@@ -24,7 +24,7 @@ impl Engine {
     /// Connects a container to one more network; at once where it runs, else at its next start.
     pub fn connect_network(&self, network: &str, container: &str, attachment: Attachment) -> Result<()> {
         let networks = Networks::new(&self.store);
-        let (network, id) = named(networks.find(network)?);
+        let (network, id) = named(self.network_with_places(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
         let mut record = self.still(&found)?;
@@ -58,7 +58,7 @@ impl Engine {
     /// Takes a container off a network; with `force` also where it is on it no longer.
     pub fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
         let networks = Networks::new(&self.store);
-        let (network, id) = named(networks.find(network)?);
+        let (network, id) = named(self.network_with_places(network)?);
         let found = self.find(container)?;
         let _guard = self.lock_container(&found.id)?;
         let mut record = self.still(&found)?;
@@ -85,8 +85,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Its state, where it has a network namespace: between two runs its shim holds it.
     fn running(&self, record: &ContainerRecord) -> Result<Option<State>> {
-        Ok(self.state(&record.id)?.filter(State::is_alive))
+        Ok(self.state(&record.id)?.filter(|state| {
+            let is_between = matches!(state.status, Status::Restarting | Status::Exited) && state.has_shim();
+            state.is_alive() || is_between
+        }))
     }
 
     /// Names, /etc/hosts, and where the forwarder leads.
@@ -97,7 +101,8 @@ impl Engine {
         self.write_own_names(&record.id)?;
         self.write_etc(record, &endpoints, &run)?;
         let gateway = endpoints.iter().find(|endpoint| endpoint.is_gateway).or(endpoints.first());
-        Client::connect(&run)?.lead_to(gateway.map(|endpoint| endpoint.address))
+        Client::connect(&run)?
+            .lead_to(gateway.map(|endpoint| (endpoint.address, endpoint.ipv6.map(|place| place.address))))
     }
 }
 
@@ -106,7 +111,19 @@ fn named(network: Network) -> (String, String) {
 }
 
 fn namespace_of(state: &State) -> Result<Namespace> {
-    Namespace::open(Path::new(&format!("/proc/{}/ns/net", state.pid)))
+    if state.is_alive() {
+        return Namespace::open(Path::new(&format!("/proc/{}/ns/net", state.pid)));
+    }
+    let shim = PathBuf::from(format!("/proc/{}", state.shim_pid));
+    let failed = |error| host_error("can't look for a container's network namespace", error);
+    let of_the_host = std::fs::read_link(shim.join("ns/net")).map_err(failed)?;
+    let is_the_containers = |path: &Path| {
+        let link = std::fs::read_link(path).unwrap_or_default();
+        link != of_the_host && link.to_string_lossy().starts_with("net:[")
+    };
+    let open = std::fs::read_dir(shim.join("fd")).map_err(failed)?;
+    let held = open.flatten().map(|entry| entry.path()).find(|path| is_the_containers(path));
+    Namespace::open(&held.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?)
 }
 
 /// An interface's name may be given as an option, as for Docker.

@@ -6,7 +6,7 @@ use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
 use carrack_store::{Durability, Guard, KeepKind, anonymous_volume_name};
 
-use super::{ContainerRecord, VolumeUse, check_name, external, new_id};
+use super::{ContainerRecord, VolumeUse, check_name, external, log_attributes, new_id};
 use crate::codes;
 use crate::engine::{Engine, now, remove_folder};
 use crate::signal;
@@ -48,6 +48,7 @@ impl Engine {
         }
         check_name(&container.name)?;
         carrack_specgen::check(&container)?;
+        log_attributes::check(&container.log)?;
         if let Some(name) = &container.stop_signal {
             signal::parse(name)?;
         }
@@ -87,7 +88,7 @@ impl Engine {
             let covered = container.mounts.iter().any(|mount| same_path(&mount.target, target));
             if !covered {
                 let source = MountSource::Volume { name: None, subpath: String::new(), no_copy: false };
-                container.mounts.push(Mount { target: target.clone(), source, read_only: false });
+                container.mounts.push(Mount { target: target.clone(), source, read_only: false, identities: None });
             }
         }
         container.ports = container.published_ports(&config)?;

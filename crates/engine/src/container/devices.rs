@@ -78,7 +78,7 @@ fn collect(folder: &Path, devices: &mut Vec<ResolvedDevice>) {
     }
 }
 
-fn node(source: &Path, target: &str) -> std::io::Result<Device> {
+pub(super) fn node(source: &Path, target: &str) -> std::io::Result<Device> {
     let metadata = std::fs::metadata(source)?;
     let kind = match metadata.file_type() {
         kind if kind.is_char_device() => "c",

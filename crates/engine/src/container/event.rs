@@ -106,7 +106,10 @@ impl Engine {
             self.renew_ground(record, &folder)?;
         }
         match Client::connect(&folder)?.restart()? {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.note_start(record);
+                Ok(())
+            }
             Err(error) => Err(error.diagnostic().boxed()),
         }
     }
@@ -151,12 +154,14 @@ impl Engine {
         external::forget(record, &folder);
         self.give_back(&record.id, Some(&record.container))?;
         sharing::detach_shared_memory(&folder);
-        if let Some(mut state) = State::read(&folder)?
-            && state.actual_status() == Status::Lost
-            && state.status != Status::Lost
-        {
-            state.status = Status::Lost;
-            state.write(&folder).map_err(|error| host_error("can't write a container's state", error))?;
+        self.release_volumes(&folder)?;
+        if let Some(mut state) = State::read(&folder)? {
+            let status = state.actual_status();
+            if !status.is_active() && state.status != status {
+                state.status = status;
+                state.write(&folder).map_err(|error| host_error("can't write a container's state", error))?;
+            }
+            self.note_end(record, &state);
         }
         // Told once, however often it is repeated.
         if clear(&folder)? {
@@ -189,8 +194,9 @@ fn clear(folder: &Path) -> Result<bool> {
     Ok(was_used)
 }
 
-fn wants_restart(record: &ContainerRecord, state: &State) -> bool {
-    let code = state.exit_code.unwrap_or(0);
+/// Whether its policy has a container started again that ended so. An end that nobody saw is a failure.
+pub(crate) fn wants_restart(record: &ContainerRecord, state: &State) -> bool {
+    let code = state.last_exit_code();
     match record.container.restart {
         RestartPolicy::No => false,
         RestartPolicy::Always | RestartPolicy::UnlessStopped => true,

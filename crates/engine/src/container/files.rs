@@ -11,7 +11,7 @@ use carrack_specgen::Source;
 use carrack_specgen::container::{File, MountSource, NamespaceMode, NetworkMode};
 use carrack_store::Image;
 
-use super::{ContainerRecord, VolumeUse};
+use super::{ContainerRecord, VolumeUse, propagation};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 
@@ -30,11 +30,14 @@ impl Engine {
                     let Some(used) = record.volumes.get(&mount.target) else { continue };
                     // Only a whole volume is filled with what the image has, as in Docker. The folder below it is
                     // looked for by init, which stays below it.
-                    let root = self.volume_for(image, &mount.target, used, *no_copy || !subpath.is_empty())?;
+                    let root = self.volume_for(image, &mount.target, used, *no_copy || !subpath.is_empty(), run)?;
                     let path = root.to_string_lossy().into_owned();
                     sources.insert(mount.target.clone(), Source { path, read_only: mount.read_only });
                 }
-                MountSource::Bind { path, create, .. } => check_bind(record, path, *create)?,
+                MountSource::Bind { path, create, propagation, .. } => {
+                    check_bind(record, path, *create)?;
+                    propagation::check(&record.name, path, propagation.as_deref())?;
+                }
                 MountSource::Image { .. } => {
                     let path = self.image_mountpoint(record, &mount.target, run)?;
                     sources.insert(mount.target.clone(), Source { path, read_only: true });
@@ -50,9 +53,17 @@ impl Engine {
     }
 
     /// The volume's folder; an empty volume first receives what the image holds at the target.
-    fn volume_for(&self, image: &Image, target: &str, used: &VolumeUse, no_copy: bool) -> Result<std::path::PathBuf> {
+    fn volume_for(
+        &self,
+        image: &Image,
+        target: &str,
+        used: &VolumeUse,
+        no_copy: bool,
+        run: &Path,
+    ) -> Result<std::path::PathBuf> {
         let name = &used.name;
-        self.make_volume(name, used.anonymous, BTreeMap::new())?;
+        let volume = self.make_volume(name, used.anonymous, BTreeMap::new(), BTreeMap::new())?;
+        self.attach_volume(&volume, run)?;
         if !no_copy {
             self.store.populate_volume(name, &self.store.view(image.chain())?, Path::new(target))?;
         }
@@ -95,8 +106,7 @@ impl Engine {
         if full_name != hostname {
             names.push(&hostname);
         }
-        let mut extra = extra_hosts(record, endpoints)?;
-        extra.extend(self.linked(record, endpoints)?);
+        let extra = extra_hosts(record, endpoints)?;
         let hosts = if host_network {
             let mut hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
             for (name, address) in &extra {

@@ -290,7 +290,9 @@ fn limits_of(container: &Container) -> Value {
             "PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.access,
         })).collect::<Vec<_>>(),
         "DeviceCgroupRules": if container.device_rules.is_empty() { Value::Null } else { json!(container.device_rules) },
-        "DeviceRequests": null,
+        "DeviceRequests": if container.cdi_devices.is_empty() { Value::Null } else { json!([{
+            "Driver": "cdi", "Count": 0, "DeviceIDs": container.cdi_devices, "Capabilities": null, "Options": null,
+        }]) },
         "MemoryReservation": resources.memory_reservation_bytes.unwrap_or(0),
         "MemorySwap": resources.memory_swap_bytes.unwrap_or(0),
         "MemorySwappiness": resources.memory_swappiness,

@@ -1,6 +1,7 @@
 //! Containers: their records, and every verb on one of them.
 
 mod attach;
+mod cdi;
 mod commit;
 mod connect;
 mod copy;
@@ -12,10 +13,13 @@ mod exec;
 mod external;
 mod files;
 mod inspect;
+mod last_run;
+mod log_attributes;
 mod logs;
 mod names;
 mod pause;
 mod processes;
+mod propagation;
 mod reach;
 mod remove;
 mod rename;

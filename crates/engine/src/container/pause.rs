@@ -1,5 +1,7 @@
 //! Freezing a container's processes where they are, and letting them go on.
 
+use std::fs::File;
+
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 use carrack_runtime::shim::Client;
@@ -8,7 +10,10 @@ use carrack_runtime::state::{State, Status};
 use super::ContainerRecord;
 use super::stop::not_running;
 use crate::codes;
-use crate::engine::Engine;
+use crate::engine::{Engine, host_error};
+
+/// On the run root, beside the state; locked by the command that has paused the container for a moment.
+const MOMENT: &str = "moment";
 
 impl Engine {
     /// Freezes every process of a running container.
@@ -18,19 +23,60 @@ impl Engine {
     pub fn pause(&self, name: &str) -> Result<()> {
         let record = self.find(name)?;
         let _guard = self.lock_container(&record.id)?;
-        let cgroup = self.cgroup_of(&record)?;
-        match self.status_of(&record)? {
+        self.forget_moment(&record.id)?;
+        self.pause_locked(&record)
+    }
+
+    /// Freezes a running container for as long as the caller holds what it gets, and lets it go on himself: whoever is
+    /// killed in between leaves it to the next command that changes anything.
+    pub(super) fn pause_for_a_moment(&self, record: &ContainerRecord) -> Result<File> {
+        let _guard = self.lock_container(&record.id)?;
+        let path = self.store.container_run_dir(&record.id)?.join(MOMENT);
+        let failed = |error| host_error(format!("can't write {}", path.display()), error);
+        let moment = File::create(&path).map_err(failed)?;
+        moment.lock().map_err(failed)?;
+        // So that others look after it.
+        self.mark_active(&record.id, 0)?;
+        let paused = self.pause_locked(record);
+        if paused.is_err() {
+            self.forget_moment(&record.id)?;
+        }
+        paused.map(|()| moment)
+    }
+
+    /// Whether a container is paused on behalf of a command that was killed meanwhile.
+    pub(crate) fn is_left_paused(&self, id: &str) -> Result<bool> {
+        match File::open(self.store.container_run_dir(id)?.join(MOMENT)) {
+            Ok(moment) => Ok(moment.try_lock().is_ok()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn forget_moment(&self, id: &str) -> Result<()> {
+        let path = self.store.container_run_dir(id)?.join(MOMENT);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(host_error(format!("can't remove {}", path.display()), error))
+            }
+            Err(_) => Ok(()),
+            Ok(()) => self.state(id)?.map_or(Ok(()), |state| self.mark_active(id, state.shim_pid)),
+        }
+    }
+
+    fn pause_locked(&self, record: &ContainerRecord) -> Result<()> {
+        let cgroup = self.cgroup_of(record)?;
+        match self.status_of(record)? {
             Status::Running => {}
             Status::Paused if !cgroup.is_frozen() => return cgroup.freeze(true),
-            Status::Paused => return Err(wrong(&record, "is already paused")),
-            Status::Restarting => return Err(wrong(&record, "is restarting: wait until it runs")),
-            _ => return Err(not_running(&record)),
+            Status::Paused => return Err(wrong(record, "is already paused")),
+            Status::Restarting => return Err(wrong(record, "is restarting: wait until it runs")),
+            _ => return Err(not_running(record)),
         }
-        self.tell_paused(&record, true)?;
+        self.tell_paused(record, true)?;
         let frozen = cgroup.freeze(true);
         if frozen.is_err() {
             cgroup.freeze(false)?;
-            self.tell_paused(&record, false)?;
+            self.tell_paused(record, false)?;
         }
         frozen
     }
@@ -42,7 +88,8 @@ impl Engine {
         match self.status_of(&record)? {
             Status::Paused => {
                 self.cgroup_of(&record)?.freeze(false)?;
-                self.tell_paused(&record, false)
+                self.tell_paused(&record, false)?;
+                self.forget_moment(&record.id)
             }
             Status::Running | Status::Restarting => Err(wrong(&record, "is not paused")),
             _ => Err(not_running(&record)),
@@ -54,6 +101,7 @@ impl Engine {
         if self.status_of(record)? == Status::Paused {
             self.cgroup_of(record)?.freeze(false)?;
             let _ended = self.tell_paused(record, false);
+            self.forget_moment(&record.id)?;
         }
         Ok(())
     }

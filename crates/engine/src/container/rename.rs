@@ -1,5 +1,6 @@
 use carrack_diag::{Diagnostic, Result};
 use carrack_network::Networks;
+use carrack_runtime::shim::Client;
 
 use super::ContainerRecord;
 use super::create::durability;
@@ -54,6 +55,12 @@ impl Engine {
             return Err(error);
         }
         self.release_name(&old, &record.id)?;
+        if self.state(&record.id)?.is_some_and(|state| state.has_shim())
+            && let Ok(mut shim) = Client::connect(&self.store.container_run_dir(&record.id)?)
+        {
+            // One that is about to end has nothing more to say.
+            let _ = shim.named(to);
+        }
         self.emit(&record, "rename", &[("oldName", format!("/{old}"))]);
         Ok(old)
     }

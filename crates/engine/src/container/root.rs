@@ -79,12 +79,13 @@ impl Engine {
             work: Some(text(&upper.work)),
             volatile: false,
         };
+        let run = self.store.container_run_dir(&record.id)?;
         let container = at_rest(&record.container);
         let shown = ContainerRecord { container, ..record.clone() };
         let resolved = Resolved {
             id: record.id.clone(),
             rootfs: text(&self.mountpoint()?),
-            sources: self.sources(&shown, &image, &self.store.container_run_dir(&record.id)?)?,
+            sources: self.sources(&shown, &image, &run)?,
             ..Resolved::default()
         };
         let facts = host::facts(&Hierarchies::detect()?)?;
@@ -94,8 +95,10 @@ impl Engine {
         spec.mounts.retain(|mount| is_own(&mount.destination));
         let launch = carrack_specgen::launch(&shown.container, config, &resolved, root);
         let plan = carrack_specgen::mount_plan(&spec, &launch, &facts)?;
-        MountNamespace::of(&plan)
-            .map_err(|failure| host_error(format!("can't mount the files of {}", record.name), failure))
+        let mounts = MountNamespace::of(&plan);
+        // What was mounted for its volumes is in that namespace now.
+        self.release_volumes(&run)?;
+        mounts.map_err(|failure| host_error(format!("can't mount the files of {}", record.name), failure))
     }
 }
 

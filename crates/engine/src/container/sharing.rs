@@ -1,13 +1,12 @@
 //! What a container has of others: volumes of containers, files of images, shared memory, further names.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_network::{Endpoint, Networks};
 use carrack_oci::Digest;
-use carrack_specgen::container::{IpcMode, Mount, MountSource, NetworkMode};
+use carrack_specgen::container::{Attachment, IpcMode, Mount, MountSource, NetworkMode};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, Source};
 use carrack_store::Snapshotter;
@@ -15,6 +14,7 @@ use carrack_store::Snapshotter;
 use super::{ContainerRecord, VolumeUse};
 use crate::codes;
 use crate::engine::{Engine, host_error};
+use crate::network::is_meant;
 
 /// Where shareable memory is attached below a container's run folder.
 const SHARED_MEMORY: &str = "shm";
@@ -56,7 +56,7 @@ impl Engine {
                     _ => continue,
                 };
                 let read_only = mount.read_only || read_only;
-                container.mounts.push(Mount { target: mount.target, source, read_only });
+                container.mounts.push(Mount { target: mount.target, source, read_only, identities: mount.identities });
             }
         }
         Ok(())
@@ -145,24 +145,27 @@ impl Engine {
         }
     }
 
-    /// Lines of /etc/hosts for the containers that it has further names for: their addresses on a network of both.
-    pub(super) fn linked(&self, record: &ContainerRecord, endpoints: &[Endpoint]) -> Result<Vec<(String, IpAddr)>> {
-        let mut lines = Vec::new();
+    /// The containers that it has further names for, by id: its name server knows them wherever they are on a network of
+    /// both. As in Docker, they must run when it starts.
+    pub(super) fn linked(&self, record: &ContainerRecord, attachments: &[Attachment]) -> Result<Vec<(String, String)>> {
+        let mut links = Vec::new();
         for (name, alias) in &record.container.links {
             let other = self.find(name)?;
             let theirs = Networks::new(&self.store).endpoints_of(&other.id)?;
-            let shared = theirs.iter().find(|theirs| endpoints.iter().any(|own| own.network == theirs.network));
-            let Some(endpoint) = shared else {
+            let is_shared = |theirs: &Endpoint| {
+                attachments.iter().any(|own| is_meant(&own.network, &theirs.network, &theirs.network_id))
+            };
+            if !theirs.iter().any(is_shared) {
                 let cause = match (&other.container.network, theirs.is_empty()) {
                     (NetworkMode::Networks(_), true) => "it is not running".to_owned(),
                     _ => "the two have no network in common".to_owned(),
                 };
                 let message = format!("{}: can't link {} as {alias}", record.name, other.name);
                 return Err(Diagnostic::error(&codes::HOST, message).cause(cause).boxed());
-            };
-            lines.push((alias.clone(), endpoint.address.into()));
+            }
+            links.push((other.short_id().to_owned(), alias.clone()));
         }
-        Ok(lines)
+        Ok(links)
     }
 }
 

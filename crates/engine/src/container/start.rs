@@ -25,8 +25,9 @@ use carrack_store::{Image, Snapshotter};
 use super::attach::{AttachOptions, AttachOutcome, Session};
 use super::exec::SPEC_FILE;
 use super::files::hostname_of;
+use super::log_attributes::log_attributes;
 use super::logs::LOG_FILE;
-use super::{ContainerRecord, devices, event, external};
+use super::{ContainerRecord, cdi, devices, event, external};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 use crate::events::{EVENTS_FILE, attributes_of};
@@ -214,13 +215,19 @@ impl Engine {
             .mode(0o700)
             .create(&run)
             .map_err(|error| host_error(format!("can't make {}", run.display()), error))?;
+        let attachments = match &record.container.network {
+            NetworkMode::Networks(attachments) => attachments.as_slice(),
+            _ => &[],
+        };
+        let links = self.linked(record, attachments)?;
         let (namespace, endpoints) = match &record.container.network {
             NetworkMode::Networks(attachments) => {
                 let namespace = Namespace::create()?;
-                let wanted: Vec<carrack_network::Attachment> = attachments
+                let mut wanted: Vec<carrack_network::Attachment> = attachments
                     .iter()
                     .map(|attachment| attachment_of(record, attachment, announced))
                     .collect::<Result<_>>()?;
+                wanted.iter_mut().for_each(|one| one.links.extend(links.iter().cloned()));
                 let endpoints = Networks::new(&self.store).attach(&record.id, &namespace, &wanted)?;
                 self.emit_endpoints("connect", &endpoints);
                 (Some(namespace), endpoints)
@@ -271,6 +278,7 @@ impl Engine {
             self.emit_as(record, &image.config.config, "attach", &[]);
         }
         prepared.go().map_err(failed)?;
+        self.note_start(record);
         Ok(session)
     }
 
@@ -324,7 +332,7 @@ impl Engine {
         let upper = self.store.prepare_upper(&record.id, image.chain())?;
         let lower = self.store.lower_dirs(image.chain())?;
         // Who shares a network shares its names as well, as in Docker.
-        let (container, etc) = match &record.container.network {
+        let (mut container, etc) = match &record.container.network {
             NetworkMode::Container(name) => {
                 let other = self.owner_of_network(name)?;
                 let hostname = Some(hostname_of(&other));
@@ -337,6 +345,12 @@ impl Engine {
                 (Cow::Borrowed(&record.container), ground.run.clone())
             }
         };
+        let brought = match container.cdi_devices.is_empty() {
+            true => cdi::Brought::default(),
+            false => cdi::inject(container.to_mut())?,
+        };
+        let mut devices = devices::resolve(&container)?;
+        devices.extend(brought.nodes);
         let path = |name: &str| Some(etc.join(name).to_string_lossy().into_owned());
         let resolved = Resolved {
             id: record.id.clone(),
@@ -346,14 +360,15 @@ impl Engine {
             hosts: path("hosts"),
             resolv_conf: path("resolv.conf"),
             hostname_file: path("hostname"),
-            devices: devices::resolve(&container)?,
+            devices,
             namespaces: self.shared_namespaces(&container)?,
             network_inherited: ground.namespace.is_some(),
             block_devices: devices::block_numbers(&container)?,
             shared_memory: self.shared_memory(&container, &ground.run)?,
         };
         let config = &image.config.config;
-        let spec = carrack_specgen::spec(&container, config, facts, &resolved)?;
+        let mut spec = carrack_specgen::spec(&container, config, facts, &resolved)?;
+        spec.mounts.extend(brought.mounts);
         let root = RootSource::Overlay {
             lower: lower.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             upper: Some(upper.upper.to_string_lossy().into_owned()),
@@ -404,7 +419,7 @@ impl Engine {
                 path: self.store.container_dir(&record.id)?.join(LOG_FILE),
                 max_size_bytes: container.log.max_size_bytes,
                 max_files: container.log.max_files,
-                attributes: log_attributes(container, image),
+                attributes: log_attributes(record, image)?,
             },
             cgroup: Some(CgroupName { parent: self.cgroup_parent_of(Some(container)), id: record.id.clone() }),
             tty: container.tty,
@@ -634,11 +649,13 @@ fn published(container: &Container, ground: &Ground, binding: Option<IpAddr>) ->
     // Answers leave by the default route, so that is where questions come in.
     let endpoint = ground.endpoints.iter().find(|endpoint| endpoint.is_gateway).or(ground.endpoints.first());
     let address = endpoint.map(|endpoint| endpoint.address.into());
+    let ipv6 = endpoint.and_then(|endpoint| endpoint.ipv6).map(|place| place.address);
     let one = |port: &PortMapping, host_address: IpAddr| shim::PublishedPort {
         host_address,
         host_port: port.host_port.unwrap_or(0),
         protocol: port.protocol,
         address,
+        ipv6,
         container_port: port.container_port,
     };
     let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
@@ -667,28 +684,4 @@ fn transport_of(protocol: Protocol) -> Transport {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
     }
-}
-
-/// What the log says of the container in each line: the labels and variables that were asked for, the image's too.
-fn log_attributes(container: &Container, image: &Config) -> BTreeMap<String, String> {
-    let mut attributes = BTreeMap::new();
-    for label in &container.log.labels {
-        if let Some(value) = container.labels.get(label).or_else(|| image.labels.get(label)) {
-            attributes.insert(label.clone(), value.clone());
-        }
-    }
-    for name in &container.log.env {
-        let inherited = || {
-            image
-                .env
-                .iter()
-                .filter_map(|entry| entry.split_once('='))
-                .find(|(known, _)| known == name)
-                .map(|(_, v)| v.to_owned())
-        };
-        if let Some(value) = container.env.get(name).map_or_else(inherited, Clone::clone) {
-            attributes.insert(name.clone(), value);
-        }
-    }
-    attributes
 }

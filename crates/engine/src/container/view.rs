@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::ContainerRecord;
 use crate::engine::{Engine, seconds_since};
 
+/// How many containers are worth a thread that reads them.
+const VIEWS_PER_THREAD: usize = 64;
+
 /// A container with its state.
 #[derive(Debug, Clone)]
 pub struct ContainerView {
@@ -138,15 +141,32 @@ impl Engine {
 
     /// All containers of the root.
     pub fn containers(&self) -> Result<Vec<ContainerView>> {
+        let endpoints = Networks::new(&self.store).endpoints_by_container()?;
+        let ids = self.records().names()?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(1 + ids.len() / VIEWS_PER_THREAD);
+        let mut parts = ids.chunks(ids.len().div_ceil(threads).max(1));
+        let first = parts.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = parts.map(|part| scope.spawn(|| self.views(part, &endpoints))).collect();
+            let mut views = self.views(first, &endpoints)?;
+            for other in others {
+                views.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(views)
+        })
+    }
+
+    fn views(&self, ids: &[String], endpoints: &BTreeMap<String, Vec<Endpoint>>) -> Result<Vec<ContainerView>> {
+        let records = self.records();
         // What many of them share is read once.
-        let mut endpoints = Networks::new(&self.store).endpoints_by_container()?;
         let mut configs: BTreeMap<Digest, Rc<Config>> = BTreeMap::new();
         let view = |record: ContainerRecord| {
             let config = configs.entry(record.image).or_insert_with(|| Rc::new(self.image_config(&record))).clone();
-            let endpoints = endpoints.remove(&record.id).unwrap_or_default();
-            self.view_of(record, &config, &endpoints)
+            let endpoints = endpoints.get(&record.id).map_or(&[][..], Vec::as_slice);
+            self.view_of(record, &config, endpoints)
         };
-        self.records().list()?.into_values().map(view).collect()
+        let found = ids.iter().filter_map(|id| records.get(id).transpose());
+        found.collect::<Result<Vec<_>>>()?.into_iter().map(view).collect()
     }
 
     pub(crate) fn view(&self, record: ContainerRecord) -> Result<ContainerView> {

@@ -10,9 +10,12 @@ use rustix::fs::inotify;
 use crate::engine::{Engine, host_error};
 
 impl Engine {
-    /// The state of a container; none where it was never started since the host booted.
+    /// The state of a container; none where it never ran.
     pub(crate) fn state(&self, id: &str) -> Result<Option<State>> {
-        State::read(&self.store.container_run_dir(id)?)
+        match State::read(&self.store.container_run_dir(id)?)? {
+            Some(state) => Ok(Some(state)),
+            None => self.last_run(id),
+        }
     }
 
     /// Looks at the state now and after each change until `check` answers, or the time is over.

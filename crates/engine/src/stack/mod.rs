@@ -237,7 +237,8 @@ impl Engine {
             self.create_network(network).map_err(one)?;
         }
         for volume in desired.volumes.values().filter(|volume| !volume.external) {
-            self.create_volume(Some(&volume.name), volume.labels.clone()).map_err(one)?;
+            self.create_volume(Some(&volume.name), volume.labels.clone(), volume.driver_options.clone())
+                .map_err(one)?;
         }
         for content in contents.values() {
             self.store.put_version(content).map_err(one)?;

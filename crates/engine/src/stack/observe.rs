@@ -38,7 +38,7 @@ impl Engine {
     fn observed_container(&self, record: ContainerRecord) -> Result<ObservedContainer> {
         let state = self.state(&record.id)?;
         let status = state.as_ref().map_or(Status::Created, |state| state.actual_status());
-        let code = state.as_ref().and_then(|state| state.exit_code).unwrap_or(0);
+        let code = state.as_ref().map_or(0, |state| state.last_exit_code());
         let health = state.and_then(|state| state.health).map(|health| match health.status {
             HealthStatus::Starting => Health::Starting,
             HealthStatus::Healthy => Health::Healthy,
@@ -67,6 +67,7 @@ impl Engine {
             let volume = carrack_plan::Volume {
                 name: record.name.clone(),
                 labels: record.labels.clone(),
+                driver_options: record.options.clone(),
                 ..carrack_plan::Volume::default()
             };
             volumes.insert(record.name, volume);

@@ -39,7 +39,7 @@ impl Engine {
             Operation::CreateNetwork { network } => self.create_network(network).map(|_| ()),
             Operation::RemoveNetwork { network } => self.remove_network_if_there(&network.name),
             Operation::CreateVolume { volume } => {
-                self.create_volume(Some(&volume.name), volume.labels.clone()).map(|_| ())
+                self.create_volume(Some(&volume.name), volume.labels.clone(), volume.driver_options.clone()).map(|_| ())
             }
             Operation::RemoveVolume { name } => self.remove_volume(name, true),
             Operation::CreateContainer { container, image, inherit_volumes_from } => {

@@ -150,6 +150,11 @@ impl Hierarchies {
         self.of_systemd
     }
 
+    /// Who hands control groups down, as Docker's `info` calls them.
+    pub fn driver(&self) -> &'static str {
+        if self.of_systemd { "systemd" } else { "cgroupfs" }
+    }
+
     fn scope(&self, name: &str) -> Option<(Scope, PathBuf)> {
         Scope::of(name).filter(|_| self.of_systemd)
     }

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::{Errno, Result};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
+use super::identities;
 use super::inside::{self, Kind};
 use super::interpret::{Done, Failure, State, open_once};
 
@@ -59,6 +60,7 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
     match &step.source {
         MountSource::FileSystem { kind, source, options } => {
             let detached = file_system(kind, source, options, flags_of(step.attributes))?;
+            map_identities(state, &detached, step, kind)?;
             let target = new_file_system_target(state, kind, &step.target)?;
             attach(&detached, &target)?;
             if kind == "proc" {
@@ -84,11 +86,21 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
                 }
             };
             add_attributes(&detached, step.attributes)?;
+            map_identities(state, &detached, step, path)?;
             let target = bind_target(state, &step.target, if folder { Kind::Folder } else { Kind::File })?;
             attach(&detached, &target)?;
         }
     }
     Ok(())
+}
+
+fn map_identities(state: &State, detached: &OwnedFd, step: &MountStep, source: &str) -> Done {
+    let Some(identities) = &step.identities else { return Ok(()) };
+    let namespace = identities::user_namespace(&state.proof, identities)?;
+    carrack_sys::mount::map_identities(detached, &namespace).map_err(|errno| match errno {
+        Errno::INVAL => Failure::new(errno, format!("{source}: its file system can't show its files as other users'")),
+        _ => Failure::new(errno, source),
+    })
 }
 
 /// A new instance of a file system, attached nowhere.

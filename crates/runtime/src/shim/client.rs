@@ -3,6 +3,7 @@
 mod keys;
 mod terminal;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -148,10 +149,15 @@ impl Client {
         self.order(&Order::Keep)
     }
 
-    /// Says where published ports lead from now on: to this address of the container, or where it is on no network to its
-    /// loopback. Connections stay where they are.
-    pub fn lead_to(&mut self, address: Option<std::net::Ipv4Addr>) -> Result<()> {
-        self.order(&Order::Lead(address))
+    /// Says where published ports lead from now on: to this address of the container and where that refuses to its other
+    /// one, or where it is on no network to its loopback. Connections stay where they are.
+    pub fn lead_to(&mut self, addresses: Option<(Ipv4Addr, Option<Ipv6Addr>)>) -> Result<()> {
+        self.order(&Order::Lead(addresses))
+    }
+
+    /// Says what the container is called from now on in events.
+    pub fn named(&mut self, name: &str) -> Result<()> {
+        self.order(&Order::Named(name))
     }
 
     /// Sets the size of the program's terminal.

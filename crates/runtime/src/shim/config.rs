@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use carrack_diag::Diagnostic;
@@ -132,6 +132,9 @@ pub struct PublishedPort {
     pub protocol: Protocol,
     /// The container's address as the host reaches it; none goes through the container's own loopback.
     pub address: Option<IpAddr>,
+    /// Its address of IPv6, for programs that listen on that only.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Addr>,
     /// Port in the container.
     pub container_port: u16,
 }

@@ -1,6 +1,6 @@
 //! Published ports: bound on the host, led to the container.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
@@ -19,6 +19,7 @@ use super::{BoundPort, PublishedPort, StartError};
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     address: Option<IpAddr>,
+    ipv6: Option<Ipv6Addr>,
     port: u16,
     network: Option<Rc<Network>>,
 }
@@ -27,19 +28,26 @@ impl Target {
     /// Without a container, for tests.
     #[cfg(test)]
     pub(super) fn outside(address: SocketAddr) -> Self {
-        Self { address: Some(address.ip()), port: address.port(), network: None }
+        Self { address: Some(address.ip()), ipv6: None, port: address.port(), network: None }
     }
 
     /// A socket on its way to the container from the host's network.
     pub(super) fn connect(&self, kind: SocketType) -> IoResult<OwnedFd> {
         match self.address {
-            Some(address) => {
-                let fd = socket(address, kind)?;
-                connect(&fd, SocketAddr::new(address, self.port))?;
-                Ok(fd)
-            }
+            Some(address) => self.connect_to(address, kind),
             None => self.connect_inside(kind),
         }
+    }
+
+    /// The same to its address of IPv6, where it has one and its first was refused.
+    pub(super) fn connect_ipv6(&self, kind: SocketType) -> Option<IoResult<OwnedFd>> {
+        self.ipv6.map(|address| self.connect_to(address.into(), kind))
+    }
+
+    fn connect_to(&self, address: IpAddr, kind: SocketType) -> IoResult<OwnedFd> {
+        let fd = socket(address, kind)?;
+        connect(&fd, SocketAddr::new(address, self.port))?;
+        Ok(fd)
     }
 
     /// The same from the container's own network, where the host has no way to its address.
@@ -100,7 +108,8 @@ impl Forwarder {
                 }
                 bound => bound.map_err(refused(host))?,
             };
-            let target = Target { address: port.address, port: port.container_port, network: network.clone() };
+            let (address, ipv6) = (port.address, port.ipv6);
+            let target = Target { address, ipv6, port: port.container_port, network: network.clone() };
             let watched = match port.protocol {
                 Protocol::Tcp => forwarder.tcp.add_listener(fd, target, poll),
                 Protocol::Udp => forwarder.udp.add_listener(fd, target, poll),
@@ -125,10 +134,10 @@ impl Forwarder {
         }
     }
 
-    /// New connections and sessions go to this address of the container.
-    pub(super) fn lead_to(&mut self, address: Option<IpAddr>) {
+    /// New connections and sessions go to these addresses of the container.
+    pub(super) fn lead_to(&mut self, address: Option<IpAddr>, ipv6: Option<Ipv6Addr>) {
         let targets = self.tcp.targets().chain(self.udp.targets());
-        targets.for_each(|target| target.address = address);
+        targets.for_each(|target| (target.address, target.ipv6) = (address, ipv6));
     }
 
     pub(super) fn bound(&self) -> Vec<BoundPort> {

@@ -14,14 +14,15 @@
 //! 09 signal        number (4 bytes)
 //! 0a paused        1 paused, 0 not (1 byte)
 //! 0b keep
-//! 10 lead          the container's address (4 bytes), or nothing
+//! 10 lead          the container's address (4 bytes) and that of IPv6 (16 bytes), without the second, or nothing
+//! 11 named         the container's new name
 //! ```
 //!
-//! Every order (05 to 0b) is answered by one `done`, `refused`, `started` or `failed`; `attach` by `attached`, then
+//! Every order (from 05 on) is answered by one `done`, `refused`, `started` or `failed`; `attach` by `attached`, then
 //! output as it comes, and `exited` at the end of the program or at once where it has none. The length of a payload is at
 //! most [`PAYLOAD_MAX`]. Whatever does not fit this ends the connection.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::StartError;
 
@@ -57,7 +58,8 @@ pub(super) enum Order<'a> {
     Signal(i32),
     Paused(bool),
     Keep,
-    Lead(Option<Ipv4Addr>),
+    Lead(Option<(Ipv4Addr, Option<Ipv6Addr>)>),
+    Named(&'a str),
 }
 
 /// What the shim says.
@@ -96,7 +98,11 @@ impl<'a> Order<'a> {
             Self::Paused(paused) => frame(to, 0x0a, &[u8::from(*paused)]),
             Self::Keep => frame(to, 0x0b, &[]),
             Self::Lead(None) => frame(to, 0x10, &[]),
-            Self::Lead(Some(address)) => frame(to, 0x10, &address.octets()),
+            Self::Lead(Some((address, None))) => frame(to, 0x10, &address.octets()),
+            Self::Lead(Some((address, Some(ipv6)))) => {
+                frame(to, 0x10, &[&address.octets()[..], &ipv6.octets()].concat());
+            }
+            Self::Named(name) => frame(to, 0x11, name.as_bytes()),
         }
     }
 
@@ -116,7 +122,12 @@ impl<'a> Order<'a> {
             (0x0a, [paused @ (0 | 1)]) => Self::Paused(*paused == 1),
             (0x0b, []) => Self::Keep,
             (0x10, []) => Self::Lead(None),
-            (0x10, &[a, b, c, d]) => Self::Lead(Some([a, b, c, d].into())),
+            (0x10, &[a, b, c, d]) => Self::Lead(Some(([a, b, c, d].into(), None))),
+            (0x10, &[a, b, c, d, ref ipv6 @ ..]) => {
+                let ipv6: [u8; 16] = ipv6.try_into().map_err(|_| Malformed)?;
+                Self::Lead(Some(([a, b, c, d].into(), Some(ipv6.into()))))
+            }
+            (0x11, name) => Self::Named(std::str::from_utf8(name).map_err(|_| Malformed)?),
             _ => return Err(Malformed),
         })
     }
@@ -225,7 +236,8 @@ mod tests {
                 Order::Attach { flags: 7 }, Order::Stdin(&data), Order::StdinEnd, Order::Resize { columns, rows },
                 Order::Restart, Order::RestartIn { delay_ms }, Order::StopIntended, Order::Shutdown,
                 Order::Signal(signal), Order::Paused(true), Order::Paused(false), Order::Keep,
-                Order::Lead(None), Order::Lead(Some([10, 0, 0, 2].into())),
+                Order::Lead(None), Order::Lead(Some(([10, 0, 0, 2].into(), None))),
+                Order::Lead(Some(([10, 0, 0, 2].into(), Some([7; 16].into())))), Order::Named("web"),
             ];
             let mut bytes = Vec::new();
             orders.iter().for_each(|order| order.encode(&mut bytes));

@@ -49,7 +49,16 @@ struct Connection {
     to_outside: Direction,
     /// While the container's side is not connected: where to, and how long.
     connecting: Option<(Target, Instant)>,
-    tried_inside: bool,
+    way: Way,
+}
+
+/// How the container's side is sought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    First,
+    /// By IPv6, as the first was refused.
+    Ipv6,
+    Inside,
 }
 
 #[derive(Debug)]
@@ -124,16 +133,16 @@ impl Connections {
         for outside in accepted {
             self.next += 1;
             let number = self.next;
-            let inside = target.connect(SocketType::STREAM).map(|fd| (fd, false)).or_else(|errno| {
+            let inside = target.connect(SocketType::STREAM).map(|fd| (fd, Way::First)).or_else(|errno| {
                 if target.is_worth_another_way(errno) {
-                    target.connect_inside(SocketType::STREAM).map(|fd| (fd, true))
+                    target.connect_inside(SocketType::STREAM).map(|fd| (fd, Way::Inside))
                 } else {
                     Err(errno)
                 }
             });
             match inside {
-                Ok((inside, tried_inside)) => {
-                    let connection = Connection::new(number, outside, inside, target.clone(), tried_inside);
+                Ok((inside, way)) => {
+                    let connection = Connection::new(number, outside, inside, target.clone(), way);
                     self.all.insert(number, connection);
                     self.work(number, poll, |connection, _, poll| connection.watch(poll));
                 }
@@ -173,7 +182,7 @@ fn reset(fd: &OwnedFd) {
 }
 
 impl Connection {
-    fn new(number: u64, outside: OwnedFd, inside: OwnedFd, target: Target, tried_inside: bool) -> Self {
+    fn new(number: u64, outside: OwnedFd, inside: OwnedFd, target: Target, way: Way) -> Self {
         for fd in [&outside, &inside] {
             let _ = sockopt::set_tcp_nodelay(fd, true);
             // A peer that vanished without a word is found out.
@@ -185,7 +194,7 @@ impl Connection {
             to_inside: Direction::default(),
             to_outside: Direction::default(),
             connecting: Some((target, Instant::now() + CONNECT_TIMEOUT)),
-            tried_inside,
+            way,
         }
     }
 
@@ -222,11 +231,14 @@ impl Connection {
     /// The way to the container failed: another one may be left.
     fn go_another_way(&mut self, number: u64, errno: Errno, poll: &Poll) -> Result<()> {
         let Some((target, _)) = &self.connecting else { return Ok(()) };
-        if self.tried_inside || !target.is_worth_another_way(errno) {
-            return Err(errno);
-        }
-        let fd = target.connect_inside(SocketType::STREAM)?;
-        self.tried_inside = true;
+        let (fd, way) = match (self.way, errno) {
+            (Way::First, Errno::CONNREFUSED) => (target.connect_ipv6(SocketType::STREAM).ok_or(errno)??, Way::Ipv6),
+            (Way::First, _) if target.is_worth_another_way(errno) => {
+                (target.connect_inside(SocketType::STREAM)?, Way::Inside)
+            }
+            _ => return Err(errno),
+        };
+        self.way = way;
         self.connecting = Some((target.clone(), Instant::now() + CONNECT_TIMEOUT));
         self.inside = Side { fd, watch: Watch::new(Token::TcpInside(number)) };
         self.watch(poll)

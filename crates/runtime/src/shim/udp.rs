@@ -53,6 +53,17 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Where the program does not listen on the one address, it may on the other.
+    fn go_another_way(&mut self, number: u64, target: &Target, poll: &Poll) {
+        if let Some(Ok(fd)) = target.connect_ipv6(SocketType::DGRAM)
+            && poll.set(&fd, &mut Watch::new(Token::UdpSession(number)), Interest::IN).is_ok()
+        {
+            self.fd = fd;
+        }
+    }
+}
+
 impl Sessions {
     pub(super) fn add_listener(&mut self, fd: OwnedFd, target: Target, poll: &Poll) -> Result<()> {
         let ipv6 = matches!(rustix::net::getsockname(&fd)?.try_into(), Ok(SocketAddr::V6(_)));
@@ -97,7 +108,8 @@ impl Sessions {
     pub(super) fn hear_outside(&mut self, listener: u64, poll: &Poll) {
         let mut buffer = self.take_buffer();
         for _ in 0..TURN {
-            let Some((fd, _)) = self.listeners.get(listener as usize) else { break };
+            let Some((fd, target)) = self.listeners.get(listener as usize) else { break };
+            let target = target.clone();
             match datagram::receive(fd, &mut buffer) {
                 Ok(Received { length, from, to }) => {
                     let Ok(number) = self.session((listener, from, to), poll) else { continue };
@@ -106,6 +118,7 @@ impl Sessions {
                         let bytes = buffer.get(..length).unwrap_or_default();
                         // The first after a refusal only reports that.
                         if let Err(Errno::CONNREFUSED) = rustix::net::send(&session.fd, bytes, SendFlags::NOSIGNAL) {
+                            session.go_another_way(number, &target, poll);
                             let _ = rustix::net::send(&session.fd, bytes, SendFlags::NOSIGNAL);
                         }
                     }

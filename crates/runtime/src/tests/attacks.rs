@@ -57,6 +57,7 @@ fn an_image_cannot_have_our_binary_executed_and_keep_it_writable() {
             writable_below: false,
         },
         read_only: true,
+        identities: None,
     });
     let wanted = Container {
         mounts: mounts.collect(),
@@ -185,6 +186,7 @@ fn procfs_is_where_it_belongs() {
             writable_below: false,
         },
         read_only: false,
+        identities: None,
     };
     let covered = Container { mounts: vec![mount("/proc/sys")], ..container(&["true"]) };
     let failure = bundle.run(&covered).expect_err("refused");
@@ -217,6 +219,7 @@ fn mount_targets_stay_inside() {
             writable_below: false,
         },
         read_only: false,
+        identities: None,
     };
     let mounts = vec![mount("/out/a/b".into()), mount(format!("/up{victim}/c"))];
     let outcome = bundle.run(&Container { mounts, ..container(&["true"]) }).expect("it runs");

@@ -20,7 +20,7 @@ fn bind_of(path: &str, target: &str) -> Mount {
         non_recursive: false,
         writable_below: false,
     };
-    Mount { target: target.into(), source, read_only: false }
+    Mount { target: target.into(), source, read_only: false, identities: None }
 }
 
 /// What a runtime makes of a target that joins strings: links lead to where they lead on the host.
@@ -93,6 +93,7 @@ fn no_file_system_is_mounted_into_procfs() {
             source: PlanSource::FileSystem { kind: "tmpfs".into(), source: "tmpfs".into(), options: Vec::new() },
             attributes: MountAttributes::default(),
             propagation: Propagation::default(),
+            identities: None,
         });
         plan.steps.insert(procfs + 1, cover);
         let failure = run(&plan).expect_err(target);

@@ -215,5 +215,6 @@ pub(crate) fn bind(path: &str, target: &str, attributes: MountAttributes) -> Ini
         source: MountSource::Bind { path: path.into(), subpath: String::new(), recursive: true },
         attributes,
         propagation: Propagation::default(),
+        identities: None,
     })
 }

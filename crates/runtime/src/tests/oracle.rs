@@ -61,7 +61,7 @@ fn bind_of(bundle: &Bundle, target: &str, read_only: bool) -> Mount {
     fs::create_dir_all(format!("{path}/below")).expect("a folder");
     let source =
         MountSource::Bind { path, create: false, propagation: None, non_recursive: false, writable_below: false };
-    Mount { target: target.into(), source, read_only }
+    Mount { target: target.into(), source, read_only, identities: None }
 }
 
 /// What is compared, by name: a container, and a line of shell that says what it got.
@@ -119,6 +119,7 @@ fn cases(bundle: &Bundle) -> Vec<(&'static str, Container, &'static str)> {
                     target: "/scratch".into(),
                     source: MountSource::Tmpfs { size_bytes: Some(1 << 20), mode: Some(0o711), options: Vec::new() },
                     read_only: false,
+                    identities: None,
                 }],
                 ..container(&[])
             },

@@ -96,6 +96,7 @@ fn a_read_only_root_with_temporary_folders() {
         target: "/tmp".into(),
         source: MountSource::Tmpfs { size_bytes: Some(1 << 20), mode: None, options: Vec::new() },
         read_only: false,
+        identities: None,
     };
     let wanted =
         Container { read_only: true, mounts: vec![tmpfs], working_dir: Some("/srv/app".into()), ..container(&[]) };
@@ -152,6 +153,7 @@ fn binds_of_files_and_folders() {
             writable_below: false,
         },
         read_only,
+        identities: None,
     };
     let mounts = vec![
         mount(&folder, "/made/on/the/way", false),
@@ -185,6 +187,7 @@ fn propagation_is_as_asked_for() {
                 writable_below: false,
             },
             read_only: false,
+            identities: None,
         };
         let wanted = Container { mounts: vec![mount], privileged: true, ..container(&[]) };
         let line = "mount -t tmpfs made /peer/inside && grep -c peer/inside /proc/self/mounts";

@@ -109,8 +109,13 @@ impl Shim {
                 None => connection.answer(&Answer::Refused("the container does not run")),
             },
             Order::Paused(paused) => self.pause(connection, paused),
-            Order::Lead(address) => {
-                self.forwarder.lead_to(address.map(Into::into));
+            Order::Lead(addresses) => {
+                let (address, ipv6) = addresses.map_or((None, None), |(address, ipv6)| (Some(address.into()), ipv6));
+                self.forwarder.lead_to(address, ipv6);
+                connection.answer(&Answer::Done);
+            }
+            Order::Named(name) => {
+                self.config.attributes.insert("name".into(), name.to_owned());
                 connection.answer(&Answer::Done);
             }
             Order::Keep => {

@@ -91,6 +91,7 @@ fn names_are_answered_and_the_rest_is_asked_for() {
         host_port: 0,
         protocol: Protocol::Tcp,
         address: None,
+        ipv6: None,
         container_port: 80,
     }];
     let request = || ShimRequest {

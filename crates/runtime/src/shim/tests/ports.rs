@@ -15,7 +15,7 @@ const WAIT: Option<Duration> = Some(Duration::from_secs(20));
 
 /// Inside it is the container's loopback, as there is no network between the two in these tests.
 fn published(protocol: Protocol, port: u16, address: Option<IpAddr>) -> PublishedPort {
-    PublishedPort { host_address: LOCALHOST, host_port: 0, protocol, address, container_port: port }
+    PublishedPort { host_address: LOCALHOST, host_port: 0, protocol, address, ipv6: None, container_port: port }
 }
 
 fn prepared(fixture: &Fixture, namespace: &Namespace) -> Result<Prepared, StartError> {
