@@ -25,7 +25,7 @@ check: ## formatting, clippy, tidy
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@cargo xtask tidy
 
-test-v2: ## the tests of containers on cgroup version 2, in a virtual machine (GUEST names the tool that runs it)
+test-v2: ## the tests of containers on cgroup version 2, with systemd, AppArmor, firewalls and reboots, in a virtual machine (long)
 	@scripts/test-v2
 
 kill: ## kill, fail and delay at every step of plans and container starts (long)

@@ -115,13 +115,12 @@ impl BootService {
             Init::Systemd => {
                 let boot = words(&unit_word);
                 let data = unit_word(&self.roots.data.to_string_lossy());
-                // Behind it at a start is before it at a shutdown.
-                let scope = format!("carrack-{}.scope", self.roots.tag());
+                // Scopes of containers say themselves that they go after it.
                 format!(
                     "[Unit]\n\
                      Description=Containers of carrack, as their restart policies say\n\
                      Wants=network-online.target\n\
-                     After=network-online.target local-fs.target nss-lookup.target time-sync.target {scope}\n\
+                     After=network-online.target local-fs.target nss-lookup.target time-sync.target\n\
                      RequiresMountsFor={data}\n\n\
                      [Service]\n\
                      Type=oneshot\n\

@@ -270,9 +270,17 @@ fn forwarding() -> Check {
 }
 
 fn apparmor() -> Check {
-    let on = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.trim() == "Y");
-    let detail = if on { "on" } else { "off: containers have one wall less" };
-    optional("apparmor", &codes::APPARMOR, on, detail, "")
+    let profile = carrack_specgen::apparmor::PROFILE_NAME;
+    let (ok, detail, fix) = match carrack_runtime::host::apparmor() {
+        (false, _) => (false, "off: containers have one wall less".to_owned(), ""),
+        (true, true) => (true, format!("on, and the profile {profile} is loaded"), ""),
+        // Who may not read the list of profiles is told no more than he knows.
+        (true, false) if !is_root() => (true, "on".to_owned(), ""),
+        (true, false) => {
+            (false, format!("on, but the profile {profile} is not loaded"), "carrack doctor --install-profile")
+        }
+    };
+    optional("apparmor", &codes::APPARMOR, ok, detail, fix)
 }
 
 fn at_least(release: &str, wanted: (u32, u32)) -> bool {

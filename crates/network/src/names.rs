@@ -67,7 +67,7 @@ fn text_of_network(endpoints: &[Endpoint]) -> String {
     let announced = endpoints.iter().filter(|endpoint| !endpoint.withdrawn);
     let lines = announced.flat_map(|endpoint| {
         let names = endpoint.names.join(" ");
-        endpoint.addresses().into_iter().map(move |address| format!("{address} {} {names}\n", endpoint.container))
+        endpoint.addresses().map(move |address| format!("{address} {} {names}\n", endpoint.container))
     });
     lines.collect()
 }

@@ -8,7 +8,7 @@ use carrack_testkit::host::Outside;
 use crate::machine::{BOUND, Machine, eventually, on_both_hosts};
 
 /// A container that says who asked, on a published port.
-fn mirror(machine: &Machine, name: &str, publish: &str) {
+pub(crate) fn mirror(machine: &Machine, name: &str, publish: &str) {
     let script = r#"mkdir /cgi-bin; echo '#!/bin/sh' > /cgi-bin/who; echo 'echo; echo "from $REMOTE_ADDR"' >> /cgi-bin/who
         chmod 755 /cgi-bin/who; httpd -f -p 8000 -h /"#;
     machine.ok(&["run", "-d", "--name", name, "-p", publish, "busybox", "sh", "-c", script]);
@@ -18,7 +18,7 @@ fn mirror(machine: &Machine, name: &str, publish: &str) {
 }
 
 /// Whom the server says that it was asked by; none where nothing answers.
-fn asked_by(address: SocketAddr) -> Option<String> {
+pub(crate) fn asked_by(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300)).ok()?;
     stream.set_read_timeout(Some(BOUND)).ok()?;
     stream.write_all(b"GET /cgi-bin/who HTTP/1.0\r\n\r\n").ok()?;

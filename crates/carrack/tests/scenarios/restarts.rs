@@ -85,7 +85,15 @@ fn a_boot_starts_what_policies_name_and_nobody_has_stopped() {
         assert_eq!(status(&machine, name), "exited", "{name}");
     }
     assert_eq!(machine.ok(&["ps", "-q"]), "", "nothing starts again while the host goes down");
+    let ended = of(&machine, "once", ".State.FinishedAt");
+    std::fs::remove_dir_all(machine.path().join("run/containers")).unwrap();
     machine.ok(&["boot"]);
+    let once = "{{.State.Status}} {{.State.ExitCode}} {{.State.FinishedAt}}";
+    assert_eq!(
+        machine.ok(&["inspect", "--format", once, "once"]),
+        format!("exited 137 {ended}"),
+        "it is known how it ended"
+    );
     for (name, _, comes_back) in all {
         assert_eq!(status(&machine, name) == "running", comes_back, "{name}");
     }

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use super::machine::{Machine, kill};
+use super::machine::{Machine, eventually, kill};
 
 /// None, with the reason printed, elsewhere.
-fn machine() -> Option<Machine> {
+pub(crate) fn machine() -> Option<Machine> {
     let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     if !v2 || !std::path::Path::new("/run/systemd/system").is_dir() {
         eprintln!("skipped: needs systemd as process 1 and cgroup version 2");
@@ -15,20 +15,27 @@ fn machine() -> Option<Machine> {
 }
 
 #[track_caller]
-fn systemctl(arguments: &[&str]) {
-    let output = Command::new("systemctl").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+pub(crate) fn systemctl(arguments: &[&str]) {
+    // Another test's daemon-reexec loses who speaks to systemd meanwhile.
+    eventually("systemd answers", || {
+        let output = Command::new("systemctl").args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let is_lost =
+            ["Connection refused", "Connection reset", "Transport endpoint"].iter().any(|loss| said.contains(loss));
+        assert!(output.status.success() || is_lost, "{arguments:?}: {said}");
+        output.status.success().then_some(())
+    });
 }
 
 /// The v2 group of a process, from the root of the hierarchy on.
-fn group(pid: i32) -> String {
+pub(crate) fn group(pid: i32) -> String {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned()
 }
 
-/// Runs a command of ours as a unit of this kind, and waits for its end.
-fn in_unit(machine: &Machine, kind: &[&str], arguments: &[&str]) {
-    let ours = machine.command(arguments);
+/// Runs a command of ours as a unit of this kind, and waits as long as its kind does.
+#[track_caller]
+pub(crate) fn in_unit(kind: &[&str], ours: &Command) {
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--collect"]).args(kind).arg(ours.get_program()).args(ours.get_args());
     for (name, value) in ours.get_envs() {
@@ -50,8 +57,8 @@ fn who_started_containers_takes_none_with_him() {
     let unit = format!("carrack-scenario-{}", std::process::id());
     let service = ["--unit", &unit, "--property=Type=oneshot", "--property=RemainAfterExit=yes"];
     let sleeper = |name| ["run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "1000"];
-    in_unit(&machine, &service, &sleeper("one"));
-    in_unit(&machine, &["--scope"], &sleeper("two"));
+    in_unit(&service, &machine.command(&sleeper("one")));
+    in_unit(&["--scope"], &machine.command(&sleeper("two")));
     let (one, two) = (machine.pid("one"), machine.pid("two"));
     for pid in [one, two, machine.shim_pid("one"), machine.shim_pid("two")] {
         assert!(group(pid).starts_with("/carrack.slice/carrack-"), "{}", group(pid));

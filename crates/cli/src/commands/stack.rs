@@ -12,6 +12,7 @@ use carrack_engine::docker::Docker;
 use carrack_engine::journal::Outcome as Settled;
 use carrack_engine::{Applied, ContainerView, Engine, StackStatus, StopOptions, UpOptions as EngineOptions};
 use carrack_plan::{DownOptions as PlanDownOptions, Options, Plan, PlanNode, label, selection};
+use carrack_specgen::Container;
 use serde_json::{Value, json};
 
 pub(crate) use follow::{Style, logs, project_logs};
@@ -43,6 +44,12 @@ pub(crate) fn up(session: &Session, arguments: &ProjectArguments, options: &UpOp
         refuse_docker(session, &loaded)?;
     }
     let engine = session.engine()?;
+    let asks_for_nothing = loaded.project.services.values().any(|service| {
+        !service.privileged && !service.security_opt.iter().any(|option| option.value.starts_with("apparmor"))
+    });
+    if asks_for_nothing && let Some(warning) = engine.unconfined(&Container::default())? {
+        session.output.diagnostics(&[warning], &loaded.sources);
+    }
     let builds = match (options.build, options.no_build) {
         (true, _) => Builds::All,
         (false, true) => Builds::None,

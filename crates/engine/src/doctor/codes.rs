@@ -132,10 +132,10 @@ pub(crate) static OTHER_FIREWALLS: Code = Code {
 
 pub(crate) static APPARMOR: Code = Code {
     id: "doctor/apparmor",
-    title: "AppArmor is off",
-    cause: "The kernel was built or booted without it.",
-    check: "Run `cat /sys/module/apparmor/parameters/enabled`.",
-    fix: "Nothing has to be done: containers have one wall less. Boot with `apparmor=1 security=apparmor` to have it.",
+    title: "AppArmor does not hold containers",
+    cause: "The kernel was built or booted without it, or the profile of containers is not loaded.",
+    check: "Run `cat /sys/module/apparmor/parameters/enabled`; where it says Y, `grep carrack /sys/kernel/security/apparmor/profiles`.",
+    fix: "Load the profile with `carrack doctor --install-profile`. Where AppArmor is off nothing has to be done: containers have one wall less; boot with `apparmor=1 security=apparmor` to have it.",
 };
 
 pub(crate) static LEFTOVERS: Code = Code {

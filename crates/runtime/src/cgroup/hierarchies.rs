@@ -74,6 +74,7 @@ impl Hierarchies {
     #[must_use]
     pub fn without_unified(mut self) -> Self {
         self.unified = None;
+        self.of_systemd = false;
         self
     }
 

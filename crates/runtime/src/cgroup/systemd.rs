@@ -22,6 +22,8 @@ pub(crate) use keeper::{ARGV0 as KEEPER_ARGV0, GROUP as KEEPER, main as keeper_m
 const SLICE: &str = "carrack.slice";
 /// How long systemd may take: it may be busy with a boot.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A scope that holds containers of one root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(super) struct Scope {
     /// `carrack-TAG.scope`.
     name: String,
     slice: String,
+    /// `carrack-TAG`.
+    root: String,
 }
 
 /// Whether systemd is process 1 (sd_booted(3)).
@@ -50,7 +54,8 @@ impl Scope {
                 Some(other) if slice != SLICE => format!("-{other}"),
                 _ => String::new(),
             };
-            (Self { name: format!("{own}{suffix}.scope"), slice: slice.to_owned() }, below.into())
+            let name = format!("{own}{suffix}.scope");
+            (Self { name, slice: slice.to_owned(), root: own.to_owned() }, below.into())
         })
     }
 
@@ -88,14 +93,38 @@ impl Scope {
         }
         let deadline = Instant::now() + TIMEOUT;
         let keeper = keeper::spawn(folder)?;
-        let mut bus = Bus::connect(TIMEOUT)?;
         let mut asked = false;
         loop {
-            if !asked {
-                match bus.start_scope(&self.name, &self.slice, keeper.pid.cast_unsigned()) {
+            let failure = match self.have_made(folder, &keeper, &mut asked, deadline) {
+                Ok(held) => return Ok(held),
+                Err(failure) => failure,
+            };
+            // It loses who speaks to it while it executes itself anew, as at its own upgrade.
+            if !failure.is_loss() || Instant::now() >= deadline {
+                keeper.kill();
+                return Err(failure);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn have_made(
+        &self,
+        folder: &Path,
+        keeper: &keeper::Keeper,
+        asked: &mut bool,
+        deadline: Instant,
+    ) -> std::result::Result<OwnedFd, Failure> {
+        let mut bus = Bus::connect(TIMEOUT)?;
+        // The service of boot, of the usual root or of this one: what is before it at a start is behind it at a shutdown, and
+        // finds its containers stopped.
+        let before = ["carrack.service".to_owned(), format!("{}.service", self.root)];
+        loop {
+            if !*asked {
+                match bus.start_scope(&self.name, &self.slice, keeper.pid.cast_unsigned(), &before) {
                     // It lives without its keeper, or is about to end.
                     Err(Failure::Refused { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {}
-                    outcome => outcome.map(|()| asked = true)?,
+                    outcome => outcome.map(|()| *asked = true)?,
                 }
             }
             let state = bus.active_state(&self.name)?;
@@ -108,10 +137,9 @@ impl Scope {
                 }
             }
             if Instant::now() >= deadline {
-                keeper.kill();
                 return Err(format!("after {} s it is {state}", TIMEOUT.as_secs()).into());
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(PAUSE);
         }
     }
 }

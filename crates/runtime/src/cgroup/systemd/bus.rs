@@ -34,6 +34,15 @@ pub(super) enum Failure {
     Said(String),
 }
 
+impl Failure {
+    /// Whether the other side went away, and not what was asked is wrong.
+    pub(super) fn is_loss(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
+        let Self::Io(error) = self else { return false };
+        matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | UnexpectedEof)
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -91,14 +100,17 @@ impl Bus {
         Ok(Self { stream, serial: 0 })
     }
 
-    /// Orders a scope with this process in it, whose tree is the caller's.
-    pub(super) fn start_scope(&mut self, name: &str, slice: &str, pid: u32) -> Result<(), Failure> {
+    /// Orders a scope with this process in it, whose tree is the caller's. It ends after these units do.
+    pub(super) fn start_scope(&mut self, name: &str, slice: &str, pid: u32, before: &[String]) -> Result<(), Failure> {
         let mut body = Writer::default();
         body.text(name);
         body.text("fail");
         body.array(8, |properties| {
             properties.property("Description", "s", |value| value.text("containers of carrack"));
             properties.property("Slice", "s", |value| value.text(slice));
+            properties.property("Before", "as", |value| {
+                value.array(4, |names| before.iter().for_each(|name| names.text(name)));
+            });
             properties.property("CollectMode", "s", |value| value.text("inactive-or-failed"));
             properties.property("Delegate", "b", |value| value.number(1));
             // Containers have limits of their own.
