@@ -4,7 +4,7 @@ use carrack_diag::Result;
 use carrack_oci::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
-use crate::container::Container;
+use crate::container::{Container, Identities};
 use crate::init_plan::{InitPlan, InitStep, MountAttributes, MountSource, MountStep, NamespaceKind, Propagation};
 use crate::plan::{Launch, has_option, propagation_of};
 use crate::spec::invalid;
@@ -114,11 +114,17 @@ pub fn plan(spec: &Spec, launch: &Launch, external: &External, group: &str) -> (
 
     let mut shared = Vec::new();
     let mut staged = Vec::new();
+    let mut receives = false;
     for (number, mount) in spec.mounts.iter_mut().enumerate().filter(|(_, mount)| mount.kind == "bind") {
         let propagation = propagation_of(mount);
+        receives |= matches!(propagation, Propagation::Slave | Propagation::SlaveRecursive);
         let is_shared = matches!(propagation, Propagation::Shared | Propagation::SharedRecursive);
         let subpath = launch.subpaths.get(&mount.destination).cloned().unwrap_or_default();
-        if !is_shared && subpath.is_empty() {
+        let (uids, gids) = (std::mem::take(&mut mount.uid_mappings), std::mem::take(&mut mount.gid_mappings));
+        let identities = (!uids.is_empty() || !gids.is_empty()).then_some(Identities { uids, gids });
+        // Done by us: older runtimes know nothing of it, and would show the owners as they are.
+        mount.options.retain(|option| option != "idmap");
+        if !is_shared && subpath.is_empty() && identities.is_none() {
             continue;
         }
         let recursive = has_option(mount, "rbind");
@@ -132,13 +138,15 @@ pub fn plan(spec: &Spec, launch: &Launch, external: &External, group: &str) -> (
             source: MountSource::Bind { path, subpath, recursive },
             attributes: MountAttributes::default(),
             propagation,
-            // The runtime's to map, as the configuration says.
-            identities: None,
+            identities,
         }));
     }
     if !shared.is_empty() {
         // By default a runtime cuts its mounts off from those it was called among; this leaves the staged ones as they are.
         spec.linux.rootfs_propagation = "shared".into();
+    } else if receives {
+        // crun's default lets nothing in either.
+        spec.linux.rootfs_propagation = "rslave".into();
     }
 
     let mut steps = vec![InitStep::IsolateMounts { shared }];

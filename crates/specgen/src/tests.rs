@@ -357,11 +357,13 @@ fn another_runtime_finds_what_its_configuration_can_not_say() {
     };
     let below = MountSource::Volume { name: Some("v".into()), subpath: "a/b".into(), no_copy: false };
     let mount = |target: &str, source| Mount { target: target.into(), source, read_only: true, identities: None };
+    let mapped = crate::container::Identities::default();
     let wanted = Container {
         mounts: vec![
             mount("/alone", bind("/host/alone", None)),
             mount("/both", bind("/host/both", Some("rshared"))),
             mount("/below", below),
+            Mount { identities: Some(mapped), ..mount("/mapped", bind("/host/mapped", None)) },
         ],
         domainname: Some("sea".into()),
         sysctls: [("net/ipv4/ip_forward".to_owned(), "1".to_owned())].into(),
@@ -381,10 +383,10 @@ fn another_runtime_finds_what_its_configuration_can_not_say() {
     let (theirs, plan) = crate::external::plan(&ours, &launch, &external, "carrack-00000000/0123");
     let lines: Vec<String> = plan.steps.iter().map(|step| format!("{} {}", step.name(), step.subject())).collect();
     let number = |target: &str| ours.mounts.iter().position(|mount| mount.destination == target).expect("a mount");
-    let (both, below) = (number("/both"), number("/below"));
+    let (both, below, mapped) = (number("/both"), number("/below"), number("/mapped"));
     let staged = |number: usize| format!("/run/c/runtime/binds/{number}");
     let mut expected = vec!["isolate-mounts ".to_owned()];
-    let mut numbers = [both, below];
+    let mut numbers = [both, below, mapped];
     numbers.sort_unstable();
     expected.extend(numbers.map(|number| format!("mount {}", staged(number))));
     expected.extend(["root /run/carrack/root", "identify ", "bundle /run/c/config.json"].map(str::to_owned));
@@ -394,6 +396,8 @@ fn another_runtime_finds_what_its_configuration_can_not_say() {
         (source("/alone"), source("/both"), source("/below")),
         ("/host/alone".into(), staged(both), staged(below))
     );
+    let shown = &theirs.mounts[mapped];
+    assert!(shown.uid_mappings.is_empty() && !shown.options.contains(&"idmap".to_owned()));
     // What is read-only stays so, and what travels is not cut off.
     assert!(theirs.mounts[both].options.contains(&"rro".to_owned()));
     assert_eq!(theirs.linux.rootfs_propagation, "shared");

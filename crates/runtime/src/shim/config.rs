@@ -240,6 +240,10 @@ fn exit_status_of(message: &str) -> i32 {
     if says("chdir to cwd") && says("permission denied") {
         return 126;
     }
+    // crun's.
+    if says("it is not executable") || says("is not a regular file") {
+        return 126;
+    }
     if !says("exec") {
         return 125;
     }
@@ -262,6 +266,8 @@ mod tests {
             ("executable file `nope` not found in $PATH: No such file or directory", 127),
             ("exec: \"/nope\": stat /nope: no such file or directory", 127),
             ("open executable: Permission denied", 126),
+            ("the path `/etc/passwd` exists but it is not executable: Operation not permitted", 126),
+            ("the path `/etc` is not a regular file: Operation not permitted", 126),
             ("exec: \"/etc\": permission denied", 126),
             ("exec: \"/etc\": is a directory", 126),
             ("error mounting \"/x\" to rootfs at \"/y\": no such file or directory", 125),
