@@ -40,6 +40,12 @@ impl Engine {
         Ok(())
     }
 
+    /// The marked containers.
+    pub(crate) fn marked(&self) -> Vec<String> {
+        let names = entries(&self.roots().run.join("active"));
+        names.into_iter().map(|name| name.trim_start_matches(NEW).to_owned()).collect()
+    }
+
     /// The marked containers whose shim may be gone; none where no container is marked.
     pub(crate) fn suspects(&self, hierarchies: &Hierarchies) -> Result<Option<Vec<String>>> {
         let names = entries(&self.roots().run.join("active"));

@@ -1,7 +1,7 @@
 //! After a reboot, or an interruption: open journals are settled, shims that are gone are replaced, and what the restart
 //! policies say is started.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use carrack_diag::Result;
@@ -11,7 +11,7 @@ use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
 use crate::container::{ContainerRecord, StopOptions, event};
-use crate::engine::{Engine, remove_folder};
+use crate::engine::{Engine, entries, remove_folder};
 use crate::journal::Outcome;
 
 impl Engine {
@@ -83,13 +83,7 @@ impl Engine {
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
             let Ok(guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
-            let Some(record) = self.records().get(&id)? else {
-                self.give_back(&id, None)?;
-                remove_folder(&self.store.container_run_dir(&id)?)?;
-                self.unmark_active(&id)?;
-                self.store.forget_lock(&Lock::Container(id.clone()))?;
-                continue;
-            };
+            let Some(record) = self.records().get(&id)? else { continue };
             let is_owed_a_start = self.recover_container(&record, &mut report)?;
             drop(guard);
             if is_owed_a_start && let Err(error) = self.start_record(&record) {
@@ -125,14 +119,19 @@ impl Engine {
         Ok(false)
     }
 
-    /// Takes away containers that somebody was making or removing when he was killed: kept, and perhaps named, but not
-    /// recorded.
+    /// Takes away containers that somebody was making or removing when he was killed: kept, perhaps named, perhaps with
+    /// something on the run root, but not recorded.
     fn recover_unrecorded(&self) -> Result<()> {
         let made: HashSet<String> = self.records().names()?.into_iter().collect();
-        let is_made = |id: &str| made.contains(id);
-        for id in self.store.keepers(KeepKind::Container)?.iter().filter(|id| !is_made(id)) {
+        let run = &self.roots().run;
+        let mut ids: BTreeSet<String> = self.store.keepers(KeepKind::Container)?.into_iter().collect();
+        ids.extend(entries(&run.join("containers")).into_iter().chain(self.marked()));
+        for id in ids.iter().filter(|id| !made.contains(*id)) {
             let Ok(_guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
             if self.records().get(id)?.is_none() {
+                self.give_back(id, None)?;
+                remove_folder(&self.store.container_run_dir(id)?)?;
+                self.unmark_active(id)?;
                 remove_folder(&self.store.container_dir(id)?)?;
                 self.forget_names_of(id)?;
                 self.store.unkeep(KeepKind::Container, id)?;

@@ -80,8 +80,9 @@ impl Engine {
         sources: &mut SourceMap,
     ) -> Result<BuildResult, Vec<Diagnostic>> {
         let network = DefaultNetwork(Networks::new(&self.store));
-        let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
-        let executor = executor.below(request.cgroup_parent.clone());
+        let executor = ContainerExecutor::new(&self.store, &network)
+            .and_then(|executor| executor.below(request.cgroup_parent.clone()))
+            .map_err(|error| vec![*error])?;
         let mask = request.debug.then(foreground::keep_resizes).transpose();
         let _mask = mask.map_err(|error| vec![*host_error("can't wait for signals", error)])?;
         let services = Services { executor: &executor, progress, images, cancel };
@@ -123,8 +124,9 @@ impl Engine {
         sources: &mut SourceMap,
     ) -> Result<i32, Vec<Diagnostic>> {
         let network = DefaultNetwork(Networks::new(&self.store));
-        let executor = ContainerExecutor::new(&self.store, &network).map_err(|error| vec![*error])?;
-        let executor = executor.below(request.cgroup_parent.clone());
+        let executor = ContainerExecutor::new(&self.store, &network)
+            .and_then(|executor| executor.below(request.cgroup_parent.clone()))
+            .map_err(|error| vec![*error])?;
         let _mask = foreground::keep_resizes().map_err(|error| vec![*host_error("can't wait for signals", error)])?;
         carrack_solver::debug(request, at, Services { executor: &executor, progress, images, cancel }, sources)
     }

@@ -125,7 +125,8 @@ impl Engine {
                 } else if of_the_run && !active.contains(&id) {
                     for name in entries(&path).into_iter().filter(|name| name != FILE) {
                         let file = path.join(name).to_string_lossy().into_owned();
-                        leaks.push(leak("file", file, "its container does not run"));
+                        let fix = format!("rm -r {file}");
+                        leaks.push(leak("file", file, "its container does not run").fixed_by(fix));
                     }
                 }
             }

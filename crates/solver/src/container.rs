@@ -108,9 +108,12 @@ impl<'a> ContainerExecutor<'a> {
     }
 
     /// The same with the control groups of steps below another one.
-    #[must_use]
-    pub fn below(self, cgroup_parent: Option<String>) -> Self {
-        Self { cgroup_parent, ..self }
+    ///
+    /// # Errors
+    /// For a path that leads out of the hierarchy.
+    pub fn below(self, cgroup_parent: Option<String>) -> Result<Self> {
+        cgroup_parent.as_deref().map_or(Ok(()), carrack_specgen::check_cgroup_parent)?;
+        Ok(Self { cgroup_parent, ..self })
     }
 
     fn connect(&self, request: &ExecRequest<'_>) -> Result<Connection> {

@@ -207,7 +207,10 @@ pub fn device_rule(text: &str) -> Result<DeviceRule> {
 
 /// A path of control groups below the root of the hierarchy, with or without a leading slash; where systemd has the tree, the
 /// name of a slice.
-pub(crate) fn check_cgroup_parent(parent: &str) -> Result<()> {
+///
+/// # Errors
+/// For any other.
+pub fn check_cgroup_parent(parent: &str) -> Result<()> {
     let attempt = || format!("put the control group below {parent:?}");
     let plain = |name: &str| !matches!(name, "." | "..") && !name.contains(['\0', '\n']);
     let names: Vec<&str> = parent.split('/').filter(|name| !name.is_empty()).collect();

@@ -94,7 +94,8 @@ fn volumes_begin_with_the_images_files_and_outlive_containers() {
     let first = text(&machine, &["-v", "state:/etc"], &["sh", "-c", "cat /etc/group | wc -l; echo kept > /etc/kept"]);
     assert_eq!(first, "4");
     let again = text(&machine, &["-v", "state:/data"], &["sh", "-c", "ls /data; cat /data/kept"]);
-    assert_eq!(again, "group\nkept\npasswd\nkept");
+    // As in Docker, it also has what the container's own files were mounted on.
+    assert_eq!(again, "group\nhostname\nhosts\nkept\npasswd\nresolv.conf\nkept");
     assert_eq!(machine.ok(&["volume", "ls", "-q"]), "state");
 
     // An anonymous one lives as long as its container with --rm, and is kept without.

@@ -423,7 +423,9 @@ fn steps_of_builds_run_where_flags_say() {
         let _ = std::fs::remove_dir(parent);
     }
     assert_eq!(project.fails(&["build", "--security-opt", "credentialspec=x", "."]).code(), "cli/refused");
-    assert_eq!(project.fails(&["build", "--no-cache", "--cgroup-parent", "../up", "."]).status, 1);
+    let outside = format!("../carrack-outside-{}", std::process::id());
+    assert_eq!(project.fails(&["build", "--no-cache", "--cgroup-parent", &outside, "."]).status, 1);
+    assert!(!std::path::Path::new("/sys/fs/cgroup").join(&outside[3..]).exists());
     machine.finish();
 }
 

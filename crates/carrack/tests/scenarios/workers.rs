@@ -18,8 +18,8 @@ fn worker(machine: &Machine, name: &str) -> Option<i32> {
     let state = state(machine, name);
     let pid = i32::try_from(state["worker_pid"].as_i64()?).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned();
-    (parent == state["shim_pid"].to_string()).then_some(pid)
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim();
+    (parent.parse() == Ok(state["shim_pid"].as_i64()?)).then_some(pid)
 }
 
 fn get(port: u16) -> Option<String> {

@@ -111,8 +111,12 @@ fn named(network: Network) -> (String, String) {
 }
 
 fn namespace_of(state: &State) -> Result<Namespace> {
-    if state.is_alive() {
-        return Namespace::open(Path::new(&format!("/proc/{}/ns/net", state.pid)));
+    // One that has just ended has none any more, and its shim holds it.
+    let of_the_program = PathBuf::from(format!("/proc/{}/ns/net", state.pid));
+    if state.is_alive()
+        && let Ok(namespace) = Namespace::open(&of_the_program)
+    {
+        return Ok(namespace);
     }
     let shim = PathBuf::from(format!("/proc/{}", state.shim_pid));
     let failed = |error| host_error("can't look for a container's network namespace", error);
