@@ -264,10 +264,11 @@ impl Networks {
     /// # Errors
     /// `store/corrupt-record`.
     pub fn endpoints_of(&self, container: &str) -> Result<Vec<Endpoint>> {
+        let (records, boot) = (self.lease_records(), boot_id()?);
         let mut endpoints = Vec::new();
-        for network in self.lease_records().names()? {
-            let all = self.endpoints(&network)?;
-            endpoints.extend(all.into_iter().filter(|endpoint| endpoint.container == container));
+        for network in records.names()? {
+            let leases = Leases::of_boot(records.get_mentioning(&network, container)?, &boot);
+            endpoints.extend(leases.endpoints.into_iter().filter(|endpoint| endpoint.container == container));
         }
         endpoints.sort_by(|a, b| a.interface.cmp(&b.interface));
         Ok(endpoints)

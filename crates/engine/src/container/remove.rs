@@ -20,7 +20,7 @@ impl Engine {
     pub fn remove(&self, name: &str, options: &RemoveOptions) -> Result<()> {
         let record = self.find(name)?;
         if options.force {
-            self.kill_record(&record)?;
+            self.kill_to_remove(&record)?;
         }
         // With --rm they go at its exit, so they go where it never came to one.
         self.remove_record(&record, options.anonymous_volumes || record.container.auto_remove)

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
-use carrack_runtime::shim::Client;
+use carrack_runtime::shim::{AttachEnd, AttachOptions, Client};
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::Lock;
@@ -104,7 +104,21 @@ impl Engine {
         self.settle_end(&record, &target)
     }
 
-    /// The end of a container in one go: for `rm --force`.
+    /// The end of a container that its caller removes next, and so puts away: the shim need not have it done by a process
+    /// of its own.
+    pub(crate) fn kill_to_remove(&self, record: &ContainerRecord) -> Result<()> {
+        let Some(target) = self.intend_stop(record, b"")? else { return Ok(()) };
+        let folder = self.store.container_run_dir(&record.id)?;
+        let options = AttachOptions { puts_away: true, ..AttachOptions::default() };
+        let attached = Client::connect(&folder).and_then(|client| client.attach(options));
+        self.kill_all(record, &target)?;
+        match attached.map(|attached| attached.wait_at_most(DEATH_TIMEOUT)) {
+            Ok(AttachEnd::Exited(_)) => Ok(()),
+            _ => self.settle_end(record, &target),
+        }
+    }
+
+    /// The end of a container in one go.
     pub(crate) fn kill_record(&self, record: &ContainerRecord) -> Result<()> {
         let Some(target) = self.intend_stop(record, b"")? else { return Ok(()) };
         self.kill_all(record, &target)?;

@@ -275,13 +275,22 @@ impl Attached {
     }
 
     /// Waits for the end, taking the output and showing it to nobody.
-    pub fn wait(mut self) -> AttachEnd {
+    pub fn wait(self) -> AttachEnd {
+        self.wait_until(None)
+    }
+
+    /// The same, at most for a time: then the shim counts as lost.
+    pub fn wait_at_most(self, time: Duration) -> AttachEnd {
+        self.wait_until(Some(Instant::now() + time))
+    }
+
+    fn wait_until(mut self, deadline: Option<Instant>) -> AttachEnd {
         loop {
             match self.client.frames.next_answer() {
                 Ok(Some(Answer::Exited { status })) => return AttachEnd::Exited(status),
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    if self.client.receive(None).is_err() {
+                    if self.client.receive(deadline).is_err() {
                         return AttachEnd::Lost;
                     }
                 }
