@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
@@ -287,18 +287,6 @@ impl Networks {
         }
         endpoints.values_mut().for_each(|own| own.sort_by(|a, b| a.interface.cmp(&b.interface)));
         Ok(endpoints)
-    }
-
-    /// The containers that have an address, by id.
-    ///
-    /// # Errors
-    /// `store/corrupt-record`.
-    pub fn holders(&self) -> Result<BTreeSet<String>> {
-        let mut holders = BTreeSet::new();
-        for network in self.lease_records().names()? {
-            holders.extend(self.endpoints(&network)?.into_iter().map(|endpoint| endpoint.container));
-        }
-        Ok(holders)
     }
 
     /// Takes a container's names away from all others on its networks, or gives them back. Whether anything changed: then

@@ -39,8 +39,6 @@ impl Engine {
         std::fs::create_dir_all(self.roots().run.join(MOMENTS)).map_err(failed)?;
         let moment = File::create(&path).map_err(failed)?;
         moment.lock().map_err(failed)?;
-        // So that others look after it.
-        self.mark_active(&record.id, 0)?;
         let paused = self.pause_locked(record);
         if paused.is_err() {
             self.forget_moment(&record.id)?;
@@ -72,8 +70,7 @@ impl Engine {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(host_error(format!("can't remove {}", path.display()), error))
             }
-            Err(_) => Ok(()),
-            Ok(()) => self.state(id)?.map_or(Ok(()), |state| self.mark_active(id, state.shim_pid)),
+            _ => Ok(()),
         }
     }
 
