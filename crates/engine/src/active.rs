@@ -1,6 +1,7 @@
-//! Which containers hold something on this host: a link each in `active/` on the run root, from before the first thing is
-//! made until the last is given back. It leads to the number of the shim, so that a command sees with a look at one
-//! folder and one control group whether any shim was killed, however many there are.
+//! Which containers hold something on this host, or are being made or removed: a mark each in `active/` on the run root,
+//! from before the first thing is made until the last is given back. Its name is the container's id, and the number of
+//! its shim where it has one, so that a command sees with a look at one folder and one control group whether any shim or
+//! command was killed, however many containers there are.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
@@ -11,30 +12,40 @@ use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 
 use crate::engine::{Engine, entries, host_error};
 
-/// What a mark begins with while it replaces another.
-const NEW: char = '.';
+/// Between a container's id and its shim's number.
+const SEPARATOR: char = '.';
 
 impl Engine {
-    /// Marks a container; 0 while it has no shim. The caller holds its lock.
-    pub(crate) fn mark_active(&self, id: &str, shim_pid: i32) -> Result<()> {
-        let (path, new) = (self.mark(id), self.mark(&format!("{NEW}{id}")));
-        let failed = |error| host_error(format!("can't make the mark {}", path.display()), error);
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        std::os::unix::fs::symlink(shim_pid.to_string(), &new).map_err(failed)?;
-        std::fs::rename(&new, &path).map_err(failed)
+    /// Marks a container that has no shim. The caller holds its lock.
+    pub(crate) fn mark_active(&self, id: &str) -> Result<()> {
+        let path = self.mark(id);
+        let made = std::fs::File::create(&path).map(drop);
+        made.map_err(|error| host_error(format!("can't make the mark {}", path.display()), error))
     }
 
-    /// Takes a container's mark away, as it holds nothing any more. The caller holds its lock.
-    pub(crate) fn unmark_active(&self, id: &str) -> Result<()> {
-        for path in [self.mark(&format!("{NEW}{id}")), self.mark(id)] {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(host_error(format!("can't remove the mark {}", path.display()), error));
-                }
-                _ => {}
+    /// Writes down the shim of a marked container, in the place of `former`, the one it had. The caller holds its lock.
+    pub(crate) fn mark_shim(&self, id: &str, shim_pid: i32, former: Option<i32>) -> Result<()> {
+        let (before, path) = (self.mark(&name(id, former)), self.mark(&name(id, Some(shim_pid))));
+        let failed = |error| host_error(format!("can't make the mark {}", path.display()), error);
+        match std::fs::rename(before, &path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => std::fs::File::create(&path).map(drop).map_err(failed),
+            renamed => renamed.map_err(failed),
+        }
+    }
+
+    /// Takes a container's mark away, as it holds nothing any more. The caller holds its lock, and knows perhaps which
+    /// shim it had.
+    pub(crate) fn unmark_active(&self, id: &str, shim_pid: Option<i32>) -> Result<()> {
+        let remove = |name: &str| match std::fs::remove_file(self.mark(name)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(host_error(format!("can't remove the mark {}", self.mark(name).display()), error)),
+        };
+        let with_shim = shim_pid.map_or(Ok(false), |_| remove(&name(id, shim_pid)))?;
+        let without = remove(id)?;
+        if !with_shim && !without {
+            for other in entries(&self.roots().run.join("active")).iter().filter(|other| split(other).0 == id) {
+                remove(other)?;
             }
         }
         Ok(())
@@ -42,30 +53,41 @@ impl Engine {
 
     /// The marked containers.
     pub(crate) fn marked(&self) -> Vec<String> {
-        let names = entries(&self.roots().run.join("active"));
-        names.into_iter().map(|name| name.trim_start_matches(NEW).to_owned()).collect()
+        entries(&self.roots().run.join("active")).iter().map(|name| split(name).0.to_owned()).collect()
     }
 
-    /// The marked containers whose shim may be gone; none where no container is marked.
+    /// The marked containers whose shim or command may be gone; none where no container is marked.
     pub(crate) fn suspects(&self, hierarchies: &Hierarchies) -> Result<Option<Vec<String>>> {
         let names = entries(&self.roots().run.join("active"));
         if names.is_empty() {
             return Ok(None);
         }
         let alive: HashSet<i32> = Cgroup::shims(hierarchies, &self.cgroup_parent())?;
-        let mut by_shim: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-        for name in names {
-            let target = std::fs::read_link(self.mark(&name)).ok();
-            let shim = target.and_then(|target| target.to_str()?.parse().ok()).unwrap_or(0);
-            by_shim.entry(shim).or_default().push(name.trim_start_matches(NEW).to_owned());
+        let mut by_shim: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
+        for name in &names {
+            let (id, shim) = split(name);
+            by_shim.entry(shim).or_default().push(id);
         }
         // A number that two have was given to a new shim after the old one's death.
-        let is_certain = |shim: &i32, ids: &Vec<String>| ids.len() == 1 && alive.contains(shim);
+        let is_certain = |shim: &i32, ids: &Vec<&str>| ids.len() == 1 && alive.contains(shim);
         by_shim.retain(|shim, ids| !is_certain(shim, ids));
-        Ok(Some(by_shim.into_values().flatten().collect()))
+        Ok(Some(by_shim.into_values().flatten().map(str::to_owned).collect()))
     }
 
     fn mark(&self, name: &str) -> PathBuf {
         self.roots().run.join("active").join(name)
     }
+}
+
+fn name(id: &str, shim_pid: Option<i32>) -> String {
+    match shim_pid {
+        Some(pid) => format!("{id}{SEPARATOR}{pid}"),
+        None => id.to_owned(),
+    }
+}
+
+/// A mark's container, and the number of its shim; 0 where it has none.
+fn split(name: &str) -> (&str, i32) {
+    let (id, pid) = name.split_once(SEPARATOR).unwrap_or((name, ""));
+    (id, pid.parse().unwrap_or(0))
 }

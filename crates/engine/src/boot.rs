@@ -11,7 +11,7 @@ use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
 use crate::container::{ContainerRecord, StopOptions, event};
-use crate::engine::{Engine, entries, remove_folder};
+use crate::engine::{Engine, entries, host_error, remove_folder};
 use crate::journal::Outcome;
 
 impl Engine {
@@ -83,14 +83,17 @@ impl Engine {
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
             let Ok(guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
-            let Some(record) = self.records().get(&id)? else { continue };
+            let Some(record) = self.records().get(&id)? else {
+                self.take_away_unrecorded(&id)?;
+                continue;
+            };
             let is_owed_a_start = self.recover_container(&record, &mut report)?;
             drop(guard);
             if is_owed_a_start && let Err(error) = self.start_record(&record) {
                 report.push(format!("{}: {error}", record.name));
             }
         }
-        self.recover_unrecorded()?;
+        self.recover_from_reboot()?;
         self.recover_builds()?;
         Ok(report)
     }
@@ -119,9 +122,12 @@ impl Engine {
         Ok(false)
     }
 
-    /// Takes away containers that somebody was making or removing when he was killed: kept, perhaps named, perhaps with
-    /// something on the run root, but not recorded.
-    fn recover_unrecorded(&self) -> Result<()> {
+    /// Once a boot: marks are void after one, so what was being made or removed is looked for everywhere.
+    fn recover_from_reboot(&self) -> Result<()> {
+        let (path, boot) = (self.roots().run.join("recovered"), carrack_runtime::state::boot_id());
+        if std::fs::read(&path).is_ok_and(|recovered| recovered == boot.as_bytes()) {
+            return Ok(());
+        }
         let made: HashSet<String> = self.records().names()?.into_iter().collect();
         let run = &self.roots().run;
         let mut ids: BTreeSet<String> = self.store.keepers(KeepKind::Container)?.into_iter().collect();
@@ -129,16 +135,22 @@ impl Engine {
         for id in ids.iter().filter(|id| !made.contains(*id)) {
             let Ok(_guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
             if self.records().get(id)?.is_none() {
-                self.give_back(id, None)?;
-                remove_folder(&self.store.container_run_dir(id)?)?;
-                self.unmark_active(id)?;
-                remove_folder(&self.store.container_dir(id)?)?;
-                self.forget_names_of(id)?;
-                self.store.unkeep(KeepKind::Container, id)?;
-                self.store.forget_lock(&Lock::Container(id.clone()))?;
+                self.take_away_unrecorded(id)?;
             }
         }
-        Ok(())
+        std::fs::write(&path, boot).map_err(|error| host_error(format!("can't write {}", path.display()), error))
+    }
+
+    /// Takes away a container that somebody was making or removing when he was killed: kept, perhaps named, perhaps with
+    /// something on the run root, but not recorded. The caller holds its lock.
+    fn take_away_unrecorded(&self, id: &str) -> Result<()> {
+        self.give_back(id, None)?;
+        remove_folder(&self.store.container_run_dir(id)?)?;
+        remove_folder(&self.store.container_dir(id)?)?;
+        self.forget_names_of(id)?;
+        self.store.unkeep(KeepKind::Container, id)?;
+        self.unmark_active(id, None)?;
+        self.store.forget_lock(&Lock::Container(id.to_owned()))
     }
 }
 

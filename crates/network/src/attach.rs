@@ -3,14 +3,14 @@ use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_store::{DEFAULT_WAIT, Durability, Lock};
+use carrack_store::{DEFAULT_WAIT, Lock};
 use carrack_sys::netlink::route::{self, Mac, Veth};
 use carrack_sys::netlink::{Message, Socket};
 use rustix::io::Errno;
 
 use crate::endpoint::{Ipv6Place, gateway_of};
 use crate::fault::{Context as _, fault};
-use crate::lease::{Leases, boot_id, now_ms};
+use crate::lease::{Held, Leases, now_ms};
 use crate::network::link_name;
 use crate::networks::{delete_link, open_filter, open_routes, set_ipv6};
 use crate::{Attachment, DEFAULT_NETWORK, Endpoint, Namespace, Network, Networks, codes, other_firewalls};
@@ -72,7 +72,7 @@ impl Networks {
             for endpoint in &endpoints {
                 let _ = delete_link(&mut routes, &endpoint.port);
             }
-            self.release_where(|held| endpoints.iter().any(|endpoint| endpoint.port == held.port))?;
+            self.release_where(|held| endpoints.iter().any(|endpoint| held.is_of(endpoint)))?;
             return Err(error);
         }
         Ok(endpoints)
@@ -105,7 +105,7 @@ impl Networks {
         let published = leaving.published.clone();
         self.unpublish(&[leaving])?;
         delete_link(&mut open_routes()?, &leaving.port)?;
-        self.release_where(|endpoint| endpoint.container == container && endpoint.network == network)?;
+        self.release_where(|held| held.is_of(leaving))?;
         let gateway = self.elect_gateway(container)?;
         namespace.run(|| gateway.iter().try_for_each(lead_out))?;
         if published.is_empty() { Ok(()) } else { self.publish(&self.endpoints_of(container)?, &published) }
@@ -116,14 +116,12 @@ impl Networks {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
         let own = self.endpoints_of(container)?;
         let gateway = gateway_of(&own).and_then(|index| own.get(index)).cloned();
-        let (records, boot) = (self.lease_records(), boot_id()?);
         for network in own.iter().map(|endpoint| &endpoint.network) {
-            let mut leases = Leases::of_boot(records.get(network)?, &boot);
+            let mut leases = self.leases(network)?;
             let chosen = gateway.as_ref().is_some_and(|gateway| gateway.network == *network);
-            let mut own = leases.endpoints.iter_mut().filter(|endpoint| endpoint.container == container);
-            if let Some(other) = own.find(|endpoint| endpoint.is_gateway != chosen) {
-                other.is_gateway = chosen;
-                records.put(network, &leases, Durability::Cached)?;
+            let choose = |endpoint: &mut Endpoint| std::mem::replace(&mut endpoint.is_gateway, chosen) != chosen;
+            if leases.change(container, choose)? {
+                self.put_leases(network, &leases)?;
             }
         }
         Ok(gateway)
@@ -177,7 +175,6 @@ impl Networks {
         attachments: &[Attachment],
     ) -> Result<Vec<Endpoint>> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
-        let (records, boot, now) = (self.lease_records(), boot_id()?, now_ms());
         let mut files: BTreeMap<String, Leases> = BTreeMap::new();
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for (network, attachment) in networks.iter().zip(attachments) {
@@ -189,11 +186,9 @@ impl Networks {
             }
             let leases = match files.entry(network.name.clone()) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(Leases::of_boot(records.get(&network.name)?, &boot))
-                }
+                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.leases(&network.name)?),
             };
-            let address = leases.choose(&network, attachment.address, now)?;
+            let address = leases.choose(&network, attachment.address, now_ms())?;
             let ipv6 = leases.choose_ipv6(&network, attachment.ipv6)?;
             let place = network.ipv6.as_ref().zip(ipv6).map(|(range, address)| Ipv6Place {
                 address,
@@ -228,11 +223,11 @@ impl Networks {
         for endpoint in &mut endpoints {
             endpoint.is_gateway = gateway.as_ref() == Some(&endpoint.network_id);
             if let Some(leases) = files.get_mut(endpoint.network.as_str()) {
-                leases.endpoints.push(endpoint.clone());
+                leases.add(endpoint)?;
             }
         }
         for (network, leases) in files {
-            records.put(&network, &leases, Durability::Cached)?;
+            self.put_leases(&network, &leases)?;
         }
         Ok(endpoints)
     }
@@ -264,11 +259,9 @@ impl Networks {
     /// # Errors
     /// `store/corrupt-record`.
     pub fn endpoints_of(&self, container: &str) -> Result<Vec<Endpoint>> {
-        let (records, boot) = (self.lease_records(), boot_id()?);
         let mut endpoints = Vec::new();
-        for network in records.names()? {
-            let leases = Leases::of_boot(records.get_mentioning(&network, container)?, &boot);
-            endpoints.extend(leases.endpoints.into_iter().filter(|endpoint| endpoint.container == container));
+        for network in self.leased_networks()? {
+            endpoints.extend(self.leases(&network)?.endpoint_of(container)?);
         }
         endpoints.sort_by(|a, b| a.interface.cmp(&b.interface));
         Ok(endpoints)
@@ -280,7 +273,7 @@ impl Networks {
     /// `store/corrupt-record`.
     pub fn endpoints_by_container(&self) -> Result<BTreeMap<String, Vec<Endpoint>>> {
         let mut endpoints: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
-        for network in self.lease_records().names()? {
+        for network in self.leased_networks()? {
             for endpoint in self.endpoints(&network)? {
                 endpoints.entry(endpoint.container.clone()).or_default().push(endpoint);
             }
@@ -296,15 +289,12 @@ impl Networks {
     /// `store/corrupt-record`, `network/kernel`.
     pub fn set_withdrawn(&self, container: &str, withdrawn: bool) -> Result<bool> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
-        let (records, boot) = (self.lease_records(), boot_id()?);
         let mut changed = false;
-        for network in records.names()? {
-            let mut leases = Leases::of_boot(records.get(&network)?, &boot);
-            let own = leases.endpoints.iter_mut().filter(|endpoint| endpoint.container == container);
-            let other: Vec<&mut Endpoint> = own.filter(|endpoint| endpoint.withdrawn != withdrawn).collect();
-            if !other.is_empty() {
-                other.into_iter().for_each(|endpoint| endpoint.withdrawn = withdrawn);
-                records.put(&network, &leases, Durability::Cached)?;
+        for network in self.leased_networks()? {
+            let mut leases = self.leases(&network)?;
+            let withdraw = |own: &mut Endpoint| std::mem::replace(&mut own.withdrawn, withdrawn) != withdrawn;
+            if leases.change(container, withdraw)? {
+                self.put_leases(&network, &leases)?;
                 changed = true;
             }
         }
@@ -318,34 +308,34 @@ impl Networks {
     /// `store/corrupt-record`, `network/kernel`.
     pub fn rename(&self, container: &str, from: &str, to: &str) -> Result<Vec<String>> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
-        let (records, boot) = (self.lease_records(), boot_id()?);
         let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
         let mut changed = Vec::new();
-        for network in records.names()? {
-            let mut leases = Leases::of_boot(records.get(&network)?, &boot);
-            let own = leases.endpoints.iter_mut().find(|endpoint| endpoint.container == container);
-            let Some(own) = own else { continue };
-            own.names.retain(|name| *name != from && *name != to);
-            own.names.insert(0, to.clone());
-            records.put(&network, &leases, Durability::Cached)?;
-            changed.push(network);
+        for network in self.leased_networks()? {
+            let mut leases = self.leases(&network)?;
+            let rename = |own: &mut Endpoint| {
+                own.names.retain(|name| *name != from && *name != to);
+                own.names.insert(0, to.clone());
+                true
+            };
+            if leases.change(container, rename)? {
+                self.put_leases(&network, &leases)?;
+                changed.push(network);
+            }
         }
         Ok(changed)
     }
 
     fn release(&self, container: &str) -> Result<()> {
-        self.release_where(|endpoint| endpoint.container == container)
+        self.release_where(|held| held.container() == container)
     }
 
     /// Gives back the addresses that `is_given_back` says, writing only the files that change.
-    pub(crate) fn release_where(&self, is_given_back: impl Fn(&Endpoint) -> bool) -> Result<()> {
+    pub(crate) fn release_where(&self, is_given_back: impl Fn(&Held) -> bool) -> Result<()> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
-        let (records, boot, now) = (self.lease_records(), boot_id()?, now_ms());
-        for network in records.names()? {
-            let mut leases = Leases::of_boot(records.get(&network)?, &boot);
-            if leases.endpoints.iter().any(&is_given_back) {
-                leases.release(&is_given_back, now);
-                records.put(&network, &leases, Durability::Cached)?;
+        for network in self.leased_networks()? {
+            let mut leases = self.leases(&network)?;
+            if leases.release(&is_given_back, now_ms()) {
+                self.put_leases(&network, &leases)?;
             }
         }
         Ok(())

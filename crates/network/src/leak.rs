@@ -7,7 +7,7 @@ use carrack_sys::netlink::route::Link;
 use crate::fault::Context as _;
 use crate::host_lock::HostLock;
 use crate::networks::{delete_link, open_filter, open_routes};
-use crate::{Endpoint, Networks, firewall, forwarding, other_firewalls};
+use crate::{Networks, firewall, forwarding, other_firewalls};
 
 /// Something in the kernel or among the leases that no record accounts for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +49,7 @@ impl Networks {
         let networks = self.list()?;
         let mut leaks = Vec::new();
         let mut ports = BTreeSet::new();
-        for name in self.lease_records().names()? {
+        for name in self.leased_networks()? {
             for endpoint in self.endpoints(&name)? {
                 let is_known = networks.iter().any(|network| network.name == name);
                 if !is_known || !holds(&endpoint.container) {
@@ -100,7 +100,7 @@ impl Networks {
         if found.is_empty() {
             return Ok(found);
         }
-        self.release_where(|endpoint: &Endpoint| !holds(&endpoint.container))?;
+        self.release_where(|held| !holds(held.container()))?;
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
         let _host = HostLock::take()?;
         // Looked at again under the lock: what another command was about to record is no leak.
@@ -113,9 +113,7 @@ impl Networks {
                 Leak::Table(_) => {}
                 Leak::DockerRules => other_firewalls::withdraw(&mut filter, &self.tag)?,
                 // Of a network that is gone, file and all.
-                Leak::Address { network, .. } => {
-                    self.lease_records().remove(&network)?;
-                }
+                Leak::Address { network, .. } => self.forget_leases(&network)?,
             }
             let links = routes.links().context(|| "can't list the links".into())?;
             forwarding::turn_off_if_unused(&mut filter, &links)?;

@@ -5,12 +5,13 @@
 //! neither this root's tag nor carrack's own name.
 //!
 //! What is true is asked of the kernel, in the network namespace of the calling thread; records say what was wanted.
-//! Networks live in `networks/NAME.json` of the data root, the addresses in use in `networks/NAME.json` of the run root.
+//! Networks live in `networks/NAME.json` of the data root, the addresses in use in `networks/NAME.leases` of the run root.
 
 mod attach;
 pub mod codes;
 mod endpoint;
 mod fault;
+mod file;
 mod firewall;
 mod forwarding;
 mod holder;

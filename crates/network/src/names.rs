@@ -1,12 +1,10 @@
 use std::collections::BTreeSet;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::Result;
 use carrack_store::{DEFAULT_WAIT, Lock};
 
-use crate::fault::Context as _;
-use crate::{Endpoint, Networks};
+use crate::{Endpoint, Networks, file};
 
 /// What the name servers of containers answer from. Files are replaced by rename and looked at again at each question, so
 /// a change of a network is one file however many containers are on it.
@@ -40,8 +38,8 @@ impl Networks {
     pub fn write_names<'a>(&self, networks: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
         for network in networks.into_iter().collect::<BTreeSet<_>>() {
-            let (path, text) = (self.names_path(network), text_of_network(&self.endpoints(network)?));
-            if text.is_empty() { remove(&path)? } else { write(&path, &text)? }
+            let (path, text) = (self.names_path(network), self.leases(network)?.announced());
+            if text.is_empty() { file::remove(&path)? } else { file::replace(&path, &text)? }
         }
         Ok(())
     }
@@ -51,25 +49,16 @@ impl Networks {
     /// # Errors
     /// As [`Networks::write_names`].
     pub fn write_own_names(&self, container: &str, path: &Path) -> Result<()> {
-        write(path, &text_of_container(&self.endpoints_of(container)?, &|network| self.names_path(network)))
+        file::replace(path, &text_of_container(&self.endpoints_of(container)?, &|network| self.names_path(network)))
     }
 
     pub(crate) fn forget_names(&self, network: &str) -> Result<()> {
-        remove(&self.names_path(network))
+        file::remove(&self.names_path(network))
     }
 
     fn names_path(&self, network: &str) -> PathBuf {
-        self.store.roots().run.join("networks").join(format!("{network}.names"))
+        self.file_folder().join(format!("{network}.names"))
     }
-}
-
-fn text_of_network(endpoints: &[Endpoint]) -> String {
-    let announced = endpoints.iter().filter(|endpoint| !endpoint.withdrawn);
-    let lines = announced.flat_map(|endpoint| {
-        let names = endpoint.names.join(" ");
-        endpoint.addresses().map(move |address| format!("{address} {} {names}\n", endpoint.container))
-    });
-    lines.collect()
 }
 
 fn text_of_container(own: &[Endpoint], path: &dyn Fn(&str) -> PathBuf) -> String {
@@ -87,34 +76,4 @@ fn text_of_container(own: &[Endpoint], path: &dyn Fn(&str) -> PathBuf) -> String
         }
     }
     text
-}
-
-/// Replaces the file by rename, unless it says the same already.
-fn write(path: &Path, text: &str) -> Result<()> {
-    if std::fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
-        return Ok(());
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let write = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
-        carrack_store::replace(Path::new(&temporary), path)
-    };
-    let written = write();
-    if written.is_err() {
-        // Nothing refers to it; the error of the write is the one to tell.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.context(|| format!("can't write the names file {}", path.display()))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("can't remove the names file {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }

@@ -8,7 +8,6 @@ use carrack_sys::nftables::{Chain, Table, chains};
 
 use crate::fault::Context as _;
 use crate::host_lock::HostLock;
-use crate::lease::{Leases, boot_id};
 use crate::network::{link_prefix, predefined_id};
 use crate::subnet::{ipv6_pools, pools};
 use crate::{DEFAULT_NETWORK, Endpoint, Network, Subnet, Wanted, codes, firewall, forwarding, other_firewalls};
@@ -34,10 +33,6 @@ impl Networks {
 
     pub(crate) fn records(&self) -> Records<Network> {
         self.store.records("networks", "network", Layout::Flat)
-    }
-
-    pub(crate) fn lease_records(&self) -> Records<Leases> {
-        self.store.run_records("networks", "network", Layout::Flat)
     }
 
     /// The root's table of the packet filter.
@@ -123,7 +118,7 @@ impl Networks {
     /// # Errors
     /// `store/corrupt-record`.
     pub fn endpoints(&self, network: &str) -> Result<Vec<Endpoint>> {
-        Ok(Leases::of_boot(self.lease_records().get(network)?, &boot_id()?).endpoints)
+        self.leases(network)?.endpoints()
     }
 
     /// Makes a network: record, packet filter, bridge.
@@ -207,7 +202,7 @@ impl Networks {
             host.check_free(range.subnet, &[], &network.name)?;
         }
         match host.check_free(network.subnet, &[], &network.name) {
-            Err(_) if network.is_chosen && self.endpoints(&network.name)?.is_empty() => {
+            Err(_) if network.is_chosen && self.leases(&network.name)?.held().is_empty() => {
                 let moved = network.moved(host.choose(&self.recorded_subnets(Some(&network.name))?)?);
                 // What the filter has of the old range would go with nobody.
                 let mut filter = open_filter()?;
@@ -303,7 +298,7 @@ impl Networks {
             forwarding::turn_off_if_unused(&mut filter, &links)?;
         }
         self.forget_names(&network.name)?;
-        self.lease_records().remove(&network.name)?;
+        self.forget_leases(&network.name)?;
         self.records().remove(&network.name)?;
         Ok(())
     }

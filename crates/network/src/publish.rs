@@ -3,14 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use carrack_diag::Result;
-use carrack_store::{DEFAULT_WAIT, Durability, Lock};
+use carrack_store::{DEFAULT_WAIT, Lock};
 use carrack_sys::conntrack;
 use carrack_sys::netlink::Socket;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Context as _;
 use crate::firewall::{self, Translation};
-use crate::lease::{Leases, boot_id};
 use crate::networks::open_filter;
 use crate::obstacles::{Obstacle, obstacles};
 use crate::{Endpoint, Networks, Transport};
@@ -60,15 +59,17 @@ impl Networks {
     pub fn publish(&self, own: &[Endpoint], publications: &[Publication]) -> Result<()> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
         let Some(gateway) = own.iter().find(|endpoint| endpoint.is_gateway).or(own.first()) else { return Ok(()) };
-        let records = self.lease_records();
         for endpoint in own.iter().filter(|endpoint| !endpoint.published.is_empty() || endpoint.port == gateway.port) {
             self.unpublish(&[endpoint])?;
-            let mut leases = Leases::of_boot(records.get(&endpoint.network)?, &boot_id()?);
-            if let Some(leased) = leases.endpoints.iter_mut().find(|leased| leased.port == endpoint.port) {
+            let mut leases = self.leases(&endpoint.network)?;
+            let publish = |leased: &mut Endpoint| {
                 let is_gateway = leased.port == gateway.port;
                 leased.published = if is_gateway { publications.to_vec() } else { Vec::new() };
+                true
+            };
+            if leases.change(&endpoint.container, publish)? {
                 // The record first: an element that no record knows would never go.
-                records.put(&endpoint.network, &leases, Durability::Cached)?;
+                self.put_leases(&endpoint.network, &leases)?;
             }
         }
         let gateway = Endpoint { published: publications.to_vec(), ..gateway.clone() };
@@ -139,7 +140,7 @@ impl Networks {
 
     /// Puts back what was published, after somebody flushed the packet filter.
     pub(crate) fn republish(&self, filter: &mut Socket) -> Result<()> {
-        for network in self.lease_records().names()? {
+        for network in self.leased_networks()? {
             let endpoints = self.endpoints(&network)?;
             let translations: Vec<Translation> = endpoints.iter().flat_map(Endpoint::translations).collect();
             firewall::add_translations(filter, &self.tag, &translations)?;

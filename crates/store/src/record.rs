@@ -86,19 +86,6 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         }
     }
 
-    /// The record, where its text has this word somewhere: one that can't concern who asks is not parsed.
-    ///
-    /// # Errors
-    /// As [`Records::get`].
-    pub fn get_mentioning(&self, name: &str, word: &str) -> Result<Option<T>> {
-        let path = self.path(name)?;
-        match files::read(&path)? {
-            Some(bytes) if std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains(word)) => Ok(None),
-            Some(bytes) => parse(self.what, &path, &bytes).map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// The names, sorted, of objects that have a record file. Files of other kinds in the folder are not ours to judge.
     ///
     /// # Errors

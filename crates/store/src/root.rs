@@ -55,7 +55,7 @@ const DATA_FOLDERS: &[&str] = &[
     "keeps",
 ];
 
-const RUN_FOLDERS: &[&str] = &["active", "containers", "ingest", "locks", "leases"];
+const RUN_FOLDERS: &[&str] = &["active", "containers", "ingest", "locks", "leases", "networks"];
 
 /// The store of one pair of roots. Cheap to clone and to send to other threads; every function may be called from
 /// several processes at once.

@@ -19,7 +19,7 @@ impl Engine {
         self.create_from(container, image, &BTreeMap::new())
     }
 
-    /// The same with its lock, for who starts it next: nobody can prune it before.
+    /// The same with its lock, and marked, for who starts it next: nobody can prune it before.
     pub(crate) fn create_held(&self, container: Container) -> Result<(ContainerRecord, Guard)> {
         let image = self.store.image(&container.image)?.id;
         self.create_held_from(container, image, &BTreeMap::new())
@@ -33,7 +33,9 @@ impl Engine {
         image: Digest,
         inherited: &BTreeMap<String, VolumeUse>,
     ) -> Result<ContainerRecord> {
-        self.create_held_from(container, image, inherited).map(|(record, _)| record)
+        let (record, _guard) = self.create_held_from(container, image, inherited)?;
+        self.unmark_active(&record.id, None)?;
+        Ok(record)
     }
 
     fn create_held_from(
@@ -57,12 +59,14 @@ impl Engine {
         let durability = durability(&container);
         let images = self.mounted_images(&container)?;
         let kept: Vec<Digest> = std::iter::once(image).chain(images.values().copied()).collect();
+        self.mark_active(&id)?;
         // First kept, then looked at: nothing can take it away in between.
         self.store.keep(KeepKind::Container, &id, &kept, durability)?;
         match self.create_kept(container, (image, images), inherited, &id, durability) {
             Ok(record) => Ok((record, guard)),
             Err(error) => {
                 self.store.unkeep(KeepKind::Container, &id)?;
+                self.unmark_active(&id, None)?;
                 Err(error)
             }
         }

@@ -150,12 +150,20 @@ impl Engine {
     /// Gives back what a container that ended held on the host: addresses, names, control groups, files. Repeatable.
     /// Its state stays, so that it can be asked how it ended. The caller holds its lock.
     pub(crate) fn tear_down(&self, record: &ContainerRecord) -> Result<()> {
+        let shim_pid = self.tear_down_marked(record)?;
+        self.unmark_active(&record.id, shim_pid)
+    }
+
+    /// The same, leaving its mark. The number of the shim that it had last.
+    pub(crate) fn tear_down_marked(&self, record: &ContainerRecord) -> Result<Option<i32>> {
         let folder = self.store.container_run_dir(&record.id)?;
         external::forget(record, &folder);
         self.give_back(&record.id, Some(&record.container))?;
         sharing::detach_shared_memory(&folder);
         self.release_volumes(&folder)?;
+        let mut shim_pid = None;
         if let Some(mut state) = State::read(&folder)? {
+            shim_pid = Some(state.shim_pid);
             let status = state.actual_status();
             if !status.is_active() && state.status != status {
                 state.status = status;
@@ -167,7 +175,7 @@ impl Engine {
         if clear(&folder)? {
             self.emit_unmounts(record);
         }
-        self.unmark_active(&record.id)
+        Ok(shim_pid)
     }
 }
 

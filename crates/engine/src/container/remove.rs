@@ -48,7 +48,8 @@ impl Engine {
             .hint(format!("stop it first, or use `carrack rm --force {}`", current.name))
             .boxed());
         }
-        self.tear_down(&current)?;
+        self.mark_active(&current.id)?;
+        let shim_pid = self.tear_down_marked(&current)?;
         if anonymous_volumes {
             for used in self.volumes_of_its_own(&current)? {
                 self.discard_volume(&used)?;
@@ -62,6 +63,7 @@ impl Engine {
         remove_folder(&self.store.container_dir(&current.id)?)?;
         self.store.unkeep(KeepKind::Container, &current.id)?;
         self.store.put_layers_away()?;
+        self.unmark_active(&current.id, shim_pid)?;
         self.emit(&current, "destroy", &[]);
         self.store.forget_lock(&lock)
     }

@@ -93,8 +93,9 @@ impl Engine {
         let session = match started {
             Ok(session) => session,
             Err(failure) => {
-                if record.container.auto_remove {
-                    self.remove_record(&record, true)?;
+                match record.container.auto_remove {
+                    true => self.remove_record(&record, true)?,
+                    false => self.unmark_active(&record.id, None)?,
                 }
                 return Err(failure);
             }
@@ -208,7 +209,7 @@ impl Engine {
 
     /// Run folder, network namespace with its addresses, control groups.
     fn ground(&self, record: &ContainerRecord, announced: bool, hierarchies: Hierarchies) -> Result<Ground> {
-        self.mark_active(&record.id, 0)?;
+        self.mark_active(&record.id)?;
         let run = self.store.container_run_dir(&record.id)?;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -264,7 +265,7 @@ impl Engine {
         };
         let failed = |error: StartError| self.start_failure(record, &error);
         let prepared = seed.prepare(&request).map_err(failed)?;
-        self.mark_active(&record.id, prepared.shim_pid())?;
+        self.mark_shim(&record.id, prepared.shim_pid(), None)?;
         if let (Some(ports), Some(namespace)) = (prepared.dns(), &ground.namespace) {
             namespace.redirect_dns(ports.udp, ports.tcp)?;
         }
@@ -319,7 +320,7 @@ impl Engine {
         };
         let seed = self.sow(record, &ground.hierarchies).map_err(|failure| failure.diagnostic)?;
         let adopted = seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
-        self.mark_active(&record.id, adopted.shim_pid)?;
+        self.mark_shim(&record.id, adopted.shim_pid, Some(state.shim_pid))?;
         if !config.ports.is_empty() {
             // What the kernel was told may be gone, and what it may do another.
             Networks::new(&self.store).judge_kernel_path()?;

@@ -90,15 +90,17 @@ fn released_address_rests_two_seconds() {
     on_a_host(|host| {
         let network = network(host, "10.7.0.0/24");
         let endpoint = host.container("a", &["app"]).endpoints.remove(0);
-        let mut leases = Leases::of_boot(None, "this");
+        let mut leases = Leases::of_boot("this");
         let first = leases.choose(&network, None, 0).unwrap();
         assert_eq!(first, endpoint.address);
-        leases.endpoints.push(endpoint);
+        leases.add(&endpoint).unwrap();
         leases.release(|_| true, 5000);
         assert_ne!(leases.choose(&network, None, 6999).unwrap(), first);
         assert_eq!(leases.choose(&network, Some(first), 6999).unwrap(), first, "asked for by name it is given at once");
         assert_eq!(leases.choose(&network, None, 7000).unwrap(), first);
-        assert_eq!(Leases::of_boot(Some(leases), "another").endpoints, [], "void after a reboot");
+        assert_eq!(Leases::parse(&leases.text(), "this"), Ok(leases.clone()));
+        let another = Leases::parse(&leases.text(), "another").unwrap();
+        assert_eq!(another, Leases::of_boot("another"), "void after a reboot");
     });
 }
 
@@ -108,23 +110,35 @@ proptest! {
     fn addresses_are_given_to_one_at_a_time(steps in proptest::collection::vec((any::<bool>(), 0usize..8, 0u64..900), 0..60)) {
         let wanted = Wanted { name: "app".into(), ip_range: Some(subnet("10.7.0.0/28")), ..Wanted::default() };
         let network = crate::Network::new(&wanted, "0a1b2c3d", subnet("10.7.0.0/24"), None, 1500).unwrap();
-        let (mut leases, mut now) = (Leases::of_boot(None, "this"), 0);
+        let (mut leases, mut now) = (Leases::of_boot("this"), 0);
         let mut released: Vec<(Ipv4Addr, u64)> = Vec::new();
         for (comes, which, later) in steps {
             now += later;
             if !comes {
-                if let Some(endpoint) = leases.endpoints.get(which).cloned() {
-                    leases.release(|held| held.address == endpoint.address, now);
+                if let Some(endpoint) = leases.endpoints().unwrap().get(which).cloned() {
+                    prop_assert!(leases.release(|held| held.is_of(&endpoint), now));
                     released.push((endpoint.address, now));
                 }
                 continue;
             }
             let Ok(address) = leases.choose(&network, None, now) else { continue };
-            prop_assert!(leases.endpoints.iter().all(|endpoint| endpoint.address != address));
+            prop_assert!(leases.endpoints().unwrap().iter().all(|endpoint| endpoint.address != address));
             prop_assert!(network.ip_range.unwrap().contains(address));
             prop_assert!(address != network.gateway && address != network.subnet.first());
             prop_assert!(released.iter().all(|(rests, since)| *rests != address || now - since >= 2000));
-            leases.endpoints.push(endpoint(&network, address));
+            leases.add(&endpoint(&network, address)).unwrap();
+            prop_assert_eq!(Leases::parse(&leases.text(), "this"), Ok(leases.clone()));
+        }
+    }
+}
+
+proptest! {
+    // I-4: a file that somebody damaged is told of, never half believed, and never ends a command by panic.
+    #[test]
+    fn any_file_of_leases_is_read_or_refused(text in "(boot this\n)?([ -~]{0,40}\n|10.7.0.2 a b\t\\{\\}\n){0,4}") {
+        if let Ok(leases) = Leases::parse(&text, "this") {
+            prop_assert_eq!(Leases::parse(&leases.text(), "this"), Ok(leases.clone()));
+            let _ = (leases.announced(), leases.endpoints());
         }
     }
 }
@@ -157,10 +171,10 @@ fn bridge_holds_1023_ports_and_says_so() {
     on_a_host(|host| {
         let network = network(host, "10.7.0.0/16");
         let endpoint = host.container("a", &["app"]).endpoints.remove(0);
-        let mut leases = Leases::of_boot(None, "this");
+        let mut leases = Leases::of_boot("this");
         for _ in 0..crate::PORTS_PER_BRIDGE {
             let address = leases.choose(&network, None, 0).unwrap();
-            leases.endpoints.push(Endpoint { address, ..endpoint.clone() });
+            leases.add(&Endpoint { address, ..endpoint.clone() }).unwrap();
         }
         let error = leases.choose(&network, None, 0).unwrap_err();
         assert_eq!(error.code.id, "network/bridge-full");

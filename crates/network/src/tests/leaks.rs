@@ -49,10 +49,10 @@ fn guard_of_forwarding_without_a_root() {
 fn address_of_a_container_that_is_gone() {
     planted(|host| {
         let container = host.container("gone", &["bridge"]);
-        let leases = host.networks.lease_records().get("bridge").unwrap().unwrap();
+        let leases = host.networks.leases("bridge").unwrap();
         host.networks.detach("gone").unwrap();
         drop(container);
-        host.networks.lease_records().put("bridge", &leases, carrack_store::Durability::Cached).unwrap();
+        host.networks.put_leases("bridge", &leases).unwrap();
         Leak::Address { network: "bridge".into(), container: "gone".into() }
     });
 }
