@@ -283,7 +283,10 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
         Some(other) => return Err(other_log_driver(other)),
     };
     let mut log = LogConfig { driver, ..LogConfig::default() };
-    let (mut blocks, mut buffered) = (true, false);
+    if let (LogDriver::None, Some(option)) = (driver, options.first()) {
+        return Err(invalid("--log-opt", option, "none: the driver none keeps nothing"));
+    }
+    let (mut blocks, mut buffer_bytes) = (true, None);
     let names = |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     for option in options {
         let Some((name, value)) = option.split_once('=') else {
@@ -302,12 +305,10 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
             ("env-regex", pattern) => log.env_regex = Some(pattern.to_owned()),
             ("tag", "") => log.tag = None,
             ("tag", tag) => log.tag = Some(tag.to_owned()),
-            // A full disk costs lines and never the program's time, whichever is asked for, and no buffer.
             ("mode", mode @ ("blocking" | "non-blocking")) => blocks = mode == "blocking",
             ("mode", value) => return Err(invalid("--log-opt mode", value, "blocking or non-blocking")),
             ("max-buffer-size", value) => {
-                size_bytes("--log-opt max-buffer-size", value)?;
-                buffered = true;
+                buffer_bytes = Some(size_bytes("--log-opt max-buffer-size", value)?);
             }
             ("compress", "false") => {}
             ("compress", "true") => {
@@ -327,7 +328,9 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
             }
         }
     }
-    if buffered && blocks {
+    if !blocks {
+        log.buffer_bytes = Some(buffer_bytes.unwrap_or(LogConfig::BUFFER_BYTES));
+    } else if buffer_bytes.is_some() {
         return Err(invalid("--log-opt", "max-buffer-size", "mode=non-blocking beside it"));
     }
     Ok(log)

@@ -311,7 +311,6 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
             "max-file" => (value.value.parse::<u32>().is_ok_and(|files| files > 0), "it is a number from 1"),
             "labels" | "env" | "labels-regex" | "env-regex" | "tag" => (true, ""),
             "max-buffer-size" => (units::size_bytes(&value.value).is_some(), "it is a size, as `4m`"),
-            // A full disk costs lines and never the program's time, whichever is asked for.
             "mode" => {
                 (matches!(value.value.as_str(), "blocking" | "non-blocking"), "it is `blocking` or `non-blocking`")
             }

@@ -148,6 +148,16 @@ fn block_weights(asked: &BlockLimits) -> Result<()> {
     }
 }
 
+/// The weight alone, for a container that runs: what else its block devices are held to stays as it is.
+///
+/// # Errors
+/// `container/invalid-setting`.
+pub fn block_weight(asked: &BlockLimits) -> Result<Option<BlockIo>> {
+    block_weights(asked)?;
+    let weight = asked.weight.filter(|weight| *weight != 0);
+    Ok(weight.map(|weight| BlockIo { weight: Some(weight), ..BlockIo::default() }))
+}
+
 /// `numbers` are those of the devices by their paths on the host.
 pub(crate) fn block_io(asked: &BlockLimits, numbers: &BTreeMap<String, (i64, i64)>) -> Result<Option<BlockIo>> {
     block_weights(asked)?;

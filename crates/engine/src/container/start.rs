@@ -10,7 +10,7 @@ use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Publication, T
 use carrack_oci::probe::{self, Probe};
 use carrack_oci::runtime::Spec;
 use carrack_oci::{Config, Healthcheck};
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::{Cgroup, Hierarchies, Membership};
 use carrack_runtime::host;
 use carrack_runtime::shim::{
     self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, Seed, ShimConfig, ShimRequest,
@@ -251,7 +251,8 @@ impl Engine {
         let resources = decision.spec.linux.resources.clone().unwrap_or_default();
         // Its files stay open no longer than this: the shim opens its own.
         let parent = self.cgroup_parent_of(Some(&record.container));
-        drop(Cgroup::create(&ground.hierarchies, &parent, &record.id, &resources)?);
+        let membership = Membership::of(&decision.spec);
+        drop(Cgroup::create(&ground.hierarchies, &parent, &record.id, &resources, membership)?);
         let config = self.shim_config(record, &image.config.config, ground, &decision)?;
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
@@ -420,6 +421,7 @@ impl Engine {
                 max_size_bytes: container.log.max_size_bytes,
                 max_files: container.log.max_files,
                 attributes: log_attributes(record, image)?,
+                buffer_bytes: container.log.buffer_bytes,
             },
             cgroup: Some(CgroupName { parent: self.cgroup_parent_of(Some(container)), id: record.id.clone() }),
             tty: container.tty,

@@ -359,6 +359,7 @@ mod tests {
             max_size_bytes,
             max_files,
             attributes: Default::default(),
+            buffer_bytes: None,
         };
         Log::new(&config, Box::new(NamedFiles::new(&config)))
     }

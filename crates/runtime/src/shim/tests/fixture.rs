@@ -46,6 +46,7 @@ impl Fixture {
                 max_size_bytes: 0,
                 max_files: 1,
                 attributes: BTreeMap::new(),
+                buffer_bytes: None,
             },
             cgroup: None,
             tty: false,
