@@ -310,23 +310,24 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
             ("max-buffer-size", value) => {
                 buffer_bytes = Some(size_bytes("--log-opt max-buffer-size", value)?);
             }
-            ("compress", "false") => {}
-            ("compress", "true") => {
-                return Err(Diagnostic::error(&codes::REFUSED, "`--log-opt compress=true` is refused")
-                    .cause("what keeps the log stays small and serves its container meanwhile: it compresses nothing")
-                    .hint("max-size and max-file bound what is kept")
-                    .boxed());
-            }
+            ("compress", is @ ("true" | "false")) => log.compress = is == "true",
             ("compress", value) => return Err(invalid("--log-opt compress", value, "true or false")),
             _ => {
                 return Err(invalid(
                     "--log-opt",
                     option,
                     "max-size=SIZE, max-file=NUMBER, labels=LIST, labels-regex=PATTERN, env=LIST, env-regex=PATTERN, \
-                     tag=TEXT, mode=MODE or max-buffer-size=SIZE",
+                     tag=TEXT, compress=true, mode=MODE or max-buffer-size=SIZE",
                 ));
             }
         }
+    }
+    if log.compress && (log.max_files < 2 || log.max_size_bytes == 0) {
+        return Err(invalid(
+            "--log-opt",
+            "compress=true",
+            "a max-size and a max-file from 2 beside it: rotated files are what it compresses",
+        ));
     }
     if !blocks {
         log.buffer_bytes = Some(buffer_bytes.unwrap_or(LogConfig::BUFFER_BYTES));

@@ -314,7 +314,12 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
             "mode" => {
                 (matches!(value.value.as_str(), "blocking" | "non-blocking"), "it is `blocking` or `non-blocking`")
             }
-            "compress" if value.value == "false" => (true, ""),
+            "compress" => {
+                let one_file = service.logging.as_ref().and_then(|logging| logging.options.get("max-file"));
+                let is_alone = value.value == "true" && one_file.is_some_and(|files| files.value == "1");
+                let is_known = matches!(value.value.as_str(), "true" | "false");
+                (is_known && !is_alone, "it is `true` or `false`, and `true` with a `max-file` from 2 only")
+            }
             _ => {
                 let message = format!("`{name}`: the log option `{option}` is not implemented yet");
                 diagnostics.push(not_yet(value.span, message));

@@ -700,6 +700,9 @@ pub struct LogConfig {
     /// How many bytes of output may wait for the disk before more is dropped; none has the program wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buffer_bytes: Option<u64>,
+    /// Whether rotated files are compressed (gzip).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
 }
 
 impl LogConfig {
@@ -720,6 +723,7 @@ impl Default for LogConfig {
             env_regex: None,
             tag: None,
             buffer_bytes: None,
+            compress: false,
         }
     }
 }

@@ -92,6 +92,9 @@ fn memory(asked: &container::Resources) -> Result<Memory> {
 }
 
 fn cpu(asked: &container::Resources) -> Result<Cpu> {
+    if asked.cpu_shares == Some(1) {
+        return Err(invalid("give the processors the weight 1", "the least share that Linux knows is 2"));
+    }
     let mut cpu = Cpu {
         cpus: asked.cpuset_cpus.clone().unwrap_or_default(),
         mems: asked.cpuset_mems.clone().unwrap_or_default(),

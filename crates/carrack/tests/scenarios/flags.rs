@@ -16,6 +16,8 @@ fn what_could_have_no_effect_is_refused() {
         (&["--health-cmd", "true", "--health-start-interval", "999us"], "cli/invalid-value"),
         (&["--log-driver", "none", "--log-opt", "max-size=1m"], "cli/invalid-value"),
         (&["--pids-limit", "1", "--init"], "container/invalid-setting"),
+        (&["--cpu-shares", "1"], "container/invalid-setting"),
+        (&["--log-opt", "compress=true", "--log-opt", "max-file=1"], "cli/invalid-value"),
         (
             &["--pids-limit", "1", "--mount", "type=bind,src=/tmp,dst=/v,idmap=uids=0-1-1;gids=0-1-1"],
             "container/invalid-setting",
@@ -30,6 +32,8 @@ fn what_could_have_no_effect_is_refused() {
     }
     assert_eq!(machine.ok(&["ps", "-aq"]).lines().count(), 1);
     assert_eq!(machine.ok(&["volume", "ls", "-q"]), "");
+    let run = ["run", "--rm", "--link-local-ip", "192.0.2.1", "busybox", "true"];
+    assert_eq!(machine.fails(&run).code(), "engine/invalid-network");
     // 0 is nothing said, not a memory without bound.
     let run = ["run", "--rm", "--network", "none", "--shm-size", "0", "busybox"];
     let size = machine.ok(&[&run[..], &["df", "-k", "/dev/shm"]].concat());
@@ -81,6 +85,45 @@ fn a_mount_makes_its_volume_as_it_says() {
     let said = machine.ok(&[&run[..], &[&anonymous], &show[..]].concat());
     assert!(said.contains("size=1024k"), "{said}");
     assert_eq!(machine.ok(&["volume", "ls", "-q"]), "made", "it went with its container");
+    machine.finish();
+}
+
+/// F8: `compress` packs what is rotated away, and everybody reads it as before.
+#[test]
+fn rotated_files_are_compressed_and_read_back() {
+    let Some(machine) = Machine::new() else { return };
+    let line = "n=$(cat /last 2>/dev/null || echo 0); end=$((n + 4000)); \
+                while test $n -lt $end; do n=$((n+1)); echo line $n; done; echo $n > /last";
+    let options = ["compress=true", "max-size=50k", "max-file=8"].map(|option| ["--log-opt", option]).concat();
+    let run = [&["run", "--name", "one", "--network", "none"][..], &options, &["busybox", "sh", "-c", line]].concat();
+    machine.carrack(&run);
+    machine.ok(&["start", "-a", "one"]);
+    let id = machine.ok(&["inspect", "--format", "{{.Id}}", "one"]);
+    let folder = machine.data().join("containers").join(id);
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+        .filter(|name| name.starts_with("log.json"))
+        .collect();
+    names.sort();
+    let packed: Vec<String> = (1..8).map(|number| format!("log.json.{number}.gz")).collect();
+    assert_eq!(names, [vec!["log.json".to_owned()], packed].concat());
+    let magic = std::fs::read(folder.join("log.json.3.gz")).unwrap();
+    assert_eq!(magic[..2], [0x1f, 0x8b]);
+    assert!(magic.len() < 25_000, "{} bytes", magic.len());
+
+    let all = machine.ok(&["logs", "one"]);
+    let numbers: Vec<usize> = all.lines().map(|line| line[5..].parse().unwrap()).collect();
+    assert!(numbers.len() > 3000 && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{} lines", numbers.len());
+    assert_eq!(numbers.last(), Some(&8000));
+    let tail = machine.ok(&["logs", "--tail", "2500", "one"]);
+    assert!(tail.starts_with("line 5501\n") && tail.ends_with("line 8000"), "{:.40}", tail);
+    assert_eq!(machine.ok(&["logs", "-f", "--tail", "1", "one"]), "line 8000");
+    let config = machine.ok(&["inspect", "--format", "{{.HostConfig.LogConfig.Config.compress}}", "one"]);
+    assert_eq!(config, "true");
+    // What a power failure left of one hides no other.
+    std::fs::write(folder.join("log.json.3.gz"), &magic[..magic.len() / 2]).unwrap();
+    assert!(machine.ok(&["logs", "one"]).ends_with("line 8000"));
     machine.finish();
 }
 

@@ -475,6 +475,9 @@ fn endpoint_settings(endpoint: Option<&Endpoint>) -> Value {
 
 fn log_options(log: &LogConfig) -> Value {
     let mut options = json!({ "max-size": log.max_size_bytes.to_string(), "max-file": log.max_files.to_string() });
+    if log.compress {
+        options["compress"] = "true".into();
+    }
     if let Some(bytes) = log.buffer_bytes {
         options["mode"] = "non-blocking".into();
         options["max-buffer-size"] = bytes.to_string().into();

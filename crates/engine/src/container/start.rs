@@ -422,6 +422,7 @@ impl Engine {
                 max_files: container.log.max_files,
                 attributes: log_attributes(record, image)?,
                 buffer_bytes: container.log.buffer_bytes,
+                compress: container.log.compress,
             },
             cgroup: Some(CgroupName { parent: self.cgroup_parent_of(Some(container)), id: record.id.clone() }),
             tty: container.tty,
@@ -628,6 +629,16 @@ pub(super) fn attachment_of(
             Diagnostic::error(&codes::HOST, format!("{}: `{text}` is no hardware address", record.name)).boxed()
         })
     });
+    let is_link_local = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    if let Some(address) = attachment.link_local.iter().find(|address| !is_link_local(address)) {
+        let message = format!("{}: {address} is not a link-local address", record.name);
+        return Err(Diagnostic::error(&codes::INVALID_NETWORK, message)
+            .hint("they are those of 169.254.0.0/16 and fe80::/10")
+            .boxed());
+    }
     let mut names = vec![record.container.name.clone(), record.short_id().to_owned()];
     names.extend(attachment.aliases.iter().cloned());
     Ok(carrack_network::Attachment {

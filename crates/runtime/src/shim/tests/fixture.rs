@@ -47,6 +47,7 @@ impl Fixture {
                 max_files: 1,
                 attributes: BTreeMap::new(),
                 buffer_bytes: None,
+                compress: false,
             },
             cgroup: None,
             tty: false,
