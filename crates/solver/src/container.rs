@@ -389,7 +389,8 @@ fn not_started(request: &ExecRequest<'_>, failure: &InitFailure) -> Box<Diagnost
             .cause(failure.to_string());
     let mount = request.mounts.iter().find(|mount| {
         let target = mount.target.trim_end_matches('/');
-        !target.is_empty() && (failure.detail.as_str() == target || failure.name.ends_with(target))
+        let detail = failure.detail.split(':').next().unwrap_or_default();
+        !target.is_empty() && (detail == target || failure.name.ends_with(target))
     });
     let diagnostic = match (rustix::io::Errno::from_raw_os_error(failure.errno), mount) {
         (rustix::io::Errno::LOOP, _) => diagnostic.hint(LOOP_HINT),

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -195,9 +194,24 @@ fn read(
     }
 }
 
-/// The log and what was rotated away from it, oldest first. Opened from the newest on: what is rotated meanwhile is met
-/// twice, and not missed.
+/// How often the files are opened anew where one is rotated meanwhile.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// The log and what was rotated away from it, oldest first: as they were at one moment, since what is compressed between two
+/// looks can't be told from another file. Where they never hold still, some of it is met twice, and none missed.
 fn generations(path: &Path) -> std::io::Result<Vec<Reader>> {
+    let mut readers = opened(path)?;
+    for _ in 0..ATTEMPTS_MAX {
+        if readers.last().is_none_or(|newest| newest.is_at(path)) {
+            break;
+        }
+        readers = opened(path)?;
+    }
+    Ok(readers)
+}
+
+/// Opened from the newest on.
+fn opened(path: &Path) -> std::io::Result<Vec<Reader>> {
     let mut readers: Vec<Reader> = Vec::new();
     for number in 0.. {
         let mut name = path.as_os_str().to_owned();
@@ -212,7 +226,7 @@ fn generations(path: &Path) -> std::io::Result<Vec<Reader>> {
             found => found,
         };
         match found {
-            Some(reader) if readers.iter().any(|known| known.is_same(&reader)) => {}
+            Some(reader) if readers.iter().any(|known| known.inode == reader.inode) => {}
             Some(reader) => readers.push(reader),
             // The newest may be about to be made.
             None if number == 0 => {}
@@ -243,8 +257,6 @@ fn seek_to_last(readers: &mut Vec<Reader>, path: &Path, lines: usize) -> std::io
 struct Reader {
     file: BufReader<File>,
     inode: u64,
-    /// When it was last written to; a file that is compressed takes that over.
-    modified: SystemTime,
     /// Whether it has yet to be made readable.
     is_packed: bool,
     partial: Vec<u8>,
@@ -254,19 +266,12 @@ impl Reader {
     fn open(path: &Path) -> std::io::Result<Option<Self>> {
         match File::open(path) {
             Ok(file) => {
-                let metadata = file.metadata()?;
-                let (inode, modified) = (metadata.ino(), metadata.modified()?);
-                let file = BufReader::new(file);
-                Ok(Some(Self { file, inode, modified, is_packed: false, partial: Vec::new() }))
+                let inode = file.metadata()?.ino();
+                Ok(Some(Self { file: BufReader::new(file), inode, is_packed: false, partial: Vec::new() }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether it was met before, under another name or before it was compressed.
-    fn is_same(&self, later: &Self) -> bool {
-        self.inode == later.inode || (later.is_packed && !self.is_packed && self.modified == later.modified)
     }
 
     /// Replaces a compressed file by what it holds: in a file without a name beside the log, in memory where that can't be.

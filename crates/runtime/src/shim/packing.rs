@@ -44,9 +44,6 @@ impl Packing {
         if status.is_none_or(|status| status.exit_status() != Some(0)) {
             return missing_is_fine(std::fs::remove_file(part));
         }
-        // As old as what it holds: readers that have met that one under its former name know it by its time.
-        let written = std::fs::metadata(&self.rotated)?.modified()?;
-        OpenOptions::new().write(true).open(&part)?.set_modified(written)?;
         std::fs::rename(&part, packed(&self.rotated))?;
         std::fs::remove_file(&self.rotated)
     }
