@@ -232,7 +232,13 @@ fn healthcheck(given: &ContainerFlags) -> Result<Option<Healthcheck>> {
     if given.no_healthcheck {
         return Ok(Some(Healthcheck { test: vec!["NONE".into()], ..Healthcheck::default() }));
     }
-    let time = |flag: &str, text: &Option<String>| text.as_deref().map_or(Ok(0), |text| flags::duration_ns(flag, text));
+    let time = |flag: &str, text: &Option<String>| match text.as_deref() {
+        None => Ok(0),
+        Some(text) => match flags::duration_ns(flag, text)? {
+            1..1_000_000 => Err(flags::invalid(flag, text, "1ms or more, or 0 for what the image says")),
+            time_ns => Ok(time_ns),
+        },
+    };
     let test = match (&given.health_cmd, &given.health_probe) {
         (Some(line), _) => vec!["CMD-SHELL".to_owned(), line.clone()],
         (None, Some(probe)) => {

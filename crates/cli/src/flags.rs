@@ -283,7 +283,10 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
         Some(other) => return Err(other_log_driver(other)),
     };
     let mut log = LogConfig { driver, ..LogConfig::default() };
-    let (mut blocks, mut buffered) = (true, false);
+    if let (LogDriver::None, Some(option)) = (driver, options.first()) {
+        return Err(invalid("--log-opt", option, "none: the driver none keeps nothing"));
+    }
+    let (mut blocks, mut buffer_bytes) = (true, None);
     let names = |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     for option in options {
         let Some((name, value)) = option.split_once('=') else {
@@ -302,32 +305,33 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
             ("env-regex", pattern) => log.env_regex = Some(pattern.to_owned()),
             ("tag", "") => log.tag = None,
             ("tag", tag) => log.tag = Some(tag.to_owned()),
-            // A full disk costs lines and never the program's time, whichever is asked for, and no buffer.
             ("mode", mode @ ("blocking" | "non-blocking")) => blocks = mode == "blocking",
             ("mode", value) => return Err(invalid("--log-opt mode", value, "blocking or non-blocking")),
             ("max-buffer-size", value) => {
-                size_bytes("--log-opt max-buffer-size", value)?;
-                buffered = true;
+                buffer_bytes = Some(size_bytes("--log-opt max-buffer-size", value)?);
             }
-            ("compress", "false") => {}
-            ("compress", "true") => {
-                return Err(Diagnostic::error(&codes::REFUSED, "`--log-opt compress=true` is refused")
-                    .cause("what keeps the log stays small and serves its container meanwhile: it compresses nothing")
-                    .hint("max-size and max-file bound what is kept")
-                    .boxed());
-            }
+            ("compress", is @ ("true" | "false")) => log.compress = is == "true",
             ("compress", value) => return Err(invalid("--log-opt compress", value, "true or false")),
             _ => {
                 return Err(invalid(
                     "--log-opt",
                     option,
                     "max-size=SIZE, max-file=NUMBER, labels=LIST, labels-regex=PATTERN, env=LIST, env-regex=PATTERN, \
-                     tag=TEXT, mode=MODE or max-buffer-size=SIZE",
+                     tag=TEXT, compress=true, mode=MODE or max-buffer-size=SIZE",
                 ));
             }
         }
     }
-    if buffered && blocks {
+    if log.compress && (log.max_files < 2 || log.max_size_bytes == 0) {
+        return Err(invalid(
+            "--log-opt",
+            "compress=true",
+            "a max-size and a max-file from 2 beside it: rotated files are what it compresses",
+        ));
+    }
+    if !blocks {
+        log.buffer_bytes = Some(buffer_bytes.unwrap_or(LogConfig::BUFFER_BYTES));
+    } else if buffer_bytes.is_some() {
         return Err(invalid("--log-opt", "max-buffer-size", "mode=non-blocking beside it"));
     }
     Ok(log)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::runtime::IdMapping;
-use carrack_specgen::container::{Identities, Mount, MountSource};
+use carrack_specgen::container::{Identities, Mount, MountSource, VolumeSettings};
 
 use crate::codes;
 use crate::flags::{invalid, size_bytes};
@@ -42,7 +42,7 @@ pub(crate) fn volume(text: &str, folder: &Path) -> Result<Mount> {
     }
     let no_copy = no_copy.unwrap_or(false);
     let source = match source {
-        None => MountSource::Volume { name: None, subpath: String::new(), no_copy },
+        None => MountSource::Volume { name: None, subpath: String::new(), no_copy, settings: Default::default() },
         Some("") => return Err(wrong()),
         Some(source) if is_bind => MountSource::Bind {
             path: absolute(source, folder),
@@ -53,7 +53,12 @@ pub(crate) fn volume(text: &str, folder: &Path) -> Result<Mount> {
         },
         Some(name) => {
             check_volume_name(name)?;
-            MountSource::Volume { name: Some(name.to_owned()), subpath: String::new(), no_copy }
+            MountSource::Volume {
+                name: Some(name.to_owned()),
+                subpath: String::new(),
+                no_copy,
+                settings: Default::default(),
+            }
         }
     };
     Ok(Mount { target: target.to_owned(), source, read_only: access.unwrap_or(false), identities: None })
@@ -74,6 +79,7 @@ struct Fields<'a> {
     mode: Option<u32>,
     tmpfs_options: Vec<String>,
     identities: Option<Identities>,
+    settings: VolumeSettings,
 }
 
 /// `type=bind,source=…,target=…[,readonly]…`, a line of CSV.
@@ -129,14 +135,19 @@ pub(crate) fn mount(text: &str, folder: &Path) -> Result<Mount> {
                     subpath(filled()?).ok_or_else(|| wrong(&format!("{key} as a relative path without `..`")))?
             }
             "volume-driver" if filled()? == "local" => {}
-            "volume-driver" | "volume-opt" | "volume-label" => {
-                return Err(Diagnostic::error(
-                    &codes::NOT_YET,
-                    format!("`{key}` of `--mount {text}` is not there yet"),
-                )
-                .cause("a volume that a mount makes is a plain local one")
-                .hint("make the volume first: `carrack volume create`")
-                .boxed());
+            "volume-driver" => {
+                return Err(Diagnostic::error(&codes::REFUSED, format!("`{key}` of `--mount {text}` is refused"))
+                    .cause("other drivers are plugins of Docker's daemon")
+                    .hint("write volume-driver=local, or leave it out")
+                    .boxed());
+            }
+            "volume-label" => {
+                let (name, label) = filled()?.split_once('=').unwrap_or((filled()?, ""));
+                fields.settings.labels.insert(name.to_owned(), label.to_owned());
+            }
+            "volume-opt" => {
+                let (name, option) = filled()?.split_once('=').ok_or_else(|| wrong("volume-opt=NAME=VALUE"))?;
+                fields.settings.options.insert(name.to_owned(), option.to_owned());
             }
             "tmpfs-size" => fields.size_bytes = Some(size_bytes("--mount tmpfs-size", filled()?)?),
             "tmpfs-mode" => {
@@ -215,7 +226,12 @@ fn source(text: &str, kind: &str, fields: Fields<'_>, folder: &Path) -> Result<M
             if let Some(name) = name {
                 check_volume_name(name)?;
             }
-            MountSource::Volume { name: name.map(str::to_owned), subpath: fields.subpath, no_copy: fields.no_copy }
+            MountSource::Volume {
+                name: name.map(str::to_owned),
+                subpath: fields.subpath,
+                no_copy: fields.no_copy,
+                settings: fields.settings,
+            }
         }
     })
 }
@@ -382,6 +398,11 @@ mod tests {
         assert!(image.read_only);
         let tmpfs = mounted("type=tmpfs,target=/x,tmpfs-size=1m,tmpfs-mode=1770");
         assert!(matches!(tmpfs.source, MountSource::Tmpfs { size_bytes: Some(0x10_0000), mode: Some(0o1770), .. }));
+        let made =
+            mounted("type=volume,source=ab,target=/x,\"volume-opt=o=ro,uid=5\",volume-label=a=b=c,volume-label=d");
+        let MountSource::Volume { settings, .. } = made.source else { unreachable!() };
+        assert_eq!(settings.options["o"], "ro,uid=5");
+        assert_eq!((settings.labels["a"].as_str(), settings.labels["d"].as_str()), ("b=c", ""));
         for wrong in [
             "",
             "foo=1",
@@ -400,7 +421,10 @@ mod tests {
             "type=cluster,target=/x",
             "type=volume,source=ab,target=/x,volume-subpath=../up",
             "type=image,target=/x",
-            "type=volume,source=ab,target=/x,volume-opt=type=nfs",
+            "type=volume,source=ab,target=/x,volume-opt=type",
+            "type=volume,source=ab,target=/x,volume-label",
+            "type=volume,source=ab,target=/x,volume-driver=nfs",
+            "type=bind,source=/a,target=/x,volume-opt=type=nfs",
             "type=bind,source=\"/a,target=/x",
         ] {
             assert!(mount(wrong, Path::new(FOLDER)).is_err(), "{wrong}");

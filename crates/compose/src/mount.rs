@@ -13,7 +13,7 @@ impl Reading<'_> {
         for item in self.items_of(node, path, "volumes") {
             let path = format!("{path}.volumes");
             let read = match item.as_text() {
-                Some(text) => self.short_mount(text, item, &path),
+                Some(text) => self.short_mount(text, item),
                 None if self.mapping(item, &path, schema::MOUNT) => self.long_mount(item, &path),
                 None => continue,
             };
@@ -45,7 +45,7 @@ impl Reading<'_> {
         );
     }
 
-    fn short_mount(&mut self, text: &str, item: &Node, path: &str) -> Result<Option<Mount>, String> {
+    fn short_mount(&mut self, text: &str, item: &Node) -> Result<Option<Mount>, String> {
         let mut parts = text.split(':');
         let first = parts.next().unwrap_or_default();
         let (source, target) = match parts.next() {
@@ -82,24 +82,19 @@ impl Reading<'_> {
         let target = Spanned::new(target.to_owned(), item.span);
         let mut mount = Mount { span: item.span, target, read_only: false, kind };
         for option in options.split(',').filter(|option| !option.is_empty()) {
-            self.short_option(&mut mount, option, path)?;
+            self.short_option(&mut mount, option)?;
         }
         Ok(Some(mount))
     }
 
-    fn short_option(&mut self, mount: &mut Mount, option: &str, path: &str) -> Result<(), String> {
+    fn short_option(&mut self, mount: &mut Mount, option: &str) -> Result<(), String> {
         match (option, &mut mount.kind) {
             ("ro" | "readonly", _) => mount.read_only = true,
             ("rw", _) => mount.read_only = false,
             // Hints for virtual machines of other systems: on Linux every mount is consistent.
             ("cached" | "delegated" | "consistent" | "default", _) => {}
-            ("z" | "Z", _) => self.report(
-                Diagnostic::warning(
-                    &codes::NOT_YET,
-                    format!("`{path}` asks for SELinux labels, which is not implemented yet: the files keep theirs"),
-                )
-                .at(mount.span, "`z` has no effect"),
-            ),
+            // Labels are SELinux's: where it is on, `up` says that containers have none of their own.
+            ("z" | "Z", _) => {}
             ("nocopy", MountKind::Volume { no_copy, .. }) => *no_copy = true,
             (
                 "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave",

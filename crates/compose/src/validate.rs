@@ -311,11 +311,15 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
             "max-file" => (value.value.parse::<u32>().is_ok_and(|files| files > 0), "it is a number from 1"),
             "labels" | "env" | "labels-regex" | "env-regex" | "tag" => (true, ""),
             "max-buffer-size" => (units::size_bytes(&value.value).is_some(), "it is a size, as `4m`"),
-            // A full disk costs lines and never the program's time, whichever is asked for.
             "mode" => {
                 (matches!(value.value.as_str(), "blocking" | "non-blocking"), "it is `blocking` or `non-blocking`")
             }
-            "compress" if value.value == "false" => (true, ""),
+            "compress" => {
+                let one_file = service.logging.as_ref().and_then(|logging| logging.options.get("max-file"));
+                let is_alone = value.value == "true" && one_file.is_some_and(|files| files.value == "1");
+                let is_known = matches!(value.value.as_str(), "true" | "false");
+                (is_known && !is_alone, "it is `true` or `false`, and `true` with a `max-file` from 2 only")
+            }
             _ => {
                 let message = format!("`{name}`: the log option `{option}` is not implemented yet");
                 diagnostics.push(not_yet(value.span, message));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_specgen::container::VolumeSettings;
 use carrack_store::{Volume, anonymous_volume_name};
 use serde_json::{Value, json};
 
@@ -31,6 +32,14 @@ const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
 fn labels_of(volume: &Volume) -> BTreeMap<String, String> {
     let mark = volume.anonymous.then(|| (ANONYMOUS_LABEL.to_owned(), String::new()));
     volume.labels.clone().into_iter().chain(mark).collect()
+}
+
+/// Whether a volume can be made so.
+///
+/// # Errors
+/// `engine/invalid-volume-option`.
+pub(crate) fn check_volume_settings(name: &str, settings: &VolumeSettings) -> Result<()> {
+    LocalMount::read(name, &settings.options).map(drop)
 }
 
 /// RFC 3339, as Docker tells when a volume was made.
@@ -74,23 +83,19 @@ impl Engine {
             Some(name) => (name.to_owned(), false),
             None => (anonymous_volume_name()?, true),
         };
-        LocalMount::read(&name, &options)?;
-        self.make_volume(&name, anonymous, labels, options)?;
+        let settings = VolumeSettings { labels, options };
+        check_volume_settings(&name, &settings)?;
+        self.make_volume(&name, anonymous, &settings)?;
         Ok(name)
     }
 
     /// Makes a volume where there is none of that name.
-    pub(crate) fn make_volume(
-        &self,
-        name: &str,
-        anonymous: bool,
-        labels: BTreeMap<String, String>,
-        options: BTreeMap<String, String>,
-    ) -> Result<Volume> {
+    pub(crate) fn make_volume(&self, name: &str, anonymous: bool, settings: &VolumeSettings) -> Result<Volume> {
         if let Some(volume) = self.store.volume(name)? {
             return Ok(volume);
         }
-        let volume = self.store.create_volume_with(name, anonymous, labels, options)?;
+        let volume =
+            self.store.create_volume_with(name, anonymous, settings.labels.clone(), settings.options.clone())?;
         self.emit_volume("create", name, &[]);
         Ok(volume)
     }

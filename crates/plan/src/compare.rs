@@ -315,6 +315,8 @@ fn field_name(field: &str) -> &str {
         "driver_options" => "driver_opts",
         "max_size_bytes" => "logging max-size",
         "max_files" => "logging max-file",
+        "compress" => "logging compress",
+        "buffer_bytes" => "logging mode or max-buffer-size",
         other => other,
     }
 }

@@ -366,6 +366,7 @@ fn lower_mount(project: &Project, mount: &compose::Mount) -> Mount {
             }),
             subpath: subpath.clone().unwrap_or_default(),
             no_copy: *no_copy,
+            settings: Default::default(),
         },
         compose::MountKind::Tmpfs { size_bytes, mode, options } => {
             MountSource::Tmpfs { size_bytes: *size_bytes, mode: *mode, options: options.clone() }
@@ -601,6 +602,10 @@ fn log(logging: &compose::Logging) -> LogConfig {
     log.labels_regex = option("labels-regex").map(str::to_owned);
     log.env_regex = option("env-regex").map(str::to_owned);
     log.tag = option("tag").filter(|tag| !tag.is_empty()).map(str::to_owned);
+    log.compress = option("compress") == Some("true");
+    let buffer_bytes = option("max-buffer-size").and_then(carrack_compose::units::size_bytes);
+    log.buffer_bytes =
+        option("mode").filter(|mode| *mode == "non-blocking").map(|_| buffer_bytes.unwrap_or(LogConfig::BUFFER_BYTES));
     log
 }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_oci::runtime::Resources;
+use carrack_oci::runtime::{Resources, Spec};
 
 use crate::codes;
 pub use hierarchies::{Hierarchies, Version};
@@ -30,6 +30,22 @@ pub use stats::{Limits, Stats};
 
 /// How long a killed container may take to leave its control groups; a process in the kernel can't be hurried.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which v1 hierarchies a container joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// Those of its limits and those that every container is in.
+    Needed,
+    /// Each ([`carrack_specgen::joins_every_hierarchy`]).
+    Every,
+}
+
+impl Membership {
+    /// What a container of this specification needs.
+    pub fn of(spec: &Spec) -> Self {
+        if carrack_specgen::joins_every_hierarchy(spec) { Self::Every } else { Self::Needed }
+    }
+}
 
 /// The control groups of one container.
 #[derive(Debug)]
@@ -48,10 +64,16 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes the folders of `parent/id`, with device rules always and limits where they are set. What a former container
     /// of that id left is used again.
-    pub fn create(hierarchies: &Hierarchies, parent: &str, id: &str, resources: &Resources) -> Result<Self> {
+    pub fn create(
+        hierarchies: &Hierarchies,
+        parent: &str,
+        id: &str,
+        resources: &Resources,
+        membership: Membership,
+    ) -> Result<Self> {
         let mut cgroup = Self::unopened(hierarchies, parent, id);
         cgroup.make_unified(resources)?;
-        cgroup.make_v1(resources)?;
+        cgroup.make_v1(resources, membership)?;
         Ok(cgroup)
     }
 
@@ -130,16 +152,15 @@ impl Cgroup {
         Ok(())
     }
 
-    fn make_v1(&mut self, resources: &Resources) -> Result<()> {
-        let mut wanted = limits::controllers(resources);
-        if self.unified.is_none() {
-            wanted.extend(["devices", "freezer"]);
-        }
-        let mut mounts: Vec<PathBuf> =
-            wanted.iter().filter_map(|controller| self.hierarchies.v1_mount(controller)).map(Path::to_owned).collect();
-        mounts.extend(self.hierarchies.v1_mounts_left_by_caller());
-        mounts.sort_unstable();
-        mounts.dedup();
+    fn make_v1(&mut self, resources: &Resources, membership: Membership) -> Result<()> {
+        let limited: Vec<&Path> = limits::controllers(resources)
+            .into_iter()
+            .filter_map(|controller| self.hierarchies.v1_mount(controller))
+            .collect();
+        let is_joined = |mount: &&Path| {
+            membership == Membership::Every || limited.contains(mount) || self.hierarchies.is_always_joined(mount)
+        };
+        let mounts: Vec<PathBuf> = self.hierarchies.all_v1_mounts().filter(is_joined).map(Path::to_owned).collect();
         for mount in mounts {
             let folder = mount.join(&self.name);
             limits::prepare_cpuset(&mount, &self.name)?;

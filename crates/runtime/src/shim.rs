@@ -34,6 +34,7 @@ mod health;
 mod log;
 mod names;
 mod network;
+mod packing;
 mod poll;
 mod probe;
 mod protocol;

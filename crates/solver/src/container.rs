@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use carrack_diag::{Diagnostic, Result};
 use carrack_llb::Network;
 use carrack_oci::Config;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::{Cgroup, Hierarchies, Membership};
 use carrack_runtime::foreground::{self, Streams};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, InitFailure, SpawnRequest};
@@ -137,7 +137,7 @@ impl<'a> ContainerExecutor<'a> {
         &self,
         request: &ExecRequest<'_>,
         connection: &Connection,
-    ) -> Result<(InitPlan, carrack_oci::runtime::Resources)> {
+    ) -> Result<(InitPlan, carrack_oci::runtime::Resources, Membership)> {
         let mut container = container(request, connection);
         container.tty = is_in_terminal(request);
         container.cgroup_parent.clone_from(&self.cgroup_parent);
@@ -186,7 +186,8 @@ impl<'a> ContainerExecutor<'a> {
             })
             .collect();
         let plan = carrack_specgen::init_plan(&spec, &launch, &self.facts)?;
-        Ok((plan, spec.linux.resources.unwrap_or_default()))
+        let membership = Membership::of(&spec);
+        Ok((plan, spec.linux.resources.unwrap_or_default(), membership))
     }
 
     fn cgroup_parent(&self) -> String {
@@ -267,12 +268,12 @@ fn is_in_terminal(request: &ExecRequest<'_>) -> bool {
 impl Executor for ContainerExecutor<'_> {
     fn run(&self, request: &ExecRequest<'_>) -> Result<Ended> {
         let connection = self.connect(request)?;
-        let (plan, resources) = self.plan(request, &connection)?;
+        let (plan, resources, membership) = self.plan(request, &connection)?;
         if self.cgroup_parent.is_some() {
             fs::write(request.folder.join(CGROUP_PARENT), self.cgroup_parent())
                 .map_err(|error| failed("write the step's files", &error))?;
         }
-        let cgroup = Cgroup::create(&self.hierarchies, &self.cgroup_parent(), request.id, &resources)?;
+        let cgroup = Cgroup::create(&self.hierarchies, &self.cgroup_parent(), request.id, &resources, membership)?;
         let status = self.start_and_wait(request, &connection, &plan, &cgroup);
         let out_of_memory = cgroup.oom_kills().is_some_and(|kills| kills > 0);
         let removed = cgroup.remove();
@@ -388,7 +389,8 @@ fn not_started(request: &ExecRequest<'_>, failure: &InitFailure) -> Box<Diagnost
             .cause(failure.to_string());
     let mount = request.mounts.iter().find(|mount| {
         let target = mount.target.trim_end_matches('/');
-        !target.is_empty() && (failure.detail.as_str() == target || failure.name.ends_with(target))
+        let detail = failure.detail.split(':').next().unwrap_or_default();
+        !target.is_empty() && (detail == target || failure.name.ends_with(target))
     });
     let diagnostic = match (rustix::io::Errno::from_raw_os_error(failure.errno), mount) {
         (rustix::io::Errno::LOOP, _) => diagnostic.hint(LOOP_HINT),

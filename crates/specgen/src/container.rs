@@ -300,6 +300,9 @@ pub enum MountSource {
         /// Whether the image's content stays out.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         no_copy: bool,
+        /// What it is made with, where there is none of its name yet.
+        #[serde(default, skip_serializing_if = "VolumeSettings::is_default")]
+        settings: VolumeSettings,
     },
     /// Files of an image, read-only.
     Image {
@@ -653,6 +656,23 @@ pub enum RestartPolicy {
     },
 }
 
+/// What a volume is made with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSettings {
+    /// Free text by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Those of Docker's driver `local`: `type`, `device`, `o`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+impl VolumeSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Where a container's output goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
@@ -677,6 +697,17 @@ pub struct LogConfig {
     /// What each line says as its `tag`, with fields of the container ([`crate::log_tag`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// How many bytes of output may wait for the disk before more is dropped; none has the program wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffer_bytes: Option<u64>,
+    /// Whether rotated files are compressed (gzip).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
+}
+
+impl LogConfig {
+    /// Docker's size of a buffer that nobody gave one, in bytes.
+    pub const BUFFER_BYTES: u64 = 1_000_000;
 }
 
 /// Bounded by default, unlike Docker's: 10 MB in 3 files.
@@ -691,6 +722,8 @@ impl Default for LogConfig {
             labels_regex: None,
             env_regex: None,
             tag: None,
+            buffer_bytes: None,
+            compress: false,
         }
     }
 }

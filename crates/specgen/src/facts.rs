@@ -35,7 +35,7 @@ pub enum Cgroups {
     V2,
     /// One hierarchy a controller.
     V1 {
-        /// In the order of their folders.
+        /// In the order of their mount points.
         hierarchies: Vec<Hierarchy>,
     },
 }
@@ -43,8 +43,17 @@ pub enum Cgroups {
 /// A v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
-    /// Name of its folder: `cpu,cpuacct`.
-    pub folder: String,
+    /// Where the host has it: `/sys/fs/cgroup/cpu,cpuacct`.
+    pub mountpoint: String,
     /// Controllers, or `name=…`.
     pub options: Vec<String>,
+    /// Whether each container is in a group of it.
+    pub is_always_joined: bool,
+}
+
+impl Hierarchy {
+    /// Name of its folder: `cpu,cpuacct`.
+    pub fn folder(&self) -> &str {
+        self.mountpoint.rsplit('/').next().unwrap_or_default()
+    }
 }

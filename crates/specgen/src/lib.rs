@@ -9,6 +9,7 @@ pub mod capability;
 pub mod codes;
 /// What is asked for.
 pub mod container;
+mod control_groups;
 pub mod external;
 /// What must be known of the host.
 pub mod facts;
@@ -26,9 +27,10 @@ mod spec;
 mod tests;
 
 pub use container::Container;
+pub use control_groups::joins_every_hierarchy;
 pub use external::External;
 pub use facts::HostFacts;
 pub use init_plan::{InitPlan, InitStep};
-pub use limits::{check_cgroup_parent, device_rule, resources};
+pub use limits::{block_weight, check_cgroup_parent, device_rule, resources};
 pub use plan::{ExecRequest, Launch, exec_plan, init_plan, launch, mount_plan};
 pub use spec::{DEFAULT_SHM_BYTES, MASKED_PATHS, READ_ONLY_PATHS, Resolved, ResolvedDevice, Source, check, spec};

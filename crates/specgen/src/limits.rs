@@ -92,6 +92,9 @@ fn memory(asked: &container::Resources) -> Result<Memory> {
 }
 
 fn cpu(asked: &container::Resources) -> Result<Cpu> {
+    if asked.cpu_shares == Some(1) {
+        return Err(invalid("give the processors the weight 1", "the least share that Linux knows is 2"));
+    }
     let mut cpu = Cpu {
         cpus: asked.cpuset_cpus.clone().unwrap_or_default(),
         mems: asked.cpuset_mems.clone().unwrap_or_default(),
@@ -146,6 +149,16 @@ fn block_weights(asked: &BlockLimits) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// The weight alone, for a container that runs: what else its block devices are held to stays as it is.
+///
+/// # Errors
+/// `container/invalid-setting`.
+pub fn block_weight(asked: &BlockLimits) -> Result<Option<BlockIo>> {
+    block_weights(asked)?;
+    let weight = asked.weight.filter(|weight| *weight != 0);
+    Ok(weight.map(|weight| BlockIo { weight: Some(weight), ..BlockIo::default() }))
 }
 
 /// `numbers` are those of the devices by their paths on the host.

@@ -6,7 +6,8 @@ use carrack_oci::runtime::{Device, Mount, Namespace, Process, Spec};
 
 use crate::capability::Set;
 use crate::container::{Container, Identities};
-use crate::facts::{Cgroups, HostFacts};
+use crate::control_groups;
+use crate::facts::HostFacts;
 use crate::init_plan::{
     CapabilityMasks, DeviceKind, DeviceNode, Execute, InitPlan, InitStep, MountAttributes, MountSource, MountStep,
     NamespaceKind, NamespaceSource, Propagation, RootSource, UserRequest,
@@ -72,7 +73,7 @@ pub fn init_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<Init
     }
     steps.push(InitStep::Root { source: launch.root.clone(), mountpoint: spec.root.path.clone() });
     for mount in &spec.mounts {
-        mount_steps(mount, launch, facts, &mut steps)?;
+        mount_steps(mount, spec, launch, facts, &mut steps)?;
         if mount.destination == "/dev" && mount.kind == "tmpfs" {
             steps.extend(default_devices());
         }
@@ -238,44 +239,21 @@ fn join_namespaces(
 }
 
 /// One mount of the specification; a `cgroup` one is several on v1.
-fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Vec<InitStep>) -> Result<()> {
+fn mount_steps(
+    mount: &Mount,
+    spec: &Spec,
+    launch: &Launch,
+    facts: &HostFacts,
+    steps: &mut Vec<InitStep>,
+) -> Result<()> {
     let parsed = parse_options(mount)?;
     let (uids, gids) = (mount.uid_mappings.clone(), mount.gid_mappings.clone());
     let identities = (!uids.is_empty() || !gids.is_empty()).then_some(Identities { uids, gids });
-    let step = |target: String, kind: &str, options: Vec<(String, Option<String>)>, attributes| {
-        InitStep::Mount(MountStep {
-            target,
-            source: MountSource::FileSystem { kind: kind.into(), source: kind.into(), options },
-            attributes,
-            propagation: Propagation::default(),
-            identities: None,
-        })
-    };
-    match (mount.kind.as_str(), &facts.cgroups) {
-        ("cgroup", Cgroups::V2) => {
-            steps.push(step(mount.destination.clone(), "cgroup2", Vec::new(), parsed.attributes))
+    match mount.kind.as_str() {
+        "cgroup" => {
+            control_groups::mount_steps(&mount.destination, parsed.attributes, spec, &facts.cgroups, steps);
         }
-        ("cgroup", Cgroups::V1 { hierarchies }) => {
-            let writable = MountAttributes { read_only: false, ..parsed.attributes };
-            let mode = vec![("mode".to_owned(), Some("755".to_owned()))];
-            steps.push(step(mount.destination.clone(), "tmpfs", mode, writable));
-            for hierarchy in hierarchies {
-                let target = format!("{}/{}", mount.destination, hierarchy.folder);
-                let options = hierarchy.options.iter().map(|option| match option.split_once('=') {
-                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                    None => (option.clone(), None),
-                });
-                steps.push(step(target, "cgroup", options.collect(), parsed.attributes));
-                // Programs look for each controller by its own name.
-                for option in
-                    hierarchy.options.iter().filter(|option| **option != hierarchy.folder && !option.contains('='))
-                {
-                    let link = format!("{}/{option}", mount.destination);
-                    steps.push(InitStep::Symlink { link, target: hierarchy.folder.clone() });
-                }
-            }
-        }
-        ("bind", _) => steps.push(InitStep::Mount(MountStep {
+        "bind" => steps.push(InitStep::Mount(MountStep {
             target: mount.destination.clone(),
             source: MountSource::Bind {
                 path: mount.source.clone(),
@@ -286,7 +264,7 @@ fn mount_steps(mount: &Mount, launch: &Launch, facts: &HostFacts, steps: &mut Ve
             propagation: parsed.propagation,
             identities: identities.clone(),
         })),
-        (kind, _) => steps.push(InitStep::Mount(MountStep {
+        kind => steps.push(InitStep::Mount(MountStep {
             target: mount.destination.clone(),
             source: MountSource::FileSystem { kind: kind.into(), source: mount.source.clone(), options: parsed.data },
             attributes: parsed.attributes,

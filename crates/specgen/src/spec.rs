@@ -185,6 +185,9 @@ pub fn check(container: &Container) -> Result<()> {
         if !container.ports.is_empty() || container.publish_all {
             return Err(without_network("publish ports"));
         }
+        if !container.expose.is_empty() {
+            return Err(without_network("expose ports"));
+        }
         if container.hostname.is_some() || container.domainname.is_some() {
             return Err(without_network("set the host name"));
         }
@@ -193,6 +196,22 @@ pub fn check(container: &Container) -> Result<()> {
         }
         if !container.dns.is_empty() || !container.dns_search.is_empty() || !container.dns_options.is_empty() {
             return Err(without_network("set name servers"));
+        }
+    }
+    let is_named = container.hostname.is_some() || container.domainname.is_some();
+    if container.uts == NamespaceMode::Host && is_named {
+        return Err(invalid(
+            "set the host name",
+            "with `uts` of the host it has the host's name, which is not its own",
+        ));
+    }
+    if container.resources.pids == Some(1) {
+        let alone = |what: &str| invalid("limit the processes to 1", format!("{what}: 2 are enough"));
+        if container.init {
+            return Err(alone("the small init and the program are two"));
+        }
+        if container.mounts.iter().any(|mount| mount.identities.is_some()) {
+            return Err(alone("showing files as other users' takes a second one while it starts"));
         }
     }
     external::check(container)?;
@@ -349,7 +368,7 @@ fn mounts(container: &Container, image: &Config, resolved: &Resolved) -> Result<
 fn kernel_mounts(container: &Container, resolved: &Resolved) -> Vec<Mount> {
     let writable = if container.privileged { "rw" } else { "ro" };
     let cgroups = if container.writable_cgroups { "rw" } else { writable };
-    let shm_size = format!("size={}", container.shm_size_bytes.unwrap_or(DEFAULT_SHM_BYTES));
+    let shm_size = format!("size={}", container.shm_size_bytes.filter(|bytes| *bytes > 0).unwrap_or(DEFAULT_SHM_BYTES));
     let mut list = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),

@@ -4,8 +4,10 @@ use carrack_oci::Config;
 
 use crate::container::{Mount, MountSource, NamespaceMode, NetworkMode, Resources, SeccompMode, Ulimit};
 use crate::facts::{Architecture, Cgroups, Hierarchy};
-use crate::init_plan::{InitStep, RootSource};
-use crate::{Container, ExecRequest, HostFacts, Resolved, Source, exec_plan, init_plan, launch, spec};
+use crate::init_plan::{InitStep, MountSource as PlannedSource, RootSource};
+use crate::{
+    Container, ExecRequest, HostFacts, Resolved, Source, exec_plan, init_plan, joins_every_hierarchy, launch, spec,
+};
 
 fn facts() -> HostFacts {
     HostFacts {
@@ -13,8 +15,9 @@ fn facts() -> HostFacts {
         kernel: (6, 1),
         cgroups: Cgroups::V1 {
             hierarchies: vec![Hierarchy {
-                folder: "cpu,cpuacct".into(),
+                mountpoint: "/sys/fs/cgroup/cpu,cpuacct".into(),
                 options: vec!["cpu".into(), "cpuacct".into()],
+                is_always_joined: false,
             }],
         },
         capabilities: u64::MAX,
@@ -76,9 +79,6 @@ fn the_default_plan() {
     mount /dev/pts
     mount /sys
     mount /sys/fs/cgroup
-    mount /sys/fs/cgroup/cpu,cpuacct
-    symlink /sys/fs/cgroup/cpu
-    symlink /sys/fs/cgroup/cpuacct
     mount /dev/mqueue
     mount /dev/shm
     sysctl net.ipv4.ip_unprivileged_port_start
@@ -226,7 +226,12 @@ fn volumes_cover_the_images_and_parents_come_first() {
     };
     let volume = |target: &str| Mount {
         target: target.into(),
-        source: MountSource::Volume { name: Some("v".into()), subpath: String::new(), no_copy: false },
+        source: MountSource::Volume {
+            name: Some("v".into()),
+            subpath: String::new(),
+            no_copy: false,
+            settings: Default::default(),
+        },
         read_only: true,
         identities: None,
     };
@@ -355,7 +360,12 @@ fn another_runtime_finds_what_its_configuration_can_not_say() {
         non_recursive: false,
         writable_below: false,
     };
-    let below = MountSource::Volume { name: Some("v".into()), subpath: "a/b".into(), no_copy: false };
+    let below = MountSource::Volume {
+        name: Some("v".into()),
+        subpath: "a/b".into(),
+        no_copy: false,
+        settings: Default::default(),
+    };
     let mount = |target: &str, source| Mount { target: target.into(), source, read_only: true, identities: None };
     let mapped = crate::container::Identities::default();
     let wanted = Container {
@@ -413,4 +423,40 @@ fn another_runtime_finds_what_its_configuration_can_not_say() {
     assert!(identified.process.env.contains(&"HOME=/home/x".to_owned()));
     let network = identified.linux.namespaces.iter().find(|namespace| namespace.kind == "network").expect("one");
     assert_eq!(network.path.as_deref(), Some("/proc/1/fd/5"));
+}
+
+/// Without a limit none is joined, so that none may be mounted: it would show the groups of the whole host.
+#[test]
+fn hierarchies_are_mounted_where_they_are_joined() {
+    let limited = Resources { pids: Some(5), ..Resources::default() };
+    let mounted = |container: &Container, is_always_joined: bool| {
+        let mut facts = facts();
+        let Cgroups::V1 { hierarchies } = &mut facts.cgroups else { unreachable!() };
+        hierarchies[0].is_always_joined = is_always_joined;
+        let spec = spec(container, &Config::default(), &facts, &resolved()).expect("a spec");
+        let plan =
+            init_plan(&spec, &launch(container, &Config::default(), &resolved(), overlay()), &facts).expect("a plan");
+        let sources = plan.steps.into_iter().filter_map(|step| match step {
+            InitStep::Mount(mount) if mount.target.starts_with("/sys/fs/cgroup/") => Some(mount.source),
+            _ => None,
+        });
+        (sources.collect::<Vec<_>>(), joins_every_hierarchy(&spec))
+    };
+    let new = PlannedSource::FileSystem {
+        kind: "cgroup".into(),
+        source: "cgroup".into(),
+        options: vec![("cpu".into(), None), ("cpuacct".into(), None)],
+    };
+    assert_eq!(mounted(&container(), false), (vec![], false));
+    assert_eq!(mounted(&container(), true), (vec![new.clone()], false));
+    for container in [
+        Container { resources: limited, ..container() },
+        Container { privileged: true, ..container() },
+        Container { writable_cgroups: true, ..container() },
+    ] {
+        assert_eq!(mounted(&container, false), (vec![new.clone()], true));
+    }
+    let path = "/sys/fs/cgroup/cpu,cpuacct/carrack-00000000/0123".into();
+    let own = PlannedSource::Bind { path, subpath: String::new(), recursive: false };
+    assert_eq!(mounted(&Container { cgroupns: NamespaceMode::Host, ..container() }, false), (vec![own], true));
 }

@@ -118,7 +118,10 @@ fn options_and_drivers_are_done_or_refused_by_name() {
         let failure = machine.fails(&["run", "--log-driver", driver, "busybox", "true"]);
         assert!(failure.text().contains(driver), "{}", failure.text());
     }
-    assert_eq!(machine.fails(&["run", "--log-opt", "compress=true", "busybox", "true"]).code(), "cli/refused");
+    for without in ["max-file=1", "max-size=-1"] {
+        let flags = ["run", "--log-opt", "compress=true", "--log-opt", without, "busybox", "true"];
+        assert_eq!(machine.fails(&flags).code(), "cli/invalid-value", "{without}");
+    }
     assert_eq!(machine.fails(&["run", "--log-opt", "nothing=1", "busybox", "true"]).code(), "cli/invalid-value");
     machine.finish();
 }

@@ -229,7 +229,7 @@ fn lines_of_the_log_say_what_was_asked_for() {
     for (option, code) in [
         ("labels-regex=(", "engine/invalid-log"),
         ("tag={{.Nobody}}", "engine/invalid-log"),
-        ("compress=true", "cli/refused"),
+        ("compress=yes", "cli/invalid-value"),
         ("max-buffer-size=1m", "cli/invalid-value"),
         ("nobody=1", "cli/invalid-value"),
     ] {

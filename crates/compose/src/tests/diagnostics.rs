@@ -68,8 +68,8 @@ fn keys_that_are_not_implemented() {
     warning compose/not-yet compose.yaml:4:20: `web`: SELinux labels are not implemented yet: the container gets none
     error compose/invalid-value compose.yaml:4:36: `web` has an unknown security option `nonsense` (it is `no-new-privileges:true`, `seccomp=unconfined` or `apparmor=PROFILE`)
     ");
-    insta::assert_snapshot!(said("services:\n  web:\n    image: nginx\n    logging: {driver: syslog, options: {max-size: big, compress: 'true'}}\n"), @"
-    warning compose/not-yet compose.yaml:4:66: `web`: the log option `compress` is not implemented yet
+    insta::assert_snapshot!(said("services:\n  web:\n    image: nginx\n    logging: {driver: syslog, options: {max-size: big, max-file: '1', compress: 'true'}}\n"), @"
+    error compose/invalid-value compose.yaml:4:81: `web` has the log option `compress`, which can't be `true` (it is `true` or `false`, and `true` with a `max-file` from 2 only)
     error compose/invalid-value compose.yaml:4:51: `web` has the log option `max-size`, which can't be `big` (it is a size, as `10m`)
     warning compose/not-yet compose.yaml:4:23: `web`: the log driver `syslog` is not implemented yet: the log is kept as `json-file`
     ");

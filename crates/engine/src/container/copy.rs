@@ -113,6 +113,10 @@ impl Engine {
             return Ok(None);
         }
         let user = record.container.user.clone().unwrap_or_else(|| self.image_config(record).user);
+        // Where nobody is named, Docker gives them to nobody else.
+        if user.is_empty() {
+            return Ok(None);
+        }
         let text = |path: &str| {
             let bytes = place.read(Path::new(path), PASSWD_LIMIT_BYTES)?.unwrap_or_default();
             Ok::<_, Box<Diagnostic>>(String::from_utf8_lossy(&bytes).into_owned())

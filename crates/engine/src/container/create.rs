@@ -10,6 +10,7 @@ use super::{ContainerRecord, VolumeUse, check_name, external, log_attributes, ne
 use crate::codes;
 use crate::engine::{Engine, now, remove_folder};
 use crate::signal;
+use crate::volume::check_volume_settings;
 
 impl Engine {
     /// Makes a container and does not start it. Without a name it gets the first 12 digits of its id.
@@ -91,7 +92,12 @@ impl Engine {
         for target in config.volumes.keys() {
             let covered = container.mounts.iter().any(|mount| same_path(&mount.target, target));
             if !covered {
-                let source = MountSource::Volume { name: None, subpath: String::new(), no_copy: false };
+                let source = MountSource::Volume {
+                    name: None,
+                    subpath: String::new(),
+                    no_copy: false,
+                    settings: Default::default(),
+                };
                 container.mounts.push(Mount { target: target.clone(), source, read_only: false, identities: None });
             }
         }
@@ -99,11 +105,16 @@ impl Engine {
         let runtime = external::found(container.runtime.as_deref())?;
         let name = container.name.clone();
         let volumes = volumes_of(&container, &inherited)?;
-        let fresh: Vec<String> = volumes
-            .values()
-            .filter(|used| used.anonymous && !inherited.values().any(|other| other.name == used.name))
-            .map(|used| used.name.clone())
-            .collect();
+        let mut fresh = Vec::new();
+        for mount in &container.mounts {
+            let (MountSource::Volume { settings, .. }, Some(used)) = (&mount.source, volumes.get(&mount.target)) else {
+                continue;
+            };
+            check_volume_settings(&used.name, settings)?;
+            if used.anonymous && !inherited.values().any(|other| other.name == used.name) {
+                fresh.push((used.name.clone(), settings.clone()));
+            }
+        }
         self.claim_name(&name, id)?;
         let make = || {
             let record = ContainerRecord {
@@ -118,9 +129,8 @@ impl Engine {
             };
             self.records().put(id, &record, durability)?;
             // After the record: a volume that no record names would never go.
-            for volume in &fresh {
-                self.store.create_volume(volume, true, BTreeMap::new())?;
-                self.emit_volume("create", volume, &[]);
+            for (volume, settings) in &fresh {
+                self.make_volume(volume, true, settings)?;
             }
             Ok(record)
         };
@@ -132,7 +142,7 @@ impl Engine {
             Err(error) => {
                 self.release_name(&name, id)?;
                 remove_folder(&self.store.container_dir(id)?)?;
-                for volume in &fresh {
+                for (volume, _) in &fresh {
                     self.store.remove_volume(volume)?;
                 }
                 Err(error)

@@ -11,7 +11,7 @@ use carrack_specgen::Source;
 use carrack_specgen::container::{File, MountSource, NamespaceMode, NetworkMode};
 use carrack_store::Image;
 
-use super::{ContainerRecord, VolumeUse, propagation};
+use super::{ContainerRecord, propagation};
 use crate::codes;
 use crate::engine::{Engine, host_error};
 
@@ -26,11 +26,16 @@ impl Engine {
         let mut sources = BTreeMap::new();
         for mount in &record.container.mounts {
             match &mount.source {
-                MountSource::Volume { subpath, no_copy, .. } => {
+                MountSource::Volume { subpath, no_copy, settings, .. } => {
                     let Some(used) = record.volumes.get(&mount.target) else { continue };
                     // Only a whole volume is filled with what the image has, as in Docker. The folder below it is
                     // looked for by init, which stays below it.
-                    let root = self.volume_for(image, &mount.target, used, *no_copy || !subpath.is_empty(), run)?;
+                    let volume = self.make_volume(&used.name, used.anonymous, settings)?;
+                    self.attach_volume(&volume, run)?;
+                    let root = self.store.volume_data(&used.name)?;
+                    if !*no_copy && subpath.is_empty() {
+                        self.fill(image, &mount.target, &used.name, &root)?;
+                    }
                     let path = root.to_string_lossy().into_owned();
                     sources.insert(mount.target.clone(), Source { path, read_only: mount.read_only });
                 }
@@ -52,22 +57,24 @@ impl Engine {
         Ok(sources)
     }
 
-    /// The volume's folder; an empty volume first receives what the image holds at the target.
-    fn volume_for(
-        &self,
-        image: &Image,
-        target: &str,
-        used: &VolumeUse,
-        no_copy: bool,
-        run: &Path,
-    ) -> Result<std::path::PathBuf> {
-        let name = &used.name;
-        let volume = self.make_volume(name, used.anonymous, BTreeMap::new(), BTreeMap::new())?;
-        self.attach_volume(&volume, run)?;
-        if !no_copy {
-            self.store.populate_volume(name, &self.store.view(image.chain())?, Path::new(target))?;
+    /// An empty volume receives what the image holds at the target; one for /etc also the files that Docker's containers
+    /// have there, which could not be made where it is mounted read-only.
+    fn fill(&self, image: &Image, target: &str, volume: &str, data: &Path) -> Result<()> {
+        let is_filled = self.store.populate_volume(volume, &self.store.view(image.chain())?, Path::new(target))?;
+        if !is_filled || Path::new(target) != Path::new("/etc") {
+            return Ok(());
         }
-        self.store.volume_data(name)
+        for name in ["hostname", "hosts", "resolv.conf"] {
+            let path = data.join(name);
+            let mut options = std::fs::OpenOptions::new();
+            match options.write(true).create_new(true).mode(0o644).open(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(host_error(format!("can't write {}", path.display()), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// A file of the vault, with the owner and mode that the container asked for.

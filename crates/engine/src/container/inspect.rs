@@ -8,8 +8,8 @@ use carrack_network::{Endpoint, Networks};
 use carrack_oci::Config;
 use carrack_runtime::state::{Health, State};
 use carrack_specgen::container::{
-    DeviceLimit, IpcMode, LogDriver, Mount, MountSource, NamespaceMode, NetworkMode, PortMapping, RestartPolicy,
-    SeccompMode,
+    DeviceLimit, IpcMode, LogConfig, LogDriver, Mount, MountSource, NamespaceMode, NetworkMode, PortMapping,
+    RestartPolicy, SeccompMode,
 };
 use carrack_specgen::{Container, DEFAULT_SHM_BYTES, MASKED_PATHS, READ_ONLY_PATHS};
 use serde_json::{Map, Value, json};
@@ -196,10 +196,7 @@ fn host_config(container: &Container) -> Value {
         "ContainerIDFile": "",
         "LogConfig": {
             "Type": container.log.driver,
-            "Config": {
-                "max-size": container.log.max_size_bytes.to_string(),
-                "max-file": container.log.max_files.to_string(),
-            },
+            "Config": log_options(&container.log),
         },
         "NetworkMode": match &container.network {
             NetworkMode::Host => "host".to_owned(),
@@ -474,4 +471,16 @@ fn endpoint_settings(endpoint: Option<&Endpoint>) -> Value {
         "GlobalIPv6PrefixLen": ipv6.map_or(0, |place| place.prefix),
         "DNSNames": endpoint.map(|one| &one.names),
     })
+}
+
+fn log_options(log: &LogConfig) -> Value {
+    let mut options = json!({ "max-size": log.max_size_bytes.to_string(), "max-file": log.max_files.to_string() });
+    if log.compress {
+        options["compress"] = "true".into();
+    }
+    if let Some(bytes) = log.buffer_bytes {
+        options["mode"] = "non-blocking".into();
+        options["max-buffer-size"] = bytes.to_string().into();
+    }
+    options
 }

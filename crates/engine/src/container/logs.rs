@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::LogDriver;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify;
+use rustix::fs::{MemfdFlags, Mode, OFlags, inotify, memfd_create};
 use serde::Deserialize;
 
 use crate::codes;
@@ -161,10 +161,11 @@ fn read(
     let watch = if options.follow { Some(Watch::new(path, state_folder)?) } else { None };
     let mut readers = generations(path)?;
     if let Some(tail) = options.tail {
-        seek_to_last(&mut readers, tail)?;
+        seek_to_last(&mut readers, path, tail)?;
     }
     let mut current = None;
     for mut reader in readers {
+        reader.unpack(path)?;
         if !reader.drain(sink)? {
             return Ok(());
         }
@@ -193,16 +194,38 @@ fn read(
     }
 }
 
-/// The log and what was rotated away from it, oldest first. Opened from the newest on: what is rotated meanwhile is met
-/// twice, and not missed.
+/// How often the files are opened anew where one is rotated meanwhile.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// The log and what was rotated away from it, oldest first: as they were at one moment, since what is compressed between two
+/// looks can't be told from another file. Where they never hold still, some of it is met twice, and none missed.
 fn generations(path: &Path) -> std::io::Result<Vec<Reader>> {
+    let mut readers = opened(path)?;
+    for _ in 0..ATTEMPTS_MAX {
+        if readers.last().is_none_or(|newest| newest.is_at(path)) {
+            break;
+        }
+        readers = opened(path)?;
+    }
+    Ok(readers)
+}
+
+/// Opened from the newest on.
+fn opened(path: &Path) -> std::io::Result<Vec<Reader>> {
     let mut readers: Vec<Reader> = Vec::new();
     for number in 0.. {
         let mut name = path.as_os_str().to_owned();
         if number > 0 {
             name.push(format!(".{number}"));
         }
-        match Reader::open(Path::new(&name))? {
+        let found = match Reader::open(Path::new(&name))? {
+            None if number > 0 => {
+                name.push(".gz");
+                Reader::open(Path::new(&name))?.map(|reader| Reader { is_packed: true, ..reader })
+            }
+            found => found,
+        };
+        match found {
             Some(reader) if readers.iter().any(|known| known.inode == reader.inode) => {}
             Some(reader) => readers.push(reader),
             // The newest may be about to be made.
@@ -215,10 +238,11 @@ fn generations(path: &Path) -> std::io::Result<Vec<Reader>> {
 }
 
 /// Leaves the last so many lines to be read. Looks at no more of the files than has those.
-fn seek_to_last(readers: &mut Vec<Reader>, lines: usize) -> std::io::Result<()> {
+fn seek_to_last(readers: &mut Vec<Reader>, path: &Path, lines: usize) -> std::io::Result<()> {
     let mut wanted = lines;
     for index in (0..readers.len()).rev() {
         let Some(reader) = readers.get_mut(index) else { break };
+        reader.unpack(path)?;
         let found = reader.seek_to_last(wanted)?;
         wanted -= found;
         // With none left to be found, all that is older is read already.
@@ -233,6 +257,8 @@ fn seek_to_last(readers: &mut Vec<Reader>, lines: usize) -> std::io::Result<()> 
 struct Reader {
     file: BufReader<File>,
     inode: u64,
+    /// Whether it has yet to be made readable.
+    is_packed: bool,
     partial: Vec<u8>,
 }
 
@@ -241,11 +267,24 @@ impl Reader {
         match File::open(path) {
             Ok(file) => {
                 let inode = file.metadata()?.ino();
-                Ok(Some(Self { file: BufReader::new(file), inode, partial: Vec::new() }))
+                Ok(Some(Self { file: BufReader::new(file), inode, is_packed: false, partial: Vec::new() }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Replaces a compressed file by what it holds: in a file without a name beside the log, in memory where that can't be.
+    fn unpack(&mut self, log: &Path) -> std::io::Result<()> {
+        if !std::mem::take(&mut self.is_packed) {
+            return Ok(());
+        }
+        let packed = self.file.get_ref();
+        let plain = unnamed(log)
+            .and_then(|plain| unpacked(packed, plain))
+            .or_else(|_| unpacked(packed, memfd_create("log", MemfdFlags::CLOEXEC)?.into()))?;
+        self.file = BufReader::new(plain);
+        Ok(())
     }
 
     fn is_at(&self, path: &Path) -> bool {
@@ -298,6 +337,25 @@ impl Reader {
             }
         }
     }
+}
+
+fn unnamed(log: &Path) -> std::io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(log.parent().unwrap_or(log), flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+/// All that can be read of it: the rest was torn by a power failure.
+fn unpacked(packed: &File, mut plain: File) -> std::io::Result<File> {
+    let mut start = packed.try_clone()?;
+    start.seek(SeekFrom::Start(0))?;
+    if let Ok(mut packed) = carrack_store::decompress(start) {
+        let mut block = vec![0; BLOCK_SIZE];
+        while let Ok(length @ 1..) = packed.read(&mut block) {
+            plain.write_all(block.get(..length).unwrap_or_default())?;
+        }
+    }
+    plain.seek(SeekFrom::Start(0))?;
+    Ok(plain)
 }
 
 /// Wakes a reader when a log grows or is rotated, or its container's state changes.

@@ -45,12 +45,12 @@ impl Engine {
                     continue;
                 }
                 let source = match (mount.source, other.volumes.get(&mount.target)) {
-                    (MountSource::Volume { subpath, no_copy, .. }, Some(used)) => {
+                    (MountSource::Volume { subpath, no_copy, settings, .. }, Some(used)) => {
                         let name = (!used.anonymous).then(|| used.name.clone());
                         if used.anonymous {
                             inherited.insert(mount.target.clone(), used.clone());
                         }
-                        MountSource::Volume { name, subpath, no_copy }
+                        MountSource::Volume { name, subpath, no_copy, settings }
                     }
                     (bind @ MountSource::Bind { .. }, _) => bind,
                     _ => continue,

@@ -10,7 +10,7 @@ use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Publication, T
 use carrack_oci::probe::{self, Probe};
 use carrack_oci::runtime::Spec;
 use carrack_oci::{Config, Healthcheck};
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::{Cgroup, Hierarchies, Membership};
 use carrack_runtime::host;
 use carrack_runtime::shim::{
     self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, Seed, ShimConfig, ShimRequest,
@@ -252,7 +252,8 @@ impl Engine {
         let resources = decision.spec.linux.resources.clone().unwrap_or_default();
         // Its files stay open no longer than this: the shim opens its own.
         let parent = self.cgroup_parent_of(Some(&record.container));
-        drop(Cgroup::create(&ground.hierarchies, &parent, &record.id, &resources)?);
+        let membership = Membership::of(&decision.spec);
+        drop(Cgroup::create(&ground.hierarchies, &parent, &record.id, &resources, membership)?);
         let config = self.shim_config(record, &image.config.config, ground, &decision)?;
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
@@ -421,6 +422,8 @@ impl Engine {
                 max_size_bytes: container.log.max_size_bytes,
                 max_files: container.log.max_files,
                 attributes: log_attributes(record, image)?,
+                buffer_bytes: container.log.buffer_bytes,
+                compress: container.log.compress,
             },
             cgroup: Some(CgroupName { parent: self.cgroup_parent_of(Some(container)), id: record.id.clone() }),
             tty: container.tty,
@@ -627,6 +630,16 @@ pub(super) fn attachment_of(
             Diagnostic::error(&codes::HOST, format!("{}: `{text}` is no hardware address", record.name)).boxed()
         })
     });
+    let is_link_local = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    if let Some(address) = attachment.link_local.iter().find(|address| !is_link_local(address)) {
+        let message = format!("{}: {address} is not a link-local address", record.name);
+        return Err(Diagnostic::error(&codes::INVALID_NETWORK, message)
+            .hint("they are those of 169.254.0.0/16 and fe80::/10")
+            .boxed());
+    }
     let mut names = vec![record.container.name.clone(), record.short_id().to_owned()];
     names.extend(attachment.aliases.iter().cloned());
     Ok(carrack_network::Attachment {

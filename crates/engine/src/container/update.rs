@@ -31,14 +31,17 @@ impl Engine {
         }
         let resources = updated(&record.name, &record.container.resources, &request.resources)?;
         let hierarchies = Hierarchies::detect()?;
-        let limits = carrack_specgen::resources(&resources, &hierarchies.facts())?;
+        let limits_of = |resources: &Resources| -> Result<carrack_oci::runtime::Resources> {
+            let limits = carrack_specgen::resources(resources, &hierarchies.facts())?;
+            Ok(carrack_oci::runtime::Resources { block_io: carrack_specgen::block_weight(&resources.block)?, ..limits })
+        };
+        let limits = limits_of(&resources)?;
         let is_active = matches!(self.status_of(&record)?, Status::Running | Status::Paused);
         if is_active && resources != record.container.resources {
             let mut cgroup = self.cgroup_of(&record)?;
             if let Err(error) = cgroup.update(&limits) {
                 // What the kernel took of it is taken back; the first error is the one to tell.
-                let before = carrack_specgen::resources(&record.container.resources, &hierarchies.facts());
-                let _ = before.and_then(|before| cgroup.update(&before));
+                let _ = limits_of(&record.container.resources).and_then(|before| cgroup.update(&before));
                 return Err(error);
             }
         }

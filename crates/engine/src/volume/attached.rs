@@ -7,7 +7,7 @@ use carrack_diag::{Diagnostic, Result};
 use carrack_store::{DEFAULT_WAIT, Lock, Volume};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_change, mount_remount, unmount};
 
-use super::local::LocalMount;
+use super::local::{LocalMount, without_password};
 use crate::codes;
 use crate::engine::{Engine, entries, host_error};
 
@@ -30,7 +30,7 @@ impl Engine {
         }
         attach(&local, &data).map_err(|error| {
             let _ = unmount(&data, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-            let options = volume.options.get("o").map_or("", String::as_str);
+            let options = without_password(volume.options.get("o").map_or("", String::as_str));
             let diagnostic = Diagnostic::error(&codes::VOLUME_MOUNT, format!("can't mount the volume {}", volume.name))
                 .cause(format!("mount -t {} -o '{options}' {}: {error}", local.kind, local.device));
             match error {

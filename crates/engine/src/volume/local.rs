@@ -86,6 +86,15 @@ impl LocalMount {
     }
 }
 
+/// Options of mount(8) for messages, as Docker shows them.
+pub(crate) fn without_password(options: &str) -> String {
+    let hidden = |option: &str| match option.split_once('=') {
+        Some((name @ ("password" | "pass"), _)) => format!("{name}=********"),
+        _ => option.to_owned(),
+    };
+    options.split(',').map(hidden).collect::<Vec<_>>().join(",")
+}
+
 enum Known {
     Set(MountFlags),
     Clear(MountFlags),
@@ -156,6 +165,43 @@ mod tests {
         assert_eq!(bind.propagation, [MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC]);
         let nfs = read(&[("type", "nfs"), ("device", ":/x"), ("o", "addr=localhost,rw")]).unwrap().unwrap();
         assert_eq!(nfs.resolved("v").unwrap().data.split('.').count(), 4, "an address of IPv4");
+    }
+
+    /// What Docker 28.5 was seen to hand to mount(2) for the same options.
+    #[test]
+    fn shares_of_the_network_are_mounted_as_by_docker() {
+        let nfs = "addr=127.0.0.1,rw,nolock,soft,timeo=1,retrans=1,nfsvers=4.1,port=1";
+        let cifs = "username=u,password=p,vers=3.0,uid=1000,nosuid,addr=127.0.0.1";
+        for (kind, device, options, flags, data) in [
+            (
+                "nfs",
+                ":/srv/x",
+                nfs,
+                MountFlags::empty(),
+                "addr=127.0.0.1,nolock,soft,timeo=1,retrans=1,nfsvers=4.1,port=1",
+            ),
+            (
+                "nfs4",
+                "127.0.0.1:/x",
+                "addr=127.0.0.1,ro,noatime",
+                MountFlags::RDONLY | MountFlags::NOATIME,
+                "addr=127.0.0.1",
+            ),
+            (
+                "cifs",
+                "//127.0.0.1/share",
+                cifs,
+                MountFlags::NOSUID,
+                "username=u,password=p,vers=3.0,uid=1000,addr=127.0.0.1",
+            ),
+            ("nfs", ":/x", "nfsvers=4", MountFlags::empty(), "nfsvers=4"),
+        ] {
+            let mount = read(&[("type", kind), ("device", device), ("o", options)]).unwrap().unwrap();
+            let mount = mount.resolved("v").unwrap();
+            assert_eq!((mount.kind.as_str(), mount.device.as_str()), (kind, device));
+            assert_eq!((mount.flags, mount.data.as_str()), (flags, data));
+        }
+        assert_eq!(without_password(cifs), cifs.replace("password=p", "password=********"));
     }
 
     #[test]

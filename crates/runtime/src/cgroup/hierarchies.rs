@@ -86,8 +86,11 @@ impl Hierarchies {
                 let mut hierarchies: Vec<facts::Hierarchy> = Vec::new();
                 for mount in self.all_v1_mounts() {
                     let options = self.v1.iter().filter(|(_, point)| *point == mount).map(|(name, _)| name.clone());
-                    let folder = mount.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    hierarchies.push(facts::Hierarchy { folder, options: options.collect() });
+                    hierarchies.push(facts::Hierarchy {
+                        mountpoint: mount.to_string_lossy().into_owned(),
+                        options: options.collect(),
+                        is_always_joined: self.is_always_joined(mount),
+                    });
                 }
                 facts::Cgroups::V1 { hierarchies }
             }
@@ -198,6 +201,13 @@ impl Hierarchies {
         mounts.sort_unstable();
         mounts.dedup();
         mounts.into_iter()
+    }
+
+    /// Device rules and pauses are v1's where there is no v2.
+    pub(super) fn is_always_joined(&self, mount: &Path) -> bool {
+        let has = |controller: &str| self.v1_mount(controller) == Some(mount);
+        self.left_by_caller.iter().any(|left| left == mount)
+            || (self.unified.is_none() && (has("devices") || has("freezer")))
     }
 
     pub(super) fn v1_mounts_left_by_caller(&self) -> impl Iterator<Item = PathBuf> {

@@ -52,6 +52,15 @@ pub(super) fn ensure(root: &OwnedFd, path: &str, kind: Kind) -> Result<OwnedFd> 
     }
 }
 
+/// Opens (`O_PATH`) the link that a path below the root names, not what it leads to; none where there is no link.
+pub(super) fn link_at(root: &OwnedFd, path: &str) -> Option<OwnedFd> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let folder = open(root, folder, OFlags::PATH | OFlags::DIRECTORY).ok()?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let entry = rustix::fs::openat(&folder, name, flags, Mode::empty()).ok()?;
+    is_link(&entry).ok()?.then_some(entry)
+}
+
 /// Walks the path component by component. `done` holds no link, so `..` may be taken literally.
 fn make(root: &OwnedFd, path: &str, kind: Kind) -> Result<OwnedFd> {
     let mut pending: VecDeque<String> = components(path);

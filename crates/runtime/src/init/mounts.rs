@@ -88,7 +88,14 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
             add_attributes(&detached, step.attributes)?;
             map_identities(state, &detached, step, path)?;
             let target = bind_target(state, &step.target, if folder { Kind::Folder } else { Kind::File })?;
-            attach(&detached, &target)?;
+            attach(&detached, &target).map_err(|errno| match inside::file_type(&target) {
+                Ok(kind) if (kind == FileType::Directory) != folder => {
+                    let (covers, covered) = if folder { ("folder", "file") } else { ("file", "folder") };
+                    let why = format!("{}: a {covers}, {path}, can't cover a {covered}", step.target);
+                    Failure::new(if folder { Errno::NOTDIR } else { Errno::ISDIR }, why)
+                }
+                _ => errno.into(),
+            })?;
         }
     }
     Ok(())
@@ -144,7 +151,16 @@ fn into_procfs(path: &str) -> Failure {
     Failure::new(Errno::PERM, format!("{path} leads into procfs, which is not to be covered"))
 }
 
+/// Files that every container has of its own.
+const OWN_FILES: &[&str] = &["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
+
 fn bind_target(state: &mut State, path: &str, kind: Kind) -> Done<OwnedFd> {
+    // A link of the image's in their place is covered itself, wherever it leads: Docker's images have plain files there.
+    if OWN_FILES.contains(&path)
+        && let Some(link) = inside::link_at(state.root()?, path)
+    {
+        return Ok(link);
+    }
     let target = inside::ensure(state.root()?, path, kind)?;
     let clean = path.trim_end_matches('/');
     if inside::file_system(&target)? == inside::PROC_SUPER_MAGIC && !PROCFS_TARGETS.contains(&clean) {

@@ -67,6 +67,10 @@ pub struct LogConfig {
     pub max_files: u32,
     /// What each line says beside its text: labels and variables of the container.
     pub attributes: BTreeMap<String, String>,
+    /// How many bytes of output may wait for the disk before more is dropped; none has the program wait.
+    pub buffer_bytes: Option<u64>,
+    /// Whether rotated files are compressed (gzip).
+    pub compress: bool,
 }
 
 /// A check and how it is run.

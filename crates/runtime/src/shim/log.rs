@@ -107,8 +107,13 @@ impl LogFiles for NamedFiles {
         if self.count_max == 1 {
             OpenOptions::new().write(true).truncate(true).open(path)?;
         } else {
+            let (plain, packed) = (|number| numbered(path, number), |number| packed(&numbered(path, number)));
+            // In either form.
+            missing_is_fine(std::fs::remove_file(packed(self.count_max - 1)))?;
+            missing_is_fine(std::fs::remove_file(plain(self.count_max - 1)))?;
             for number in (1..self.count_max - 1).rev() {
-                missing_is_fine(std::fs::rename(numbered(path, number), numbered(path, number + 1)))?;
+                missing_is_fine(std::fs::rename(packed(number), packed(number + 1)))?;
+                missing_is_fine(std::fs::rename(plain(number), plain(number + 1)))?;
             }
             missing_is_fine(std::fs::rename(path, numbered(path, 1)))?;
         }
@@ -238,7 +243,7 @@ impl Log {
     }
 }
 
-fn missing_is_fine(result: Result<()>) -> Result<()> {
+pub(super) fn missing_is_fine(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         result => result,
@@ -246,9 +251,16 @@ fn missing_is_fine(result: Result<()>) -> Result<()> {
 }
 
 /// The name of a rotated file.
-fn numbered(path: &Path, number: u32) -> PathBuf {
+pub(super) fn numbered(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}"));
+    name.into()
+}
+
+/// The name of a rotated file that is compressed.
+pub(super) fn packed(rotated: &Path) -> PathBuf {
+    let mut name = rotated.as_os_str().to_owned();
+    name.push(".gz");
     name.into()
 }
 
@@ -359,6 +371,8 @@ mod tests {
             max_size_bytes,
             max_files,
             attributes: Default::default(),
+            buffer_bytes: None,
+            compress: false,
         };
         Log::new(&config, Box::new(NamedFiles::new(&config)))
     }
@@ -434,6 +448,18 @@ mod tests {
         assert_eq!(numbers(&numbered(&path, 1)), ["6", "7"]);
         assert_eq!(numbers(&path), ["8", "9"]);
         assert!(!numbered(&path, 3).exists());
+
+        let mut files = NamedFiles { path: path.clone(), count_max: 4 };
+        for (number, text) in [(1, "one"), (2, "two"), (3, "three")] {
+            std::fs::remove_file(numbered(&path, number)).ok();
+            std::fs::write(packed(&numbered(&path, number)), text).unwrap();
+        }
+        drop(files.next().unwrap());
+        assert_eq!(numbers(&numbered(&path, 1)), ["8", "9"], "compressed ones keep their form");
+        for (number, text) in [(2, "one"), (3, "two")] {
+            assert_eq!(std::fs::read_to_string(packed(&numbered(&path, number))).unwrap(), text);
+        }
+        assert!(!packed(&numbered(&path, 1)).exists() && !packed(&numbered(&path, 4)).exists());
 
         let mut log = log_at(&path, 100, 1);
         log.line("stdout", b"line a\n", TIME);

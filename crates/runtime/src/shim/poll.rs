@@ -37,6 +37,7 @@ pub(super) enum Token {
     Worker,
     Asked,
     Told,
+    Packing,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -68,6 +69,7 @@ impl Token {
             Self::Worker => (21, 0),
             Self::Asked => (22, 0),
             Self::Told => (23, 0),
+            Self::Packing => (24, 0),
         };
         kind << KIND_SHIFT | number
     }
@@ -99,6 +101,7 @@ impl Token {
             21 => Self::Worker,
             22 => Self::Asked,
             23 => Self::Told,
+            24 => Self::Packing,
             _ => return None,
         })
     }

@@ -23,6 +23,7 @@ use super::event_process::{self, Kind};
 use super::health::Monitor;
 use super::log::NamedFiles;
 use super::network::Network;
+use super::packing::Packing;
 use super::poll::{Interest, Poll, Token, Watch};
 use super::probe;
 use super::protocol::SOCKET;
@@ -126,6 +127,7 @@ struct Shim {
     control: Option<OwnedFd>,
     state: State,
     log: NamedFiles,
+    packing: Option<Packing>,
     streams: Streams,
     clients: Clients,
     program: Option<Program>,
@@ -204,6 +206,7 @@ impl Shim {
                 ..former.clone().unwrap_or_default()
             },
             log: NamedFiles::new(&config.log),
+            packing: None,
             config,
             plan,
             network,
@@ -281,6 +284,7 @@ impl Shim {
             Token::Knock => self.have_worker(),
             Token::Worker => self.worker_ended(),
             Token::Asked => self.hear_worker(),
+            Token::Packing => self.finish_packing(),
             Token::Told => {
                 if let Some(worker) = &mut self.worker {
                     worker.flush();

@@ -27,6 +27,7 @@ use super::ShimConfig;
 use super::poll::{Interest, Poll, Token, Watch};
 use super::sockets::Sockets;
 use super::start::null;
+use crate::time::now_ns;
 
 #[cfg(test)]
 pub(crate) use confine::tests::confined_main;
@@ -52,6 +53,10 @@ pub(super) struct Worker {
     waiting: VecDeque<Vec<u8>>,
     /// Bytes of output in there.
     waiting_bytes: u64,
+    /// How many there may be before more is dropped; none has the program wait.
+    buffer_max_bytes: Option<u64>,
+    /// Bytes of output that found no room there, and are not told yet.
+    dropped_bytes: u64,
     /// Whether there was output since the last end.
     has_output: bool,
 }
@@ -78,6 +83,8 @@ impl Worker {
             asked,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            buffer_max_bytes: config.log.buffer_bytes,
+            dropped_bytes: 0,
             has_output: false,
         })
     }
@@ -88,7 +95,15 @@ impl Worker {
 
     /// Says something; what finds no room waits for it.
     pub(super) fn tell(&mut self, told: &Told<'_>) {
-        self.has_output |= matches!(told, Told::Output { .. });
+        if let Told::Output { bytes, .. } = told {
+            self.has_output = true;
+            let length = bytes.len() as u64;
+            let is_full = |max| !self.waiting.is_empty() && self.waiting_bytes + length > max;
+            if self.buffer_max_bytes.is_some_and(is_full) {
+                self.dropped_bytes += length;
+                return;
+            }
+        }
         if !self.waiting.is_empty() || told.send(&self.told).is_err() {
             if let Told::Output { bytes, .. } = told {
                 self.waiting_bytes += bytes.len() as u64;
@@ -102,23 +117,35 @@ impl Worker {
         while let Some(message) = self.waiting.front() {
             let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
             match rustix::net::send(&self.told, message, flags) {
-                Ok(_) => drop(self.waiting.pop_front()),
+                Ok(_) => {
+                    if let Some(Told::Output { bytes, .. }) = Told::decode(message) {
+                        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes.len() as u64);
+                    }
+                    drop(self.waiting.pop_front());
+                }
                 Err(Errno::INTR) => {}
                 // It is full, or its end is gone, which is heard of otherwise.
                 Err(_) => return,
             }
         }
-        self.waiting_bytes = 0;
+        self.tell_dropped();
+    }
+
+    fn tell_dropped(&mut self) {
+        let bytes = std::mem::take(&mut self.dropped_bytes);
+        if bytes > 0 {
+            self.tell(&Told::Dropped { bytes, time_ns: now_ns() });
+        }
     }
 
     /// Whether more output has room.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() || self.buffer_max_bytes.is_some()
     }
 
     /// How many bytes of output never came to it.
     pub(super) fn unheard_bytes(&self) -> u64 {
-        self.waiting_bytes
+        self.waiting_bytes + self.dropped_bytes
     }
 
     /// Hears of room for what waits.
@@ -154,6 +181,7 @@ impl Worker {
         if !std::mem::take(&mut self.has_output) {
             return Ok(());
         }
+        self.tell_dropped();
         self.tell(&Told::Finish { time_ns });
         let deadline = Instant::now() + FINISH_TIMEOUT;
         loop {

@@ -12,7 +12,7 @@ use carrack_specgen::init_plan::{Execute, InitStep, MountAttributes, MountSource
 use carrack_specgen::{Container, HostFacts, InitPlan, Launch, Resolved, init_plan, launch, spec};
 use rustix::pipe::PipeFlags;
 
-use crate::cgroup::{Cgroup, Hierarchies};
+use crate::cgroup::{Cgroup, Hierarchies, Membership};
 use crate::host;
 use crate::init::{Child, InitFailure, SpawnRequest, spawn};
 
@@ -112,15 +112,21 @@ impl Bundle {
 
     /// The control groups, made at the first call.
     pub(crate) fn cgroup(&mut self, resources: &Resources) -> &Cgroup {
-        let made = || Cgroup::create(&self.hierarchies, &parent(), &self.id, resources).expect("control groups");
+        self.cgroup_with(resources, Membership::Needed)
+    }
+
+    fn cgroup_with(&mut self, resources: &Resources, membership: Membership) -> &Cgroup {
+        let made =
+            || Cgroup::create(&self.hierarchies, &parent(), &self.id, resources, membership).expect("control groups");
         self.cgroup.get_or_insert_with(made)
     }
 
     /// Starts a container with its output in a pipe.
     pub(crate) fn start(&mut self, container: &Container) -> Result<(Child, OwnedFd), InitFailure> {
-        let resources = self.spec(container).linux.resources.unwrap_or_default();
+        let spec = self.spec(container);
         let plan = self.plan(container);
-        let cgroup = self.cgroup(&resources);
+        let membership = Membership::of(&spec);
+        let cgroup = self.cgroup_with(&spec.linux.resources.unwrap_or_default(), membership);
         start(&plan, Some(cgroup))
     }
 

@@ -1,5 +1,5 @@
 use carrack_specgen::Container;
-use carrack_specgen::container::Resources;
+use carrack_specgen::container::{NamespaceMode, Resources};
 
 use super::fixture::{Bundle, container, finish};
 
@@ -58,6 +58,32 @@ fn everything_is_killed_and_removed() {
         cgroup.kill().expect("killed");
         assert_eq!(finish((child, reader)).status, 137);
         assert_eq!(cgroup.processes().expect("processes"), Vec::<i32>::new());
+    }
+}
+
+/// I7: what starts again whoever is killed, with no first process of a namespace to take all along.
+#[test]
+fn what_forks_as_fast_as_it_is_killed_is_killed() {
+    const CHAINS: usize = 60;
+    for with_unified in [true, false] {
+        let bundle =
+            Bundle::new().and_then(|bundle| if with_unified { Some(bundle) } else { bundle.without_unified() });
+        let Some(mut bundle) = bundle else { return };
+        let line = format!(
+            "keep() {{ while :; do sleep 60 & wait $!; done; }}; watch() {{ while :; do keep & wait $!; done; }}; \
+             n=0; while [ $n -lt {CHAINS} ]; do watch & n=$((n+1)); done; echo ready; while :; do wait; done"
+        );
+        let wanted = Container { pid: NamespaceMode::Host, ..container(&["sh", "-c", &line]) };
+        let (child, reader) = bundle.start(&wanted).expect("it runs");
+        let mut ready = [0; 6];
+        rustix::io::read(&reader, &mut ready).expect("a line");
+        let cgroup = bundle.cgroup(&Default::default());
+        while cgroup.processes().expect("processes").len() < 3 * CHAINS {
+            std::thread::yield_now();
+        }
+        cgroup.kill().expect("killed");
+        assert_eq!(cgroup.processes().expect("processes"), Vec::<i32>::new());
+        assert_eq!(finish((child, reader)).status, 137);
     }
 }
 

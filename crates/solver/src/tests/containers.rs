@@ -125,7 +125,14 @@ fn leftovers_of_a_killed_build_are_taken_away() {
     std::fs::write(folder.join("secret-0"), "hush").unwrap();
     let hierarchies = carrack_runtime::cgroup::Hierarchies::detect().unwrap();
     let parent = format!("carrack-{}", yard.store.roots().tag());
-    let cgroup = carrack_runtime::cgroup::Cgroup::create(&hierarchies, &parent, &id, &Default::default()).unwrap();
+    let cgroup = carrack_runtime::cgroup::Cgroup::create(
+        &hierarchies,
+        &parent,
+        &id,
+        &Default::default(),
+        carrack_runtime::cgroup::Membership::Needed,
+    )
+    .unwrap();
     drop(cgroup);
     let running = crate::private::Private::create(&yard.store, "held").unwrap();
     let network = Network::default();

@@ -16,6 +16,7 @@ use super::{Shim, complain};
 use crate::shim::log::LogFiles;
 use crate::shim::names::path_of_network;
 use crate::shim::network::socket;
+use crate::shim::packing::Packing;
 use crate::shim::stdio::Stream;
 use crate::shim::worker::{Asked, Told, Worker};
 use crate::state::{State, start_ticks_of};
@@ -156,12 +157,33 @@ impl Shim {
         let names = || self.config.dns.as_ref().ok_or(Errno::NOENT).and_then(|dns| open(&dns.names));
         match asked {
             Asked::Log => file(self.log.current()),
-            Asked::NextLog => file(self.log.next()),
+            Asked::NextLog => file(self.next_log()),
             Asked::Names => names(),
             Asked::Network(number) => open(&path_of_network(&names()?, number.into())?),
             Asked::Tcp => socket_inside(SocketType::STREAM),
             Asked::Udp => socket_inside(SocketType::DGRAM),
             Asked::Finished => Err(Errno::INVAL),
+        }
+    }
+
+    /// A number has one file at a time: what is at work ends first.
+    fn next_log(&mut self) -> std::io::Result<std::fs::File> {
+        self.finish_packing();
+        let next = self.log.next()?;
+        if self.config.log.compress && self.config.log.max_files > 1 {
+            match Packing::start(&self.proof, &self.config.log.path, &self.poll) {
+                Ok(packing) => self.packing = packing,
+                Err(error) => complain(&format!("shim: compressing a rotated file: {error}")),
+            }
+        }
+        Ok(next)
+    }
+
+    pub(super) fn finish_packing(&mut self) {
+        if let Some(packing) = self.packing.take()
+            && let Err(error) = packing.finish()
+        {
+            complain(&format!("shim: compressing a rotated file: {error}"));
         }
     }
 
@@ -174,6 +196,7 @@ impl Shim {
             complain(&format!("shim: the log's end: {errno}"));
             self.worker_ended();
         }
+        self.finish_packing();
     }
 
     /// Whoever was at the other end has ended.

@@ -46,6 +46,8 @@ impl Fixture {
                 max_size_bytes: 0,
                 max_files: 1,
                 attributes: BTreeMap::new(),
+                buffer_bytes: None,
+                compress: false,
             },
             cgroup: None,
             tty: false,

@@ -220,6 +220,11 @@ impl Inside {
                     self.log.line(Stream::Stderr.name(), note.as_bytes(), time_ns);
                     self.log.flush(time_ns);
                 }
+                Told::Dropped { bytes, time_ns } => {
+                    let note = format!("carrack: {bytes} bytes of output were lost: the log's buffer was full\n");
+                    self.log.line(Stream::Stderr.name(), note.as_bytes(), time_ns);
+                    self.log.flush(time_ns);
+                }
             }
         }
         Ok(())

@@ -42,6 +42,8 @@ pub(in crate::shim) enum Told<'a> {
     Ended,
     /// So many bytes of output found no worker.
     Lost { bytes: u64, time_ns: u64 },
+    /// So many found no room in the buffer.
+    Dropped { bytes: u64, time_ns: u64 },
 }
 
 impl<'a> Told<'a> {
@@ -56,6 +58,7 @@ impl<'a> Told<'a> {
             Self::Lead(Some((address, Some(ipv6)))) => [&[0x03][..], &address.octets(), &ipv6.octets()].concat(),
             Self::Ended => vec![0x04],
             Self::Lost { bytes, time_ns } => [numbered(0x05, *bytes), time_ns.to_le_bytes().to_vec()].concat(),
+            Self::Dropped { bytes, time_ns } => [numbered(0x06, *bytes), time_ns.to_le_bytes().to_vec()].concat(),
         }
     }
 
@@ -97,9 +100,13 @@ impl<'a> Told<'a> {
                 Some(Self::Lead(Some(([a, b, c, d].into(), Some(ipv6.into())))))
             }
             (0x04, []) => Some(Self::Ended),
-            (0x05, _) => {
+            (0x05 | 0x06, _) => {
                 let (bytes, rest) = number(rest)?;
-                number(rest).map(|(time_ns, _)| Self::Lost { bytes, time_ns })
+                let (time_ns, _) = number(rest)?;
+                Some(match kind {
+                    0x05 => Self::Lost { bytes, time_ns },
+                    _ => Self::Dropped { bytes, time_ns },
+                })
             }
             _ => None,
         }
@@ -198,7 +205,7 @@ mod tests {
                 Told::Output { stream: Stream::Stdout, time_ns, bytes: &bytes },
                 Told::Output { stream: Stream::Stderr, time_ns, bytes: &bytes },
                 Told::Finish { time_ns }, Told::Lead(None), Told::Lead(Some(([10, 0, 0, 2].into(), None))), Told::Lead(Some(([10, 0, 0, 2].into(), Some([7; 16].into())))), Told::Ended,
-                Told::Lost { bytes: count, time_ns },
+                Told::Lost { bytes: count, time_ns }, Told::Dropped { bytes: count, time_ns },
             ];
             for told in all {
                 let message = told.encode();
