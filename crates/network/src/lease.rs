@@ -11,7 +11,7 @@ use crate::network::Range;
 use crate::{Endpoint, Network, PORTS_PER_BRIDGE, codes};
 
 /// How long a released address rests, so that nobody's cached answer or late packet reaches a stranger.
-const REST_MS: u64 = 2000;
+pub(crate) const REST_MS: u64 = 2000;
 
 /// The file of one network.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
