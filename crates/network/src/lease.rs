@@ -22,7 +22,7 @@ use crate::network::Range;
 use crate::{Endpoint, Network, Networks, PORTS_PER_BRIDGE, codes, file};
 
 /// How long a released address rests, so that nobody's cached answer or late packet reaches a stranger.
-const REST_MS: u64 = 2000;
+pub(crate) const REST_MS: u64 = 2000;
 /// What a file of leases ends with.
 const SUFFIX: &str = ".leases";
 

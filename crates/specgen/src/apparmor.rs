@@ -14,9 +14,11 @@ profile carrack-default flags=(attach_disconnected,mediate_deleted) {
   file,
   umount,
 
-  # From the host, to stop it; among themselves whatever they like.
+  # From the host, to stop it; by what Debian and Ubuntu have profiles for too. Among themselves whatever they like.
   signal (receive) peer=unconfined,
   signal (receive) peer=carrack,
+  signal (receive) peer=runc,
+  signal (receive) peer=crun,
   signal (send,receive) peer=carrack-default,
   ptrace (trace,read,tracedby,readby) peer=carrack-default,
 

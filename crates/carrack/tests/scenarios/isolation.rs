@@ -46,51 +46,49 @@ fn what_is_not_done_is_refused_by_name() {
     machine.finish();
 }
 
-/// F2: what the kernel says of each limit, in the container's own control groups.
+/// F2: what the kernel says of each limit, in the container's own control groups, as it sees them itself.
 #[test]
 fn limits_reach_the_kernel() {
     let Some(machine) = Machine::new() else { return };
-    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        return eprintln!("skipped: the files of v2 are looked at in the guest");
-    }
-    let limits = [
-        "--cpu-period",
-        "50000",
-        "--cpu-quota",
-        "20000",
-        "--cpuset-mems",
-        "0",
-        "--memory",
-        "64m",
-        "--memory-swappiness",
-        "10",
-        "--memory-reservation",
-        "32m",
-        "--oom-kill-disable",
-    ];
-    let files = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_period_us cpu/cpu.cfs_quota_us cpuset/cpuset.mems \
-                 memory/memory.swappiness memory/memory.soft_limit_in_bytes; \
-                 grep -o 'oom_kill_disable .' memory/memory.oom_control";
-    assert_eq!(text(&machine, &limits, files), "50000\n20000\n0\n10\n33554432\noom_kill_disable 1");
+    let on_v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let common = ["--cpu-period=50000", "--cpu-quota=20000", "--cpuset-mems=0", "--memory=64m"];
+    let common = [&common[..], &["--memory-reservation=32m"]].concat();
+    let (limits, files, expected) = if on_v2 {
+        let files = "cd /sys/fs/cgroup; cat cpu.max cpuset.mems memory.low memory.max memory.swap.max";
+        (common, files, "20000 50000\n0\n33554432\n67108864\n67108864")
+    } else {
+        let files = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_period_us cpu/cpu.cfs_quota_us cpuset/cpuset.mems \
+                     memory/memory.swappiness memory/memory.soft_limit_in_bytes; \
+                     grep -o 'oom_kill_disable .' memory/memory.oom_control";
+        let limits = [&common[..], &["--memory-swappiness=10", "--oom-kill-disable"]].concat();
+        (limits, files, "50000\n20000\n0\n10\n33554432\noom_kill_disable 1")
+    };
+    assert_eq!(text(&machine, &limits, files), expected);
     if let Some(disk) =
         ["/dev/vda", "/dev/sda", "/dev/nvme0n1"].into_iter().find(|path| std::path::Path::new(path).exists())
     {
         let (bytes, operations) = (format!("{disk}:1m"), format!("{disk}:100"));
         let limits = ["--device-read-bps", &bytes, "--device-write-iops", &operations];
-        let files = "cd /sys/fs/cgroup/blkio; cat blkio.throttle.read_bps_device blkio.throttle.write_iops_device";
-        let said = text(&machine, &limits, files);
-        assert!(said.contains(" 1048576\n") && said.ends_with(" 100"), "{said}");
+        if on_v2 {
+            let said = text(&machine, &limits, "cat /sys/fs/cgroup/io.max");
+            assert!(said.ends_with(" rbps=1048576 wbps=max riops=max wiops=100"), "{said}");
+        } else {
+            let files = "cd /sys/fs/cgroup/blkio; cat blkio.throttle.read_bps_device blkio.throttle.write_iops_device";
+            let said = text(&machine, &limits, files);
+            assert!(said.contains(" 1048576\n") && said.ends_with(" 100"), "{said}");
+        }
     }
     let missing = machine.fails(&["run", "--rm", "--device-read-bps", "/dev/no-disk:1m", "busybox", "true"]);
     assert!(missing.diagnostics[0]["message"].as_str().is_some_and(|text| text.contains("/dev/no-disk")));
-
-    let parent = format!("/carrack-scenario-{}", std::process::id());
-    let line = "grep -c . /proc/self/cgroup > /dev/null; grep memory /proc/self/cgroup";
-    let place = text(&machine, &["--cgroupns", "host", "--memory", "64m", "--cgroup-parent", &parent], line);
-    assert!(place.contains(&format!(":{parent}/carrack-")), "{place}");
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        // As in Docker, the parent stays: it is the caller's.
-        let _elsewhere = std::fs::remove_dir(hierarchy.path().join(&parent[1..]));
+    if !on_v2 {
+        let parent = format!("/carrack-scenario-{}", std::process::id());
+        let line = "grep -c . /proc/self/cgroup > /dev/null; grep memory /proc/self/cgroup";
+        let place = text(&machine, &["--cgroupns", "host", "--memory", "64m", "--cgroup-parent", &parent], line);
+        assert!(place.contains(&format!(":{parent}/carrack-")), "{place}");
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            // As in Docker, the parent stays: it is the caller's.
+            let _elsewhere = std::fs::remove_dir(hierarchy.path().join(&parent[1..]));
+        }
     }
     machine.finish();
 }

@@ -75,7 +75,9 @@ impl LocalMount {
             return Ok(self);
         };
         if host.parse::<std::net::IpAddr>().is_err() {
-            let found = (host.as_str(), 0).to_socket_addrs().ok().and_then(|mut found| found.next());
+            // Of IPv4 where there is one, as in Docker.
+            let found =
+                (host.as_str(), 0).to_socket_addrs().ok().and_then(|found| found.min_by_key(|one| one.is_ipv6()));
             let Some(address) = found else {
                 let message = format!("can't mount the volume {volume}: nobody knows the address of {host}");
                 return Err(Diagnostic::error(&codes::VOLUME_MOUNT, message).boxed());

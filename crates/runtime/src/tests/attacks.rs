@@ -244,10 +244,7 @@ fn a_made_node_of_the_hosts_disk_cannot_be_opened() {
         eprintln!("skipped: needs a block device");
         return;
     };
-    for with_unified in [true, false] {
-        let bundle =
-            Bundle::new().and_then(|bundle| if with_unified { Some(bundle) } else { bundle.without_unified() });
-        let Some(mut bundle) = bundle else { return };
+    for mut bundle in Bundle::with_unified_and_without() {
         let line = format!(
             "mknod /tmp/disk b {disk} && echo made; dd if=/tmp/disk of=/dev/null bs=512 count=1 2>&1 | head -1; \
              mknod /tmp/mem c 1 1; dd if=/tmp/mem of=/dev/null bs=1 count=1 2>&1 | head -1; \
@@ -255,7 +252,7 @@ fn a_made_node_of_the_hosts_disk_cannot_be_opened() {
         );
         let outcome = bundle.shell(&line, container(&[]));
         let expected = "made\ndd: can't open '/tmp/disk': Operation not permitted\ndd: can't open '/tmp/mem': Operation not permitted\n1\n";
-        assert_eq!(outcome.output, expected, "v2: {with_unified}");
+        assert_eq!(outcome.output, expected, "v2: {}", bundle.unified_folder().is_some());
     }
 }
 

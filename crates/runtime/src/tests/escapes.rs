@@ -154,11 +154,8 @@ fn a_disk_that_the_host_can_open_stays_shut() {
     let Some(bundle) = Bundle::new() else { return };
     let plan = bundle.plan(&container(&["sh", "-c", &line]));
     assert_eq!(run(&plan).expect("it runs").output, "opened\n", "with no rules");
-    for with_unified in [true, false] {
-        let bundle =
-            Bundle::new().and_then(|bundle| if with_unified { Some(bundle) } else { bundle.without_unified() });
-        let Some(mut bundle) = bundle else { return };
-        assert_eq!(bundle.shell(&line, container(&[])).output, "shut\n", "v2: {with_unified}");
+    for mut bundle in Bundle::with_unified_and_without() {
+        assert_eq!(bundle.shell(&line, container(&[])).output, "shut\n", "v2: {}", bundle.unified_folder().is_some());
     }
 }
 

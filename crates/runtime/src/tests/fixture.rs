@@ -12,7 +12,7 @@ use carrack_specgen::init_plan::{Execute, InitStep, MountAttributes, MountSource
 use carrack_specgen::{Container, HostFacts, InitPlan, Launch, Resolved, init_plan, launch, spec};
 use rustix::pipe::PipeFlags;
 
-use crate::cgroup::{Cgroup, Hierarchies, Membership};
+use crate::cgroup::{Cgroup, Hierarchies, Membership, Version};
 use crate::host;
 use crate::init::{Child, InitFailure, SpawnRequest, spawn};
 
@@ -62,19 +62,20 @@ impl Bundle {
         Some(Self { folder, id, hierarchies, facts, resolved, cgroup: None })
     }
 
-    /// The same host without its v2 hierarchy; none where nothing else is there.
-    pub(crate) fn without_unified(mut self) -> Option<Self> {
-        self.hierarchies = self.hierarchies.clone().without_unified();
-        if self.hierarchies == Hierarchies::default() {
-            eprintln!("skipped: no v1 hierarchy");
-            return None;
-        }
-        Some(self)
+    /// On the host as it is, and where it has v1 as if it had nothing else.
+    pub(crate) fn with_unified_and_without() -> impl Iterator<Item = Self> {
+        let without = || {
+            Self::new().filter(|bundle| bundle.hierarchies.version() == Version::V1).map(|mut bundle| {
+                bundle.hierarchies = bundle.hierarchies.clone().without_unified();
+                bundle
+            })
+        };
+        Self::new().into_iter().chain(std::iter::once_with(without).flatten())
     }
 
     /// The v2 folder of the control groups.
     pub(crate) fn unified_folder(&self) -> Option<std::path::PathBuf> {
-        self.hierarchies.unified().map(|mount| mount.join(&self.resolved.cgroup))
+        self.hierarchies.unified().map(|mount| mount.join(self.hierarchies.path_of(&self.resolved.cgroup)))
     }
 
     pub(crate) fn path(&self, name: &str) -> String {

@@ -43,10 +43,7 @@ fn a_fork_bomb_meets_its_limit() {
 /// Kill reaches what the program started, frozen or not, with v2 and without; then the folders can go.
 #[test]
 fn everything_is_killed_and_removed() {
-    for with_unified in [true, false] {
-        let bundle =
-            Bundle::new().and_then(|bundle| if with_unified { Some(bundle) } else { bundle.without_unified() });
-        let Some(mut bundle) = bundle else { return };
+    for mut bundle in Bundle::with_unified_and_without() {
         let line = "for i in 1 2 3; do sleep 60 & done; echo ready; wait";
         let (child, reader) = bundle.start(&container(&["sh", "-c", line])).expect("it runs");
         let mut ready = [0; 6];
@@ -65,10 +62,7 @@ fn everything_is_killed_and_removed() {
 #[test]
 fn what_forks_as_fast_as_it_is_killed_is_killed() {
     const CHAINS: usize = 60;
-    for with_unified in [true, false] {
-        let bundle =
-            Bundle::new().and_then(|bundle| if with_unified { Some(bundle) } else { bundle.without_unified() });
-        let Some(mut bundle) = bundle else { return };
+    for mut bundle in Bundle::with_unified_and_without() {
         let line = format!(
             "keep() {{ while :; do sleep 60 & wait $!; done; }}; watch() {{ while :; do keep & wait $!; done; }}; \
              n=0; while [ $n -lt {CHAINS} ]; do watch & n=$((n+1)); done; echo ready; while :; do wait; done"
@@ -140,8 +134,17 @@ fn usage_is_counted() {
         assert!(stats.cpu_us.is_some_and(|time_us| time_us > 0), "{stats:?}");
     }
     let limits = cgroup.limits();
-    let unset = crate::cgroup::Limits { memory_swappiness: None, oom_kill_disabled: None, ..limits };
-    assert_eq!(unset, crate::cgroup::Limits::default());
+    let none = crate::cgroup::Limits::default();
+    // What the kernel has a value of for everybody.
+    let unset = match v2 {
+        true => crate::cgroup::Limits { cpu_period_us: Some(100_000), cpu_weight: Some(100), ..none },
+        false => crate::cgroup::Limits {
+            memory_swappiness: limits.memory_swappiness,
+            oom_kill_disabled: limits.oom_kill_disabled,
+            ..none
+        },
+    };
+    assert_eq!(limits, unset);
     cgroup.kill().expect("killed");
     assert_eq!(finish(started).status, 137);
 }
