@@ -320,7 +320,7 @@ impl Networks {
 fn unreadable(what: &Path, why: &dyn std::fmt::Display) -> Box<Diagnostic> {
     Diagnostic::error(&CORRUPT_RECORD, format!("can't read the addresses in use: {}", what.display()))
         .cause(why.to_string())
-        .hint("stop the containers of that network and remove the file: it is made anew")
+        .hint("remove the file, then restart the containers of that network: it is made anew")
         .boxed()
 }
 
