@@ -34,7 +34,7 @@ kill: ## kill, fail and delay at every step of plans and container starts (long)
 soak: ## random lives of 500 containers for ten minutes, and what they leave (SOAK_SECONDS, SOAK_SEED)
 	@scripts/soak
 
-fuzz: ## mutations of seeds into every parser of hostile bytes, a minute each (FUZZ_SECONDS)
+fuzz: ## feed mutations to all that reads what strangers write, a minute each (FUZZ_SECONDS)
 	@scripts/fuzz
 
 bench: ## measure against Docker and Podman (BENCH_DOCKER, BENCH_PODMAN, or the path)

@@ -11,6 +11,9 @@ use carrack_runtime::cgroup::{Cgroup, Hierarchies};
 
 use crate::engine::{Engine, entries, host_error};
 
+/// How many shims a command asks after one by one, so that it takes no longer however many there are.
+const LOOKED_AT: usize = 8;
+
 /// What a mark begins with while it replaces another.
 const NEW: char = '.';
 
@@ -60,9 +63,20 @@ impl Engine {
             by_shim.entry(shim).or_default().push(name.trim_start_matches(NEW).to_owned());
         }
         // A number that two have was given to a new shim after the old one's death.
-        let is_certain = |shim: &i32, ids: &Vec<String>| ids.len() == 1 && alive.contains(shim);
-        by_shim.retain(|shim, ids| !is_certain(shim, ids));
-        Ok(Some(by_shim.into_values().flatten().collect()))
+        let is_likely = |shim: &i32, ids: &Vec<String>| ids.len() == 1 && alive.contains(shim);
+        let likely: BTreeMap<i32, Vec<String>> = by_shim.extract_if(.., |shim, ids| is_likely(shim, ids)).collect();
+        let likely: Vec<String> = likely.into_values().flatten().collect();
+        // Its number may be another process's by now, an event's or a probe's, and one that was killed a moment ago has it
+        // still: some are looked at more closely, other ones by each command.
+        let first = std::process::id() as usize % likely.len().max(1);
+        let in_turn = likely.iter().cycle().skip(first).take(likely.len().min(LOOKED_AT));
+        let mut suspects: Vec<String> = by_shim.into_values().flatten().collect();
+        for id in in_turn {
+            if self.state(id)?.is_none_or(|state| !state.has_shim() || state.is_shim_dying()) {
+                suspects.push(id.clone());
+            }
+        }
+        Ok(Some(suspects))
     }
 
     fn mark(&self, name: &str) -> PathBuf {

@@ -12,6 +12,8 @@ pub mod container;
 pub mod external;
 /// What must be known of the host.
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 /// What init does about it.
 pub mod init_plan;
 mod limits;

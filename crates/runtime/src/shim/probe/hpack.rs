@@ -129,6 +129,9 @@ const LONGEST: u8 = 30;
 
 fn huffman(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
+    let symbols: Vec<usize> = symbols().collect();
+    let count_of = |length: u8| LENGTHS.iter().filter(|known| **known == length).count();
+    let counts: Vec<usize> = (0..=LONGEST).map(count_of).collect();
     let mut bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
     loop {
         // The code read so far, the first code of its length, and how many codes are shorter.
@@ -142,10 +145,10 @@ fn huffman(bytes: &[u8]) -> Option<Vec<u8>> {
             length += 1;
             code = code << 1 | u32::from(bit);
             first <<= 1;
-            let count = LENGTHS.iter().filter(|known| **known == length).count();
+            let count = *counts.get(usize::from(length))?;
             let place = code.checked_sub(first).map(|place| place as usize).filter(|place| *place < count);
             if let Some(place) = place {
-                break symbols().nth(shorter + place)?;
+                break *symbols.get(shorter + place)?;
             }
             first += count as u32;
             shorter += count;
