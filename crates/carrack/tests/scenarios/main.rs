@@ -17,6 +17,7 @@ mod controllers;
 mod copying;
 mod debugging;
 mod doctor;
+mod dying;
 mod events;
 mod firewalls;
 mod formats;
