@@ -72,7 +72,7 @@ impl Engine {
         let in_turn = likely.iter().cycle().skip(first).take(likely.len().min(LOOKED_AT));
         let mut suspects: Vec<String> = by_shim.into_values().flatten().collect();
         for id in in_turn {
-            if self.state(id)?.is_none_or(|state| !state.has_shim() || state.is_shim_dying()) {
+            if self.state(id)?.is_none_or(|state| !state.is_served()) {
                 suspects.push(id.clone());
             }
         }

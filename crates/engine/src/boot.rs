@@ -79,9 +79,9 @@ impl Engine {
         self.end_moments()?;
         for id in suspects.into_iter().flatten() {
             // What its program has left behind is the shim's to put away, also in the moment after the end.
-            if let Some(state) = self.state(&id)?.filter(State::has_shim) {
+            if let Some(state) = self.state(&id)? {
                 // One that was killed a moment ago is as good as gone: its successor needs what it still holds.
-                if !state.is_shim_dying() || !self.wait_for_shim(&state)? {
+                if state.is_served() || !self.wait_for_shim(&state)? {
                     continue;
                 }
             }

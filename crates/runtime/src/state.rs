@@ -207,9 +207,9 @@ impl State {
         self.boot_id == boot_id() && lives(self.shim_pid, self.shim_start_ticks)
     }
 
-    /// Whether the shim lives and will not for long, as it was killed: it serves nobody any more, and may hold its ports still.
-    pub fn is_shim_dying(&self) -> bool {
-        self.has_shim() && stat_of(self.shim_pid).is_some_and(|stat| stat.is_killed)
+    /// Whether the shim lives and was not killed: one that is dying serves nobody any more, and may hold its ports still.
+    pub fn is_served(&self) -> bool {
+        self.has_shim() && !is_killed(self.shim_pid)
     }
 
     /// What to tell of the last end: 255, as Docker does, where nobody saw how it was, and 0 before the first.
@@ -263,6 +263,16 @@ pub fn start_ticks_of(pid: i32) -> Option<u64> {
     stat_of(pid).filter(|stat| !stat.ended).map(|stat| stat.start_ticks)
 }
 
+/// Whether SIGKILL was sent to a process, or another signal has begun to end it. What is gone was.
+fn is_killed(pid: i32) -> bool {
+    // It stays pending for the process as a whole until it has turned to its end, which its flags say from then on: in
+    // this order nothing is between the two.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = pending.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok()).unwrap_or(0);
+    pending & PENDING_KILL != 0 || stat_of(pid).is_none_or(|stat| stat.is_killed)
+}
+
 fn stat_of(pid: i32) -> Option<Stat> {
     // Room for all of it, so that one call reads it: there may be a thousand processes to ask after.
     let mut stat = [0; 2048];
@@ -286,7 +296,7 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
 struct Stat {
     /// A zombie, or about to be gone for good.
     ended: bool,
-    /// A signal that nobody catches has been sent to it, whether it has run since or not.
+    /// A signal has begun to end it.
     is_killed: bool,
     parent: i32,
     start_ticks: u64,
@@ -303,15 +313,14 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let flags: u64 = fields.nth(4)?.parse().ok()?;
     let start_ticks = fields.nth(12)?.parse().ok()?;
-    let pending: u64 = fields.nth(8).and_then(|signals| signals.parse().ok()).unwrap_or(0);
-    let wait_status = fields.nth(20).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let is_killed = flags & KILLED_BY_A_SIGNAL != 0 || pending & PENDING_KILL != 0;
+    let wait_status = fields.nth(29).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let is_killed = flags & KILLED_BY_A_SIGNAL != 0;
     Some(Stat { ended, is_killed, parent, start_ticks, wait_status })
 }
 
 /// PF_SIGNALED of linux/sched.h, from the moment on in which a process turns to its end.
 const KILLED_BY_A_SIGNAL: u64 = 0x400;
-/// SIGKILL's bit among the pending signals, which the kernel makes of every fatal one.
+/// SIGKILL's bit among the pending signals.
 const PENDING_KILL: u64 = 1 << 8;
 
 fn is_zero(number: &i32) -> bool {
@@ -340,15 +349,15 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = child.id() as i32;
-        let (ticks, is_killed) = (start_ticks_of(pid).unwrap(), || stat_of(pid).unwrap().is_killed);
+        let (ticks, is_killed) = (start_ticks_of(pid).unwrap(), || is_killed(pid));
         let mut state = State { boot_id: boot_id(), shim_pid: pid, shim_start_ticks: ticks, ..State::default() };
-        assert!(state.has_shim() && !state.is_shim_dying() && !is_killed());
+        assert!(state.is_served() && !is_killed());
         child.kill().unwrap();
         // Dying, or ended already: it never looks as if nothing was.
-        assert!(is_killed());
+        assert!(is_killed() && !state.is_served());
         child.wait().unwrap();
         state.shim_pid = i32::MAX;
-        assert!(!state.is_shim_dying());
+        assert!(!state.is_served());
     }
 
     #[test]
