@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
-use carrack_runtime::state::{State, Status};
+use carrack_runtime::state::Status;
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
