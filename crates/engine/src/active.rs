@@ -65,14 +65,17 @@ impl Engine {
         // A number that two have was given to a new shim after the old one's death.
         let is_likely = |shim: &i32, ids: &Vec<String>| ids.len() == 1 && alive.contains(shim);
         let likely: BTreeMap<i32, Vec<String>> = by_shim.extract_if(.., |shim, ids| is_likely(shim, ids)).collect();
-        let likely: Vec<String> = likely.into_values().flatten().collect();
+        let likely: Vec<(i32, String)> =
+            likely.into_iter().flat_map(|(shim, ids)| ids.into_iter().map(move |id| (shim, id))).collect();
         // Its number may be another process's by now, an event's or a probe's, and one that was killed a moment ago has it
         // still: some are looked at more closely, other ones by each command.
         let first = std::process::id() as usize % likely.len().max(1);
         let in_turn = likely.iter().cycle().skip(first).take(likely.len().min(LOOKED_AT));
         let mut suspects: Vec<String> = by_shim.into_values().flatten().collect();
-        for id in in_turn {
-            if self.state(id)?.is_none_or(|state| !state.is_served()) {
+        for (shim, id) in in_turn {
+            // One that is about to write its first state is none of them.
+            let state = self.state(id).ok().flatten();
+            if state.is_some_and(|state| state.shim_pid == *shim && !state.is_served()) {
                 suspects.push(id.clone());
             }
         }
