@@ -1,6 +1,6 @@
 # make           this list
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-down images test test-v2 kill soak bench check
+.PHONY: help build demo demo-down images test test-v2 kill soak fuzz bench check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ kill: ## kill, fail and delay at every step of plans and container starts (long)
 
 soak: ## random lives of 500 containers for ten minutes, and what they leave (SOAK_SECONDS, SOAK_SEED)
 	@scripts/soak
+
+fuzz: ## feed mutations to all that reads what strangers write, a minute each (FUZZ_SECONDS)
+	@scripts/fuzz
 
 bench: ## measure against Docker and Podman (BENCH_DOCKER, BENCH_PODMAN, or the path)
 	@scripts/bench

@@ -5,6 +5,8 @@
 
 mod bill;
 mod cyclonedx;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod inventory;
 mod packages;
 mod provenance;

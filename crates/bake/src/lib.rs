@@ -7,6 +7,8 @@ pub mod codes;
 mod expression;
 mod file;
 mod functions;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod matrix;
 mod overrides;
 mod project;

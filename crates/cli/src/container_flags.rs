@@ -76,8 +76,7 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         container.env.insert(name, value);
     }
     for file in &given.label_file {
-        let lines = lines_of(&folder.join(file))?;
-        container.labels.extend(lines.iter().map(|line| key_and_value(line)));
+        container.labels.extend(lines(&read(&folder.join(file))?).map(key_and_value));
     }
     container.labels.extend(given.label.iter().map(|text| key_and_value(text)));
     container.annotations.extend(given.annotation.iter().map(|text| key_and_value(text)));
@@ -292,8 +291,12 @@ fn security_option(container: &mut Container, text: &str, folder: &Path) -> Resu
 
 /// Lines of NAME=VALUE or NAME, `#` comments; quotes are literal, as in Docker (not as in Compose).
 pub(crate) fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
+    entries(path, &read(path)?)
+}
+
+pub(crate) fn entries(path: &Path, text: &str) -> Result<Vec<(String, Option<String>)>> {
     let mut entries = Vec::new();
-    for line in &lines_of(path)? {
+    for line in lines(text) {
         let (name, value) = flags::env(line)?;
         if name.contains(char::is_whitespace) {
             return Err(flags::invalid(
@@ -308,10 +311,9 @@ pub(crate) fn env_file(path: &Path) -> Result<Vec<(String, Option<String>)>> {
 }
 
 /// The lines of a file that are neither empty nor comments.
-fn lines_of(path: &Path) -> Result<Vec<String>> {
-    let text = read(path)?;
+fn lines(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
-    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// A text file that the command line names.

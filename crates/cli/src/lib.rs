@@ -13,6 +13,8 @@ mod docker;
 mod docker_config;
 mod filters;
 mod flags;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod mount_flags;
 mod natural;
 mod network_flags;

@@ -54,7 +54,7 @@ pub(crate) fn networks(given: &ContainerFlags) -> Result<NetworkMode> {
 }
 
 /// `NAME`, or `name=NAME,alias=…,ip=…,ip6=…,mac-address=…,link-local-ip=…,driver-opt=KEY=VALUE,gw-priority=…`.
-fn attachment(text: &str) -> Result<Attachment> {
+pub(crate) fn attachment(text: &str) -> Result<Attachment> {
     let named = |name: &str| if name == "default" { "bridge".to_owned() } else { name.to_owned() };
     if !text.contains('=') {
         return Ok(Attachment { network: named(text), ..Attachment::default() });

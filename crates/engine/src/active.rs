@@ -15,6 +15,9 @@ use crate::engine::{Engine, entries, host_error};
 /// Between a container's id and its shim's number.
 const SEPARATOR: char = '.';
 
+/// How many shims a command asks after one by one, so that it takes no longer however many there are.
+const LOOKED_AT: usize = 2;
+
 impl Engine {
     /// Marks a container that has no shim. The caller holds its lock.
     pub(crate) fn mark_active(&self, id: &str) -> Result<()> {
@@ -69,9 +72,22 @@ impl Engine {
             by_shim.entry(shim).or_default().push(id);
         }
         // A number that two have was given to a new shim after the old one's death.
-        let is_certain = |shim: &i32, ids: &Vec<&str>| ids.len() == 1 && alive.contains(shim);
-        by_shim.retain(|shim, ids| !is_certain(shim, ids));
-        Ok(Some(by_shim.into_values().flatten().map(str::to_owned).collect()))
+        let is_likely = |shim: &i32, ids: &Vec<&str>| ids.len() == 1 && alive.contains(shim);
+        let likely: BTreeMap<i32, Vec<&str>> = by_shim.extract_if(.., |shim, ids| is_likely(shim, ids)).collect();
+        let likely: Vec<(i32, &str)> =
+            likely.into_iter().flat_map(|(shim, ids)| ids.into_iter().map(move |id| (shim, id))).collect();
+        let mut suspects: Vec<String> = by_shim.into_values().flatten().map(str::to_owned).collect();
+        // Its number may be another process's by now, an event's or a probe's, and one that was killed a moment ago has it
+        // still: some are looked at more closely, other ones by each command.
+        let first = std::process::id() as usize % likely.len().max(1);
+        for (shim, id) in likely.iter().cycle().skip(first).take(likely.len().min(LOOKED_AT)) {
+            // One that is about to write its first state is none of them.
+            let state = self.state(id).ok().flatten();
+            if state.is_some_and(|state| state.shim_pid == *shim && !state.is_served()) {
+                suspects.push((*id).to_owned());
+            }
+        }
+        Ok(Some(suspects))
     }
 
     fn mark(&self, name: &str) -> PathBuf {

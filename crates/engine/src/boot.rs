@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use carrack_diag::Result;
+use carrack_diag::{Diagnostic, Result};
 use carrack_runtime::cgroup::{Cgroup, Hierarchies};
-use carrack_runtime::state::{State, Status};
+use carrack_runtime::state::Status;
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
 
+use crate::codes;
 use crate::container::{ContainerRecord, StopOptions, event};
 use crate::engine::{Engine, entries, host_error, remove_folder};
 use crate::journal::Outcome;
@@ -27,7 +28,7 @@ impl Engine {
                 Err(error) => report.push(format!("{project}: {error}")),
             }
         }
-        report.extend(self.recover()?);
+        report.extend(self.recover()?.into_iter().map(|told| told.message));
         for record in self.records().list()?.into_values() {
             let state = self.state(&record.id)?;
             let active = state.as_ref().is_some_and(|state| {
@@ -67,8 +68,8 @@ impl Engine {
     }
 
     /// Takes care of what interrupted commands and killed shims have left: a living program gets a new shim, a dead one is
-    /// put away, what was half made is taken back. A line for each thing done.
-    pub(crate) fn recover(&self) -> Result<Vec<String>> {
+    /// put away, what was half made is taken back. Tells of each container what became of it.
+    pub(crate) fn recover(&self) -> Result<Vec<Diagnostic>> {
         let mut report = Vec::new();
         let hierarchies = Hierarchies::detect()?;
         let suspects = self.suspects(&hierarchies)?;
@@ -78,8 +79,11 @@ impl Engine {
         self.end_moments()?;
         for id in suspects.into_iter().flatten() {
             // What its program has left behind is the shim's to put away, also in the moment after the end.
-            if self.state(&id)?.as_ref().is_some_and(State::has_shim) {
-                continue;
+            if let Some(state) = self.state(&id)? {
+                // One that was killed a moment ago is as good as gone: its successor needs what it still holds.
+                if state.is_served() || !self.wait_for_shim(&state)? {
+                    continue;
+                }
             }
             // Whoever is starting or stopping it has the lock, and is not interrupted.
             let Ok(guard) = self.store.lock(Lock::Container(id.clone()), Duration::ZERO) else { continue };
@@ -90,7 +94,7 @@ impl Engine {
             let is_owed_a_start = self.recover_container(&record, &mut report)?;
             drop(guard);
             if is_owed_a_start && let Err(error) = self.start_record(&record) {
-                report.push(format!("{}: {error}", record.name));
+                report.push(failed(&record, "its restart policy wants it started", &error));
             }
         }
         self.recover_from_reboot()?;
@@ -99,12 +103,15 @@ impl Engine {
     }
 
     /// Whether its restart policy wants it started again.
-    fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<String>) -> Result<bool> {
+    fn recover_container(&self, record: &ContainerRecord, report: &mut Vec<Diagnostic>) -> Result<bool> {
         match self.state(&record.id)? {
             Some(state) if state.has_shim() => {}
             Some(state) if state.status.is_active() && state.is_alive() => match self.adopt(record, &state) {
-                Ok(()) => report.push(format!("{}: adopted by a new shim", record.name)),
-                Err(error) => report.push(format!("{}: {error}", record.name)),
+                Ok(()) => {
+                    let message = format!("{}: adopted by a new shim", record.name);
+                    report.push(Diagnostic::note(&codes::SHIM_GONE, message));
+                }
+                Err(error) => report.push(failed(record, "it runs without a shim", &error)),
             },
             Some(state) if state.status.is_active() => {
                 let waited_for_its_restart = state.status == Status::Restarting;
@@ -112,7 +119,8 @@ impl Engine {
                 let has_failed = state.actual_status() == Status::Lost && event::wants_restart(record, &state);
                 self.tear_down(record)?;
                 if !waited_for_its_restart {
-                    report.push(format!("{}: it is gone, and nobody saw how", record.name));
+                    let message = format!("{}: it is gone, and nobody saw how", record.name);
+                    report.push(Diagnostic::warning(&codes::SHIM_GONE, message));
                 }
                 let always = matches!(record.container.restart, RestartPolicy::Always | RestartPolicy::UnlessStopped);
                 return Ok((always || has_failed || waited_for_its_restart) && !self.stays_down(record)?);
@@ -152,6 +160,11 @@ impl Engine {
         self.unmark_active(id, None)?;
         self.store.forget_lock(&Lock::Container(id.to_owned()))
     }
+}
+
+fn failed(record: &ContainerRecord, state: &str, error: &Diagnostic) -> Diagnostic {
+    let told = Diagnostic::warning(&codes::SHIM_GONE, format!("{}: {state}: {error}", record.name));
+    told.hint("the next command that changes anything tries again")
 }
 
 fn starts_at_boot(record: &ContainerRecord, was_stopped: bool) -> bool {

@@ -128,6 +128,17 @@ pub static NO_BIND_SOURCE: Code = Code {
     fix: "Create it, or correct the path.",
 };
 
+/// A shim was killed, perhaps with its container.
+pub static SHIM_GONE: Code = Code {
+    id: "engine/shim-gone",
+    title: "the shim of a container was gone",
+    cause: "Somebody or the kernel killed the small process that stays with a container, or the host lost power. The container \
+            itself goes on without it, but answers no names and no published ports, and nobody sees its end.",
+    check: "`dmesg | grep -i killed` tells whether memory had run out; `carrack ps -a` what runs now.",
+    fix: "The command that told it has given the container a new shim, or put it away. Where it could not, the message \
+          says why: correct that and repeat any command that changes something.",
+};
+
 /// A wall of the host's that containers are not behind.
 pub static UNCONFINED: Code = Code {
     id: "engine/unconfined",
@@ -522,6 +533,7 @@ pub static ALL: &[&Code] = &[
     &VOLUME_IN_USE,
     &VOLUME_MOUNT,
     &UNCONFINED,
+    &SHIM_GONE,
 ];
 
 /// The codes of this crate and of every crate that it stands on.

@@ -18,10 +18,11 @@ pub struct Engine {
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(120);
 
 impl Engine {
-    /// For commands that change something: first takes care of containers whose shim is gone (I-3, I-4). As root only.
-    pub fn open(roots: Roots) -> Result<Self> {
+    /// For commands that change something: first takes care of containers whose shim is gone (I-3, I-4), and tells what
+    /// became of each. As root only.
+    pub fn open(roots: Roots, tell: &mut dyn FnMut(Diagnostic)) -> Result<Self> {
         let engine = Self::open_for_event(roots)?;
-        engine.recover()?;
+        engine.recover()?.into_iter().for_each(tell);
         Ok(engine)
     }
 

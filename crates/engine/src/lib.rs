@@ -19,6 +19,8 @@ pub mod doctor;
 mod engine;
 mod events;
 pub mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod git_tags;
 mod image;
 mod info;

@@ -3,6 +3,8 @@
 //! This crate never sends a request, and never knows a registry.
 
 mod authorities;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod location;
 mod names;
 mod pace;

@@ -267,6 +267,17 @@ fn is_answer(message: &[u8], question: &[u8]) -> bool {
         && repeated.is_some_and(|repeated| repeated.eq_ignore_ascii_case(&question[12..]))
 }
 
+/// A target of `fuzz/`: an answer has no more addresses than it has bytes for.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Answer::Addresses(addresses) = read_answer(data) {
+        assert!(addresses.len() * 14 <= data.len());
+    }
+    let _ = is_answer(data, b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01");
+    let resolvers = Resolvers::read(&String::from_utf8_lossy(data));
+    let _ = resolvers.candidates("a.b");
+}
+
 fn read_answer(message: &[u8]) -> Answer {
     let (Some(flags), Some(code)) = (message.get(2), message.get(3).map(|flags| flags & 15)) else {
         return Answer::Failure;

@@ -5,6 +5,8 @@
 mod breakpoint;
 mod check;
 pub mod codes;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod git;
 mod graph;
 mod lower;

@@ -7,6 +7,8 @@ mod artifact;
 pub mod codes;
 mod device_name;
 mod digest;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod image;
 pub mod media_type;
 mod platform;

@@ -45,7 +45,10 @@ impl Reference {
         if self.host != DEFAULT_HOST {
             return format!("{}/{}", self.host, self.path);
         }
-        self.path.strip_prefix(OFFICIAL).filter(|rest| !rest.contains('/')).unwrap_or(&self.path).to_owned()
+        let short = self.path.strip_prefix(OFFICIAL).filter(|rest| !rest.contains('/')).unwrap_or(&self.path);
+        // A path that begins like a host would be read as one of that host.
+        let is_read_so = split_host(short) == (self.host.clone(), self.path.clone());
+        if is_read_so { short.to_owned() } else { format!("{}/{}", self.host, self.path) }
     }
 
     /// As people write it, with tag and digest.

@@ -23,6 +23,15 @@ fn references_are_completed_as_docker_does() {
 }
 
 #[test]
+fn a_path_that_begins_like_a_host_is_shown_with_its_host() {
+    for text in ["docker.io/r.io/app:v1", "docker.io/localhost/app:v1"] {
+        assert_eq!(reference(text).familiar(), text);
+        assert_eq!(reference(&reference(text).familiar()), reference(text));
+    }
+    assert_eq!(reference("docker.io/team/app:v1").familiar(), "team/app:v1");
+}
+
+#[test]
 fn a_digest_needs_no_tag() {
     let digest = Digest::of(b"");
     let pinned = reference(&format!("nginx@{digest}"));

@@ -294,6 +294,22 @@ fn challenges(header: &str) -> Vec<Challenge> {
     challenges
 }
 
+/// A target of `fuzz/`: a header of a registry, and the body of its refusal.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Ok(header) = std::str::from_utf8(data) {
+        let challenges = challenges(header);
+        let length: usize = challenges.iter().flat_map(|one| &one.parameters).map(|(_, value)| value.len()).sum();
+        assert!(length <= header.len());
+        for challenge in &challenges {
+            let _ = Scope::pull("a/b").with(challenge.get("scope").unwrap_or_default());
+        }
+    }
+    if let Some(said) = words(data) {
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+}
+
 fn is_token(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter)
 }

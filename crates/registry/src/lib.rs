@@ -10,6 +10,8 @@ mod client;
 pub mod codes;
 mod copy;
 mod credentials;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod pull;
 mod push;

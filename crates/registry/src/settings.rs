@@ -113,6 +113,14 @@ fn parse(text: &str) -> Result<BTreeMap<String, RegistrySettings>, basic_toml::E
     Ok(basic_toml::from_str::<File>(text)?.registry)
 }
 
+/// A target of `fuzz/`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = parse(text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

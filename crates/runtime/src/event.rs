@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use read::{Reader, Reading};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use read::fuzz;
+
 use crate::time::{now_ns, rfc3339_nano};
 
 /// Beyond this the file becomes `events.1` and a new one begins. It lies in memory.

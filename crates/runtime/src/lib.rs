@@ -17,6 +17,9 @@ mod time;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, fuzzing))]
+pub use shim::fuzzing;
+
 use std::ffi::{OsStr, OsString};
 
 /// Becomes what argument zero says, where it is one of the private roles of this binary: a container's init or its shim.

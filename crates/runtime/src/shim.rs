@@ -30,6 +30,8 @@ mod config;
 mod dns;
 mod event_process;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod log;
 mod names;

@@ -207,6 +207,11 @@ impl State {
         self.boot_id == boot_id() && lives(self.shim_pid, self.shim_start_ticks)
     }
 
+    /// Whether the shim lives and was not killed: one that is dying serves nobody any more, and may hold its ports still.
+    pub fn is_served(&self) -> bool {
+        self.has_shim() && !is_killed(self.shim_pid)
+    }
+
     /// What to tell of the last end: 255, as Docker does, where nobody saw how it was, and 0 before the first.
     pub fn last_exit_code(&self) -> i32 {
         let has_ended = matches!(self.actual_status(), Status::Exited | Status::Lost);
@@ -255,10 +260,24 @@ pub fn boot_id() -> String {
 /// When a process began, in clock ticks since boot; with the pid it is unique in a boot. None for one that is not or no
 /// longer, and for zombies.
 pub fn start_ticks_of(pid: i32) -> Option<u64> {
+    stat_of(pid).filter(|stat| !stat.ended).map(|stat| stat.start_ticks)
+}
+
+/// Whether SIGKILL was sent to a process, or another signal has begun to end it. What is gone was.
+fn is_killed(pid: i32) -> bool {
+    // It stays pending for the process as a whole until it has turned to its end, which its flags say from then on: in
+    // this order nothing is between the two.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = pending.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok()).unwrap_or(0);
+    pending & PENDING_KILL != 0 || stat_of(pid).is_none_or(|stat| stat.is_killed)
+}
+
+fn stat_of(pid: i32) -> Option<Stat> {
     // Room for all of it, so that one call reads it: there may be a thousand processes to ask after.
     let mut stat = [0; 2048];
     let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
-    parse_start_ticks(stat.get(..length)?)
+    parse_stat(stat.get(..length)?)
 }
 
 /// How a process ended that nobody has reaped yet: its status, or 128 and the signal's number. None for any other.
@@ -274,13 +293,11 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
     Some(parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)?.parent)
 }
 
-fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
-    parse_stat(stat).filter(|stat| !stat.ended).map(|stat| stat.start_ticks)
-}
-
 struct Stat {
     /// A zombie, or about to be gone for good.
     ended: bool,
+    /// A signal has begun to end it.
+    is_killed: bool,
     parent: i32,
     start_ticks: u64,
     /// As of waitpid(2); 0 while it runs, and for those who may not look into the process.
@@ -294,10 +311,17 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let ended = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
-    let start_ticks = fields.nth(17)?.parse().ok()?;
+    let flags: u64 = fields.nth(4)?.parse().ok()?;
+    let start_ticks = fields.nth(12)?.parse().ok()?;
     let wait_status = fields.nth(29).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Some(Stat { ended, parent, start_ticks, wait_status })
+    let is_killed = flags & KILLED_BY_A_SIGNAL != 0;
+    Some(Stat { ended, is_killed, parent, start_ticks, wait_status })
 }
+
+/// PF_SIGNALED of linux/sched.h, from the moment on in which a process turns to its end.
+const KILLED_BY_A_SIGNAL: u64 = 0x400;
+/// SIGKILL's bit among the pending signals.
+const PENDING_KILL: u64 = 1 << 8;
 
 fn is_zero(number: &i32) -> bool {
     *number == 0
@@ -318,10 +342,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_process_that_was_killed_is_known_before_it_runs_again() {
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "read word"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id() as i32;
+        let (ticks, is_killed) = (start_ticks_of(pid).unwrap(), || is_killed(pid));
+        let mut state = State { boot_id: boot_id(), shim_pid: pid, shim_start_ticks: ticks, ..State::default() };
+        assert!(state.is_served() && !is_killed());
+        child.kill().unwrap();
+        // Dying, or ended already: it never looks as if nothing was.
+        assert!(is_killed() && !state.is_served());
+        child.wait().unwrap();
+        state.shim_pid = i32::MAX;
+        assert!(!state.is_served());
+    }
+
+    #[test]
     fn a_hostile_process_name_moves_no_field() {
         let stat = b"12 (a) Z 1 (x) S 1 12 12 0 -1 4194560 105 0 0 0 0 0 0 0 20 0 1 0 6789 2 3";
-        assert_eq!(parse_start_ticks(stat), Some(6789));
-        assert_eq!(parse_start_ticks(b"12 (a) Z 1 12 12 0 -1 4194560 105 0 0 0 0 0 0 0 20 0 1 0 6789 2 3"), None);
+        let start_ticks = |stat: &[u8]| parse_stat(stat).filter(|stat| !stat.ended).map(|stat| stat.start_ticks);
+        assert_eq!(start_ticks(stat), Some(6789));
+        assert_eq!(start_ticks(b"12 (a) Z 1 12 12 0 -1 4194560 105 0 0 0 0 0 0 0 20 0 1 0 6789 2 3"), None);
     }
 
     #[test]
@@ -333,7 +377,7 @@ mod tests {
         };
         let parsed = parse_stat(&stat("Z", 5 << 8)).unwrap();
         assert_eq!((parsed.ended, parsed.start_ticks, parsed.wait_status), (true, 22, 5 << 8));
-        assert_eq!(parse_start_ticks(&stat("S", 0)), Some(22));
+        assert_eq!(parse_stat(&stat("S", 0)).map(|stat| (stat.start_ticks, stat.is_killed)), Some((22, false)));
         let mut child = std::process::Command::new("/bin/sh")
             .args(["-c", "read word; exit 7"])
             .stdin(std::process::Stdio::piped())
@@ -356,7 +400,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_stat_is_read_without_panic(stat: Vec<u8>) {
-            let _ = parse_start_ticks(&stat);
+            let _ = parse_stat(&stat);
         }
     }
 

@@ -13,6 +13,8 @@ mod control_groups;
 pub mod external;
 /// What must be known of the host.
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 /// What init does about it.
 pub mod init_plan;
 mod limits;

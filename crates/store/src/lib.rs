@@ -12,6 +12,8 @@ mod content;
 mod erofs;
 mod fault;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod garbage;
 mod gzip;
 mod image;

@@ -2,6 +2,7 @@
 //!
 //! This crate never takes part in a build of the product: it is a dependency of tests only.
 
+pub mod fuzz;
 pub mod host;
 pub mod image;
 pub mod registry;

@@ -57,6 +57,50 @@ fn probes_of_our_own_need_no_program_in_the_image() {
     machine.finish();
 }
 
+/// What `/proc` says of the process that asks for a container's health; its parent is the shim.
+fn probing(machine: &Machine, name: &str) -> Option<(String, Vec<String>)> {
+    let shim = format!("PPid:\t{}\n", machine.shim_pid(name));
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let mut probes =
+        processes.filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|text| text == b"carrack-probe\0"));
+    let path =
+        probes.find(|path| std::fs::read_to_string(path.join("status")).is_ok_and(|text| text.contains(&shim)))?;
+    let status = std::fs::read_to_string(path.join("status")).ok()?;
+    let open = std::fs::read_dir(path.join("fd")).ok()?.flatten();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Some((status, open.map(|target| target.display().to_string()).collect()))
+}
+
+/// Who listens to a server of the container's can do nothing else, and who waits for a program of it can end it (F8).
+#[test]
+fn a_probe_has_no_more_rights_than_it_needs() {
+    let Some(machine) = Machine::new() else { return };
+    let slow = ["--health-interval", "50ms", "--health-timeout", "100s"];
+    // It takes connections and says nothing.
+    let silent = ["nc", "-ll", "-p", "8080", "-e", "sleep", "1000"];
+    start(&machine, "page", &[&["--init", "--health-probe", "http://:8080/"], &slow[..]].concat(), &silent);
+    let (status, open) = eventually("a probe that waits for its answer", || {
+        probing(&machine, "page").filter(|(status, open)| {
+            status.contains("Seccomp:\t2\n") && open.iter().filter(|target| target.starts_with("socket:")).count() == 2
+        })
+    });
+    for line in ["Uid:\t65534\t65534\t65534\t65534", "Gid:\t65534\t65534\t65534\t65534", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+    }
+    let others: Vec<&String> = open.iter().filter(|target| !target.starts_with("socket:")).collect();
+    assert!(others.len() <= 3, "the null device twice and the shim's log: {open:?}");
+
+    start(&machine, "program", &[&["--init", "--health-cmd", "sleep 1000"], &slow[..]].concat(), &["sleep", "1000"]);
+    let (status, _) = eventually("a probe that waits for its program", || {
+        probing(&machine, "program").filter(|(status, _)| status.contains("Seccomp:\t2\n"))
+    });
+    assert!(status.contains("CapEff:\t0000000000000020") && status.contains("CapBnd:\t0000000000000000"), "{status}");
+    machine.finish();
+}
+
 /// A service is found to be ready when it is, and not an interval later, by the check of a container's own user (H10).
 #[test]
 fn the_first_probes_do_not_wait_for_an_interval() {

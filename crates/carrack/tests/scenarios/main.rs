@@ -18,6 +18,7 @@ mod controllers;
 mod copying;
 mod debugging;
 mod doctor;
+mod dying;
 mod events;
 mod firewalls;
 mod flags;

@@ -28,11 +28,16 @@ mod top;
 mod usage;
 mod volume;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use logs::options as log_options;
+#[cfg(any(test, fuzzing))]
+pub(crate) use prune::filter as prune_filter;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use carrack_diag::{Diagnostic, Result};
+use carrack_diag::{Diagnostic, Result, SourceMap};
 use carrack_engine::{Engine, LayerForm, Roots};
 
 use crate::arguments::{
@@ -80,7 +85,8 @@ impl Session {
 
     /// For verbs that change something.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        Ok(Engine::open(self.roots.clone())?.with_form(self.form))
+        let mut tell = |told| self.output.diagnostics(&[told], &SourceMap::new());
+        Ok(Engine::open(self.roots.clone(), &mut tell)?.with_form(self.form))
     }
 
     /// For verbs that only look (I-5).

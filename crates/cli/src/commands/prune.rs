@@ -172,7 +172,7 @@ fn quoted(word: &str) -> String {
     if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
-fn filter(texts: &[String]) -> Result<PruneFilter> {
+pub(crate) fn filter(texts: &[String]) -> Result<PruneFilter> {
     let now = jiff::Timestamp::now();
     let mut filter = PruneFilter::default();
     for text in texts {

@@ -214,12 +214,29 @@ fn read_folder(folder: &Path) -> Result<Vec<(String, Specification)>> {
             Diagnostic::error(&codes::CDI, format!("can't read the device specification {shown}")).cause(cause).boxed()
         };
         let text = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-        let value = yaml(&shown, &text).map_err(|error| failed(error.message.clone()))?;
-        let specification = serde_json::from_value(value).map_err(|error| failed(error.to_string()))?;
+        let specification = parse(&shown, &text).map_err(failed)?;
         all.push((shown, specification));
     }
     all.sort_by(|left, right| left.0.cmp(&right.0));
     Ok(all)
+}
+
+fn parse(shown: &str, text: &str) -> std::result::Result<Specification, String> {
+    let value = yaml(shown, text).map_err(|error| error.message.clone())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// A target of `fuzz/`: a file whose devices a container is given, all of them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(specification) = parse("/etc/cdi/a.yaml", text) else { return };
+    let (mut container, mut brought) = (Container::default(), Brought::default());
+    let edits = specification.devices.iter().map(|device| &device.container_edits);
+    for edits in edits.chain([&specification.container_edits]) {
+        let given = apply("a/b=c", "/etc/cdi/a.yaml", edits, &mut container, &mut brought);
+        assert!(given.is_err() || edits.hooks.is_empty(), "a program of the host's would run as root");
+    }
 }
 
 fn wrong(name: &str, cause: String) -> Diagnostic {

@@ -358,6 +358,33 @@ fn unpacked(packed: &File, mut plain: File) -> std::io::Result<File> {
     Ok(plain)
 }
 
+/// A target of `fuzz/`: the last lines of a log are the last of all of its lines.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let folder = std::path::PathBuf::from(format!("/dev/shm/carrack-fuzz-log-{}", std::process::id()));
+    let path = folder.join("log");
+    // Two files, as after a rotation; what was rotated ends with a line.
+    let cut = data.iter().position(|byte| *byte == 0).map_or(0, |at| at + 1);
+    let (older, newer) = data.split_at(cut);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(&path, newer).expect("a log");
+    std::fs::write(path.with_extension("1"), [older, b"\n"].concat()).expect("a log");
+    let lines = |tail| {
+        let mut lines = Vec::new();
+        let options = LogOptions { tail, ..LogOptions::default() };
+        let done = read(&path, &options, &|| true, &folder, &mut |line| {
+            lines.push(LogLine { more: false, ..line.clone() });
+            true
+        });
+        done.expect("a log is read");
+        lines
+    };
+    let (all, last) = (lines(None), lines(Some(2)));
+    let _ = std::fs::remove_dir_all(&folder);
+    assert!(all.ends_with(&last) && last.len() <= 2, "{all:?} {last:?}");
+    assert!(all.iter().map(|line| line.text.len()).sum::<usize>() <= data.len());
+}
+
 /// Wakes a reader when a log grows or is rotated, or its container's state changes.
 struct Watch(std::os::fd::OwnedFd);
 

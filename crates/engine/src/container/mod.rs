@@ -40,6 +40,8 @@ use carrack_specgen::Container;
 use serde::{Deserialize, Serialize};
 
 pub use attach::{AttachOptions, AttachOutcome};
+#[cfg(any(test, fuzzing))]
+pub(crate) use cdi::fuzz as fuzz_cdi;
 pub use commit::CommitRequest;
 pub use copy::CopyOptions;
 pub use exec::ExecOptions;
@@ -52,6 +54,9 @@ pub use start::{RunFailure, Started};
 pub use stop::StopOptions;
 pub use update::UpdateRequest;
 pub use view::{ContainerView, PublishedPort};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use logs::fuzz as fuzz_logs;
 
 use crate::codes;
 

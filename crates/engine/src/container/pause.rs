@@ -134,7 +134,12 @@ impl Engine {
     }
 
     fn tell_paused(&self, record: &ContainerRecord, paused: bool) -> Result<()> {
-        Client::connect(&self.store.container_run_dir(&record.id)?)?.paused(paused)
+        let folder = self.store.container_run_dir(&record.id)?;
+        match Client::connect(&folder).and_then(|mut shim| shim.paused(paused)) {
+            // It has ended since it was asked after.
+            Err(_) if !matches!(self.status_of(record)?, Status::Running | Status::Paused) => Err(not_running(record)),
+            told => told,
+        }
     }
 
     pub(crate) fn status_of(&self, record: &ContainerRecord) -> Result<Status> {

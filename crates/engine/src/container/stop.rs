@@ -170,6 +170,14 @@ impl Engine {
         Err(host_error(format!("the shim of {id} does not end"), "it is still at work for its last run"))
     }
 
+    /// Waits for the end of a shim that was killed; false where it takes too long.
+    pub(crate) fn wait_for_shim(&self, state: &State) -> Result<bool> {
+        match Target::of(state) {
+            Some(Target { shim, .. }) => wait_for_end(shim.as_ref(), DEATH_TIMEOUT),
+            None => Ok(true),
+        }
+    }
+
     /// Has the shim of a container whose program has ended end as well, whatever it waits for; false where there is none
     /// to be reached.
     pub(crate) fn forget_restart(&self, id: &str) -> Result<bool> {

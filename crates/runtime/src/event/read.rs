@@ -122,6 +122,16 @@ fn files_of(path: &Path) -> Result<VecDeque<(File, u64)>> {
     Ok(files)
 }
 
+/// A target of `fuzz/`: an event is said again as it was read.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Some(event) = parse(data) {
+        let line = serde_json::to_vec(&event).expect("an event is JSON");
+        assert!(!line.contains(&b'\n'));
+        assert_eq!(parse(&line), Some(event));
+    }
+}
+
 /// Behind the beginning of a line that was cut off stands a whole one.
 fn parse(line: &[u8]) -> Option<Event> {
     const BEGINNING: &[u8] = b"{\"time\":";

@@ -266,7 +266,7 @@ pub(super) fn packed(rotated: &Path) -> PathBuf {
 
 /// One line as Docker's daemon encodes it. JSON has no place for what is not UTF-8: such a line says its bytes once more,
 /// where Docker's readers do not look.
-fn encode(to: &mut Vec<u8>, stream: &str, attributes: &[u8], line: &[u8], time_ns: u64) {
+pub(super) fn encode(to: &mut Vec<u8>, stream: &str, attributes: &[u8], line: &[u8], time_ns: u64) {
     to.extend_from_slice(b"{\"log\":\"");
     let whole = escape(to, line);
     to.extend_from_slice(b"\",\"stream\":\"");

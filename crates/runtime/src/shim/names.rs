@@ -179,6 +179,14 @@ pub(super) fn path_of_network(own: &OwnedFd, number: usize) -> Result<PathBuf> {
     parse_own(&text).networks.into_iter().nth(number).map(|network| network.path).ok_or(Errno::NOENT)
 }
 
+/// A target of `fuzz/`.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = parse_own(&text);
+    let _ = parse_network(&text, &[("a".into(), "b".into())]);
+}
+
 /// Lines that say nothing are skipped: the file is our own, and half a list is better than none.
 fn parse_own(text: &str) -> Own {
     let mut own = Own::default();

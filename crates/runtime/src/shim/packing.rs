@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use carrack_sys::process::{self, Process, SingleThreaded};
 use rustix::process::{WaitId, WaitIdOptions};
+use rustix::thread::CapabilitySet;
 
 use super::log::{missing_is_fine, numbered, packed};
 use super::poll::{Poll, Token};
@@ -57,7 +58,7 @@ fn part(rotated: &Path) -> PathBuf {
 
 fn run(descriptors: Vec<OwnedFd>) -> Infallible {
     let done = match <[OwnedFd; 2]>::try_from(descriptors) {
-        Ok([from, to]) => become_nobody().is_ok() && pack(from.into(), to.into()).is_ok(),
+        Ok([from, to]) => become_nobody(CapabilitySet::empty()).is_ok() && pack(from.into(), to.into()).is_ok(),
         Err(_) => false,
     };
     process::exit_immediately(if done { 0 } else { 1 })

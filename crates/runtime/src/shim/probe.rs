@@ -17,12 +17,34 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use super::start::{Received, descriptor, null, received, seal, send, unseal};
+use super::worker::keep_ending;
 use super::{CgroupName, HealthProbe};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::init::{self, SpawnRequest, own_binary};
 
 /// Argument zero of a process that is to run a probe.
 pub(crate) const ARGV0: &str = "carrack-probe";
+
+/// A target of `fuzz/`: a block of headers takes no more room than Huffman's shortest codes give it.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_hpack(data: &[u8]) {
+    if let Some(fields) = hpack::decode(data) {
+        let length: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(length <= data.len() * 8 / 5 + 10 * fields.len() && fields.len() <= data.len());
+    }
+}
+
+/// A target of `fuzz/`: an answer of HTTP/1.1.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_http(data: &[u8]) {
+    http::fuzz(data);
+}
+
+/// A target of `fuzz/`: an answer of HTTP/2.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_http2(data: &[u8]) {
+    http2::fuzz(data);
+}
 
 /// What is kept of a probe's output, in bytes; Docker's bound.
 const OUTPUT_MAX: usize = 4096;
@@ -128,9 +150,11 @@ fn run() -> Result<Outcome, String> {
     let memory = process::take_inherited(descriptor::MEMORY).map_err(at("find the plan"))?;
     let handover: Handover<HealthProbe, Option<CgroupName>> = unseal(&memory).map_err(at("read the plan"))?;
     let container = process::take_inherited(descriptor::FURTHER).map_err(at("find the container"))?;
+    drop(memory);
+    let parent = rustix::process::getppid().ok_or("the shim is gone")?;
     let plan = match &handover.probe {
         HealthProbe::Program(plan) => plan,
-        HealthProbe::Own(probe) => return own::run(probe, container, handover.timeout_ns),
+        HealthProbe::Own(probe) => return own::run(probe, container, parent, handover.timeout_ns),
     };
     let cgroup = handover.cgroup.as_ref().map(open_cgroup).transpose().map_err(|diagnostic| diagnostic.to_string())?;
     // A group of its own within the container's, so that a probe can be ended with all that it has started.
@@ -148,9 +172,13 @@ fn run() -> Result<Outcome, String> {
         container: Some(container.as_fd()),
         cgroup: group.as_ref().or(cgroup.as_ref()),
     });
-    let outcome = child.map_err(|failure| failure.to_string()).map(|child| {
+    let outcome = child.map_err(|failure| failure.to_string()).and_then(|child| {
         drop(write);
-        follow(&child, &read, group.as_ref(), handover.timeout_ns)
+        if let Err(errno) = keep_ending(parent) {
+            let _ = child.signal(Signal::KILL.as_raw());
+            return Err(at("give up root")(errno));
+        }
+        Ok(follow(&child, &read, group.as_ref(), handover.timeout_ns))
     });
     // What a probe that ended in time has left behind goes on.
     if let Some(group) = group {

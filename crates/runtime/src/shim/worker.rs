@@ -32,9 +32,20 @@ use crate::time::now_ns;
 #[cfg(test)]
 pub(crate) use confine::tests::confined_main;
 
-pub(super) use confine::become_nobody;
+pub(super) use confine::{become_nobody, confine, keep_ending};
 pub(super) use inside::Line;
 pub(super) use messages::{Asked, Told};
+
+/// A target of `fuzz/`: what a worker says to its shim and the shim to it.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    if let Some(told) = Told::decode(data) {
+        assert_eq!(told.encode(), data, "there is one way to say it");
+    }
+    if let Some(asked) = Asked::decode(data) {
+        assert_eq!([asked.encode()], data);
+    }
+}
 
 /// Room for what is told, in bytes: a few of the largest messages.
 const TOLD_SIZE_BYTES: usize = 256 << 10;

@@ -1,5 +1,7 @@
 //! Header compression (RFC 7541) without the dynamic table, which [`super::http2`] tells the server not to use.
 
+use std::sync::LazyLock;
+
 /// `:method: POST` and `:scheme: http` of the static table (appendix A).
 pub(super) const METHOD_POST: u8 = 0x83;
 pub(super) const SCHEME_HTTP: u8 = 0x86;
@@ -129,6 +131,7 @@ const LONGEST: u8 = 30;
 
 fn huffman(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
+    let Codes { symbols, counts } = &*CODES;
     let mut bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
     loop {
         // The code read so far, the first code of its length, and how many codes are shorter.
@@ -142,10 +145,10 @@ fn huffman(bytes: &[u8]) -> Option<Vec<u8>> {
             length += 1;
             code = code << 1 | u32::from(bit);
             first <<= 1;
-            let count = LENGTHS.iter().filter(|known| **known == length).count();
+            let count = *counts.get(usize::from(length))?;
             let place = code.checked_sub(first).map(|place| place as usize).filter(|place| *place < count);
             if let Some(place) = place {
-                break symbols().nth(shorter + place)?;
+                break *symbols.get(shorter + place)?;
             }
             first += count as u32;
             shorter += count;
@@ -157,10 +160,21 @@ fn huffman(bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// All symbols in the order of their codes.
-fn symbols() -> impl Iterator<Item = usize> {
-    (1..=LONGEST).flat_map(|length| (0..LENGTHS.len()).filter(move |symbol| LENGTHS.get(*symbol) == Some(&length)))
+struct Codes {
+    /// All symbols in the order of their codes.
+    symbols: Vec<usize>,
+    /// How many codes have each length.
+    counts: Vec<usize>,
 }
+
+static CODES: LazyLock<Codes> = LazyLock::new(|| {
+    let of_length =
+        |length| (0..LENGTHS.len()).filter(move |symbol| LENGTHS.get(*symbol).is_some_and(|known| *known == length));
+    Codes {
+        symbols: (1..=LONGEST).flat_map(of_length).collect(),
+        counts: (0..=LONGEST).map(|length| of_length(length).count()).collect(),
+    }
+});
 
 #[cfg(test)]
 mod tests {

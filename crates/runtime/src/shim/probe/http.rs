@@ -102,6 +102,18 @@ fn read_some(stream: &mut impl Read, bytes: &mut Vec<u8>) -> std::io::Result<usi
     Ok(length)
 }
 
+/// What is kept is bounded, and a redirect that is followed leads to this server.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    let mut server = crate::shim::fuzzing::Answering { bytes: data, told: 0 };
+    let Ok(answer) = exchange(&mut server, "/", "localhost") else { return };
+    assert!((0..1000).contains(&answer.status));
+    assert!(answer.body.len() <= HEAD_MAX_BYTES + 4096);
+    if let Some(path) = answer.location.as_deref().and_then(|location| same_server(location, "http", "localhost:80")) {
+        assert!(path.starts_with('/') && !path.starts_with("//") && !path.contains(['\r', '\n', ' ']));
+    }
+}
+
 /// The head with its length, where it is there as a whole.
 fn head(bytes: &[u8]) -> Result<Option<(Answer, usize)>, Failure> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };

@@ -140,6 +140,17 @@ fn receive(connection: &mut (impl Read + Write)) -> Result<Answer, Failure> {
     }
 }
 
+/// What is kept and what is said to it are bounded.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    let mut server = crate::shim::fuzzing::Answering { bytes: data, told: 0 };
+    if let Ok(answer) = receive(&mut server) {
+        assert!(answer.message.len() <= ANSWER_MAX_BYTES);
+        let _ = answer.verdict();
+    }
+    assert!(server.told <= data.len());
+}
+
 impl Answer {
     /// Says whether the answer is there as a whole.
     fn take(&mut self, mut frame: Frame, connection: &mut (impl Read + Write)) -> Result<bool, Failure> {

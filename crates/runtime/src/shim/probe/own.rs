@@ -1,6 +1,6 @@
 //! Probes of carrack's own: made from inside the container's namespaces, with no program of it.
 //!
-//! What answers is not trusted: the process that listens to it is nobody, without capabilities, and has nothing open.
+//! What answers is not trusted: the process that listens to it has no more rights than a shim's worker.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,9 +11,11 @@ use carrack_oci::probe::{Probe, Target};
 use carrack_sys::process::{self, SingleThreaded, namespace};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::CapabilitySet;
 
 use super::{Outcome, failed, go_duration, http, http2};
-use crate::shim::worker::become_nobody;
+use crate::shim::worker::{become_nobody, confine};
 
 /// Why a probe has found nothing good.
 #[derive(Debug)]
@@ -80,17 +82,19 @@ impl Write for Connection {
 }
 
 /// Looks, from inside of the container.
-pub(super) fn run(probe: &Probe, container: OwnedFd, timeout_ns: u64) -> Result<Outcome, String> {
+pub(super) fn run(probe: &Probe, container: OwnedFd, parent: Pid, timeout_ns: u64) -> Result<Outcome, String> {
     let deadline = Instant::now() + Duration::from_nanos(timeout_ns);
     let at = |attempt: &'static str| move |errno: Errno| format!("{attempt}: {errno}");
     let proof = SingleThreaded::check().ok_or("the probe's process has threads")?;
     let kind = if matches!(probe, Probe::File { .. }) { namespace::MOUNT } else { namespace::NETWORK };
     process::set_namespaces(&proof, &container, kind).map_err(at("enter the container"))?;
     drop(container);
-    // Whether a file is there is root's to see.
-    if kind == namespace::NETWORK {
-        become_nobody().map_err(at("give up root"))?;
-    }
+    let given_up = match probe {
+        // Whether a file is there is root's to see; nothing of it is read.
+        Probe::File { .. } => become_nobody(CapabilitySet::DAC_READ_SEARCH),
+        _ => confine(parent),
+    };
+    given_up.map_err(at("give up root"))?;
     Ok(match ask(probe, deadline) {
         Ok(output) => Outcome { exit_code: 0, output },
         Err(Failure::Said(output)) => Outcome { exit_code: 1, output },

@@ -2,6 +2,7 @@
 //! descriptors that it has.
 
 use carrack_oci::runtime::{Seccomp, SeccompArgument, SeccompRule};
+use carrack_specgen::facts::Architecture;
 use carrack_specgen::seccomp::compile;
 use rustix::fs::{Gid, Uid};
 use rustix::io::{Errno, Result};
@@ -11,7 +12,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 /// The user that no file belongs to.
 const NOBODY: u32 = 65_534;
 
-/// What a worker goes on to use, whatever the arguments. The descriptors that it has are what bounds it.
+/// What a worker or a probe goes on to use, whatever the arguments. The descriptors that it has are what bounds it. Names
+/// that an architecture does not have (`poll` and `epoll_wait` on 64-bit Arm) mean nothing there.
 const ALLOWED: &[&str] = &[
     "accept4",
     "brk",
@@ -27,6 +29,7 @@ const ALLOWED: &[&str] = &[
     "fstat",
     "ftruncate",
     "futex",
+    "getpeername",
     "getrandom",
     "getsockname",
     "getsockopt",
@@ -121,10 +124,30 @@ const SOCKET_TYPE: u64 = 0xf;
 const SOL_SOCKET: u64 = 1;
 const IPPROTO_TCP: u64 = 6;
 const PROT_EXEC: u64 = 4;
+const FIONBIO: u64 = 0x5421;
+
+/// Calls of [`FATAL`] that a process which ends others goes on to use: it looks into control groups, and takes them away.
+const ENDING: &[&str] = &["kill", "open", "openat", "pidfd_open", "pidfd_send_signal", "unlink", "unlinkat"];
 
 /// Gives up everything, for good, and dies with its parent.
 pub(in crate::shim) fn confine(parent: Pid) -> Result<()> {
-    become_nobody()?;
+    become_nobody(CapabilitySet::empty())?;
+    close_in(parent, &filter(HOST))
+}
+
+/// Gives up all but what ends processes and takes their control groups away, and dies with its parent: for who waits for a
+/// program of the container's and keeps what it says.
+pub(in crate::shim) fn keep_ending(parent: Pid) -> Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    drop_bounding_set()?;
+    // Root's files are its own without any capability; processes of other users are not.
+    let kept = CapabilitySet::KILL;
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })?;
+    close_in(parent, &filter_of_ending(HOST))
+}
+
+fn close_in(parent: Pid, filter: &Seccomp) -> Result<()> {
     // Nothing is left of a shim that was killed, so that the next one can bind the same ports. Another user id has taken
     // such a wish back.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -132,13 +155,24 @@ pub(in crate::shim) fn confine(parent: Pid) -> Result<()> {
         return Err(Errno::SRCH);
     }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let program = compile(&filter()).map_err(|_| Errno::INVAL)?;
+    let program = compile(filter).map_err(|_| Errno::INVAL)?;
     carrack_sys::seccomp::set_filter(&program, 0)
 }
 
-/// The user without files and without capabilities, who never gets any again.
-pub(in crate::shim) fn become_nobody() -> Result<()> {
+/// The user without files, who never gets any rights again but the capabilities that are kept.
+pub(in crate::shim) fn become_nobody(kept: CapabilitySet) -> Result<()> {
     rustix::thread::set_no_new_privs(true)?;
+    drop_bounding_set()?;
+    rustix::thread::set_keep_capabilities(!kept.is_empty())?;
+    rustix::thread::set_thread_groups(&[])?;
+    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)?;
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })
+}
+
+fn drop_bounding_set() -> Result<()> {
     for bit in 0..u64::BITS {
         match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
             // From here on there is none that this kernel knows.
@@ -146,22 +180,38 @@ pub(in crate::shim) fn become_nobody() -> Result<()> {
             done => done?,
         }
     }
-    rustix::thread::set_thread_groups(&[])?;
-    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-    rustix::thread::set_thread_res_gid(group, group, group)?;
-    rustix::thread::set_thread_res_uid(user, user, user)?;
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+    Ok(())
 }
 
-fn filter() -> Seccomp {
-    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let rule = |names: &[&str], action: &str, args: Vec<SeccompArgument>| SeccompRule {
-        names: named(names),
-        action: action.into(),
-        errno_ret: None,
-        args,
+/// What this program was built for.
+const HOST: Architecture = if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
+
+fn rule(names: &[&str], action: &str, args: Vec<SeccompArgument>) -> SeccompRule {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    SeccompRule { names, action: action.into(), errno_ret: None, args }
+}
+
+/// Calls by its own ABI alone: any other's end the process.
+fn name_of(architecture: Architecture) -> String {
+    let name = match architecture {
+        Architecture::X86_64 => "SCMP_ARCH_X86_64",
+        Architecture::Aarch64 => "SCMP_ARCH_AARCH64",
     };
+    name.to_owned()
+}
+
+fn filter_of_ending(architecture: Architecture) -> Seccomp {
+    let fatal: Vec<&str> = FATAL.iter().copied().filter(|name| !ENDING.contains(name)).collect();
+    Seccomp {
+        default_action: "SCMP_ACT_ALLOW".into(),
+        default_errno_ret: None,
+        architectures: vec![name_of(architecture)],
+        flags: Vec::new(),
+        syscalls: vec![rule(&fatal, "SCMP_ACT_KILL_PROCESS", vec![])],
+    }
+}
+
+fn filter(architecture: Architecture) -> Seccomp {
     let equal = |index, value| SeccompArgument { index, value, value_two: 0, op: "SCMP_CMP_EQ".into() };
     let masked =
         |index, mask, value| SeccompArgument { index, value: mask, value_two: value, op: "SCMP_CMP_MASKED_EQ".into() };
@@ -171,6 +221,8 @@ fn filter() -> Seccomp {
         rule(FATAL, "SCMP_ACT_KILL_PROCESS", vec![]),
         // Memory that is never code.
         rule(&["mmap", "mprotect"], allow, vec![masked(2, PROT_EXEC, 0)]),
+        // Connections that are not waited for.
+        rule(&["ioctl"], allow, vec![equal(1, FIONBIO)]),
     ];
     for (family, kind) in
         [AF_INET, AF_INET6].into_iter().flat_map(|family| [(family, SOCK_STREAM), (family, SOCK_DGRAM)])
@@ -180,11 +232,10 @@ fn filter() -> Seccomp {
     for level in [SOL_SOCKET, IPPROTO_TCP] {
         syscalls.push(rule(&["setsockopt"], allow, vec![equal(1, level)]));
     }
-    let architectures = if cfg!(target_arch = "aarch64") { ["SCMP_ARCH_AARCH64"] } else { ["SCMP_ARCH_X86_64"] };
     Seccomp {
         default_action: "SCMP_ACT_ERRNO".into(),
         default_errno_ret: Some(ENOSYS),
-        architectures: named(&architectures),
+        architectures: vec![name_of(architecture)],
         flags: Vec::new(),
         syscalls,
     }
@@ -266,9 +317,15 @@ pub(super) mod tests {
         }
     }
 
+    /// `AUDIT_ARCH_…` (linux/audit.h).
+    const AUDIT_X86_64: u32 = 0xc000_003e;
+    const AUDIT_AARCH64: u32 = 0xc000_00b7;
+    const KILL: u32 = 0x8000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    const UNKNOWN: u32 = 0x0005_0000 | ENOSYS;
+
     /// What the filter says to a call (classic BPF, linux/filter.h).
-    fn verdict(program: &[u8], number: u32, arguments: [u64; 6]) -> u32 {
-        let architecture: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
+    fn verdict(program: &[u8], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
         let mut data = [number.to_ne_bytes(), architecture.to_ne_bytes(), [0; 4], [0; 4]].concat();
         data.extend(arguments.iter().flat_map(|argument| argument.to_ne_bytes()));
         let (mut at, mut held) = (0, 0);
@@ -292,15 +349,109 @@ pub(super) mod tests {
 
     #[test]
     fn the_filter_judges_also_what_no_library_offers() {
-        let program = compile(&filter()).unwrap();
-        let (ptrace, bpf, mprotect) = if cfg!(target_arch = "aarch64") { (117, 280, 226) } else { (101, 321, 10) };
-        const KILL: u32 = 0x8000_0000;
-        const ALLOW: u32 = 0x7fff_0000;
-        const UNKNOWN: u32 = 0x0005_0000 | ENOSYS;
-        assert_eq!([ptrace, bpf].map(|number| verdict(&program, number, [0; 6])), [KILL; 2]);
-        assert_eq!(verdict(&program, 9999, [0; 6]), UNKNOWN, "a call of a kernel to come");
-        assert_eq!(verdict(&program, mprotect, [0, 4096, 3, 0, 0, 0]), ALLOW);
-        assert_eq!(verdict(&program, mprotect, [0, 4096, 5, 0, 0, 0]), UNKNOWN, "memory is never code");
+        for (architecture, audit, other, [ptrace, bpf, mprotect, ioctl]) in [
+            (Architecture::X86_64, AUDIT_X86_64, AUDIT_AARCH64, [101, 321, 10, 16]),
+            (Architecture::Aarch64, AUDIT_AARCH64, AUDIT_X86_64, [117, 280, 226, 29]),
+        ] {
+            let program = compile(&filter(architecture)).unwrap();
+            let verdict_of = verdict;
+            let verdict = |number, arguments| verdict_of(&program, audit, number, arguments);
+            assert_eq!([ptrace, bpf].map(|number| verdict(number, [0; 6])), [KILL; 2]);
+            assert_eq!(verdict(9999, [0; 6]), UNKNOWN, "a call of a kernel to come");
+            assert_eq!(verdict(mprotect, [0, 4096, 3, 0, 0, 0]), ALLOW);
+            assert_eq!(verdict(mprotect, [0, 4096, 5, 0, 0, 0]), UNKNOWN, "memory is never code");
+            assert_eq!(verdict(ioctl, [0, FIONBIO, 0, 0, 0, 0]), ALLOW);
+            assert_eq!(verdict(ioctl, [0, 0x5412, 0, 0, 0, 0]), UNKNOWN, "nothing is typed into a terminal");
+            assert_eq!(verdict_of(&program, other, mprotect, [0; 6]), KILL, "another ABI's numbers");
+        }
+    }
+
+    /// Numbers of include/uapi/asm-generic/unistd.h, which 64-bit Arm has: what its C libraries call in place of what is
+    /// only older architectures'.
+    #[test]
+    fn on_64_bit_arm_the_filter_allows_what_its_libraries_call() {
+        let program = compile(&filter(Architecture::Aarch64)).unwrap();
+        let verdict = |number| verdict(&program, AUDIT_AARCH64, number, [0; 6]);
+        let allowed = [
+            ("epoll_ctl", 21),
+            ("epoll_pwait", 22),
+            ("epoll_pwait2", 441),
+            ("ftruncate", 46),
+            ("close", 57),
+            ("pipe2", 59),
+            ("lseek", 62),
+            ("read", 63),
+            ("write", 64),
+            ("writev", 66),
+            ("pread64", 67),
+            ("ppoll", 73),
+            ("splice", 76),
+            ("fstat", 80),
+            ("exit", 93),
+            ("exit_group", 94),
+            ("futex", 98),
+            ("clock_gettime", 113),
+            ("restart_syscall", 128),
+            ("rt_sigprocmask", 135),
+            ("rt_sigreturn", 139),
+            ("connect", 203),
+            ("getsockname", 204),
+            ("getpeername", 205),
+            ("sendto", 206),
+            ("recvfrom", 207),
+            ("getsockopt", 209),
+            ("shutdown", 210),
+            ("sendmsg", 211),
+            ("recvmsg", 212),
+            ("brk", 214),
+            ("munmap", 215),
+            ("mremap", 216),
+            ("madvise", 233),
+            ("accept4", 242),
+            ("getrandom", 278),
+        ];
+        for (name, number) in allowed {
+            assert_eq!(verdict(number), ALLOW, "{name}");
+        }
+        // What is allowed by name and not here has no number there: another call waits, for the same.
+        let without: Vec<_> = ALLOWED.iter().filter(|name| !allowed.iter().any(|(known, _)| known == *name)).collect();
+        assert_eq!(without, [&"epoll_wait", &"poll"]);
+        let fatal = [
+            ("setns", 268),
+            ("unshare", 97),
+            ("clone", 220),
+            ("clone3", 435),
+            ("execve", 221),
+            ("execveat", 281),
+            ("openat", 56),
+            ("openat2", 437),
+            ("open_by_handle_at", 265),
+            ("kill", 129),
+            ("mount", 40),
+            ("unlinkat", 35),
+            ("renameat", 38),
+            ("renameat2", 276),
+            ("process_vm_writev", 271),
+            ("userfaultfd", 282),
+            ("io_uring_setup", 425),
+        ];
+        for (name, number) in fatal {
+            assert_eq!(verdict(number), KILL, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_ends_others_can_start_nothing() {
+        for (architecture, audit, [execve, clone, mount, ptrace, openat, kill]) in [
+            (Architecture::X86_64, AUDIT_X86_64, [59, 56, 165, 101, 257, 62]),
+            (Architecture::Aarch64, AUDIT_AARCH64, [221, 220, 40, 117, 56, 129]),
+        ] {
+            let program = compile(&filter_of_ending(architecture)).unwrap();
+            let verdict = |number| verdict(&program, audit, number, [0; 6]);
+            assert_eq!([execve, clone, mount, ptrace].map(verdict), [KILL; 4]);
+            assert_eq!([openat, kill, 9999].map(verdict), [ALLOW; 3]);
+        }
+        assert!(ENDING.iter().all(|name| FATAL.contains(name)));
     }
 
     #[test]

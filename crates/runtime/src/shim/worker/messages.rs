@@ -92,7 +92,7 @@ impl<'a> Told<'a> {
         match (kind, rest) {
             (0x01, _) => output(Stream::Stdout),
             (0x11, _) => output(Stream::Stderr),
-            (0x02, _) => number(rest).map(|(time_ns, _)| Self::Finish { time_ns }),
+            (0x02, time) => Some(Self::Finish { time_ns: u64::from_le_bytes(time.try_into().ok()?) }),
             (0x03, []) => Some(Self::Lead(None)),
             (0x03, &[a, b, c, d]) => Some(Self::Lead(Some(([a, b, c, d].into(), None)))),
             (0x03, &[a, b, c, d, ref ipv6 @ ..]) => {
@@ -102,7 +102,7 @@ impl<'a> Told<'a> {
             (0x04, []) => Some(Self::Ended),
             (0x05 | 0x06, _) => {
                 let (bytes, rest) = number(rest)?;
-                let (time_ns, _) = number(rest)?;
+                let time_ns = u64::from_le_bytes(rest.try_into().ok()?);
                 Some(match kind {
                     0x05 => Self::Lost { bytes, time_ns },
                     _ => Self::Dropped { bytes, time_ns },
@@ -210,6 +210,10 @@ mod tests {
             for told in all {
                 let message = told.encode();
                 prop_assert_eq!(Told::decode(&message), Some(told));
+                let longer = [&message[..], &[0]].concat();
+                let is_output = matches!(told, Told::Output { .. });
+                let is_address = matches!(told, Told::Lead(_));
+                prop_assert!(is_output || is_address || Told::decode(&longer).is_none(), "{:?}", told);
             }
         }
 

@@ -1,0 +1,13 @@
+//! Targets of `fuzz/`: what name servers and files of names say.
+
+/// The name of its seeds, and what is fed with them.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// What `fuzz/` and a test feed.
+pub const TARGETS: &[Target] = &[("name-server", crate::names::fuzz)];
+
+#[cfg(test)]
+#[test]
+fn no_input_breaks_what_reads_it() {
+    carrack_testkit::fuzz::check(TARGETS);
+}
