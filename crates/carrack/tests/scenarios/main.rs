@@ -16,6 +16,7 @@ mod contexts;
 mod control_groups;
 mod controllers;
 mod copying;
+mod damaged;
 mod debugging;
 mod doctor;
 mod dying;
