@@ -36,6 +36,7 @@ mod many;
 mod mounting;
 mod networks;
 mod objects;
+mod odd_values;
 mod outputs;
 mod platforms;
 mod prune;

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Id};
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, Id};
 
 /// The arguments of a verb.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ impl<T: Args> Args for Deferred<T> {
     }
 
     fn augment_args(command: Command) -> Command {
-        command.defer(T::augment_args)
+        command.defer(|command| T::augment_args(command).mut_args(takes_what_follows))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        command.defer(T::augment_args_for_update)
+        command.defer(|command| T::augment_args_for_update(command).mut_args(takes_what_follows))
     }
 }
 
@@ -46,4 +46,12 @@ impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
     fn update_from_arg_matches_mut(&mut self, matches: &mut ArgMatches) -> Result<(), Error> {
         self.0.update_from_arg_matches_mut(matches)
     }
+}
+
+/// As in Docker, what follows a flag that needs a value is the value, whatever it begins with: `--env -X=1`.
+fn takes_what_follows(argument: Arg) -> Arg {
+    let is_optional =
+        argument.is_require_equals_set() || argument.get_num_args().is_some_and(|count| count.min_values() == 0);
+    let takes = !argument.is_positional() && argument.get_action().takes_values() && !is_optional;
+    if takes { argument.allow_hyphen_values(true) } else { argument }
 }

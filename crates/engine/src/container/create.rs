@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
+use carrack_runtime::host;
 use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
 use carrack_store::{Durability, Guard, KeepKind, anonymous_volume_name};
@@ -51,6 +52,7 @@ impl Engine {
         }
         check_name(&container.name)?;
         carrack_specgen::check(&container)?;
+        host::check_limits(&container.resources)?;
         log_attributes::check(&container.log)?;
         if let Some(name) = &container.stop_signal {
             signal::parse(name)?;

@@ -379,6 +379,7 @@ impl Engine {
             volatile: record.container.auto_remove,
         };
         let mut launch = carrack_specgen::launch(&container, config, &resolved, root);
+        launch.mount_table = true;
         launch.layers = self.image_layers(record, &resolved.sources)?;
         let path = ground.run.join(SPEC_FILE);
         let external = external::of(record, &ground.run, &path);

@@ -1,0 +1,81 @@
+//! Values that this host can't be held to, and places that are not like others, as Docker takes or refuses them (F1, F2).
+
+use super::machine::Machine;
+
+#[test]
+fn limits_beyond_the_host_are_refused() {
+    let Some(machine) = Machine::new() else { return };
+    let processors = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    machine.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000"]);
+    for (flag, value) in [("--cpus", "4096.5"), ("--cpuset-cpus", "4095"), ("--cpuset-mems", "0,1023")] {
+        for verb in [&["run", "--rm"][..], &["create"], &["update"]] {
+            let rest = if verb == ["update"] { &["box"][..] } else { &["busybox", "true"] };
+            let failure = machine.fails(&[verb, &[flag, value], rest].concat());
+            assert!(failure.text().contains("this host has"), "{verb:?} {flag}: {}", failure.text());
+        }
+    }
+    let project = machine.project("shop");
+    project.write("compose.yaml", "services: {web: {image: busybox, command: 'true', cpus: 4096}}\n");
+    let failure = project.fails(&["up", "-d"]);
+    assert!(failure.text().contains("this host has"), "{}", failure.text());
+    assert_eq!(machine.ok(&["ps", "-aq"]).lines().count(), 1, "nothing else was made");
+    machine.ok(&["update", "--cpuset-cpus", processors.trim(), "box"]);
+    machine.ok(&["rm", "-f", "box"]);
+    project.ok(&["down"]);
+    machine.finish();
+}
+
+/// What follows a flag that takes a value is the value, whatever it begins with.
+#[test]
+fn values_may_begin_with_a_hyphen() {
+    let Some(machine) = Machine::new() else { return };
+    let flags = ["run", "--rm", "--network", "none", "-e", "-X=1", "--label", "--odd", "--entrypoint", "env"];
+    assert!(machine.ok(&[&flags[..], &["busybox"]].concat()).contains("-X=1"));
+    let failure = machine.fails(&["run", "--rm", "--name", "--rm", "busybox", "true"]);
+    assert!(failure.text().contains("engine/invalid-name"), "{}", failure.text());
+    let failure = machine.fails(&["run", "--rm", "--cpus", "-1", "busybox", "true"]);
+    assert!(failure.text().contains("--cpus"), "{}", failure.text());
+    machine.finish();
+}
+
+/// A memory file system over a folder shuts out whom the folder shuts out, and is read-only only once all lies in it.
+#[test]
+fn memory_over_a_folder_of_the_image() {
+    let Some(machine) = Machine::new() else { return };
+    let run = |flags: &[&str], script: &str| {
+        machine.carrack(&[&["run", "--rm", "--network", "none"], flags, &["busybox", "sh", "-c", script]].concat())
+    };
+    let says = |flags: &[&str], script: &str| {
+        let output = run(flags, script);
+        assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(says(&["--tmpfs", "/new", "--tmpfs", "/bin/more", "-u", "7"], "touch /new/a && echo done"), "done\n");
+    assert_eq!(says(&["--tmpfs", "/etc"], "stat -c %a /etc"), "755\n");
+    assert_eq!(says(&["--tmpfs", "/etc:mode=700"], "stat -c %a /etc"), "700\n");
+    assert!(!run(&["--tmpfs", "/etc", "-u", "7"], "touch /etc/a").status.success());
+    let read_only = "test -s /etc/hosts && touch /etc/a 2>/dev/null || echo closed";
+    assert_eq!(says(&["--tmpfs", "/etc:ro"], read_only), "closed\n");
+    let failure = machine.fails(&["run", "--rm", "--tmpfs", "/proc", "busybox", "true"]);
+    assert!(failure.text().contains("file system of processes"), "{}", failure.text());
+    machine.finish();
+}
+
+/// Old programs read it; it is the start's doing, not the container's.
+#[test]
+fn mounts_are_listed_where_old_programs_look() {
+    let Some(machine) = Machine::new() else { return };
+    let run =
+        ["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", "touch /etc/own; grep -c . /etc/mtab"];
+    assert!(machine.ok(&run).parse::<u32>().unwrap() > 3);
+    assert_eq!(machine.ok(&["diff", "box"]), "C /etc\nA /etc/own");
+    machine.ok(&["commit", "box", "image"]);
+    let link = ["run", "--rm", "--network", "none", "--entrypoint", "readlink", "image", "/etc/mtab"];
+    assert_eq!(machine.ok(&link), "/proc/mounts");
+    let own = ["run", "--name", "own", "--network", "none", "busybox", "ln", "-sf", "/tmp/own", "/etc/mtab"];
+    machine.ok(&own);
+    assert!(machine.ok(&["diff", "own"]).contains("A /etc/mtab"));
+    machine.ok(&["rm", "box", "own"]);
+    machine.ok(&["rmi", "image"]);
+    machine.finish();
+}
