@@ -7,6 +7,29 @@ use regex_lite::Regex;
 
 use crate::{codes, flags};
 
+/// Whether it is a key of some list, as which those who don't know it give it a flag of its own.
+pub(crate) fn is_key(word: &str) -> bool {
+    const KEYS: [&str; 16] = [
+        "ancestor",
+        "before",
+        "dangling",
+        "driver",
+        "exited",
+        "expose",
+        "health",
+        "label",
+        "name",
+        "network",
+        "publish",
+        "reference",
+        "scope",
+        "since",
+        "status",
+        "volume",
+    ];
+    KEYS.contains(&word)
+}
+
 /// What was asked for, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Filters {

@@ -121,6 +121,10 @@ fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCod
     for line in rendered.lines().skip(1).take_while(|line| line.starts_with("  <") || line.starts_with("  [")) {
         diagnostic = diagnostic.cause(format!("missing {}", line.trim()));
     }
+    let is_list = arguments.iter().any(|word| ["ps", "images", "ls", "list"].iter().any(|list| word == list));
+    if let Some(key) = flag.and_then(|flag| flag.strip_prefix("--")).filter(|key| is_list && filters::is_key(key)) {
+        diagnostic = diagnostic.hint(format!("what is listed is chosen by `--filter {key}=VALUE`"));
+    }
     let verb = verb(arguments);
     // Docker's: 125 for flags, 1 for missing, surplus and unknown words.
     let words = [ErrorKind::MissingRequiredArgument, ErrorKind::TooFewValues, ErrorKind::InvalidSubcommand];

@@ -79,3 +79,34 @@ fn mounts_are_listed_where_old_programs_look() {
     machine.ok(&["rmi", "image"]);
     machine.finish();
 }
+
+/// Another platform's image is not taken for the one that was asked for, and no registry is asked about nonsense.
+#[test]
+fn platforms_are_what_they_are_called() {
+    let Some(machine) = Machine::new() else { return };
+    let run = |platform: &str| {
+        machine.carrack(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--pull",
+            "never",
+            "--platform",
+            platform,
+            "busybox",
+            "true",
+        ])
+    };
+    for (platform, code) in [("linux/s390x", "registry/no-such-platform"), ("nonsense", "oci/invalid-platform")] {
+        let output = run(platform);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(125) && told.contains(code), "{platform}: {told}");
+    }
+    assert!(run("linux").status.success());
+    let create = machine.carrack(&["create", "--pull", "never", "nowhere", "true"]);
+    assert_eq!(create.status.code(), Some(1), "as Docker's: 125 is for flags");
+    let failure = machine.fails(&["ps", "--status", "running"]);
+    assert!(failure.text().contains("--filter status=VALUE"), "{}", failure.text());
+    machine.finish();
+}

@@ -64,12 +64,13 @@ pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome 
     // Whether its input ends with its first client is a matter of the container.
     let _ = attach::foreground(&mut container, &arguments.container.attach);
     check_cidfile(&arguments.container).map_err(failed)?;
-    let engine = session.engine().map_err(failed)?;
+    // As in Docker 125 is for wrong flags alone.
+    let engine = session.engine()?;
     warn_of_unpublished(session, &container);
-    warn_of_unconfined(session, &engine, &container).map_err(failed)?;
-    ensure(session, &engine, &arguments.container, &container.image).map_err(failed)?;
-    let id = engine.create(container).map_err(failed)?.id;
-    write_cidfile(&arguments.container, &id).map_err(failed)?;
+    warn_of_unconfined(session, &engine, &container)?;
+    ensure(session, &engine, &arguments.container, &container.image)?;
+    let id = engine.create(container)?.id;
+    write_cidfile(&arguments.container, &id)?;
     session.output.result("create", &serde_json::json!({ "id": id }), |_| format!("{id}\n"));
     Ok(exit::DONE)
 }

@@ -16,14 +16,19 @@ use crate::volume::check_volume_settings;
 impl Engine {
     /// Makes a container and does not start it. Without a name it gets the first 12 digits of its id.
     pub fn create(&self, container: Container) -> Result<ContainerRecord> {
-        let platform = container.platform.as_deref().map(str::parse).transpose()?;
-        let image = self.image_for(&container.image, platform.as_ref())?.id;
+        let image = self.image_of(&container)?;
         self.create_from(container, image, &BTreeMap::new())
+    }
+
+    /// By its name, and the platform that is asked for.
+    fn image_of(&self, container: &Container) -> Result<Digest> {
+        let platform = container.platform.as_deref().map(str::parse).transpose()?;
+        Ok(self.image_for(&container.image, platform.as_ref())?.id)
     }
 
     /// The same with its lock, and marked, for who starts it next: nobody can prune it before.
     pub(crate) fn create_held(&self, container: Container) -> Result<(ContainerRecord, Guard)> {
-        let image = self.store.image(&container.image)?.id;
+        let image = self.image_of(&container)?;
         self.create_held_from(container, image, &BTreeMap::new())
     }
 
