@@ -110,3 +110,32 @@ fn platforms_are_what_they_are_called() {
     assert!(failure.text().contains("--filter status=VALUE"), "{}", failure.text());
     machine.finish();
 }
+
+/// A profile of the project's own, and drivers that are not here: nothing else is taken for them.
+#[test]
+fn a_project_gets_what_it_asks_for_or_nothing() {
+    let Some(machine) = Machine::new() else { return };
+    let project = machine.project("strict");
+    let service = "services: {web: {image: busybox, network_mode: none, init: true, command: sleep 1000, security_opt: ['seccomp:own.json']}}\n";
+    project.write("compose.yaml", service);
+    let failure = project.fails(&["up", "-d"]);
+    assert!(failure.text().contains("compose/seccomp-file-missing"), "{}", failure.text());
+    let rule = r#"{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}"#;
+    project.write("own.json", format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#));
+    project.ok(&["up", "-d"]);
+    let told = project.carrack(&["compose", "exec", "-T", "web", "mkdir", "/made"]);
+    assert!(String::from_utf8_lossy(&told.stderr).contains("Function not implemented"), "{told:?}");
+    project.write("own.json", r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#);
+    project.ok(&["up", "-d"]);
+    project.ok(&["compose", "exec", "-T", "web", "mkdir", "/made"]);
+    project.ok(&["down"]);
+    for (kind, driver) in [("networks", "macvlan"), ("volumes", "nfs")] {
+        project.write(
+            "compose.yaml",
+            format!("services: {{web: {{image: busybox}}}}\n{kind}: {{own: {{driver: {driver}}}}}\n"),
+        );
+        let failure = project.fails(&["up", "-d"]);
+        assert!(failure.text().contains("compose/unknown-driver"), "{}", failure.text());
+    }
+    machine.finish();
+}
