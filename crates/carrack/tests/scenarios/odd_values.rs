@@ -139,3 +139,22 @@ fn a_project_gets_what_it_asks_for_or_nothing() {
     }
     machine.finish();
 }
+
+/// Empty variables of scripts say nothing; names that are none, and folders without a device, are mistakes.
+#[test]
+fn empty_values_are_none_or_mistakes() {
+    let Some(machine) = Machine::new() else { return };
+    let run = |flags: &[&str], command: &str| {
+        machine.carrack(&[&["run", "--rm", "--network", "none"], flags, &["busybox", command]].concat())
+    };
+    let name = String::from_utf8(run(&["-h", "", "-w", ""], "hostname").stdout).unwrap();
+    assert!(name.trim().len() == 12 && name.trim().bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+    for flags in [["-l", "=x"], ["--annotation", ""], ["--device", "/sys/class"], ["--log-opt", "max-size=0"]] {
+        assert_eq!(run(&flags, "true").status.code(), Some(125), "{flags:?}");
+    }
+    let unbounded = run(&["--oom-kill-disable"], "true");
+    let told = String::from_utf8_lossy(&unbounded.stderr).into_owned();
+    assert!(told.contains("cli/unbounded") || told.contains("version 2"), "{told}");
+    assert_eq!(run(&["-it"], "true").status.code(), Some(1), "as Docker's: there is no terminal");
+    machine.finish();
+}

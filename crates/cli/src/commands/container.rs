@@ -30,10 +30,11 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     let detach_keys = attach::detach_keys(arguments.detach_keys.as_ref()).map_err(engine_failure)?;
     let engine = session.engine().map_err(engine_failure)?;
     if container.tty && container.open_stdin && !arguments.detach && !std::io::stdin().is_terminal() {
-        return Err(engine_failure(no_terminal()));
+        return Err(no_terminal().into());
     }
     check_cidfile(&arguments.container).map_err(engine_failure)?;
     warn_of_unpublished(session, &container);
+    warn_of_unbounded(session, &container);
     warn_of_unconfined(session, &engine, &container).map_err(engine_failure)?;
     ensure(session, &engine, &arguments.container, &container.image).map_err(engine_failure)?;
     let attach = (!arguments.detach).then(|| AttachOptions {
@@ -67,6 +68,7 @@ pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome 
     // As in Docker 125 is for wrong flags alone.
     let engine = session.engine()?;
     warn_of_unpublished(session, &container);
+    warn_of_unbounded(session, &container);
     warn_of_unconfined(session, &engine, &container)?;
     ensure(session, &engine, &arguments.container, &container.image)?;
     let id = engine.create(container)?.id;
@@ -102,6 +104,16 @@ fn warn_of_unpublished(session: &Session, container: &Container) {
     }
     let warning = Diagnostic::warning(&codes::NOT_PUBLISHED, format!("no port is published: it is on {network}"));
     session.output.diagnostics(&[warning.hint("leave -p and -P out")], &SourceMap::new());
+}
+
+fn warn_of_unbounded(session: &Session, container: &Container) {
+    let resources = &container.resources;
+    if !resources.oom_kill_disable || resources.memory_bytes.is_some_and(|limit| limit > 0) {
+        return;
+    }
+    let warning = Diagnostic::warning(&codes::UNBOUNDED, "what takes too much memory is not killed, and has no limit");
+    let warning = warning.hint("give a limit with --memory, or the whole host may run out of it");
+    session.output.diagnostics(&[warning], &SourceMap::new());
 }
 
 /// Where the host could hold containers to more than it does: said once a boot.
