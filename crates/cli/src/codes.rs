@@ -132,6 +132,15 @@ pub static NOT_PUBLISHED: Code = Code {
     fix: "Leave -p and -P out, or connect the container to a network with --network.",
 };
 
+/// A filter without a value.
+pub static NO_FILTER: Code = Code {
+    id: "cli/no-filter",
+    title: "a filter has no key and value",
+    cause: "What --filter takes is a key, an equals sign and a value.",
+    check: "The message names the keys that the list knows.",
+    fix: "Write it as --filter KEY=VALUE.",
+};
+
 /// Neither a limit nor anybody who ends what takes too much.
 pub static UNBOUNDED: Code = Code {
     id: "cli/unbounded",
@@ -164,6 +173,7 @@ pub static ALL: &[&Code] = &[
     &ONE_BUILDER,
     &REFUSED,
     &UNBOUNDED,
+    &NO_FILTER,
     &CONFIRM,
     &UNKNOWN_CODE,
     &UNREADABLE_FILE,

@@ -39,7 +39,12 @@ use output::{Failure, Outcome, Output, exit};
 
 /// Does what the command line says and returns what the process exits with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // `help VERB` is `VERB --help`.
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
     let json = arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|argument| argument == "--json");
     // Not worth freeing: it is made of thousands of pieces, and the process ends soon.
     let mut command = ManuallyDrop::new(Arguments::command());

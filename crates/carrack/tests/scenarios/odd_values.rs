@@ -106,6 +106,10 @@ fn platforms_are_what_they_are_called() {
     assert!(run("linux").status.success());
     let create = machine.carrack(&["create", "--pull", "never", "nowhere", "true"]);
     assert_eq!(create.status.code(), Some(1), "as Docker's: 125 is for flags");
+    for verb in ["ps", "images", "events"] {
+        assert_eq!(machine.carrack(&[verb, "--filter", "bad"]).status.code(), Some(125), "{verb}");
+    }
+    assert!(machine.ok(&["help", "run"]).starts_with("Run a command in a new container"));
     let failure = machine.fails(&["ps", "--status", "running"]);
     assert!(failure.text().contains("--filter status=VALUE"), "{}", failure.text());
     machine.finish();
