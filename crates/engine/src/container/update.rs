@@ -42,10 +42,12 @@ impl Engine {
         let mut is_unseen = false;
         if is_active && resources != record.container.resources {
             let mut cgroup = self.cgroup_of(&record)?;
-            is_unseen = cgroup.update(&limits).inspect_err(|_| {
+            let had_none = limits_of(&record.container.resources)? == carrack_oci::runtime::Resources::default();
+            let has_joined = cgroup.update(&limits).inspect_err(|_| {
                 // What the kernel took of it is taken back; the first error is the one to tell.
                 let _ = limits_of(&record.container.resources).and_then(|before| cgroup.update(&before));
             })?;
+            is_unseen = had_none && has_joined;
         }
         record.container.resources = resources;
         if let Some(policy) = &request.restart {
