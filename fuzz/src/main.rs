@@ -18,6 +18,7 @@ const ALL: &[&[Target]] = &[
     carrack_oci::fuzzing::TARGETS,
     carrack_registry::fuzzing::TARGETS,
     carrack_runtime::fuzzing::TARGETS,
+    carrack_solver::fuzzing::TARGETS,
     carrack_specgen::fuzzing::TARGETS,
     carrack_store::fuzzing::TARGETS,
 ];

@@ -132,6 +132,24 @@ pub static NOT_PUBLISHED: Code = Code {
     fix: "Leave -p and -P out, or connect the container to a network with --network.",
 };
 
+/// A filter without a value.
+pub static NO_FILTER: Code = Code {
+    id: "cli/no-filter",
+    title: "a filter has no key and value",
+    cause: "What --filter takes is a key, an equals sign and a value.",
+    check: "The message names the keys that the list knows.",
+    fix: "Write it as --filter KEY=VALUE.",
+};
+
+/// Neither a limit nor anybody who ends what takes too much.
+pub static UNBOUNDED: Code = Code {
+    id: "cli/unbounded",
+    title: "a container may take all memory",
+    cause: "--oom-kill-disable keeps the kernel from ending what takes too much memory, and there is no limit of the container's.",
+    check: "`carrack stats NAME` shows what it takes.",
+    fix: "Give a limit with --memory, or leave --oom-kill-disable out.",
+};
+
 /// A service that the project does not have.
 pub static NO_SUCH_SERVICE: Code = Code {
     id: "cli/no-such-service",
@@ -154,6 +172,8 @@ pub static ALL: &[&Code] = &[
     &NO_TERMINAL,
     &ONE_BUILDER,
     &REFUSED,
+    &UNBOUNDED,
+    &NO_FILTER,
     &CONFIRM,
     &UNKNOWN_CODE,
     &UNREADABLE_FILE,

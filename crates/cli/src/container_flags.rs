@@ -27,8 +27,9 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         command: (!command.is_empty()).then(|| command.to_vec()),
         user: given.user.clone(),
         group_add: given.group_add.clone(),
-        working_dir: given.workdir.as_deref().map(absolute_in_container).transpose()?,
-        hostname: given.hostname.clone(),
+        // Scripts give variables that may be empty.
+        working_dir: filled(&given.workdir).map(absolute_in_container).transpose()?,
+        hostname: filled(&given.hostname).map(str::to_owned),
         domainname: given.domainname.clone(),
         tty: given.tty,
         open_stdin: given.interactive,
@@ -76,10 +77,16 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
         container.env.insert(name, value);
     }
     for file in &given.label_file {
-        container.labels.extend(lines(&read(&folder.join(file))?).map(key_and_value));
+        for line in lines(&read(&folder.join(file))?) {
+            container.labels.extend([key_and_value("--label-file", line)?]);
+        }
     }
-    container.labels.extend(given.label.iter().map(|text| key_and_value(text)));
-    container.annotations.extend(given.annotation.iter().map(|text| key_and_value(text)));
+    for text in &given.label {
+        container.labels.extend([key_and_value("--label", text)?]);
+    }
+    for text in &given.annotation {
+        container.annotations.extend([key_and_value("--annotation", text)?]);
+    }
     for text in &given.volume {
         container.mounts.push(mount_flags::volume(text, folder)?);
     }
@@ -119,9 +126,15 @@ pub(crate) fn container(given: &ContainerFlags, image: &str, command: &[String],
     Ok(container)
 }
 
-fn key_and_value(text: &str) -> (String, String) {
-    let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    (key.to_owned(), value.to_owned())
+fn key_and_value(flag: &str, text: &str) -> Result<(String, String)> {
+    match text.split_once('=').unwrap_or((text, "")) {
+        ("", _) => Err(flags::invalid(flag, text, "KEY or KEY=VALUE")),
+        (key, value) => Ok((key.to_owned(), value.to_owned())),
+    }
+}
+
+fn filled(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
 }
 
 /// Flags that may ask for what is so anyway, and for nothing else (I-6).

@@ -7,6 +7,36 @@ use regex_lite::Regex;
 
 use crate::{codes, flags};
 
+/// What has no `=` is wrong usage in Docker, whatever the list; a key that it does not know is not.
+pub(crate) fn no_filter(text: &str, form: &str) -> Box<Diagnostic> {
+    Diagnostic::error(&codes::NO_FILTER, format!("--filter: `{text}` is no filter"))
+        .hint(format!("write {form}"))
+        .boxed()
+}
+
+/// Whether it is a key of some list, as which those who don't know it give it a flag of its own.
+pub(crate) fn is_key(word: &str) -> bool {
+    const KEYS: [&str; 16] = [
+        "ancestor",
+        "before",
+        "dangling",
+        "driver",
+        "exited",
+        "expose",
+        "health",
+        "label",
+        "name",
+        "network",
+        "publish",
+        "reference",
+        "scope",
+        "since",
+        "status",
+        "volume",
+    ];
+    KEYS.contains(&word)
+}
+
 /// What was asked for, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Filters {
@@ -19,7 +49,7 @@ impl Filters {
         let mut filters = Self::default();
         for text in given {
             let form = || format!("one of {} with = and a value", known.join(", "));
-            let (key, value) = text.split_once('=').ok_or_else(|| flags::invalid("--filter", text, &form()))?;
+            let (key, value) = text.split_once('=').ok_or_else(|| no_filter(text, &form()))?;
             let key = key.trim().to_lowercase();
             if let Some((_, reason)) = refused.iter().find(|(name, _)| *name == key) {
                 return Err(Diagnostic::error(&codes::REFUSED, format!("--filter {text} is refused"))
@@ -138,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_nothing_can_have_is_refused() {
-        assert_eq!(filters(&["status"]).unwrap_err().code.id, "cli/invalid-value");
+        assert_eq!(filters(&["status"]).unwrap_err().code.id, "cli/no-filter");
         assert_eq!(filters(&["bogus=1"]).unwrap_err().code.id, "cli/invalid-value");
         assert_eq!(filters(&["is-task=true"]).unwrap_err().code.id, "cli/refused");
         let status = filters(&["status=asleep"]).unwrap();

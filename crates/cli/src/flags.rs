@@ -294,7 +294,11 @@ pub(crate) fn log(driver: Option<&str>, options: &[String]) -> Result<LogConfig>
         };
         match (name, value) {
             ("max-size", "-1") => log.max_size_bytes = 0,
-            ("max-size", value) => log.max_size_bytes = size_bytes("--log-opt max-size", value)?,
+            ("max-size", value) => {
+                let size = Some(size_bytes("--log-opt max-size", value)?).filter(|size| *size > 0);
+                let more = || invalid("--log-opt max-size", value, "a size above 0, or -1 for no bound");
+                log.max_size_bytes = size.ok_or_else(more)?;
+            }
             ("max-file", value) => {
                 let files = value.parse().ok().filter(|files| *files > 0);
                 log.max_files = files.ok_or_else(|| invalid("--log-opt max-file", value, "a number from 1"))?;

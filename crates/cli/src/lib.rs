@@ -39,7 +39,12 @@ use output::{Failure, Outcome, Output, exit};
 
 /// Does what the command line says and returns what the process exits with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // `help VERB` is `VERB --help`.
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
     let json = arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|argument| argument == "--json");
     // Not worth freeing: it is made of thousands of pieces, and the process ends soon.
     let mut command = ManuallyDrop::new(Arguments::command());
@@ -120,6 +125,10 @@ fn usage(error: &clap::Error, output: Output, arguments: &[OsString]) -> ExitCod
     }
     for line in rendered.lines().skip(1).take_while(|line| line.starts_with("  <") || line.starts_with("  [")) {
         diagnostic = diagnostic.cause(format!("missing {}", line.trim()));
+    }
+    let is_list = arguments.iter().any(|word| ["ps", "images", "ls", "list"].iter().any(|list| word == list));
+    if let Some(key) = flag.and_then(|flag| flag.strip_prefix("--")).filter(|key| is_list && filters::is_key(key)) {
+        diagnostic = diagnostic.hint(format!("what is listed is chosen by `--filter {key}=VALUE`"));
     }
     let verb = verb(arguments);
     // Docker's: 125 for flags, 1 for missing, surplus and unknown words.

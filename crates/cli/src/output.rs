@@ -40,7 +40,9 @@ impl Failure {
 
 impl From<Box<Diagnostic>> for Failure {
     fn from(diagnostic: Box<Diagnostic>) -> Self {
-        Self::new(vec![*diagnostic], SourceMap::new())
+        let is_usage = diagnostic.code == &crate::codes::NO_FILTER;
+        let failure = Self::new(vec![*diagnostic], SourceMap::new());
+        if is_usage { failure.exit(exit::ENGINE) } else { failure }
     }
 }
 

@@ -75,6 +75,15 @@ codes! {
         cause: "The key needs something outside of carrack's scope, such as another operating system.",
         check: "The message names the reason.",
         fix: "Remove it.";
+    UNKNOWN_DRIVER = "compose/unknown-driver", "A driver of networks or volumes that is not here",
+        cause: "carrack makes networks of the driver `bridge` and volumes of the driver `local`. Another one in the place of what was asked \
+                for would reach, keep or isolate something else than the file says.",
+        check: "The message names the driver.",
+        fix: "Remove the key, or give the driver's options to what is there, as `driver_opts` of a `local` volume.";
+    SECCOMP_FILE_MISSING = "compose/seccomp-file-missing", "A seccomp profile that can't be read",
+        cause: "`security_opt: [seccomp:FILE]` names a file that does not exist or can't be read.",
+        check: "Paths are relative to the project's folder.",
+        fix: "Create the file, or correct its path.";
     WRONG_TYPE = "compose/wrong-type", "A value of the wrong kind",
         cause: "The key takes another kind of value: a list, a mapping, a number, a boolean or text.",
         check: "The message names what is expected and what stands there.",

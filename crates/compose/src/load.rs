@@ -491,7 +491,7 @@ impl Loader<'_> {
     }
 
     fn read(&mut self, root: &Node, env: &Env, name: String) -> Project {
-        self.need_env_files(root, env);
+        self.need_files(root, env);
         let mut reading = self.reading(env);
         reading.mapping(root, "", schema::TOP);
         let services = reading.section(root, "services", |reading, entry, path| reading.service(entry, path));
@@ -530,18 +530,21 @@ impl Loader<'_> {
     }
 
     /// Asks for every env file before services are read, so that one more call is enough.
-    fn need_env_files(&mut self, root: &Node, env: &Env) {
+    fn need_files(&mut self, root: &Node, env: &Env) {
         let Some(services) = root.get("services") else { return };
         let mut files = Vec::new();
         let mut unheard = Vec::new();
         std::mem::swap(&mut self.diagnostics, &mut unheard);
         for service in services.entries() {
-            files.extend(self.reading(env).env_files(&service.value, &format!("services.{}", service.key.value)));
+            let path = format!("services.{}", service.key.value);
+            let mut reading = self.reading(env);
+            files.extend(reading.env_files(&service.value, &path).into_iter().map(|file| file.path));
+            files.extend(reading.seccomp_file(&service.value, &path));
         }
         // What is wrong with them is said when the service is read.
         self.diagnostics = unheard;
         for file in files {
-            self.wanted(&file.path.value, Some(file.path.span));
+            self.wanted(&file.value, Some(file.span));
         }
     }
 

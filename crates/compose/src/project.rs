@@ -139,6 +139,8 @@ pub struct Service {
     pub cap_drop: Vec<Spanned<String>>,
     /// `no-new-privileges[:true]`, `seccomp=…`, `apparmor=…`.
     pub security_opt: Vec<Spanned<String>>,
+    /// The profile of system calls that a file has, in Docker's JSON form.
+    pub seccomp_profile: Option<String>,
     /// Kernel parameters.
     pub sysctls: BTreeMap<String, Spanned<String>>,
     /// Limits of the process: soft and hard, −1 is unlimited.

@@ -76,6 +76,7 @@ impl Reading<'_> {
             cap_add: self.list_of(node, path, "cap_add", false),
             cap_drop: self.list_of(node, path, "cap_drop", false),
             security_opt: self.list_of(node, path, "security_opt", false),
+            seccomp_profile: self.seccomp_profile(node, path),
             sysctls: self.sysctls(node, path),
             ulimits: self.ulimits(node, path),
             oom_score_adj: self.converted_of(node, path, "oom_score_adj", oom, nice).map(|score| score.value),
@@ -254,6 +255,29 @@ impl Reading<'_> {
             }
         }
         files
+    }
+
+    /// The file of a profile in `security_opt`, its path absolute.
+    pub(crate) fn seccomp_file(&mut self, node: &Node, path: &str) -> Option<Spanned<String>> {
+        let options = self.list_of(node, path, "security_opt", false);
+        let file = options.iter().find_map(|option| {
+            let file = option.value.strip_prefix("seccomp").and_then(|rest| rest.strip_prefix([':', '=']))?;
+            (!matches!(file, "" | "unconfined" | "builtin")).then(|| Spanned::new(file.to_owned(), option.span))
+        })?;
+        Some(Spanned::new(self.absolute(&file.value, file.span), file.span))
+    }
+
+    fn seccomp_profile(&mut self, node: &Node, path: &str) -> Option<String> {
+        let file = self.seccomp_file(node, path)?;
+        let found = self.files.get(&file.value).copied().flatten();
+        let text = found.and_then(|found| self.sources.find(found)).map(|source| source.text.to_string());
+        // Before the first call that has files at hand none is missing.
+        if text.is_none() && self.files.contains_key(&file.value) {
+            let message = format!("the seccomp profile {} does not exist or can't be read", file.value);
+            let report = Diagnostic::error(&codes::SECCOMP_FILE_MISSING, message).at(file.span, "named here");
+            self.report(report.hint("create it, or write `seccomp:unconfined` for none"));
+        }
+        text
     }
 
     fn depends_on(&mut self, node: &Node, path: &str) -> BTreeMap<String, Dependency> {

@@ -284,12 +284,8 @@ fn options(service: &Service, diagnostics: &mut Diagnostics) {
         let text = option.value.as_str();
         let (key, value) = text.split_once([':', '=']).unwrap_or((text, ""));
         match (key, value) {
-            ("no-new-privileges", "" | "true" | "false") | ("apparmor", _) | ("seccomp", "unconfined" | "builtin") => {}
+            ("no-new-privileges", "" | "true" | "false") | ("apparmor" | "seccomp", _) => {}
             ("systempaths", "unconfined") | ("writable-cgroups", "true" | "false") | ("label", "disable") => {}
-            ("seccomp", _) => diagnostics.push(not_yet(
-                option.span,
-                format!("`{name}`: a seccomp profile from a file is not implemented yet: the default profile is used"),
-            )),
             ("label", _) => diagnostics.push(not_yet(
                 option.span,
                 format!("`{name}`: SELinux labels are not implemented yet: the container gets none"),
@@ -355,20 +351,23 @@ fn platform(project: &Project, diagnostics: &mut Diagnostics) {
             diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(subnet.span, "has no effect"));
         }
         if let Some(driver) =
-            network.driver.as_ref().filter(|driver| !matches!(driver.value.as_str(), "bridge" | "default"))
+            network.driver.as_ref().filter(|driver| !matches!(driver.value.as_str(), "bridge" | "default" | ""))
         {
-            let message =
-                format!("`networks.{name}`: the driver `{}` is not implemented yet: a bridge is made", driver.value);
-            diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(driver.span, "has no effect"));
+            diagnostics.push(unknown_driver(
+                format!("networks.{name}"),
+                driver,
+                match driver.value.as_str() {
+                    "host" | "none" | "null" => "write `network_mode:` of a service for that",
+                    "overlay" => "an overlay spans the hosts of a Swarm; on one host a bridge does the same: remove it",
+                    _ => "remove it: what a bridge does not do, nothing here does yet",
+                },
+            ));
         }
     }
     for (name, volume) in &project.volumes {
-        if let Some(driver) = volume.driver.as_ref().filter(|driver| driver.value != "local") {
-            let message = format!(
-                "`volumes.{name}`: the driver `{}` is not implemented yet: a local volume is made",
-                driver.value
-            );
-            diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(driver.span, "has no effect"));
+        if let Some(driver) = volume.driver.as_ref().filter(|driver| !matches!(driver.value.as_str(), "local" | "")) {
+            let hint = "a volume of the driver `local` mounts NFS and much else by its `driver_opts`";
+            diagnostics.push(unknown_driver(format!("volumes.{name}"), driver, hint));
         }
     }
     for (kind, sources) in [("secrets", &project.secrets), ("configs", &project.configs)] {
@@ -377,6 +376,12 @@ fn platform(project: &Project, diagnostics: &mut Diagnostics) {
             diagnostics.push(Diagnostic::warning(&codes::NOT_YET, message).at(source.span, "has no content"));
         }
     }
+}
+
+/// Another one in its place would keep other promises.
+fn unknown_driver(path: String, driver: &Spanned<String>, hint: &str) -> Diagnostic {
+    let message = format!("`{path}`: there is no driver `{}`", driver.value);
+    Diagnostic::error(&codes::UNKNOWN_DRIVER, message).at(driver.span, "can't be had").hint(hint)
 }
 
 fn replicas(service: &Service, diagnostics: &mut Diagnostics) {

@@ -470,6 +470,16 @@ pub static UPDATE: Code = Code {
     fix: "Give the values that belong together at once, or make the container anew.",
 };
 
+/// Limits that their container does not see.
+pub static LIMITS_UNSEEN: Code = Code {
+    id: "engine/limits-unseen",
+    title: "a container does not see its limits yet",
+    cause: "It was started without limits on a host with version 1 of the control groups. It is held to what `update` gave it \
+            since; what it sees in /sys/fs/cgroup was made at its start and stays as it is.",
+    check: "`carrack exec NAME ls /sys/fs/cgroup`, and `carrack inspect` for the limits that hold.",
+    fix: "Nothing, unless a program in it reads its limits there: then restart the container.",
+};
+
 /// A runtime that is not here.
 pub static NO_RUNTIME: Code = Code {
     id: "engine/no-runtime",
@@ -504,6 +514,7 @@ pub static ALL: &[&Code] = &[
     &NO_AGE_OF_VOLUMES,
     &NO_BIND_SOURCE,
     &NO_COMMAND,
+    &LIMITS_UNSEEN,
     &NO_RUNTIME,
     &NO_FILE_CONTENT,
     &NO_SUCH_CONTAINER,

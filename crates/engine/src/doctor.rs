@@ -258,7 +258,10 @@ fn leftovers(roots: &Roots) -> Check {
                 "carrack doctor --leaks says what each is and what removes it",
             )
         }
-        Some(Err(error)) => optional(name, &codes::LEFTOVERS, false, error.message, ""),
+        Some(Err(error)) => {
+            let fix = error.hints.join("; ");
+            optional(name, error.code, false, error.message, &fix)
+        }
         None => optional(name, &codes::LEFTOVERS, false, "not tried", ""),
     }
 }

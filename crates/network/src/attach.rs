@@ -112,7 +112,7 @@ impl Networks {
     }
 
     /// Writes down which of the container's endpoints gives the default route, and says which.
-    fn elect_gateway(&self, container: &str) -> Result<Option<Endpoint>> {
+    pub(crate) fn elect_gateway(&self, container: &str) -> Result<Option<Endpoint>> {
         let _guard = self.store.lock(Lock::Network, DEFAULT_WAIT)?;
         let own = self.endpoints_of(container)?;
         let gateway = gateway_of(&own).and_then(|index| own.get(index)).cloned();

@@ -312,7 +312,7 @@ impl Networks {
         self.store.roots().run.join("networks")
     }
 
-    fn lease_path(&self, network: &str) -> PathBuf {
+    pub(crate) fn lease_path(&self, network: &str) -> PathBuf {
         self.file_folder().join(format!("{network}{SUFFIX}"))
     }
 }
@@ -320,7 +320,7 @@ impl Networks {
 fn unreadable(what: &Path, why: &dyn std::fmt::Display) -> Box<Diagnostic> {
     Diagnostic::error(&CORRUPT_RECORD, format!("can't read the addresses in use: {}", what.display()))
         .cause(why.to_string())
-        .hint("remove the file, then restart the containers of that network: it is made anew")
+        .hint("the next command that starts or stops a container makes it anew of what the containers have")
         .boxed()
 }
 

@@ -56,7 +56,7 @@ impl Networks {
         file::remove(&self.names_path(network))
     }
 
-    fn names_path(&self, network: &str) -> PathBuf {
+    pub(crate) fn names_path(&self, network: &str) -> PathBuf {
         self.file_folder().join(format!("{network}.names"))
     }
 }

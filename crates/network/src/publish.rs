@@ -29,13 +29,18 @@ impl Publication {
     /// Whether the kernel path can lead there. What is for loopback is the forwarder's: no packet of the kernel path may
     /// come from 127.0.0.1, nor go there.
     fn translation(&self, endpoint: &Endpoint) -> Option<Translation> {
+        let address = endpoint.address_like(self.host.ip())?;
+        let can = !self.host.ip().is_loopback() && !endpoint.internal;
+        can.then(|| Translation { to: SocketAddr::new(address, self.container_port), ..self.key() })
+    }
+
+    /// By which the kernel path finds where it leads, and so to itself.
+    pub(crate) fn key(&self) -> Translation {
         let protocol = match self.transport {
             Transport::Tcp => 6,
             Transport::Udp => 17,
         };
-        let address = endpoint.address_like(self.host.ip())?;
-        let can = !self.host.ip().is_loopback() && !endpoint.internal;
-        can.then(|| Translation { host: self.host, protocol, to: SocketAddr::new(address, self.container_port) })
+        Translation { host: self.host, protocol, to: self.host }
     }
 }
 

@@ -64,8 +64,10 @@ impl FromStr for Platform {
         if !parts.iter().all(well_formed) {
             return Err(wrong());
         }
+        let host = Self::host();
         let (os, architecture, variant) = match parts.as_slice() {
-            [architecture] => ("linux", *architecture, None),
+            [os] if is_system(os) => (*os, host.architecture.as_str(), None),
+            [architecture] if is_architecture(architecture) => ("linux", *architecture, None),
             [os, architecture] => (*os, *architecture, None),
             [os, architecture, variant] => (*os, *architecture, Some((*variant).to_owned())),
             _ => return Err(wrong()),
@@ -80,6 +82,22 @@ impl FromStr for Platform {
         };
         Ok(Self { architecture, os: os.to_ascii_lowercase(), variant, os_version: None })
     }
+}
+
+/// Those of Go's list, and the names that others give them: a word alone must be one of them to say anything.
+fn is_system(word: &str) -> bool {
+    const KNOWN: [&str; 6] = ["darwin", "freebsd", "linux", "netbsd", "openbsd", "windows"];
+    KNOWN.contains(&word.to_ascii_lowercase().as_str())
+}
+
+/// The same of architectures.
+fn is_architecture(word: &str) -> bool {
+    const KNOWN: [&str; 25] = [
+        "386", "aarch64", "amd64", "arm", "arm64", "armbe", "armel", "armhf", "i386", "loong64", "mips", "mips64",
+        "mips64le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc64", "wasm",
+        "x86-64", "x86_64",
+    ];
+    KNOWN.contains(&word.to_ascii_lowercase().as_str())
 }
 
 impl fmt::Display for Platform {

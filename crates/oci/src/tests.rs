@@ -65,6 +65,8 @@ fn platforms_have_aliases() {
     let platform: Platform = "linux/aarch64".parse().unwrap();
     assert!(platform.matches(&"arm64".parse().unwrap()));
     assert!(platform.matches(&"linux/arm64/v8".parse().unwrap()));
+    assert!("nonsense".parse::<Platform>().is_err());
+    assert_eq!("linux".parse::<Platform>().unwrap().architecture, Platform::host().architecture);
     assert!("linux/".parse::<Platform>().is_err());
 }
 

@@ -617,6 +617,9 @@ fn security_options(service: &compose::Service, container: &mut Container) {
             ("no-new-privileges", value) => container.no_new_privileges = value != "false",
             ("apparmor", profile) => container.apparmor = Some(profile.to_owned()),
             ("seccomp", "unconfined") => container.seccomp = SeccompMode::Unconfined,
+            ("seccomp", _) => {
+                container.seccomp = service.seccomp_profile.clone().map_or(SeccompMode::Default, SeccompMode::Profile);
+            }
             ("systempaths", "unconfined") => container.unmasked = true,
             ("writable-cgroups", value) => container.writable_cgroups = value == "true",
             _ => {}

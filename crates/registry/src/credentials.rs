@@ -302,6 +302,31 @@ fn decode(auth: &str) -> Option<(String, String)> {
     Some((user.to_owned(), secret.trim_end_matches('\0').to_owned()))
 }
 
+/// A file as somebody left it: what is kept for one host is found again, and takes nothing away from another.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let thread = std::thread::current().id();
+    let folder = PathBuf::from(format!("/dev/shm/carrack-fuzz-credentials-{}-{thread:?}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = CredentialFile { path: folder.join("config.json"), helper_timeout: Duration::from_secs(1) };
+    fs::write(&file.path, data).expect("a file");
+    let hosts = ["docker.io", "registry.example:5000"];
+    // A program is not part of what is tried.
+    let is_plain = file.read().is_ok_and(|config| hosts.iter().all(|host| helper(&config, host).is_none()));
+    if is_plain {
+        let other = file.get(hosts[0]).map(|found| format!("{found:?}"));
+        if file.store(hosts[1], "who", "what").is_ok() {
+            let found = file.get(hosts[1]).expect("what was kept");
+            let kept = Credential::Password { user: "who".into(), secret: "what".into() };
+            assert!(found == Some(kept), "what was kept is not found");
+            assert_eq!(file.get(hosts[0]).map(|found| format!("{found:?}")).ok(), other.ok());
+            assert!(file.erase(hosts[1]).expect("a file that was written"), "what was kept is not known");
+            assert!(file.get(hosts[1]).expect("a file that was written").is_none(), "what was erased is found");
+        }
+    }
+    let _ = fs::remove_dir_all(&folder);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -174,22 +174,24 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Changes the limits of a running container, which joins controllers that it was not in.
-    pub fn update(&mut self, resources: &Resources) -> Result<()> {
+    /// Changes the limits of a running container, which joins controllers that it was not in: whether there was one.
+    pub fn update(&mut self, resources: &Resources) -> Result<bool> {
         if let Some(folder) = self.unified_folder().filter(|_| self.hierarchies.version() == Version::V2) {
             limits::delegate(&self.hierarchies, &self.name, resources)?;
-            return limits::write_v2(&folder, resources);
+            return limits::write_v2(&folder, resources).map(|()| false);
         }
+        let mut has_joined = false;
         for controller in limits::controllers(resources) {
             let Some(mount) = self.hierarchies.v1_mount(controller) else { continue };
             let folder = mount.join(&self.name);
+            has_joined |= !folder.exists();
             limits::prepare_cpuset(mount, &self.name)?;
             make_folder(&folder)?;
             limits::write_v1(&folder, resources)?;
             // Also where the folder was there before: an update that failed may have made it.
             self.move_all(&folder)?;
         }
-        Ok(())
+        Ok(has_joined)
     }
 
     /// Moves every process into another folder of the container's. What is born meanwhile of one that was moved is there

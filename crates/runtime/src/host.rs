@@ -3,6 +3,7 @@
 use std::fs;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_specgen::container::Resources;
 use carrack_specgen::facts::{Architecture, HostFacts};
 
 use crate::cgroup::Hierarchies;
@@ -23,6 +24,18 @@ pub fn facts(hierarchies: &Hierarchies) -> Result<HostFacts> {
         apparmor,
         apparmor_profile,
     })
+}
+
+/// Whether this host has the processors and memory nodes that limits speak of.
+///
+/// # Errors
+/// `container/invalid-setting`.
+pub fn check_limits(asked: &Resources) -> Result<()> {
+    if asked.nano_cpus.is_none() && asked.cpuset_cpus.is_none() && asked.cpuset_mems.is_none() {
+        return Ok(());
+    }
+    let online = |what: &str| fs::read_to_string(format!("/sys/devices/system/{what}/online")).unwrap_or_default();
+    carrack_specgen::check_on_host(asked, online("cpu").trim(), online("node").trim())
 }
 
 /// Whether AppArmor is on, and our profile loaded; the kernel lists them a line each, as `NAME (enforce)`.

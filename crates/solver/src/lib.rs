@@ -24,6 +24,8 @@ mod export;
 mod fetch;
 mod flight;
 mod foreign;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod git;
 mod inventory;
 mod mounts;

@@ -317,7 +317,7 @@ pub enum MountSource {
         /// In bytes; none is the kernel's default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         size_bytes: Option<u64>,
-        /// Permission bits; default 1777.
+        /// Permission bits; those of the folder that it covers where none, and 1777 where there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<u32>,
         /// Further options as in mount(8): `exec`, `uid=…`.

@@ -33,6 +33,6 @@ pub use control_groups::joins_every_hierarchy;
 pub use external::External;
 pub use facts::HostFacts;
 pub use init_plan::{InitPlan, InitStep};
-pub use limits::{block_weight, check_cgroup_parent, device_rule, resources};
+pub use limits::{block_weight, check_cgroup_parent, check_on_host, device_rule, resources};
 pub use plan::{ExecRequest, Launch, exec_plan, init_plan, launch, mount_plan};
 pub use spec::{DEFAULT_SHM_BYTES, MASKED_PATHS, READ_ONLY_PATHS, Resolved, ResolvedDevice, Source, check, spec};

@@ -18,10 +18,39 @@ const QUOTA_MIN_US: i64 = 1_000;
 /// The kernel's bounds of a period.
 const PERIODS_US: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 
+/// The kernel's greatest share.
+const SHARES_MAX: u64 = 262_144;
+
 /// What is wrong with limits on every host.
 pub(crate) fn check(asked: &container::Resources) -> Result<()> {
     resources_of(asked)?;
     block_weights(&asked.block)
+}
+
+/// What is wrong with limits on a host whose processors and memory nodes have these numbers, as the kernel lists them:
+/// `0-3,8`. Of a list that is empty nothing is known.
+///
+/// # Errors
+/// `container/invalid-setting`.
+pub fn check_on_host(asked: &container::Resources, processors: &str, nodes: &str) -> Result<()> {
+    let count: Option<u64> =
+        ranges(processors).map(|all| all.iter().map(|(first, last)| u64::from(last - first) + 1).sum());
+    if let (Some(nano), Some(count)) = (asked.nano_cpus, count)
+        && nano > count.saturating_mul(1_000_000_000)
+    {
+        let message = format!("limit the processors to {}", nano as f64 / 1e9);
+        return Err(invalid(message, format!("this host has {count}: the number lies between 0.01 and {count}.00")));
+    }
+    let lists = [(&asked.cpuset_cpus, processors, "processors"), (&asked.cpuset_mems, nodes, "memory nodes")];
+    for (list, present, what) in lists {
+        let Some(list) = list.as_deref().filter(|list| !list.is_empty()) else { continue };
+        let (Some(wanted), Some(there)) = (ranges(list), ranges(present)) else { continue };
+        let is_there = |(first, last): &(u32, u32)| there.iter().any(|(from, to)| from <= first && last <= to);
+        if !wanted.iter().all(is_there) {
+            return Err(invalid(format!("use the {what} {list}"), format!("this host has {present}")));
+        }
+    }
+    Ok(())
 }
 
 /// As in Docker, 0 is the same as nothing asked for. What this version of the control groups lacks is refused.
@@ -77,6 +106,9 @@ fn memory(asked: &container::Resources) -> Result<Memory> {
         return Err(invalid("limit memory and swap", "that takes a limit of the memory alone as well"));
     }
     if let Some(reservation) = asked.memory_reservation_bytes.filter(|reservation| *reservation > 0) {
+        if reservation < MEMORY_MIN_BYTES {
+            return Err(invalid("reserve memory", "a reservation of less than 6 MiB is none; 0 is no reservation"));
+        }
         let reservation = bytes("the memory reservation", reservation)?;
         if memory.limit.is_some_and(|limit| limit < reservation) {
             return Err(invalid("reserve memory", "the reservation can't be above the limit"));
@@ -95,6 +127,10 @@ fn cpu(asked: &container::Resources) -> Result<Cpu> {
     if asked.cpu_shares == Some(1) {
         return Err(invalid("give the processors the weight 1", "the least share that Linux knows is 2"));
     }
+    if let Some(shares) = asked.cpu_shares.filter(|shares| *shares > SHARES_MAX) {
+        let cause = format!("the greatest share that Linux knows is {SHARES_MAX}");
+        return Err(invalid(format!("give the processors the weight {shares}"), cause));
+    }
     let mut cpu = Cpu {
         cpus: asked.cpuset_cpus.clone().unwrap_or_default(),
         mems: asked.cpuset_mems.clone().unwrap_or_default(),
@@ -105,7 +141,7 @@ fn cpu(asked: &container::Resources) -> Result<Cpu> {
         realtime_runtime: asked.cpu_rt_runtime_us.filter(|runtime| *runtime != 0),
     };
     for list in [&cpu.cpus, &cpu.mems] {
-        if !is_list(list) {
+        if !list.is_empty() && ranges(list).is_none() {
             return Err(invalid(format!("use the processors or memory nodes {list:?}"), "write numbers as 0-2,4"));
         }
     }
@@ -133,11 +169,14 @@ fn cpu(asked: &container::Resources) -> Result<Cpu> {
     Ok(cpu)
 }
 
-/// Numbers and ranges, as cpuset(7) reads them; nothing is a list too.
-fn is_list(text: &str) -> bool {
-    let number = |text: &str| text.parse::<u32>().is_ok();
-    text.is_empty()
-        || text.split(',').all(|part| part.split_once('-').map_or(number(part), |(a, b)| number(a) && number(b)))
+/// Numbers and ranges, as cpuset(7) reads them, each with its last number.
+fn ranges(text: &str) -> Option<Vec<(u32, u32)>> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last).then_some((first, last))
+    };
+    text.trim().split(',').map(range).collect()
 }
 
 fn block_weights(asked: &BlockLimits) -> Result<()> {
@@ -273,6 +312,25 @@ mod tests {
             let error = check(&asked).expect_err(cause);
             assert!(error.causes.iter().any(|text| text.contains(cause)), "{asked:?}: {error:?}");
         }
+    }
+
+    /// As Docker does: a limit that this host can't be held to is a mistake.
+    #[test]
+    fn a_host_has_so_many_processors_and_no_more() {
+        let cpus = |text: &str| Asked { cpuset_cpus: Some(text.into()), ..Asked::default() };
+        let nano = |number| Asked { nano_cpus: Some(number), ..Asked::default() };
+        let on_host = |asked: &Asked| check_on_host(asked, "0-1,4", "0");
+        for right in [cpus(""), cpus("0"), cpus("0-1,4"), cpus("1,0"), nano(3_000_000_000), nano(0)] {
+            assert!(on_host(&right).is_ok(), "{right:?}");
+        }
+        let mems = Asked { cpuset_mems: Some("1".into()), ..Asked::default() };
+        for (wrong, cause) in
+            [(cpus("2"), "0-1,4"), (cpus("0-4"), "0-1,4"), (mems, "has 0"), (nano(3_000_000_001), "0.01 and 3.00")]
+        {
+            let error = on_host(&wrong).expect_err(cause);
+            assert!(error.causes.iter().any(|text| text.contains(cause)), "{wrong:?}: {error:?}");
+        }
+        assert!(check(&cpus("1-0")).is_err() && check(&cpus(",")).is_err());
     }
 
     #[test]

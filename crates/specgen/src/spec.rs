@@ -174,6 +174,7 @@ fn apparmor_profile(container: &Container, facts: &HostFacts) -> Result<Option<S
 pub fn check(container: &Container) -> Result<()> {
     for (index, mount) in container.mounts.iter().enumerate() {
         check_target(&mount.target)?;
+        check_not_procfs(mount)?;
         let is_same = |other: &crate::container::Mount| parts(&other.target).eq(parts(&mount.target));
         if container.mounts.iter().take(index).any(is_same) {
             return Err(invalid(format!("mount onto {:?}", mount.target), "two mounts have this target"));
@@ -463,8 +464,8 @@ fn tmpfs(target: &str, size_bytes: Option<u64>, mode: Option<u32>, options: &[St
     if let Some(size) = size_bytes {
         all.push(format!("size={size}"));
     }
-    if !options.iter().any(|option| option.starts_with("mode=")) {
-        all.push(format!("mode={:o}", mode.unwrap_or(0o1777)));
+    if let Some(mode) = mode.filter(|_| !options.iter().any(|option| option.starts_with("mode="))) {
+        all.push(format!("mode={mode:o}"));
     }
     Mount {
         destination: target.into(),
@@ -491,6 +492,15 @@ fn check_target(target: &str) -> Result<()> {
     }
     if inside.is_empty() || inside.contains(&"..") {
         return Err(invalid(format!("mount onto {target:?}"), "the path must lie below / and have no `..`"));
+    }
+    Ok(())
+}
+
+/// Whatever else lay there could tell the container's programs, and those who prepare it, anything of themselves.
+fn check_not_procfs(mount: &crate::container::Mount) -> Result<()> {
+    let is_procfs = matches!(&mount.source, MountSource::Bind { path, .. } if parts(path).eq(["proc"]));
+    if parts(&mount.target).eq(["proc"]) && !is_procfs {
+        return Err(invalid("mount onto \"/proc\"", "the kernel's own file system of processes has to be there"));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Targets of `fuzz/`: what layers and archives hold.
 
+mod archive;
+
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
@@ -10,7 +12,8 @@ use crate::tar::Reader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// What `fuzz/` and a test feed.
-pub const TARGETS: &[Target] = &[("compression", compression), ("layer", layer), ("tar", tar)];
+pub const TARGETS: &[Target] =
+    &[("archive", archive::archive), ("compression", compression), ("layer", layer), ("tar", tar)];
 
 /// Members of a tar, with their content: never more than was there.
 fn tar(data: &[u8]) {

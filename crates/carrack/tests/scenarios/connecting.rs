@@ -149,7 +149,7 @@ fn what_docker_has_and_we_do_not_is_refused_by_name_and_leaves_nothing() {
         (&["--ingress"], "--ingress"),
         (&["--scope", "swarm"], "swarm"),
         (&["--config-only"], "--config-only"),
-        (&["--ipv4=false"], "not there yet"),
+        (&["--ipv4=false"], "every network has IPv4"),
         (&["--ipam-driver", "dhcp"], "dhcp"),
         (&["--ipam-opt", "a=b"], "a=b"),
         (&["--opt", "com.docker.network.bridge.gateway_mode_ipv4=routed"], "gateway_mode_ipv4"),

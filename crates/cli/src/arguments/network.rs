@@ -23,7 +23,7 @@ pub(crate) struct NetworkCreateArguments {
     #[arg(long, default_missing_value = "true", num_args = 0..=1, require_equals = true, default_value_t = false)]
     pub(crate) ipv6: bool,
     /// With IPv4 addresses, as every network is
-    #[arg(long, default_missing_value = "true", num_args = 0..=1, require_equals = true, default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(hide = true, long, default_missing_value = "true", num_args = 0..=1, require_equals = true, default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) ipv4: bool,
     /// Option of the driver
     #[arg(short, long, value_name = "KEY=VALUE")]

@@ -30,10 +30,11 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments) -> Outcome {
     let detach_keys = attach::detach_keys(arguments.detach_keys.as_ref()).map_err(engine_failure)?;
     let engine = session.engine().map_err(engine_failure)?;
     if container.tty && container.open_stdin && !arguments.detach && !std::io::stdin().is_terminal() {
-        return Err(engine_failure(no_terminal()));
+        return Err(no_terminal().into());
     }
     check_cidfile(&arguments.container).map_err(engine_failure)?;
     warn_of_unpublished(session, &container);
+    warn_of_unbounded(session, &container);
     warn_of_unconfined(session, &engine, &container).map_err(engine_failure)?;
     ensure(session, &engine, &arguments.container, &container.image).map_err(engine_failure)?;
     let attach = (!arguments.detach).then(|| AttachOptions {
@@ -64,12 +65,14 @@ pub(crate) fn create(session: &Session, arguments: &CreateArguments) -> Outcome 
     // Whether its input ends with its first client is a matter of the container.
     let _ = attach::foreground(&mut container, &arguments.container.attach);
     check_cidfile(&arguments.container).map_err(failed)?;
-    let engine = session.engine().map_err(failed)?;
+    // As in Docker 125 is for wrong flags alone.
+    let engine = session.engine()?;
     warn_of_unpublished(session, &container);
-    warn_of_unconfined(session, &engine, &container).map_err(failed)?;
-    ensure(session, &engine, &arguments.container, &container.image).map_err(failed)?;
-    let id = engine.create(container).map_err(failed)?.id;
-    write_cidfile(&arguments.container, &id).map_err(failed)?;
+    warn_of_unbounded(session, &container);
+    warn_of_unconfined(session, &engine, &container)?;
+    ensure(session, &engine, &arguments.container, &container.image)?;
+    let id = engine.create(container)?.id;
+    write_cidfile(&arguments.container, &id)?;
     session.output.result("create", &serde_json::json!({ "id": id }), |_| format!("{id}\n"));
     Ok(exit::DONE)
 }
@@ -101,6 +104,16 @@ fn warn_of_unpublished(session: &Session, container: &Container) {
     }
     let warning = Diagnostic::warning(&codes::NOT_PUBLISHED, format!("no port is published: it is on {network}"));
     session.output.diagnostics(&[warning.hint("leave -p and -P out")], &SourceMap::new());
+}
+
+fn warn_of_unbounded(session: &Session, container: &Container) {
+    let resources = &container.resources;
+    if !resources.oom_kill_disable || resources.memory_bytes.is_some_and(|limit| limit > 0) {
+        return;
+    }
+    let warning = Diagnostic::warning(&codes::UNBOUNDED, "what takes too much memory is not killed, and has no limit");
+    let warning = warning.hint("give a limit with --memory, or the whole host may run out of it");
+    session.output.diagnostics(&[warning], &SourceMap::new());
 }
 
 /// Where the host could hold containers to more than it does: said once a boot.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Session;
 use crate::arguments::EventsArguments;
+use crate::filters::no_filter;
 use crate::output::{Outcome, exit, print};
 use crate::{flags, template};
 
@@ -124,7 +125,8 @@ impl Filter {
         let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
         if value.is_empty() || !(KEYS.contains(&key.as_str()) || ABSENT.contains(&key.as_str())) {
             let form = "container=, event=, image=, label=, network=, scope=, type= or volume= with a value";
-            return Err(flags::invalid("--filter", text, form));
+            let is_filter = text.contains('=');
+            return Err(if is_filter { flags::invalid("--filter", text, form) } else { no_filter(text, form) });
         }
         Ok(Self { key, value })
     }
@@ -213,7 +215,8 @@ mod tests {
             assert_eq!(admits(&parsed, &start), passes, "{filters:?}");
         }
         for wrong in ["", "type", "type=", "colour=red"] {
-            assert_eq!(Filter::parse(wrong).err().unwrap().code.id, "cli/invalid-value", "{wrong}");
+            let code = if wrong.contains('=') { "cli/invalid-value" } else { "cli/no-filter" };
+            assert_eq!(Filter::parse(wrong).err().unwrap().code.id, code, "{wrong}");
         }
     }
 

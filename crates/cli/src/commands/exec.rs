@@ -19,13 +19,14 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
         env.extend(env_file(&current_folder().join(file))?);
     }
     for text in &arguments.env {
-        env.push(flags::env(text)?);
+        env.push(flags::env(text).map_err(|error| Failure::from(error).exit(exit::ENGINE))?);
     }
     let options = ExecOptions {
         args: arguments.command().to_vec(),
         env,
         user: arguments.user.clone(),
-        working_dir: arguments.workdir.clone(),
+        // Scripts give variables that may be empty.
+        working_dir: arguments.workdir.clone().filter(|path| !path.is_empty()),
         tty: arguments.tty,
         stdin: arguments.interactive,
         detach: arguments.detach,
@@ -33,7 +34,7 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
         detach_keys: detach_keys(arguments.detach_keys.as_ref())?,
     };
     // Docker's runtime refuses it, with this code.
-    if let Some(path) = arguments.workdir.as_ref().filter(|path| !path.starts_with('/')) {
+    if let Some(path) = options.working_dir.as_ref().filter(|path| !path.starts_with('/')) {
         return Err(Failure::from(flags::invalid("--workdir", path, "an absolute path")).exit(128));
     }
     let name = stack::container_or_service(&engine, arguments.name())?;
@@ -42,7 +43,7 @@ pub(crate) fn exec(session: &Session, arguments: &ExecArguments) -> Outcome {
 
 /// Runs it and exits as it did.
 pub(crate) fn perform(engine: &Engine, name: &str, options: &ExecOptions) -> Outcome {
-    if options.tty && options.stdin && !std::io::stdin().is_terminal() {
+    if options.tty && options.stdin && !options.detach && !std::io::stdin().is_terminal() {
         return Err(no_terminal().into());
     }
     match engine.exec(name, options) {

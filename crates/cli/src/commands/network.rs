@@ -126,7 +126,9 @@ fn refuse(arguments: &NetworkCreateArguments) -> Result<()> {
         );
     }
     if !arguments.ipv4 {
-        return error(&codes::NOT_YET, "a network without IPv4 is not there yet".into(), "leave --ipv4=false out");
+        let hint = "leave --ipv4=false out: --ipv6 gives the containers addresses of both kinds";
+        let what = "every network has IPv4, by whose addresses its containers are found and published";
+        return error(&codes::REFUSED, what.into(), hint);
     }
     if arguments.ipam_driver != "default" {
         return Err(flags::invalid("--ipam-driver", &arguments.ipam_driver, "default"));

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Session, builder};
 use crate::arguments::{ImagePruneArguments, PruneArguments, SystemPruneArguments, VolumePruneArguments};
+use crate::filters::no_filter;
 use crate::output::{Failure, Outcome, exit, human_sum, note};
 use crate::{codes, flags};
 
@@ -176,8 +177,9 @@ pub(crate) fn filter(texts: &[String]) -> Result<PruneFilter> {
     let now = jiff::Timestamp::now();
     let mut filter = PruneFilter::default();
     for text in texts {
-        let wrong = || flags::invalid("--filter", text, "until=24h, label=KEY[=VALUE] or label!=KEY[=VALUE]");
-        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+        const FORM: &str = "until=24h, label=KEY[=VALUE] or label!=KEY[=VALUE]";
+        let wrong = || flags::invalid("--filter", text, FORM);
+        let (key, value) = text.split_once('=').ok_or_else(|| no_filter(text, FORM))?;
         match key {
             "until" => filter.until = Some(flags::time("--filter", value, now)?),
             "label" | "label!" if !value.is_empty() => {
@@ -205,7 +207,8 @@ mod tests {
         assert!(parsed.labels[1].is_absent && parsed.labels[1].value.as_deref() == Some("c"));
         assert!(parsed.until.unwrap() < jiff::Timestamp::now());
         for wrong in ["", "label", "label=", "until=yesterday", "dangling=true"] {
-            assert_eq!(filter(&[wrong.into()]).unwrap_err().code.id, "cli/invalid-value", "{wrong}");
+            let code = if wrong.contains('=') { "cli/invalid-value" } else { "cli/no-filter" };
+            assert_eq!(filter(&[wrong.into()]).unwrap_err().code.id, code, "{wrong}");
         }
         assert_eq!(quoted("until=24h"), "until=24h");
         assert_eq!(quoted("label=a b'c"), "'label=a b'\\''c'");

@@ -10,17 +10,13 @@ use serde_json::{Value, json};
 use super::Session;
 use crate::arguments::PsArguments;
 use crate::filters::Filters;
-use crate::output::{Failure, Outcome, exit, human_duration, human_size, print};
+use crate::output::{Outcome, exit, human_duration, human_size, print};
 use crate::template::{Row, Template, quoted};
 use crate::{codes, docker_config, flags};
 
 pub(crate) fn ps(session: &Session, arguments: &PsArguments) -> Outcome {
     let engine = session.observer()?;
-    let filters = filters(&arguments.filter).map_err(|error| {
-        // As Docker: what is no filter at all is wrong usage.
-        let malformed = arguments.filter.iter().any(|filter| !filter.contains('='));
-        Failure::from(error).exit(if malformed { exit::ENGINE } else { exit::FAILED })
-    })?;
+    let filters = filters(&arguments.filter)?;
     let last = if arguments.latest { 1 } else { usize::try_from(arguments.last).unwrap_or(0) };
     let all = arguments.all || last > 0 || filters.has("status");
     let mut views = engine.containers()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use carrack_diag::Result;
+use carrack_diag::{Result, SourceMap};
 use carrack_engine::{ContainerView, Engine, UpdateRequest, Usage};
 use carrack_specgen::container::{BlockLimits, Resources};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -49,7 +49,11 @@ pub(crate) fn update(session: &Session, arguments: &UpdateArguments) -> Outcome 
         );
     }
     let engine = session.engine()?;
-    each(session, &arguments.names, |name| engine.update_container(name, &request))
+    each(session, &arguments.names, |name| {
+        let note = engine.update_container(name, &request)?;
+        session.output.diagnostics(note.as_slice(), &SourceMap::new());
+        Ok(())
+    })
 }
 
 /// Between two looks.

@@ -210,8 +210,10 @@ fn top_level_resources() {
     insta::assert_snapshot!(said("services: {web: {image: a}}\nconfigs:\n  key: {file: a, content: b}\n"), @"error compose/conflicting-keys compose.yaml:3:27: `configs.key` has two contents (give one of `file`, `environment`, `content` or `external: true`)");
     insta::assert_snapshot!(said("services: {web: {image: a}}\nvolumes:\n  data: {external: true, driver: nfs}\n"), @"
     error compose/conflicting-keys compose.yaml:3:26: `volumes.data` is external, so `driver` can't be set here (keep one of them)
-    warning compose/not-yet compose.yaml:3:34: `volumes.data`: the driver `nfs` is not implemented yet: a local volume is made
+    error compose/unknown-driver compose.yaml:3:34: `volumes.data`: there is no driver `nfs` (a volume of the driver `local` mounts NFS and much else by its `driver_opts`)
     ");
+    insta::assert_snapshot!(said("services: {web: {image: a}}\nnetworks:\n  n: {driver: macvlan}\n"), @"error compose/unknown-driver compose.yaml:3:15: `networks.n`: there is no driver `macvlan` (remove it: what a bridge does not do, nothing here does yet)");
+    insta::assert_snapshot!(said("services: {web: {image: a, security_opt: ['seccomp:none.json']}}\n"), @"error compose/seccomp-file-missing compose.yaml:1:43: the seccomp profile /srv/shop/none.json does not exist or can't be read (create it, or write `seccomp:unconfined` for none)");
     insta::assert_snapshot!(said("services: {web: {image: a}}\nnetworks:\n  n: {ipam: {config: [{subnet: 10.0.0.0/64}]}}\n"), @"error compose/invalid-value compose.yaml:3:32: `networks.n.ipam.config.subnet` can't be `10.0.0.0/64` (an address range is written `172.20.0.0/16`)");
     insta::assert_snapshot!(said("services: {web: {image: a}}\nnetworks: [front]\n"), @"error compose/wrong-type compose.yaml:2:11: `networks` takes a mapping, not a list (a mapping is written `key: value`, one in each line)");
 }

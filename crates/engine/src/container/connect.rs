@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// Its state, where it has a network namespace: between two runs its shim holds it.
-    fn running(&self, record: &ContainerRecord) -> Result<Option<State>> {
+    pub(super) fn running(&self, record: &ContainerRecord) -> Result<Option<State>> {
         Ok(self.state(&record.id)?.filter(|state| {
             let is_between = matches!(state.status, Status::Restarting | Status::Exited) && state.has_shim();
             state.is_alive() || is_between
@@ -110,7 +110,7 @@ fn named(network: Network) -> (String, String) {
     (network.name, network.id)
 }
 
-fn namespace_of(state: &State) -> Result<Namespace> {
+pub(super) fn namespace_of(state: &State) -> Result<Namespace> {
     // One that has just ended has none any more, and its shim holds it.
     let of_the_program = PathBuf::from(format!("/proc/{}/ns/net", state.pid));
     if state.is_alive()

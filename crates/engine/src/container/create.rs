@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
+use carrack_runtime::host;
 use carrack_specgen::Container;
 use carrack_specgen::container::{Mount, MountSource, RestartPolicy};
 use carrack_store::{Durability, Guard, KeepKind, anonymous_volume_name};
@@ -15,14 +16,21 @@ use crate::volume::check_volume_settings;
 impl Engine {
     /// Makes a container and does not start it. Without a name it gets the first 12 digits of its id.
     pub fn create(&self, container: Container) -> Result<ContainerRecord> {
-        let platform = container.platform.as_deref().map(str::parse).transpose()?;
-        let image = self.image_for(&container.image, platform.as_ref())?.id;
+        let image = self.image_of(&container)?;
         self.create_from(container, image, &BTreeMap::new())
+    }
+
+    /// By its name, and the platform that is asked for.
+    fn image_of(&self, container: &Container) -> Result<Digest> {
+        match container.platform.as_deref().map(str::parse).transpose()? {
+            Some(platform) => Ok(self.image_for(&container.image, Some(&platform))?.id),
+            None => self.store.image_id(&container.image),
+        }
     }
 
     /// The same with its lock, and marked, for who starts it next: nobody can prune it before.
     pub(crate) fn create_held(&self, container: Container) -> Result<(ContainerRecord, Guard)> {
-        let image = self.store.image_id(&container.image)?;
+        let image = self.image_of(&container)?;
         self.create_held_from(container, image, &BTreeMap::new())
     }
 
@@ -51,6 +59,7 @@ impl Engine {
         }
         check_name(&container.name)?;
         carrack_specgen::check(&container)?;
+        host::check_limits(&container.resources)?;
         log_attributes::check(&container.log)?;
         if let Some(name) = &container.stop_signal {
             signal::parse(name)?;

@@ -18,13 +18,16 @@ pub(super) fn resolve(container: &Container) -> Result<Vec<ResolvedDevice>> {
         collect(Path::new("/dev"), &mut devices);
     }
     for mapping in &container.devices {
+        let failed = |error| host_error(format!("{}: can't use the device {}", container.name, mapping.source), error);
         if Path::new(&mapping.source).is_dir() {
+            let count = devices.len();
             folder(mapping, &mut devices);
+            if devices.len() == count {
+                return Err(failed(std::io::Error::other("there is no device in it")));
+            }
             continue;
         }
-        let node = node(Path::new(&mapping.source), &mapping.target).map_err(|error| {
-            host_error(format!("{}: can't use the device {}", container.name, mapping.source), error)
-        })?;
+        let node = node(Path::new(&mapping.source), &mapping.target).map_err(failed)?;
         devices.push(ResolvedDevice { node, access: mapping.access.clone() });
     }
     Ok(devices)

@@ -122,7 +122,7 @@ impl Engine {
         cgroup.remove()?;
         Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
         let networks = Networks::new(&self.store);
-        let endpoints = networks.endpoints_of(id)?;
+        let endpoints = self.with_leases(|| networks.endpoints_of(id))?;
         if !endpoints.is_empty() {
             networks.detach(id)?;
             self.emit_endpoints("disconnect", &endpoints);

@@ -21,6 +21,7 @@ mod pause;
 mod processes;
 mod propagation;
 mod reach;
+mod relearn;
 mod remove;
 mod rename;
 mod root;

@@ -232,7 +232,8 @@ impl Engine {
                     .map(|attachment| attachment_of(record, attachment, announced))
                     .collect::<Result<_>>()?;
                 wanted.iter_mut().for_each(|one| one.links.extend(links.iter().cloned()));
-                let endpoints = Networks::new(&self.store).attach(&record.id, namespace, &wanted)?;
+                let networks = Networks::new(&self.store);
+                let endpoints = self.with_leases(|| networks.attach(&record.id, namespace, &wanted))?;
                 self.emit_endpoints("connect", &endpoints);
                 endpoints
             }
@@ -695,7 +696,7 @@ fn published(container: &Container, ground: &Ground, binding: Option<IpAddr>) ->
         .collect()
 }
 
-fn publications(bound: &[shim::BoundPort]) -> Vec<Publication> {
+pub(super) fn publications(bound: &[shim::BoundPort]) -> Vec<Publication> {
     let publication = |port: &shim::BoundPort| Publication {
         host: port.host,
         transport: transport_of(port.protocol),

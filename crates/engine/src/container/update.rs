@@ -1,6 +1,7 @@
 //! Other limits and another restart policy for a container that is there.
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::host;
 use carrack_runtime::state::Status;
 use carrack_specgen::container::{Resources, RestartPolicy};
 use carrack_store::KeepKind;
@@ -20,14 +21,15 @@ pub struct UpdateRequest {
 
 impl Engine {
     /// Changes a container: of one that runs the kernel's limits first, then its record, which the next start and the next
-    /// exit go by.
-    pub fn update_container(&self, name: &str, request: &UpdateRequest) -> Result<()> {
+    /// exit go by. What is to be known of it, if anything.
+    pub fn update_container(&self, name: &str, request: &UpdateRequest) -> Result<Option<Diagnostic>> {
         let found = self.find(name)?;
         let _guard = self.lock_container(&found.id)?;
         let mut record = self.still(&found)?;
         if request.restart.as_ref().is_some_and(|policy| *policy != RestartPolicy::No) && record.container.auto_remove {
             return Err(refused(&record.name, "it is removed when it exits: no restart policy can hold for it"));
         }
+        host::check_limits(&request.resources)?;
         let resources = updated(&record.name, &record.container.resources, &request.resources)?;
         let hierarchies = self.hierarchies()?;
         let limits_of = |resources: &Resources| -> Result<carrack_oci::runtime::Resources> {
@@ -36,13 +38,15 @@ impl Engine {
         };
         let limits = limits_of(&resources)?;
         let is_active = matches!(self.status_of(&record)?, Status::Running | Status::Paused);
+        let mut is_unseen = false;
         if is_active && resources != record.container.resources {
             let mut cgroup = self.cgroup_of(&record)?;
-            if let Err(error) = cgroup.update(&limits) {
+            let had_none = limits_of(&record.container.resources)? == carrack_oci::runtime::Resources::default();
+            let has_joined = cgroup.update(&limits).inspect_err(|_| {
                 // What the kernel took of it is taken back; the first error is the one to tell.
                 let _ = limits_of(&record.container.resources).and_then(|before| cgroup.update(&before));
-                return Err(error);
-            }
+            })?;
+            is_unseen = had_none && has_joined;
         }
         record.container.resources = resources;
         if let Some(policy) = &request.restart {
@@ -53,8 +57,14 @@ impl Engine {
         self.store.keep(KeepKind::Container, &record.id, &[record.image], durability)?;
         self.records().put(&record.id, &record, durability)?;
         self.emit(&record, "update", &[]);
-        Ok(())
+        Ok(is_unseen.then(|| unseen(&record.name)))
     }
+}
+
+fn unseen(name: &str) -> Diagnostic {
+    Diagnostic::note(&codes::LIMITS_UNSEEN, format!("{name} is held to its limits, and does not see them yet"))
+        .cause("it had none when it started, so that its /sys/fs/cgroup lacks them")
+        .hint(format!("a program that looks there for them needs `carrack restart {name}`"))
 }
 
 /// As in Docker, 0 says nothing; of processes it is no limit.

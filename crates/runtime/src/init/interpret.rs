@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) empty_folder: Option<OwnedFd>,
     /// Binds made before the cut from the host's mounts, in the order of their mounts.
     pub(super) shared: VecDeque<OwnedFd>,
+    /// Memory file systems that are to be read-only once everything lies in them.
+    pub(super) closing: Vec<OwnedFd>,
     pub(super) identity: Identity,
 }
 
@@ -149,6 +151,7 @@ fn state<Plan>(mut descriptors: impl Iterator<Item = OwnedFd>, handover: &Handov
         null: None,
         empty_folder: None,
         shared: VecDeque::new(),
+        closing: Vec::new(),
         identity: Identity::default(),
     })
 }

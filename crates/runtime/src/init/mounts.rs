@@ -59,12 +59,19 @@ pub(super) fn attach_root(source: &RootSource, mountpoint: &str) -> Done<OwnedFd
 pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
     match &step.source {
         MountSource::FileSystem { kind, source, options } => {
-            let detached = file_system(kind, source, options, flags_of(step.attributes))?;
+            let is_tmpfs = kind == "tmpfs";
+            // What lies below it is made in it first.
+            let attributes = MountAttributes { read_only: step.attributes.read_only && !is_tmpfs, ..step.attributes };
+            let mode = if is_tmpfs { covered_mode(state, step, options)? } else { None };
+            let options: Vec<_> = options.iter().cloned().chain(mode).collect();
+            let detached = file_system(kind, source, &options, flags_of(attributes))?;
             map_identities(state, &detached, step, kind)?;
             let target = new_file_system_target(state, kind, &step.target)?;
             attach(&detached, &target)?;
             if kind == "proc" {
                 state.procfs = Some(detached);
+            } else if is_tmpfs && step.attributes.read_only {
+                state.closing.push(detached);
             }
         }
         MountSource::Bind { path, subpath, recursive } => {
@@ -99,6 +106,22 @@ pub(super) fn mount(state: &mut State, step: &MountStep) -> Done {
         }
     }
     Ok(())
+}
+
+/// As runc does: a memory file system shuts out whom the folder that it covers shuts out, where nobody says otherwise.
+fn covered_mode(
+    state: &mut State,
+    step: &MountStep,
+    options: &[(String, Option<String>)],
+) -> Done<Option<(String, Option<String>)>> {
+    if options.iter().any(|(key, _)| key == "mode") {
+        return Ok(None);
+    }
+    let Ok(covered) = inside::open(state.root()?, &step.target, OFlags::PATH | OFlags::DIRECTORY) else {
+        return Ok(None);
+    };
+    let status = rustix::fs::statat(&covered, "", AtFlags::EMPTY_PATH)?;
+    Ok(Some(("mode".into(), Some(format!("{:o}", status.st_mode & 0o7777)))))
 }
 
 fn map_identities(state: &State, detached: &OwnedFd, step: &MountStep, source: &str) -> Done {
@@ -260,6 +283,8 @@ pub(super) fn read_only_root(state: &mut State) -> Done {
 }
 
 pub(super) fn pivot(state: &mut State) -> Done {
+    let read_only = MountAttributes { read_only: true, ..MountAttributes::default() };
+    state.closing.drain(..).try_for_each(|mount| add_attributes(&mount, read_only))?;
     rustix::process::fchdir(state.root()?)?;
     // The old root lands on top of the new one and is taken off at once, without a folder for it.
     rustix::process::pivot_root(".", ".")?;

@@ -377,6 +377,31 @@ fn steps(reader: &dyn CacheReader, source: usize) -> Result<Vec<(Digest, Found)>
     Ok(steps)
 }
 
+/// A manifest, a line `===`, and the configuration that goes with it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    struct Given(Manifest, Vec<u8>);
+    impl CacheReader for Given {
+        fn manifest(&self) -> &Manifest {
+            &self.0
+        }
+        fn config(&self) -> Result<Vec<u8>> {
+            Ok(self.1.clone())
+        }
+        fn fetch(&self, _: &[Descriptor], _: &Store, _: &Lease, _: &AtomicBool) -> Result<()> {
+            Ok(())
+        }
+    }
+    const APART: &[u8] = b"\n===\n";
+    let Some(at) = data.windows(APART.len()).position(|window| window == APART) else { return };
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(&data[..at]) else { return };
+    let given = Given(manifest, data[at + APART.len()..].to_vec());
+    let found = steps(&given, 0).unwrap_or_default();
+    for blob in found.into_iter().filter_map(|(_, found)| found.blob) {
+        assert!(given.0.layers.iter().any(|layer| layer.digest == blob.digest), "a layer that the manifest has not");
+    }
+}
+
 /// A cache in a folder.
 pub(crate) struct FolderCache {
     path: PathBuf,

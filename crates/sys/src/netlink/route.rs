@@ -292,6 +292,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// Index of the bridge (or bond, …) it is a port of.
     pub bridge: Option<u32>,
+    /// Index of a veth's other end, of that one's namespace.
+    pub peer: Option<u32>,
     /// None for links without one.
     pub mac: Option<Mac>,
     /// In bytes.
@@ -375,6 +377,7 @@ fn read_link(reply: &Reply<'_>) -> Option<Link> {
         name: string(attribute(body, libc::IFLA_IFNAME)?),
         kind: info.and_then(|info| attribute(info, libc::IFLA_INFO_KIND)).map(string),
         bridge: attribute(body, libc::IFLA_MASTER).and_then(|value| u32_at(value, 0)),
+        peer: attribute(body, libc::IFLA_LINK).and_then(|value| u32_at(value, 0)),
         mac: attribute(body, libc::IFLA_ADDRESS).and_then(|value| value.try_into().ok()).map(Mac),
         mtu_bytes: attribute(body, libc::IFLA_MTU).and_then(|value| u32_at(value, 0)).unwrap_or(0),
         is_up: flags & UP != 0,
