@@ -175,8 +175,9 @@ fn limits_are_the_same_under_each_runtime() {
             "0",
             "--pids-limit",
             "30",
+            // What becomes the same weight of version 2 by the conversion of runc 1.3 and crun 1.23, ours, and by that of older ones.
             "--cpu-shares",
-            "512",
+            "262144",
         ];
         machine.ok(&[
             &["run", "-d", "--name", "one", "--network", "none", "--runtime", runtime],
