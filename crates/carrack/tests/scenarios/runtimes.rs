@@ -529,7 +529,7 @@ fn around(machine: &Machine, runtime: &str) -> Vec<String> {
     });
     seen.push(page.lines().last().unwrap_or_default().to_owned());
     for (flag, line) in
-        [("--network", "wget -q -O- http://127.0.0.1/; hostname | wc -c"), ("--pid", "ps | grep -c httpd")]
+        [("--network", "wget -q -O- http://127.0.0.1/; hostname | wc -c"), ("--pid", "tr '\\0' ' ' </proc/1/cmdline")]
     {
         let words = ["run", "--rm", flag, "container:web"];
         seen.push(machine.ok(&[&words[..], &by, &["busybox", "sh", "-c", line]].concat()));
