@@ -46,10 +46,9 @@ fn a_number_that_was_given_to_another_process_is_no_shim() {
     let mut known = state("one");
     known["shim_pid"] = worker.into();
     std::fs::write(path.join("state.json"), known.to_string()).unwrap();
-    let mark = machine.path().join("run/active").join(machine.ok(&["inspect", "--format", "{{.Id}}", "one"]));
-    assert_eq!(std::fs::read_link(&mark).unwrap(), Path::new(&former.to_string()));
-    std::fs::remove_file(&mark).unwrap();
-    std::os::unix::fs::symlink(worker.to_string(), &mark).unwrap();
+    let id = machine.ok(&["inspect", "--format", "{{.Id}}", "one"]);
+    let mark = |shim: i64| machine.path().join("run/active").join(format!("{id}.{shim}"));
+    std::fs::rename(mark(former.into()), mark(worker)).unwrap();
     machine.carrack(&["rm", "--force", "nobody"]);
     assert_ne!(i64::from(machine.shim_pid("one")), worker, "it was adopted");
     assert!(Path::new(&format!("/proc/{}", machine.shim_pid("one"))).exists());
