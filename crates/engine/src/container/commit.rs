@@ -40,7 +40,7 @@ impl Engine {
             // It was never started.
             return Ok(Vec::new());
         }
-        let view = self.store.view(self.store.image(&record.image.to_string())?.chain())?;
+        let view = self.store.view(self.store.unnamed_image(&record.image)?.chain())?;
         let found = carrack_store::changes(&upper, &view, &mounted_on(&record))?;
         let change = |was, is| match (was, is) {
             (false, _) => Change::Added,

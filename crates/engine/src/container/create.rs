@@ -22,7 +22,7 @@ impl Engine {
 
     /// The same with its lock, and marked, for who starts it next: nobody can prune it before.
     pub(crate) fn create_held(&self, container: Container) -> Result<(ContainerRecord, Guard)> {
-        let image = self.store.image(&container.image)?.id;
+        let image = self.store.image_id(&container.image)?;
         self.create_held_from(container, image, &BTreeMap::new())
     }
 
@@ -81,7 +81,7 @@ impl Engine {
         id: &str,
         durability: Durability,
     ) -> Result<ContainerRecord> {
-        let config = self.store.image(&image.to_string())?.config.config;
+        let config = self.store.image_config(&image)?.config;
         if container.arguments(&config).is_empty() {
             return Err(Diagnostic::error(&codes::NO_COMMAND, format!("{} has no command to run", container.image))
                 .hint("give one after the image, or add CMD or ENTRYPOINT to the image")

@@ -1,7 +1,6 @@
 //! Other limits and another restart policy for a container that is there.
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_runtime::cgroup::Hierarchies;
 use carrack_runtime::state::Status;
 use carrack_specgen::container::{Resources, RestartPolicy};
 use carrack_store::KeepKind;
@@ -30,7 +29,7 @@ impl Engine {
             return Err(refused(&record.name, "it is removed when it exits: no restart policy can hold for it"));
         }
         let resources = updated(&record.name, &record.container.resources, &request.resources)?;
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = self.hierarchies()?;
         let limits_of = |resources: &Resources| -> Result<carrack_oci::runtime::Resources> {
             let limits = carrack_specgen::resources(resources, &hierarchies.facts())?;
             Ok(carrack_oci::runtime::Resources { block_io: carrack_specgen::block_weight(&resources.block)?, ..limits })
