@@ -53,6 +53,7 @@ pub fn examine(roots: &Roots) -> Report {
         seccomp(),
         folder("data root", &codes::DATA_ROOT, "--root", &roots.data),
         folder("run root", &codes::RUN_ROOT, "--run-root", &roots.run),
+        layers(&roots.data),
         disk(&roots.data),
         forwarding(),
         other_firewalls(roots),
@@ -190,8 +191,7 @@ fn seccomp() -> Check {
 
 /// A root has to be writable, and its file system has to carry the upper layer of an overlay.
 fn folder(name: &'static str, code: &Code, flag: &str, path: &Path) -> Check {
-    // Of the folder itself, or of the nearest one above it that exists.
-    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
+    let existing = existing(path);
     let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_ok();
     let is_overlay = rustix::fs::statfs(existing).is_ok_and(|found| found.f_type == OVERLAYFS_MAGIC);
     let shown = path.display();
@@ -208,10 +208,27 @@ fn folder(name: &'static str, code: &Code, flag: &str, path: &Path) -> Check {
     }
 }
 
+/// Without it large layers are unpacked, as those of pulled images are everywhere.
+fn layers(data: &Path) -> Check {
+    let name = "layers as one file";
+    let (ok, detail) = match is_root().then(|| carrack_store::try_one_file(existing(data))) {
+        None => (false, "not tried".to_owned()),
+        Some(Ok(())) => (true, "works".to_owned()),
+        Some(Err(reason)) => (false, format!("all are unpacked, which builds wait for: {reason}")),
+    };
+    let fix = "boot a kernel of 6.12 or later with EROFS; have the data root on ext4, XFS or Btrfs";
+    optional(name, &codes::LAYERS, ok, detail, if is_root() { fix } else { "" })
+}
+
+/// The folder itself, or the nearest one above it that exists.
+pub(crate) fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|folder| folder.exists()).unwrap_or(path)
+}
+
 /// Half-written content is worth nothing, so a disk is full before it is.
 fn disk(path: &Path) -> Check {
     const FEW_BYTES: u64 = 1 << 30;
-    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
+    let existing = existing(path);
     let Ok(found) = rustix::fs::statvfs(existing) else {
         return optional("disk", &codes::DISK, false, format!("{}: can't be asked", existing.display()), "");
     };

@@ -8,6 +8,7 @@ use carrack_runtime::cgroup::{Hierarchies, Version};
 use serde_json::{Map, Value, json};
 
 use crate::container::{ContainerView, on_path};
+use crate::doctor::existing;
 use crate::engine::{Engine, now};
 
 /// External runtimes that may be installed beside our own.
@@ -107,6 +108,13 @@ impl Engine {
             warnings.push("WARNING: No swap limit support".into());
         }
         // Whoever is not root may not ask.
+        let is_root = rustix::process::geteuid().is_root();
+        let tried = is_root.then(|| carrack_store::try_one_file(existing(&self.roots().data)));
+        if let Some(Err(reason)) = tried {
+            warnings.push(format!(
+                "WARNING: Layers can't be kept as one file, so large ones take longer to build: {reason}"
+            ));
+        }
         let firewalls = Networks::new(&self.store).firewall_warnings().unwrap_or_default();
         warnings.extend(firewalls.into_iter().map(|warning| format!("WARNING: {}", warning.message)));
         warnings

@@ -52,7 +52,7 @@ pub use platforms::ImageIndex;
 pub use recompress::{Compression, compress};
 pub use record::{Layout, Records};
 pub use root::{Roots, Store};
-pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, Write, chain_of};
+pub use snapshot::{Layer, LayerForm, Scratch, Snapshot, Snapshotter, Unpacked, Upper, Write, chain_of, try_one_file};
 
 pub use temporary::TemporaryFolder;
 pub use vault::VersionId;

@@ -40,8 +40,8 @@ use crate::{Lease, Store, codes};
 
 mod one_file;
 
-pub use one_file::LayerForm;
 use one_file::{INDEX, TAR};
+pub use one_file::{LayerForm, try_one_file};
 
 /// A committed layer on the layers below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

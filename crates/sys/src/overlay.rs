@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, Result};
@@ -14,6 +15,9 @@ use crate::process::check;
 const VALUE_LENGTH_MAX: usize = 255;
 /// Where a process finds its descriptors by number.
 const DESCRIPTORS: &str = "/proc/self/fd";
+/// What mounts cover that a namespace is made for: there wherever there are [`DESCRIPTORS`].
+const PLACE_APART: &str = "/proc";
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
 /// Said explicitly: the defaults are the kernel's build options, and layers are compared across hosts.
 const SETTINGS: [(&str, &str); 4] = [
@@ -51,7 +55,7 @@ impl<P: AsRef<Path> + Sync> Overlay<'_, P> {
     /// The mount, attached nowhere.
     pub fn mount(&self) -> std::result::Result<OwnedFd, Refusal> {
         match self.mount_added() {
-            // Before Linux 6.7 layers can't be added one by one.
+            // Before Linux 6.7 layers can't be added one by one, and before 6.15 one that is attached nowhere is none.
             Err(refusal) if refusal.errno == Errno::INVAL => self.mount_listed().map_err(|_| refusal),
             mounted => mounted,
         }
@@ -87,9 +91,8 @@ impl<P: AsRef<Path> + Sync> Overlay<'_, P> {
 
     /// In a mount namespace that goes with the thread. The folders are opened in it: others' mounts can't be shown.
     fn mount_apart(&self) -> Result<OwnedFd> {
-        let lower: Vec<OwnedFd> = self.lower.iter().map(|layer| folder(layer.as_ref())).collect::<Result<_>>()?;
         let upper = self.upper.map(|(upper, work)| Ok((folder(upper)?, folder(work)?))).transpose()?;
-        let target = self.lower.first().and_then(|layer| std::path::absolute(layer).ok()).ok_or(Errno::INVAL)?;
+        let lower = self.lower_apart()?;
         let numbers: Vec<String> = lower.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
         let mut options = format!("lowerdir={}", numbers.join(":"));
         if let Some((upper, work)) = &upper {
@@ -102,13 +105,32 @@ impl<P: AsRef<Path> + Sync> Overlay<'_, P> {
             options += ",volatile";
         }
         let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-        rustix::process::chdir(DESCRIPTORS)?;
-        rustix::mount::mount("overlay", &target, "overlay", MountFlags::empty(), options.as_c_str())?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let mount = rustix::mount::open_tree(CWD, &target, flags)?;
+        rustix::mount::mount("overlay", PLACE_APART, "overlay", MountFlags::empty(), options.as_c_str())?;
+        let mount = rustix::mount::open_tree(CWD, PLACE_APART, CLONE)?;
         let (set, clear) = (self.attributes, MountAttrFlags::empty());
         set_attributes(&mount, Attributes { set, clear, propagation: None, recursive: false })?;
         Ok(mount)
+    }
+
+    /// The folders of the layers, and [`DESCRIPTORS`] as the current folder. A mount that is attached nowhere comes into this
+    /// namespace, as its folder is of no use otherwise, and a copy of it takes its place behind its number: the next overlay
+    /// finds it as this one did.
+    fn lower_apart(&self) -> Result<Vec<OwnedFd>> {
+        static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+        let _guard = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let lower: Vec<OwnedFd> = self.lower.iter().map(|layer| folder(layer.as_ref())).collect::<Result<_>>()?;
+        rustix::process::chdir(DESCRIPTORS)?;
+        for (layer, opened) in self.lower.iter().zip(&lower) {
+            let number = layer.as_ref().strip_prefix(DESCRIPTORS).ok().and_then(|number| number.to_str()?.parse().ok());
+            let Some(number) = number else { continue };
+            if crate::mount::attach(opened, Path::new(PLACE_APART)).is_ok() {
+                let copy = rustix::mount::open_tree(opened, c"", CLONE | OpenTreeFlags::AT_EMPTY_PATH)?;
+                // SAFETY: whoever names a descriptor by its path holds it open, and it stays open: the same folder of the
+                // same file system, read through another mount of it.
+                check(unsafe { libc::dup3(copy.as_raw_fd(), number, libc::O_CLOEXEC) })?;
+            }
+        }
+        Ok(lower)
     }
 
     fn finish(&self, context: &Context) -> std::result::Result<OwnedFd, Refusal> {
@@ -201,9 +223,11 @@ fn folder(path: &Path) -> Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::{AsRawFd as _, OwnedFd};
     use std::path::{Path, PathBuf};
 
-    use rustix::fs::{Mode, OFlags};
+    use rustix::fs::{Access, AtFlags, Mode, OFlags};
+    use rustix::io::Errno;
     use rustix::mount::MountAttrFlags;
 
     use super::{Overlay, Refusal};
@@ -221,7 +245,7 @@ mod tests {
         (0..100).map(layer).collect()
     }
 
-    fn shows_all(name: &str, mount: fn(&Overlay<'_, PathBuf>) -> Result<std::os::fd::OwnedFd, Refusal>) {
+    fn shows_all(name: &str, mount: fn(&Overlay<'_, PathBuf>) -> Result<OwnedFd, Refusal>) {
         let lower = layers(name);
         let root = lower[0].ancestors().nth(3).unwrap().to_owned();
         let overlay =
@@ -233,7 +257,7 @@ mod tests {
                     assert!(rustix::fs::openat(&tree, Path::new(&path), OFlags::PATH, Mode::empty()).is_ok(), "{path}");
                 }
             }
-            Err(refusal) if refusal.errno == rustix::io::Errno::PERM => eprintln!("skipped: no overlay mount here"),
+            Err(refusal) if refusal.errno == Errno::PERM => eprintln!("skipped: no overlay mount here"),
             Err(refusal) => panic!("{refusal:?}"),
         }
         std::fs::remove_dir_all(&root).unwrap();
@@ -248,5 +272,38 @@ mod tests {
     fn a_hundred_layers_at_long_paths_before_linux_6_7() {
         shows_all("listed", |overlay| overlay.mount_listed());
         assert!(std::env::current_dir().is_ok_and(|folder| !folder.starts_with("/proc")));
+    }
+
+    /// Between two folders a mount that is attached nowhere, which stays what it is for the next.
+    #[test]
+    fn a_layer_may_be_attached_nowhere() {
+        let layer = match crate::mount::shared_memory(1 << 20) {
+            Ok(layer) => layer,
+            Err(refusal) if refusal.errno == Errno::PERM => return eprintln!("skipped: no mount here"),
+            Err(refusal) => panic!("{refusal:?}"),
+        };
+        let nowhere = PathBuf::from(format!("/proc/self/fd/{}", layer.as_raw_fd()));
+        std::fs::write(nowhere.join("inside"), "").unwrap();
+        let mut lower = layers("nowhere");
+        let root = lower[0].ancestors().nth(3).unwrap().to_owned();
+        lower.truncate(2);
+        lower.insert(1, nowhere.clone());
+        let overlay =
+            Overlay { lower: &lower, upper: None, volatile: false, attributes: MountAttrFlags::MOUNT_ATTR_RDONLY };
+        let shown = |mounted: Result<OwnedFd, Refusal>| {
+            let tree = mounted.unwrap();
+            ["0", "inside", "1"].map(|name| rustix::fs::accessat(&tree, name, Access::EXISTS, AtFlags::empty()))
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for mount in [Overlay::mount, Overlay::mount_listed] {
+                        assert_eq!(shown(mount(&overlay)), [Ok(()); 3]);
+                    }
+                });
+            }
+        });
+        assert!(nowhere.join("inside").exists());
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -76,3 +76,37 @@ fn layers_of_a_killed_build_are_put_away() {
     machine.ok(&["rm", "next"]);
     machine.finish();
 }
+
+/// I-5: what comes of an image of such layers is told without attaching one.
+#[test]
+fn who_only_looks_reads_them_too() {
+    let Some(machine) = machine() else { return };
+    let project = machine.project("look");
+    let dockerfile = "FROM busybox\nCOPY --from=app /data/kept /\nCOPY --from=app /data/made /\n";
+    let service = "services:\n  web: {build: ., image: look, network_mode: none, stop_grace_period: 0s}\n";
+    project.write("Dockerfile", dockerfile).write("compose.yaml", service);
+    project.ok(&[&ONE_FILE[..], &["build", "-t", "look", "."]].concat());
+    let plan = project.json(&["up", "--dry-run", "--build"]);
+    assert_eq!((&plan["notes"], &plan["provisional"]), (&serde_json::json!([]), &false.into()), "it is what is there");
+    assert_eq!(attached(&machine), Vec::<PathBuf>::new());
+    machine.finish();
+}
+
+/// Whether a root can have them is told by everybody whom it may concern, and tried without leaving anything.
+#[test]
+fn where_they_can_not_be_is_told() {
+    let Some(machine) = machine() else { return };
+    let on_memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let memory = on_memory.path().to_str().unwrap();
+    let found = |root: &str| {
+        let report = machine.json_whatever(&["--root", root, "doctor"]);
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["code"] == "doctor/layers").unwrap();
+        let warnings = machine.json(&["--root", root, "info"])["Warnings"].to_string();
+        (check["ok"] == true, warnings.contains("one file"))
+    };
+    assert_eq!(found(machine.data().to_str().unwrap()), (true, false));
+    assert_eq!(found(memory), (false, true));
+    assert_eq!(std::fs::read_dir(memory).unwrap().count(), 0);
+    machine.finish();
+}

@@ -106,6 +106,16 @@ pub(crate) static RUN_ROOT: Code = Code {
     fix: "Name another folder with `--run-root`.",
 };
 
+pub(crate) static LAYERS: Code = Code {
+    id: "doctor/layers",
+    title: "layers can't be kept as one file",
+    cause: "The kernel can't mount a file as EROFS (Linux 6.12 can), or the file system of the data root can't be mounted from, \
+            as one in memory can't.",
+    check: "Run `modprobe erofs`, and `stat -f` on the data root; the message says what a trial failed at.",
+    fix: "Nothing has to be done: all layers are unpacked then, and copying many files into an image takes longer. Boot a kernel of \
+          6.12 or later, or have the data root on ext4, XFS or Btrfs, where that matters.",
+};
+
 pub(crate) static DISK: Code = Code {
     id: "doctor/disk",
     title: "the disk is nearly full",
@@ -160,6 +170,7 @@ pub(crate) static ALL: &[&Code] = &[
     &SECCOMP,
     &DATA_ROOT,
     &RUN_ROOT,
+    &LAYERS,
     &DISK,
     &FORWARDING,
     &OTHER_FIREWALLS,

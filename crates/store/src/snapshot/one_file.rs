@@ -14,15 +14,15 @@ use std::time::Duration;
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::{Digest, Hasher};
 use carrack_sys::mount;
-use carrack_sys::overlay::Overlay;
-use rustix::fs::FlockOperation;
+use carrack_sys::overlay::{Overlay, Refusal};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::MountAttrFlags;
 
 use super::{Snapshot, Snapshotter as _};
 use crate::compression::decompress;
 use crate::erofs::{self, Data, Inode};
 use crate::fault::{Context as _, fault};
-use crate::files::{self, Held};
+use crate::files;
 use crate::garbage::needs;
 use crate::layer::{self, Indexer, Stop, View};
 use crate::lock::Lock;
@@ -142,55 +142,11 @@ impl Store {
     fn probed(&self) -> std::result::Result<(), String> {
         static PROBED: Mutex<Option<HashMap<PathBuf, std::result::Result<(), String>>>> = Mutex::new(None);
         let mut probed = PROBED.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = probed.get_or_insert_default().entry(self.roots().data.clone()).or_insert_with(|| self.probe());
+        let known = probed
+            .get_or_insert_default()
+            .entry(self.roots().data.clone())
+            .or_insert_with(|| try_one_file(&self.roots().data));
         known.clone()
-    }
-
-    /// Tries what layers as one file need of the kernel and of the file system below the data root: a mount of files, an
-    /// overlay over it, content through both, a removed name.
-    fn probe(&self) -> std::result::Result<(), String> {
-        let held = Held::dir(&self.new_snapshots_dir()).map_err(|error| error.to_string())?;
-        let inode = |mode: u32, links: u32, data: Data| Inode {
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime: Time::default(),
-            xattrs: Vec::new(),
-            links,
-            data,
-        };
-        let entries = vec![(b"file".to_vec(), 1), (b"gone".to_vec(), 2)];
-        let inodes = [
-            inode(0o040_755, 2, Data::Dir { entries, parent: 0 }),
-            inode(0o100_644, 1, Data::File { offset: 512, size_bytes: 5 }),
-            inode(0o020_000, 1, Data::Device(0, 0)),
-        ];
-        let image = erofs::image(&inodes, 1024).map_err(|error| error.0.to_owned())?;
-        let (index, tar, lower) = (held.path.join(INDEX), held.path.join(TAR), held.path.join("lower"));
-        let mut content = vec![0; 1024];
-        content[512..517].copy_from_slice(b"probe");
-        let prepare = || -> io::Result<()> {
-            fs::write(&index, &image)?;
-            fs::write(&tar, &content)?;
-            fs::create_dir(&lower)?;
-            fs::write(lower.join("gone"), "")
-        };
-        prepare().map_err(|error| error.to_string())?;
-        let refused = |refusal: carrack_sys::overlay::Refusal| format!("{}: {}", refusal.detail, refusal.errno);
-        let layer = mount::erofs(&index, &tar).map_err(refused)?;
-        let overlay = Overlay {
-            lower: &[descriptor_path(&layer), lower],
-            upper: None,
-            volatile: false,
-            attributes: MountAttrFlags::MOUNT_ATTR_RDONLY,
-        };
-        let overlay = overlay.mount().map_err(refused)?;
-        let shown = descriptor_path(&overlay);
-        match (fs::read(shown.join("file")), shown.join("gone").exists()) {
-            (Ok(read), false) if read == b"probe" => Ok(()),
-            (Err(error), _) => Err(format!("a file can't be read through the mounts: {error}")),
-            _ => Err("an overlay does not show what the mount says".to_owned()),
-        }
     }
 
     /// What a layer takes on disk besides its blob: the tar of one file may be that.
@@ -332,6 +288,55 @@ impl Store {
 
     fn attached_dir(&self) -> PathBuf {
         self.roots().run.join("layers")
+    }
+}
+
+/// Tries what layers as one file need of the kernel and of the file system below a folder: a mount of files, an overlay over
+/// it, content through both, a removed name. What it makes has no name and goes with it. The error is the reason.
+pub fn try_one_file(folder: &Path) -> std::result::Result<(), String> {
+    let inode = |mode: u32, links: u32, data: Data| Inode {
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime: Time::default(),
+        xattrs: Vec::new(),
+        links,
+        data,
+    };
+    let entries = vec![(b"file".to_vec(), 1), (b"gone".to_vec(), 2)];
+    let inodes = [
+        inode(0o040_755, 2, Data::Dir { entries, parent: 0 }),
+        inode(0o100_644, 1, Data::File { offset: 512, size_bytes: 5 }),
+        inode(0o020_000, 1, Data::Device(0, 0)),
+    ];
+    let image = erofs::image(&inodes, 1024).map_err(|error| error.0.to_owned())?;
+    let mut content = [0; 1024];
+    content[512..517].copy_from_slice(b"probe");
+    let file = |bytes: &[u8]| -> io::Result<OwnedFd> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::io::retry_on_intr(|| rustix::io::pwrite(&file, bytes, 0))?;
+        Ok(file)
+    };
+    let written =
+        |bytes: &[u8]| file(bytes).map_err(|error| format!("no file can be made in {}: {error}", folder.display()));
+    let (index, tar) = (written(&image)?, written(&content)?);
+    let refused = |refusal: Refusal| format!("{}: {}", refusal.detail, io::Error::from(refusal.errno));
+    let layer = mount::erofs(&descriptor_path(&index), &descriptor_path(&tar)).map_err(refused)?;
+    let below = mount::shared_memory(1 << 20).map_err(refused)?;
+    fs::write(descriptor_path(&below).join("gone"), "").map_err(|error| error.to_string())?;
+    let overlay = Overlay {
+        lower: &[descriptor_path(&layer), descriptor_path(&below)],
+        upper: None,
+        volatile: false,
+        attributes: MountAttrFlags::MOUNT_ATTR_RDONLY,
+    };
+    let overlay = overlay.mount().map_err(refused)?;
+    let shown = descriptor_path(&overlay);
+    match (fs::read(shown.join("file")), shown.join("gone").exists()) {
+        (Ok(read), false) if read == b"probe" => Ok(()),
+        (Err(error), _) => Err(format!("a file can't be read through the mounts: {error}")),
+        _ => Err("an overlay does not show what the mount says".to_owned()),
     }
 }
 

@@ -35,11 +35,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the other side went away, and not what was asked is wrong.
+    /// Whether the other side went away, with its socket for a moment, and not what was asked is wrong.
     pub(super) fn is_loss(&self) -> bool {
-        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
+        use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
         let Self::Io(error) = self else { return false };
-        matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | UnexpectedEof)
+        matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | NotFound | UnexpectedEof)
     }
 }
 
