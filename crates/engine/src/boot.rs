@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::Cgroup;
 use carrack_runtime::state::Status;
 use carrack_specgen::container::RestartPolicy;
 use carrack_store::{KeepKind, Lock};
@@ -71,7 +71,7 @@ impl Engine {
     /// put away, what was half made is taken back. Tells of each container what became of it.
     pub(crate) fn recover(&self) -> Result<Vec<Diagnostic>> {
         let mut report = Vec::new();
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = self.hierarchies()?;
         let suspects = self.suspects(&hierarchies)?;
         if suspects.is_none() {
             Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());

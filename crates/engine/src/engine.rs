@@ -1,7 +1,9 @@
 use std::io::ErrorKind;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
+use carrack_runtime::cgroup::Hierarchies;
 use carrack_store::{LayerForm, Layout, Lock, Records, Roots, Store};
 
 use crate::codes;
@@ -12,6 +14,7 @@ use crate::container::ContainerRecord;
 #[derive(Debug, Clone)]
 pub struct Engine {
     pub(crate) store: Store,
+    hierarchies: OnceLock<Hierarchies>,
 }
 
 /// How long a verb waits for another one that has the same container or project in hand.
@@ -33,18 +36,31 @@ impl Engine {
                 .hint("repeat the command with sudo")
                 .boxed());
         }
-        Ok(Self { store: Store::open(roots)? })
+        Ok(Self::of(Store::open(roots)?))
     }
 
     /// For commands that only look: writes, locks and sweeps nothing (I-5).
     pub fn open_read_only(roots: Roots) -> Result<Self> {
-        Ok(Self { store: Store::open_read_only(roots)? })
+        Ok(Self::of(Store::open_read_only(roots)?))
     }
 
     /// The same, keeping new layers in another form.
     #[must_use]
     pub fn with_form(self, form: LayerForm) -> Self {
-        Self { store: self.store.with_form(form) }
+        Self::of(self.store.with_form(form))
+    }
+
+    fn of(store: Store) -> Self {
+        Self { store, hierarchies: OnceLock::new() }
+    }
+
+    /// The control groups' hierarchies of this host, asked for once.
+    pub(crate) fn hierarchies(&self) -> Result<&Hierarchies> {
+        if let Some(known) = self.hierarchies.get() {
+            return Ok(known);
+        }
+        let found = Hierarchies::detect()?;
+        Ok(self.hierarchies.get_or_init(|| found))
     }
 
     /// Where everything lives.

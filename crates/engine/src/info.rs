@@ -19,7 +19,7 @@ impl Engine {
         let containers = self.containers()?;
         let count = |status: &str| containers.iter().filter(|view| view.status() == status).count();
         let active = containers.iter().filter(|view| ContainerView::is_active(view)).count();
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = self.hierarchies()?;
         let controllers = hierarchies.controllers();
         let has = |name: &str| controllers.contains(name);
         let name = rustix::system::uname();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use carrack_diag::Result;
 use carrack_network::Networks;
-use carrack_runtime::cgroup::{Hierarchies, KEEPER, SHIMS};
+use carrack_runtime::cgroup::{KEEPER, SHIMS};
 use carrack_runtime::state::{FILE, State, Status, start_ticks_of};
 use carrack_store::KeepKind;
 use serde::Serialize;
@@ -96,7 +96,7 @@ impl Engine {
 
     fn leaked_cgroups(&self, active: &BTreeSet<String>, leaks: &mut Vec<Leak>) -> Result<()> {
         let parent = self.cgroup_parent();
-        for folder in Hierarchies::detect()?.folders(&parent) {
+        for folder in self.hierarchies()?.folders(&parent) {
             for name in entries(&folder).into_iter().filter(|name| folder.join(name).is_dir()) {
                 if !active.contains(&name) && ![SHIMS, KEEPER].contains(&name.as_str()) {
                     let path = folder.join(&name).to_string_lossy().into_owned();

@@ -330,18 +330,20 @@ impl Engine {
         policy: PullPolicy,
         watch: &dyn Watch,
     ) -> Result<Option<Pulled>> {
-        let here = match platform {
-            Some(platform) => self.store.find_image_for(name, platform)?,
-            None => self.store.find_image(name)?,
+        let is_here = match platform {
+            Some(wanted) => {
+                let here = self.store.find_image_for(name, wanted)?;
+                here.is_some_and(|image| image.config.platform().matches(wanted))
+            }
+            None => self.store.find_image_id(name)?.is_some(),
         };
-        let is_here = here.is_some_and(|image| platform.is_none_or(|wanted| image.config.platform().matches(wanted)));
         let is_wanted = match policy {
             PullPolicy::Always => true,
             PullPolicy::Missing => !is_here,
             PullPolicy::Never => false,
         };
         if !is_wanted {
-            return self.store.image(name).map(|_| None);
+            return if is_here { Ok(None) } else { self.store.image(name).map(|_| None) };
         }
         // An id, or the beginning of one, names nothing at a registry.
         let Ok(reference) = name.parse::<Reference>() else { return self.store.image(name).map(|_| None) };

@@ -232,10 +232,10 @@ impl Networks {
         Ok(endpoints)
     }
 
-    /// Takes a container off its networks: ports leave their bridges, addresses rest and are free then.
+    /// Takes a container off its networks: its ports lead nowhere, its addresses rest and are free then.
     ///
-    /// The links themselves die with the container's namespace, in the background. Nothing to do for a container that is
-    /// on no network.
+    /// The links themselves die with the container's namespace, in the background; leaving their bridges before would make
+    /// each end of a container wait for all processors. Nothing to do for a container that is on no network.
     ///
     /// # Errors
     /// `network/kernel`, `store/…`.
@@ -245,10 +245,11 @@ impl Networks {
         self.unpublish(&own.iter().collect::<Vec<_>>())?;
         for endpoint in own {
             let attempt = || format!("can't take {} off network {}", endpoint.short_container(), endpoint.network);
-            let Some(link) = routes.link(&endpoint.port).context(attempt)? else { continue };
-            match routes.execute(&[route::disconnect(link.index)]) {
+            match routes.execute(&[route::block_bridge_port(&endpoint.port)]) {
                 Err(refusal) if refusal.error == Errno::NODEV => {}
-                other => other.context(attempt)?,
+                // Not a port, down, or of a bridge that does not let its ports be blocked.
+                Err(_) => disconnect(&mut routes, &endpoint.port).context(attempt)?,
+                Ok(()) => {}
             }
         }
         self.release(container)
@@ -355,6 +356,30 @@ fn free_link_name(routes: &mut Socket, tag: &str) -> Result<String> {
 }
 
 /// Makes all pairs in one send: each port in its bridge and up, each peer born in the namespace and down.
+/// Takes out of full bridges what was detached and has not gone with its namespace yet, and deletes what was connected of
+/// these endpoints. Whether there was anything to take out.
+fn make_room(routes: &mut Socket, bridges: &[u32], endpoints: &[Endpoint]) -> Result<bool> {
+    let attempt = || "can't make room on a full bridge".to_owned();
+    for endpoint in endpoints {
+        delete_link(routes, &endpoint.port)?;
+    }
+    let mut links = routes.links().context(attempt)?;
+    links.retain(|link| link.is_blocked && link.bridge.is_some_and(|bridge| bridges.contains(&bridge)));
+    for link in &links {
+        disconnect(routes, &link.name).context(attempt)?;
+    }
+    Ok(!links.is_empty())
+}
+
+/// Takes a link out of its bridge, if it is there.
+fn disconnect(routes: &mut Socket, port: &str) -> std::result::Result<(), Errno> {
+    let Some(link) = routes.link(port)? else { return Ok(()) };
+    match routes.execute(&[route::disconnect(link.index)]) {
+        Err(refusal) if refusal.error == Errno::NODEV => Ok(()),
+        other => other.map_err(|refusal| refusal.error),
+    }
+}
+
 fn connect_ports(
     routes: &mut Socket,
     namespace: &Namespace,
@@ -374,7 +399,13 @@ fn connect_ports(
         }));
         batch.push(route::set_bridge_port(&endpoint.port, network.is_isolated));
     }
-    routes.execute(&batch).map_err(|refusal| {
+    let connected = match routes.execute(&batch) {
+        Err(refusal) if refusal.error == Errno::XFULL && make_room(routes, bridges, endpoints)? => {
+            routes.execute(&batch)
+        }
+        other => other,
+    };
+    connected.map_err(|refusal| {
         let endpoint = &endpoints[(refusal.index / 2).min(endpoints.len() - 1)];
         let attempt = format!("can't connect {} to network {}", endpoint.short_container(), endpoint.network);
         match refusal.error {

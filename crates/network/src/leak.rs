@@ -62,8 +62,9 @@ impl Networks {
         let links = open_routes()?.links().context(|| "can't list the links".into())?;
         let is_known =
             |link: &Link| ports.contains(&link.name) || networks.iter().any(|network| network.bridge == link.name);
-        // A port that is down and in no bridge was detached: it goes when the container's namespace does.
-        let is_detached = |link: &Link| link.kind.as_deref() == Some("veth") && !link.is_up && link.bridge.is_none();
+        // A port that leads nowhere was detached: it goes when the container's namespace does.
+        let is_detached =
+            |link: &Link| link.kind.as_deref() == Some("veth") && (link.is_blocked || link.bridge.is_none());
         let prefix = self.link_prefix();
         let strange =
             links.iter().filter(|link| link.name.starts_with(&prefix) && !is_known(link) && !is_detached(link));

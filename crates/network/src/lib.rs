@@ -37,7 +37,7 @@ pub use carrack_sys::netlink::route::Mac;
 pub use endpoint::{Attachment, Endpoint, Ipv6Place};
 pub use holder::{Holder, Transport, who_listens};
 pub use leak::Leak;
-pub use namespace::{DNS_ADDRESS, Namespace};
+pub use namespace::{DNS_ADDRESS, Namespace, NamespaceBirth};
 pub use network::{DEFAULT_NETWORK, Ipv6Range, Network, Wanted, WantedIpv6};
 pub use networks::Networks;
 pub use obstacles::Obstacle;

@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::thread::{Builder, JoinHandle, ScopedJoinHandle};
 
 use carrack_diag::Result;
 use carrack_sys::netlink::{Socket, route};
@@ -32,13 +33,20 @@ impl Namespace {
     /// # Errors
     /// `network/no-permission`, `network/kernel`.
     pub fn create() -> Result<Self> {
-        in_thread(|| {
-            route::unshare_network().context(|| "can't make a network namespace".into())?;
-            let namespace = Self::of_this_thread()?;
-            bring_loopback_up()?;
-            stay_out_of_forwarding()?;
-            Ok(namespace)
-        })
+        Self::begin().wait()
+    }
+
+    /// Begins to make the same, while the caller does something else: the kernel waits for all processors meanwhile.
+    pub fn begin() -> NamespaceBirth {
+        NamespaceBirth(named_thread().spawn(Self::make_in_this_thread))
+    }
+
+    fn make_in_this_thread() -> Result<Self> {
+        route::unshare_network().context(|| "can't make a network namespace".into())?;
+        let namespace = Self::of_this_thread()?;
+        bring_loopback_up()?;
+        stay_out_of_forwarding()?;
+        Ok(namespace)
     }
 
     /// The one that this thread is in.
@@ -98,6 +106,18 @@ impl Namespace {
     }
 }
 
+/// A namespace that is being made. Dropped, it goes when it is there.
+#[derive(Debug)]
+pub struct NamespaceBirth(std::io::Result<JoinHandle<Result<Namespace>>>);
+
+impl NamespaceBirth {
+    /// # Errors
+    /// As for [`Namespace::create`].
+    pub fn wait(self) -> Result<Namespace> {
+        joined(self.0.map(JoinHandle::join))
+    }
+}
+
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -129,9 +149,15 @@ fn stay_out_of_forwarding() -> Result<()> {
 }
 
 fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, work);
-        let thread = thread.map_err(|error| fault("can't start a thread for the network namespace", error))?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    std::thread::scope(|scope| joined(named_thread().spawn_scoped(scope, work).map(ScopedJoinHandle::join)))
+}
+
+fn named_thread() -> Builder {
+    Builder::new().name("netns".into())
+}
+
+fn joined<T>(ended: std::io::Result<std::thread::Result<Result<T>>>) -> Result<T> {
+    ended
+        .map_err(|error| fault("can't start a thread for the network namespace", error))?
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -28,7 +28,7 @@ pub struct Networks {
 impl Networks {
     /// Those of the store's root, in the network namespace of whichever thread calls.
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone(), tag: store.roots().tag() }
+        Self { tag: store.root_tag().to_owned(), store: store.clone() }
     }
 
     pub(crate) fn records(&self) -> Records<Network> {

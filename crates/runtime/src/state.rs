@@ -33,10 +33,10 @@ pub struct State {
     /// When that process began, in clock ticks since boot.
     #[serde(skip_serializing_if = "is_zero_u64")]
     pub pid_start_ticks: u64,
-    /// Its shim; 0 without one.
+    /// Its shim, also one that has ended; 0 where it never had one.
     #[serde(skip_serializing_if = "is_zero")]
     pub shim_pid: i32,
-    /// When the shim began, in clock ticks since boot.
+    /// When the shim began, in clock ticks since boot; 0 when it has ended in order.
     #[serde(skip_serializing_if = "is_zero_u64")]
     pub shim_start_ticks: u64,
     /// The shim's worker, where it has made one; it may be gone.

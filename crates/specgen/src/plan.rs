@@ -32,8 +32,6 @@ pub struct Launch {
     pub terminal_size: (u16, u16),
     /// Whether the network namespace is handed over as a descriptor.
     pub network_inherited: bool,
-    /// Whether an image without /etc/mtab gets one, which old programs read what is mounted from.
-    pub mount_table: bool,
 }
 
 /// The start of a container on this root file system.
@@ -46,7 +44,6 @@ pub fn launch(container: &Container, image: &Config, resolved: &Resolved, root: 
         reap: container.init,
         terminal_size: (0, 0),
         network_inherited: resolved.network_inherited,
-        mount_table: false,
     }
 }
 
@@ -75,11 +72,6 @@ pub fn init_plan(spec: &Spec, launch: &Launch, facts: &HostFacts) -> Result<Init
         steps.push(InitStep::Layers { source: source.clone(), mountpoint: mountpoint.clone() });
     }
     steps.push(InitStep::Root { source: launch.root.clone(), mountpoint: spec.root.path.clone() });
-    if launch.mount_table {
-        // Before the mounts: it is nobody's but the container's own.
-        let (link, target) = ("/etc/mtab".to_owned(), "/proc/mounts".to_owned());
-        steps.push(InitStep::Symlink { link, target });
-    }
     for mount in &spec.mounts {
         mount_steps(mount, spec, launch, facts, &mut steps)?;
         if mount.destination == "/dev" && mount.kind == "tmpfs" {

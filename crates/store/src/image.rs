@@ -301,6 +301,43 @@ impl Store {
         self.find_by_prefix(text, digits)
     }
 
+    /// The id of the image that [`Store::image`] finds; of one that is named by a tag few files are read, however many images
+    /// there are.
+    ///
+    /// # Errors
+    /// As for [`Store::image`].
+    pub fn image_id(&self, text: &str) -> Result<Digest> {
+        match self.find_image_id(text)? {
+            Some(id) => Ok(id),
+            None => Err(self.image_not_found(text)?),
+        }
+    }
+
+    /// As [`Store::image_id`]; none where there is none.
+    ///
+    /// # Errors
+    /// As for [`Store::find_image`].
+    pub fn find_image_id(&self, text: &str) -> Result<Option<Digest>> {
+        let is_id = Digest::from_hex(text.strip_prefix("sha256:").unwrap_or(text)).is_some();
+        let tag = text.parse::<Reference>().ok().filter(|name| !is_id && name.digest().is_none());
+        let named = tag.map(|tag| self.name_records().get(&name_key(&tag))).transpose()?.flatten();
+        match named {
+            Some(record) if self.image_records().get(&record.image.hex())?.is_some() => Ok(Some(record.image)),
+            _ => Ok(self.find_image(text)?.map(|image| image.id)),
+        }
+    }
+
+    /// An image by its id, without its names: few files are read, however many images there are.
+    ///
+    /// # Errors
+    /// `store/image-not-found`.
+    pub fn unnamed_image(&self, id: &Digest) -> Result<Image> {
+        match self.image_records().get(&id.hex())? {
+            Some(record) => self.assemble(*id, record.manifest(None), &record, Vec::new()),
+            None => Err(self.image_not_found(&id.to_string())?),
+        }
+    }
+
     /// The configuration of an image by its id, and nothing else of it: one file is read, however many images there are.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Digest;
@@ -62,6 +63,7 @@ const RUN_FOLDERS: &[&str] = &["active", "containers", "ingest", "locks", "lease
 #[derive(Debug, Clone)]
 pub struct Store {
     roots: Roots,
+    tag: OnceLock<String>,
     writable: bool,
     pub(crate) form: LayerForm,
 }
@@ -82,7 +84,7 @@ impl Store {
                 }
             }
         }
-        let store = Self { roots, writable: true, form: LayerForm::default() };
+        let store = Self { roots, tag: OnceLock::new(), writable: true, form: LayerForm::default() };
         let mut swept = false;
         for folder in store.work_in_progress() {
             swept |= files::sweep(&folder)?;
@@ -90,7 +92,7 @@ impl Store {
         if swept {
             store.put_layers_away()?;
         }
-        store.make_empty_dir()?;
+        store.make_standing_dirs()?;
         if !version.exists() {
             files::write_atomic(&store.ingest_dir(), &version, VERSION.as_bytes(), Durability::Synced)?;
         }
@@ -103,7 +105,7 @@ impl Store {
     /// Where the root has another layout.
     pub fn open_read_only(roots: Roots) -> Result<Self> {
         check_version(&roots.data.join("version"))?;
-        Ok(Self { roots, writable: false, form: LayerForm::default() })
+        Ok(Self { roots, tag: OnceLock::new(), writable: false, form: LayerForm::default() })
     }
 
     /// What processes that are gone have left half-made, and the next mutating command will sweep.
@@ -121,6 +123,11 @@ impl Store {
     /// Where it lives.
     pub fn roots(&self) -> &Roots {
         &self.roots
+    }
+
+    /// [`Roots::tag`], looked up once.
+    pub fn root_tag(&self) -> &str {
+        self.tag.get_or_init(|| self.roots.tag())
     }
 
     /// Whether it was opened for changing.

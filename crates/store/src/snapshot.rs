@@ -117,6 +117,9 @@ pub trait Snapshotter {
     fn remove(&self, chain: &Digest) -> Result<()>;
 }
 
+/// `OVL_MAX_STACK` of the kernel.
+const LOWER_DIRS_MAX: usize = 500;
+
 /// Adds what a layer is to have.
 pub type Write<'a> = &'a mut dyn FnMut(&mut LayerWriter<'_>) -> Result<()>;
 
@@ -599,22 +602,57 @@ impl Store {
         }
     }
 
-    /// Makes what stands for no layers.
-    pub(crate) fn make_empty_dir(&self) -> Result<()> {
-        let path = self.empty_dir();
+    /// The read-only directories of a container's root, the topmost first: its layers, and below them what every container
+    /// has, as in Docker's init layer: the places that something is mounted on in each, and `/etc/mtab`. Made in each
+    /// container anew, they would cost more than all else that its start writes.
+    ///
+    /// # Errors
+    /// As for [`Snapshotter::lower_dirs`].
+    pub fn container_lower_dirs(&self, chain: Option<&Digest>) -> Result<Vec<PathBuf>> {
+        let mut dirs = self.lower_dirs(chain)?;
+        if dirs.len() < LOWER_DIRS_MAX {
+            dirs.push(self.common_dir());
+        }
+        Ok(dirs)
+    }
+
+    /// Makes what stands for no layers, and what lies below all of them in a container.
+    pub(crate) fn make_standing_dirs(&self) -> Result<()> {
+        self.make_standing_dir(&self.empty_dir(), |_| Ok(()))?;
+        self.make_standing_dir(&self.common_dir(), |path| {
+            for folder in ["dev", "etc", "proc", "sys"] {
+                fs::create_dir(path.join(folder))?;
+                fs::set_permissions(path.join(folder), Permissions::from_mode(0o755))?;
+            }
+            for file in ["etc/hostname", "etc/hosts", "etc/resolv.conf"] {
+                File::create(path.join(file))?.set_permissions(Permissions::from_mode(0o644))?;
+            }
+            std::os::unix::fs::symlink("/proc/mounts", path.join("etc/mtab"))
+        })
+    }
+
+    fn make_standing_dir(&self, path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
         if path.is_dir() {
             return Ok(());
         }
         let held = Held::dir(&self.new_snapshots_dir())?;
-        let fresh = held.path.join("empty");
+        let fresh = held.path.join("standing");
         files::make_dir(&fresh)?;
         layer::make_implicit(&fresh)?;
-        // Where somebody was faster, theirs is empty too and is replaced.
-        fs::rename(&fresh, &path).context("make", &path)
+        fill(&fresh).context("make", path)?;
+        match fs::rename(&fresh, path) {
+            // Somebody was faster, with the same.
+            Err(_) if path.is_dir() => Ok(()),
+            other => other.context("make", path),
+        }
     }
 
     fn empty_dir(&self) -> PathBuf {
         self.snapshots_dir().join("empty")
+    }
+
+    fn common_dir(&self) -> PathBuf {
+        self.snapshots_dir().join("common")
     }
 
     pub(crate) fn snapshots_dir(&self) -> PathBuf {

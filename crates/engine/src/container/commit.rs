@@ -40,8 +40,8 @@ impl Engine {
             // It was never started.
             return Ok(Vec::new());
         }
-        let view = self.store.view(self.store.image(&record.image.to_string())?.chain())?;
-        let found = carrack_store::changes(&upper, &view, &mounted_on(&record, &upper))?;
+        let view = self.store.view(self.store.unnamed_image(&record.image)?.chain())?;
+        let found = carrack_store::changes(&upper, &view, &mounted_on(&record))?;
         let change = |was, is| match (was, is) {
             (false, _) => Change::Added,
             (true, true) => Change::Changed,
@@ -82,7 +82,7 @@ impl Engine {
         let upper = self.store.prepare_upper(&record.id, image.chain())?;
         let view = self.store.view(image.chain())?;
         let mut left_out = Vec::new();
-        for path in mounted_on(record, &upper.upper) {
+        for path in mounted_on(record) {
             if view.resolve(&path)?.is_none() {
                 left_out.push(path.as_os_str().as_bytes().to_vec());
             }
@@ -119,13 +119,9 @@ impl Engine {
     }
 }
 
-fn mounted_on(record: &ContainerRecord, upper: &Path) -> Vec<PathBuf> {
+fn mounted_on(record: &ContainerRecord) -> Vec<PathBuf> {
     let files = record.container.files.iter().map(|file| Path::new(file.target.trim_start_matches('/')).to_owned());
-    // What each start makes where the image has none; another one is the container's doing.
-    let mount_table = Path::new("etc/mtab");
-    let is_made = std::fs::read_link(upper.join(mount_table)).is_ok_and(|target| target == Path::new("/proc/mounts"));
-    let made = is_made.then(|| mount_table.to_owned());
-    MOUNTED_ON.iter().map(PathBuf::from).chain(files).chain(made).collect()
+    MOUNTED_ON.iter().map(PathBuf::from).chain(files).collect()
 }
 
 /// What the container was started with, as an image would say it.

@@ -22,8 +22,10 @@ impl Engine {
 
     /// By its name, and the platform that is asked for.
     fn image_of(&self, container: &Container) -> Result<Digest> {
-        let platform = container.platform.as_deref().map(str::parse).transpose()?;
-        Ok(self.image_for(&container.image, platform.as_ref())?.id)
+        match &container.platform {
+            Some(platform) => Ok(self.image_for(&container.image, Some(&platform.parse()?))?.id),
+            None => self.store.image_id(&container.image),
+        }
     }
 
     /// The same with its lock, and marked, for who starts it next: nobody can prune it before.
@@ -88,7 +90,7 @@ impl Engine {
         id: &str,
         durability: Durability,
     ) -> Result<ContainerRecord> {
-        let config = self.store.image(&image.to_string())?.config.config;
+        let config = self.store.image_config(&image)?.config;
         if container.arguments(&config).is_empty() {
             return Err(Diagnostic::error(&codes::NO_COMMAND, format!("{} has no command to run", container.image))
                 .hint("give one after the image, or add CMD or ENTRYPOINT to the image")

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use carrack_diag::Result;
 use carrack_network::Networks;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::Cgroup;
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::Container;
@@ -116,7 +116,7 @@ impl Engine {
 
     /// Ends what is left of a container's processes and gives back its control groups and addresses. Repeatable.
     pub(crate) fn give_back(&self, id: &str, container: Option<&Container>) -> Result<()> {
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = self.hierarchies()?;
         let cgroup = Cgroup::open(&hierarchies, &self.cgroup_parent_of(container), id)?;
         cgroup.kill()?;
         cgroup.remove()?;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::Config;
 use carrack_oci::runtime::Spec;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::Cgroup;
 use carrack_runtime::foreground::{Streams, keep_terminal, terminal_size};
 use carrack_runtime::host;
 use carrack_runtime::init::{self, Child, SpawnRequest};
@@ -77,7 +77,7 @@ impl Engine {
         let failed = |error| host_error("can't stay with the program", error);
         let status = streams.stay_or_detach(&child, options.stdin, &keys, &AtomicBool::new(false)).map_err(failed)?;
         if let (None, Some(terminal)) = (status, &child.terminal) {
-            let shims = Cgroup::of_shims(&Hierarchies::detect()?, &self.cgroup_parent())?;
+            let shims = Cgroup::of_shims(self.hierarchies()?, &self.cgroup_parent())?;
             keep_terminal(terminal, &shims)
                 .map_err(|errno| host_error("can't leave the program its terminal", errno))?;
         }
@@ -96,7 +96,7 @@ impl Engine {
             .map_err(|error| host_error(format!("can't read {}", path.display()), error))?;
         let root = RootSource::Folder { path: String::new() };
         let launch = launch(&record.container, image, &Resolved::default(), root);
-        exec_plan(&spec, &launch, request, &host::facts(&Hierarchies::detect()?)?)
+        exec_plan(&spec, &launch, request, &host::facts(self.hierarchies()?)?)
     }
 
     fn running_state(&self, record: &ContainerRecord) -> Result<State> {

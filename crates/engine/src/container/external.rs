@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
 use carrack_oci::runtime::Spec;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies, Membership};
+use carrack_runtime::cgroup::{Cgroup, Membership};
 use carrack_specgen::External;
 
 use super::ContainerRecord;
@@ -101,7 +101,7 @@ impl Engine {
         let failed = |error: &dyn std::fmt::Display| host_error(format!("can't renew {}", path.display()), error);
         let text = std::fs::read(&path).map_err(|error| failed(&error))?;
         let mut spec: Spec = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = self.hierarchies()?;
         let wanted = carrack_specgen::resources(&record.container.resources, &hierarchies.facts())?;
         let before = spec.linux.resources.take().unwrap_or_default();
         let resources =

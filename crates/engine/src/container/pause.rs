@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::Cgroup;
 use carrack_runtime::shim::Client;
 use carrack_runtime::state::{State, Status};
 use carrack_store::Lock;
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     pub(crate) fn cgroup_of(&self, record: &ContainerRecord) -> Result<Cgroup> {
-        Cgroup::open(&Hierarchies::detect()?, &self.cgroup_parent_of(Some(&record.container)), &record.id)
+        Cgroup::open(self.hierarchies()?, &self.cgroup_parent_of(Some(&record.container)), &record.id)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 
 use carrack_diag::Result;
-use carrack_runtime::cgroup::{Cgroup, Hierarchies, Stats};
+use carrack_runtime::cgroup::{Cgroup, Stats};
 use carrack_specgen::container::NetworkMode;
 
 use super::stop::not_running;
@@ -80,7 +80,7 @@ impl Engine {
 
     /// What containers use, by id. Those that do not run are not there.
     pub fn usages(&self, ids: &[String]) -> Result<BTreeMap<String, Usage>> {
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = self.hierarchies()?;
         let memory =
             std::fs::read_to_string("/proc/meminfo").map_err(|error| host_error("can't read /proc/meminfo", error))?;
         let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).and_then(kibibytes).unwrap_or(0);

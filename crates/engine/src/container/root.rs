@@ -3,14 +3,13 @@
 use std::os::fd::OwnedFd;
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_runtime::cgroup::Hierarchies;
 use carrack_runtime::host;
 use carrack_runtime::init::MountNamespace;
 use carrack_runtime::state::State;
 use carrack_specgen::container::{IpcMode, Mount, MountSource, NamespaceMode, NetworkMode};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, Resolved};
-use carrack_store::{Guard, Place, Snapshotter};
+use carrack_store::{Guard, Place};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::ContainerRecord;
@@ -68,10 +67,10 @@ impl Engine {
     }
 
     fn mount_stopped(&self, record: &ContainerRecord) -> Result<MountNamespace> {
-        let image = self.store.image(&record.image.to_string())?;
+        let image = self.store.unnamed_image(&record.image)?;
         self.forget_volatile(record, &image)?;
         let upper = self.store.prepare_upper(&record.id, image.chain())?;
-        let lower = self.store.lower_dirs(image.chain())?;
+        let lower = self.store.container_lower_dirs(image.chain())?;
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         let root = RootSource::Overlay {
             lower: lower.iter().map(|path| text(path)).collect(),
@@ -88,7 +87,7 @@ impl Engine {
             sources: self.sources(&shown, &image, &run)?,
             ..Resolved::default()
         };
-        let facts = host::facts(&Hierarchies::detect()?)?;
+        let facts = host::facts(self.hierarchies()?)?;
         let config = &image.config.config;
         let mut spec = carrack_specgen::spec(&shown.container, config, &facts, &resolved)?;
         let is_own = |target: &str| shown.container.mounts.iter().any(|mount| mount.target == target);

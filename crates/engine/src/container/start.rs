@@ -6,11 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_network::{DNS_ADDRESS, Endpoint, Namespace, Networks, Publication, Transport, who_listens};
+use carrack_network::{
+    DNS_ADDRESS, Endpoint, Namespace, NamespaceBirth, Networks, Publication, Transport, who_listens,
+};
 use carrack_oci::probe::{self, Probe};
 use carrack_oci::runtime::Spec;
 use carrack_oci::{Config, Healthcheck};
-use carrack_runtime::cgroup::{Cgroup, Hierarchies, Membership};
+use carrack_runtime::cgroup::{Cgroup, Membership};
 use carrack_runtime::host;
 use carrack_runtime::shim::{
     self, CgroupName, DnsConfig, EventCommand, HealthConfig, HealthProbe, LogConfig, Seed, ShimConfig, ShimRequest,
@@ -20,7 +22,7 @@ use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::{NamespaceMode, NetworkMode, PortMapping, Protocol};
 use carrack_specgen::init_plan::RootSource;
 use carrack_specgen::{Container, ExecRequest, External, HostFacts, InitPlan, Launch, Resolved};
-use carrack_store::{Image, Snapshotter};
+use carrack_store::Image;
 
 use super::attach::{AttachOptions, AttachOutcome, Session};
 use super::exec::SPEC_FILE;
@@ -64,7 +66,6 @@ struct Ground {
     run: PathBuf,
     namespace: Option<Namespace>,
     endpoints: Vec<Endpoint>,
-    hierarchies: Hierarchies,
     facts: HostFacts,
 }
 
@@ -86,9 +87,10 @@ impl Engine {
         attach: Option<AttachOptions>,
         made: &dyn Fn(&str) -> Result<()>,
     ) -> Result<Started, RunFailure> {
+        let namespace = own_namespace(&container.network);
         let (record, guard) = self.create_held(container)?;
         let told = made(&record.id).map_err(RunFailure::from);
-        let started = told.and_then(|()| self.launch_locked(&record, attach.as_ref(), true));
+        let started = told.and_then(|()| self.launch_locked(&record, namespace, attach.as_ref(), true));
         drop(guard);
         let session = match started {
             Ok(session) => session,
@@ -147,19 +149,21 @@ impl Engine {
         attach: Option<&AttachOptions>,
         announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
+        let namespace = own_namespace(&record.container.network);
         let _guard = self.lock_container(&record.id)?;
-        self.launch_locked(record, attach, announced)
+        self.launch_locked(record, namespace, attach, announced)
     }
 
     fn launch_locked(
         &self,
         record: &ContainerRecord,
+        namespace: Option<NamespaceBirth>,
         attach: Option<&AttachOptions>,
         announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
         let record = &self.still(record)?;
         external::still_there(record)?;
-        let image = self.store.image(&record.image.to_string())?;
+        let image = self.store.unnamed_image(&record.image)?;
         if let Some(state) = self.state(&record.id)? {
             match state.actual_status() {
                 Status::Running | Status::Paused | Status::Restarting => return Ok(None),
@@ -175,10 +179,9 @@ impl Engine {
         if intent.exists() {
             std::fs::remove_file(&intent).map_err(|error| host_error("can't take back the wish to stop", error))?;
         }
-        let hierarchies = Hierarchies::detect()?;
         // Born beside all that comes before it is needed.
-        let launched = self.sow(record, &hierarchies).and_then(|seed| {
-            let ground = self.ground(record, announced, hierarchies)?;
+        let launched = self.sow(record).and_then(|seed| {
+            let ground = self.ground(record, namespace, announced)?;
             self.launch_on(record, &image, &ground, seed, attach)
         });
         if launched.is_err() {
@@ -202,13 +205,13 @@ impl Engine {
         }
     }
 
-    fn sow(&self, record: &ContainerRecord, hierarchies: &Hierarchies) -> std::result::Result<Seed, RunFailure> {
-        let shims = Cgroup::of_shims(hierarchies, &self.cgroup_parent())?;
+    fn sow(&self, record: &ContainerRecord) -> std::result::Result<Seed, RunFailure> {
+        let shims = Cgroup::of_shims(self.hierarchies()?, &self.cgroup_parent())?;
         Seed::sow(Some(shims)).map_err(|error| self.start_failure(record, &error))
     }
 
     /// Run folder, network namespace with its addresses, control groups.
-    fn ground(&self, record: &ContainerRecord, announced: bool, hierarchies: Hierarchies) -> Result<Ground> {
+    fn ground(&self, record: &ContainerRecord, namespace: Option<NamespaceBirth>, announced: bool) -> Result<Ground> {
         self.mark_active(&record.id)?;
         let run = self.store.container_run_dir(&record.id)?;
         std::fs::DirBuilder::new()
@@ -221,24 +224,23 @@ impl Engine {
             _ => &[],
         };
         let links = self.linked(record, attachments)?;
-        let (namespace, endpoints) = match &record.container.network {
-            NetworkMode::Networks(attachments) => {
-                let namespace = Namespace::create()?;
+        let namespace = namespace.map(NamespaceBirth::wait).transpose()?;
+        let endpoints = match (&record.container.network, &namespace) {
+            (NetworkMode::Networks(attachments), Some(namespace)) => {
                 let mut wanted: Vec<carrack_network::Attachment> = attachments
                     .iter()
                     .map(|attachment| attachment_of(record, attachment, announced))
                     .collect::<Result<_>>()?;
                 wanted.iter_mut().for_each(|one| one.links.extend(links.iter().cloned()));
                 let networks = Networks::new(&self.store);
-                let endpoints = self.with_leases(|| networks.attach(&record.id, &namespace, &wanted))?;
+                let endpoints = self.with_leases(|| networks.attach(&record.id, namespace, &wanted))?;
                 self.emit_endpoints("connect", &endpoints);
-                (Some(namespace), endpoints)
+                endpoints
             }
-            NetworkMode::None => (Some(Namespace::create()?), Vec::new()),
-            NetworkMode::Host | NetworkMode::Container(_) => (None, Vec::new()),
+            _ => Vec::new(),
         };
-        let facts = host::facts(&hierarchies)?;
-        Ok(Ground { run, namespace, endpoints, hierarchies, facts })
+        let facts = host::facts(self.hierarchies()?)?;
+        Ok(Ground { run, namespace, endpoints, facts })
     }
 
     fn launch_on(
@@ -254,7 +256,7 @@ impl Engine {
         // Its files stay open no longer than this: the shim opens its own.
         let parent = self.cgroup_parent_of(Some(&record.container));
         let membership = Membership::of(&decision.spec);
-        drop(Cgroup::create(&ground.hierarchies, &parent, &record.id, &resources, membership)?);
+        drop(Cgroup::create(self.hierarchies()?, &parent, &record.id, &resources, membership)?);
         let config = self.shim_config(record, &image.config.config, ground, &decision)?;
         if !ground.endpoints.is_empty() {
             self.update_names(ground.endpoints.iter().map(|endpoint| endpoint.network.as_str()))?;
@@ -287,8 +289,7 @@ impl Engine {
 
     /// Gives a new shim to a container whose own was killed. Ports, names and addresses stay as they are.
     pub(crate) fn adopt(&self, record: &ContainerRecord, state: &State) -> Result<()> {
-        let image = self.store.image(&record.image.to_string())?;
-        let hierarchies = Hierarchies::detect()?;
+        let image = self.store.unnamed_image(&record.image)?;
         let namespace = match &record.container.network {
             NetworkMode::Networks(_) | NetworkMode::None => {
                 Some(Namespace::open(Path::new(&format!("/proc/{}/ns/net", state.pid)))?)
@@ -299,8 +300,7 @@ impl Engine {
             run: self.store.container_run_dir(&record.id)?,
             namespace,
             endpoints: Networks::new(&self.store).endpoints_of(&record.id)?,
-            facts: host::facts(&hierarchies)?,
-            hierarchies,
+            facts: host::facts(self.hierarchies()?)?,
         };
         let decision = self.decide(record, &image, &ground)?;
         let mut config = self.shim_config(record, &image.config.config, &ground, &decision)?;
@@ -320,7 +320,7 @@ impl Engine {
             plan: &decision.plan,
             network_namespace: ground.namespace.as_ref().map(AsFd::as_fd),
         };
-        let seed = self.sow(record, &ground.hierarchies).map_err(|failure| failure.diagnostic)?;
+        let seed = self.sow(record).map_err(|failure| failure.diagnostic)?;
         let adopted = seed.adopt(&request, state).map_err(|error| self.start_failure(record, &error).diagnostic)?;
         self.mark_shim(&record.id, adopted.shim_pid, Some(state.shim_pid))?;
         if !config.ports.is_empty() {
@@ -333,7 +333,7 @@ impl Engine {
     fn decide(&self, record: &ContainerRecord, image: &Image, ground: &Ground) -> Result<Decision> {
         let facts = &ground.facts;
         let upper = self.store.prepare_upper(&record.id, image.chain())?;
-        let lower = self.store.lower_dirs(image.chain())?;
+        let lower = self.store.container_lower_dirs(image.chain())?;
         // Who shares a network shares its names as well, as in Docker.
         let (mut container, etc) = match &record.container.network {
             NetworkMode::Container(name) => {
@@ -379,7 +379,6 @@ impl Engine {
             volatile: record.container.auto_remove,
         };
         let mut launch = carrack_specgen::launch(&container, config, &resolved, root);
-        launch.mount_table = true;
         launch.layers = self.image_layers(record, &resolved.sources)?;
         let path = ground.run.join(SPEC_FILE);
         let external = external::of(record, &ground.run, &path);
@@ -389,7 +388,7 @@ impl Engine {
                 (spec, plan)
             }
             Some(external) => {
-                let group = ground.hierarchies.path_of(&resolved.cgroup);
+                let group = self.hierarchies()?.path_of(&resolved.cgroup);
                 carrack_specgen::external::plan(&spec, &launch, external, &group.to_string_lossy())
             }
         };
@@ -559,7 +558,7 @@ impl Engine {
     }
 
     pub(crate) fn cgroup_parent(&self) -> String {
-        format!("carrack-{}", self.roots().tag())
+        format!("carrack-{}", self.store.root_tag())
     }
 
     /// The group that a container's own lies in: below the one that it asked for, where it did.
@@ -583,6 +582,14 @@ impl Engine {
             return Ok(());
         }
         Networks::new(&self.store).write_own_names(id, &folder.join(NAMES_FILE))
+    }
+}
+
+/// Begins to make a container's own network namespace, where it has one, beside what comes before it is needed.
+fn own_namespace(network: &NetworkMode) -> Option<NamespaceBirth> {
+    match network {
+        NetworkMode::Networks(_) | NetworkMode::None => Some(Namespace::begin()),
+        NetworkMode::Host | NetworkMode::Container(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_runtime::cgroup::{Cgroup, Hierarchies};
+use carrack_runtime::cgroup::Cgroup;
 use carrack_runtime::shim::{AttachEnd, AttachOptions, Client};
 use carrack_runtime::state::{State, Status};
 use carrack_specgen::container::RestartPolicy;
@@ -164,7 +164,7 @@ impl Engine {
             let _ = pidfd_send_signal(&shim, Signal::KILL);
         }
         if wait_for_end(Some(&shim), DEATH_TIMEOUT)? {
-            Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
+            Cgroup::remove_shims(self.hierarchies()?, &self.cgroup_parent());
             return Ok(());
         }
         Err(host_error(format!("the shim of {id} does not end"), "it is still at work for its last run"))
@@ -215,7 +215,7 @@ impl Engine {
     /// Waits until the shim has written the end down and everything that the container held is given back.
     fn settle_end(&self, record: &ContainerRecord, target: &Target) -> Result<()> {
         if target.shim.is_some() && wait_for_end(target.shim.as_ref(), DEATH_TIMEOUT)? {
-            Cgroup::remove_shims(&Hierarchies::detect()?, &self.cgroup_parent());
+            Cgroup::remove_shims(self.hierarchies()?, &self.cgroup_parent());
             // One that was killed has put nothing away.
             let was_seen = |state: State| !matches!(state.status, Status::Running | Status::Paused);
             if self.state(&record.id)?.is_none_or(was_seen) {

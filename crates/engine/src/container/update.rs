@@ -1,7 +1,6 @@
 //! Other limits and another restart policy for a container that is there.
 
 use carrack_diag::{Diagnostic, Result};
-use carrack_runtime::cgroup::Hierarchies;
 use carrack_runtime::host;
 use carrack_runtime::state::Status;
 use carrack_specgen::container::{Resources, RestartPolicy};
@@ -32,7 +31,7 @@ impl Engine {
         }
         host::check_limits(&request.resources)?;
         let resources = updated(&record.name, &record.container.resources, &request.resources)?;
-        let hierarchies = Hierarchies::detect()?;
+        let hierarchies = self.hierarchies()?;
         let limits_of = |resources: &Resources| -> Result<carrack_oci::runtime::Resources> {
             let limits = carrack_specgen::resources(resources, &hierarchies.facts())?;
             Ok(carrack_oci::runtime::Resources { block_io: carrack_specgen::block_weight(&resources.block)?, ..limits })

@@ -141,7 +141,48 @@ fn last_network_leaves_without_a_trace() {
 /// A detached port goes with its namespace, a moment later.
 fn is_dying(name: &str) -> bool {
     let link = Socket::route().unwrap().link(name).unwrap();
-    link.is_none_or(|link| link.bridge.is_none() && !link.is_up)
+    link.is_none_or(|link| link.bridge.is_none() || link.is_blocked)
+}
+
+/// Somebody who shares its namespace keeps it alive.
+#[test]
+fn a_detached_port_leads_nowhere_and_gives_its_place_on_a_full_bridge() {
+    on_a_host(|host| {
+        let bridge = host.create("app").bridge;
+        let (a, b) = (host.container("a", &["app"]), host.container("b", &["app"]));
+        let _server = listen(&b.namespace, 80);
+        assert_reaches(&a.namespace, b.address(), 80);
+        host.networks.detach("a").unwrap();
+        assert_dropped(&a.namespace, b.address(), 80);
+        let mut socket = Socket::route().unwrap();
+        let port = &a.endpoints[0].port;
+        assert!(socket.link(port).unwrap().unwrap().is_blocked);
+        assert_eq!(host.networks.leaks(&|_| true).unwrap(), []);
+
+        let index = socket.link(&bridge).unwrap().unwrap().index;
+        let elsewhere = Namespace::create().unwrap();
+        let fill: Vec<_> = (2..crate::PORTS_PER_BRIDGE)
+            .map(|number| {
+                route::create_veth(&Veth {
+                    name: &format!("x{number}"),
+                    bridge: Some(index),
+                    mtu_bytes: 1500,
+                    peer_name: &format!("y{number}"),
+                    peer_mac: Mac([2, 0, 0, 0, (number >> 8) as u8, number as u8]),
+                    peer_namespace: elsewhere.as_fd(),
+                })
+            })
+            .collect();
+        for batch in fill.chunks(32) {
+            socket.execute(batch).unwrap();
+        }
+        let c = host.container("c", &["app"]);
+        assert_reaches(&c.namespace, b.address(), 80);
+        assert_eq!(socket.link(port).unwrap().unwrap().bridge, None);
+        let wanted = Attachment { network: "app".into(), ..Attachment::default() };
+        let refused = host.networks.attach("d", &Namespace::create().unwrap(), &[wanted]).unwrap_err();
+        assert_eq!(refused.code.id, "network/bridge-full");
+    });
 }
 
 #[test]

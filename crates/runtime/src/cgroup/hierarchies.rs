@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -34,9 +35,14 @@ impl Hierarchies {
     /// Asks the kernel.
     pub fn detect() -> Result<Self> {
         let read = |path: &str| {
-            fs::read_to_string(path).map_err(|error| {
-                Diagnostic::error(&codes::CGROUP, format!("read {path}")).cause(error.to_string()).boxed()
-            })
+            // Room for all of it, so that one call reads it.
+            let mut text = String::with_capacity(16 << 10);
+            match fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
+                Ok(_) => Ok(text),
+                Err(error) => {
+                    Err(Diagnostic::error(&codes::CGROUP, format!("read {path}")).cause(error.to_string()).boxed())
+                }
+            }
         };
         let found = Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
         let of_systemd = found.version() == Version::V2 && systemd::is_init();

@@ -26,11 +26,18 @@ impl Cgroup {
             let descriptor = hold(&folder)?;
             cgroup.unified = Some(descriptor);
         }
-        for mount in hierarchies.v1_mounts_left_by_caller() {
+        let mut mounts = hierarchies.v1_mounts_left_by_caller();
+        if cgroup.unified.is_none()
+            && let Some(mount) = mounts.next()
+        {
             super::limits::prepare_cpuset(&mount, &cgroup.name)?;
             let folder = mount.join(&cgroup.name);
             cgroup.held.push(hold(&folder)?);
             cgroup.joined.push(open_tasks(&folder)?);
+        }
+        // One group is enough to know them by; of the others it is only asked that they have left the caller's.
+        for mount in mounts {
+            cgroup.joined.push(open_tasks(&mount)?);
         }
         Ok(cgroup)
     }

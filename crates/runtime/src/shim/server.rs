@@ -465,7 +465,7 @@ impl Shim {
             let _ = std::fs::remove_file(self.config.folder.join(stream.name()));
         }
         if self.state.status != Status::Created || !self.state.error.is_empty() {
-            self.state.shim_pid = 0;
+            // Its number stays: the container's mark bears it.
             self.state.shim_start_ticks = 0;
             self.state.dns = None;
             self.state.ports.clear();

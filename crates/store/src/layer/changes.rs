@@ -28,8 +28,8 @@ pub struct NameChange {
 }
 
 /// Compares the upper directory of an overlay with the layers below, sorted. As in Docker a folder has changed where something
-/// in it has. `left_out` are links that a runtime makes, files and folders that it mounts something on, and folders made for
-/// those: where the layers below have them not, they are nobody's change.
+/// in it has. `left_out` are files and folders that a runtime makes to mount something on, and folders made for those: where
+/// the layers below have them not, they are nobody's change.
 ///
 /// # Errors
 /// Where something can't be read.
@@ -83,7 +83,7 @@ impl Walk<'_> {
                 }
             } else if file_type(&stat) == FileType::Directory {
                 self.child_folder(dir, &name, child, (&stat, before))?;
-            } else if !(before.is_none() && is_empty_or_link(&stat) && self.left_out.contains(&child))
+            } else if !(before.is_none() && stat.st_size == 0 && self.left_out.contains(&child))
                 && before.is_none_or(|before| !is_same(&before, &stat))
             {
                 self.note(child, before.is_some(), true);
@@ -123,10 +123,6 @@ impl Walk<'_> {
     fn note(&mut self, path: PathBuf, was: bool, is: bool) {
         self.found.push(NameChange { path, was, is });
     }
-}
-
-fn is_empty_or_link(stat: &Stat) -> bool {
-    stat.st_size == 0 || file_type(stat) == FileType::Symlink
 }
 
 /// Of a folder neither its size nor its time says anything.

@@ -14,12 +14,16 @@ const ROUTE_HEADER_BYTES: usize = 12;
 
 // linux/if_link.h and linux/veth.h; not in libc.
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 // linux/if_addr.h.
 const IFA_FLAGS: u16 = 8;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+// linux/if_bridge.h.
+const BR_STATE_DISABLED: u8 = 0;
 
 /// A hardware address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -155,20 +159,33 @@ pub fn create_veth(veth: &Veth<'_>) -> Message {
     message
 }
 
+/// Has a bridge take no frame from one of its ports any more, send none through it and learn nothing from it. Unlike
+/// [`disconnect`], which comes to the same, it waits for no processor to have seen it. `EBUSY` where the bridge runs the
+/// spanning tree protocol of the kernel, `ENETDOWN` where the port is down.
+pub fn block_bridge_port(name: &str) -> Message {
+    change_bridge_port(name, &[(IFLA_BRPORT_STATE, BR_STATE_DISABLED), (IFLA_BRPORT_LEARNING, 0)])
+}
+
 /// Lets the bridge send a frame back through the port it came from, which a container that reaches itself by a published
 /// port or a virtual address needs. One that is isolated exchanges frames with the bridge alone, not with other such
 /// ports. Also keeps link-local IPv6 off the port.
 pub fn set_bridge_port(name: &str, is_isolated: bool) -> Message {
+    let mut message = change_bridge_port(name, &[(IFLA_BRPORT_MODE, 1), (IFLA_BRPORT_ISOLATED, u8::from(is_isolated))]);
+    without_link_local(&mut message);
+    message
+}
+
+fn change_bridge_port(name: &str, settings: &[(u16, u8)]) -> Message {
     let mut message = set_link(0, 0, 0);
     message.text(libc::IFLA_IFNAME, name);
     message.nested(libc::IFLA_LINKINFO, |info| {
         info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge");
         info.nested(libc::IFLA_INFO_SLAVE_DATA, |data| {
-            data.attribute(IFLA_BRPORT_MODE, &[1]);
-            data.attribute(IFLA_BRPORT_ISOLATED, &[u8::from(is_isolated)]);
+            for (setting, value) in settings {
+                data.attribute(*setting, &[*value]);
+            }
         });
     });
-    without_link_local(&mut message);
     message
 }
 
@@ -283,6 +300,8 @@ pub struct Link {
     pub mtu_bytes: u32,
     /// Whether it is administratively up.
     pub is_up: bool,
+    /// Whether it is a port that its bridge takes nothing from and gives nothing to.
+    pub is_blocked: bool,
     /// Whether it is the loopback interface.
     pub is_loopback: bool,
 }
@@ -349,15 +368,20 @@ fn read_link(reply: &Reply<'_>) -> Option<Link> {
     }
     let body = reply.payload.get(LINK_HEADER_BYTES..)?;
     let flags = u32_at(reply.payload, 8)?;
+    let info = attribute(body, libc::IFLA_LINKINFO);
+    let port = info
+        .filter(|info| attribute(info, libc::IFLA_INFO_SLAVE_KIND).is_some_and(|kind| string(kind) == "bridge"))
+        .and_then(|info| attribute(info, libc::IFLA_INFO_SLAVE_DATA));
     Some(Link {
         index: u32_at(reply.payload, 4)?,
         name: string(attribute(body, libc::IFLA_IFNAME)?),
-        kind: attribute(body, libc::IFLA_LINKINFO).and_then(|info| attribute(info, libc::IFLA_INFO_KIND)).map(string),
+        kind: info.and_then(|info| attribute(info, libc::IFLA_INFO_KIND)).map(string),
         bridge: attribute(body, libc::IFLA_MASTER).and_then(|value| u32_at(value, 0)),
         peer: attribute(body, libc::IFLA_LINK).and_then(|value| u32_at(value, 0)),
         mac: attribute(body, libc::IFLA_ADDRESS).and_then(|value| value.try_into().ok()).map(Mac),
         mtu_bytes: attribute(body, libc::IFLA_MTU).and_then(|value| u32_at(value, 0)).unwrap_or(0),
         is_up: flags & UP != 0,
+        is_blocked: port.and_then(|port| attribute(port, IFLA_BRPORT_STATE)) == Some(&[BR_STATE_DISABLED]),
         is_loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
     })
 }
