@@ -22,8 +22,8 @@ impl Engine {
 
     /// By its name, and the platform that is asked for.
     fn image_of(&self, container: &Container) -> Result<Digest> {
-        match container.platform.as_deref().map(str::parse).transpose()? {
-            Some(platform) => Ok(self.image_for(&container.image, Some(&platform))?.id),
+        match &container.platform {
+            Some(platform) => Ok(self.image_for(&container.image, Some(&platform.parse()?))?.id),
             None => self.store.image_id(&container.image),
         }
     }
