@@ -72,9 +72,9 @@ impl Engine {
     pub(crate) fn recover(&self) -> Result<Vec<Diagnostic>> {
         let mut report = Vec::new();
         let hierarchies = self.hierarchies()?;
-        let suspects = self.suspects(&hierarchies)?;
+        let suspects = self.suspects(hierarchies)?;
         if suspects.is_none() {
-            Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
+            Cgroup::remove_shims(hierarchies, &self.cgroup_parent());
         }
         self.end_moments()?;
         for id in suspects.into_iter().flatten() {

@@ -92,7 +92,7 @@ impl Engine {
             "Isolation": "",
             "InitBinary": "built in",
             "SecurityOptions": security_options(),
-            "Warnings": self.info_warnings(&hierarchies),
+            "Warnings": self.info_warnings(hierarchies),
         });
         Ok([root, limits, host].into_iter().filter_map(into_object).flatten().collect::<Map<_, _>>().into())
     }

@@ -245,11 +245,9 @@ impl Networks {
         self.unpublish(&own.iter().collect::<Vec<_>>())?;
         for endpoint in own {
             let attempt = || format!("can't take {} off network {}", endpoint.short_container(), endpoint.network);
-            match routes.execute(&[route::block_bridge_port(&endpoint.port)]) {
-                Err(refusal) if refusal.error == Errno::NODEV => {}
-                // Not a port, down, or of a bridge that does not let its ports be blocked.
-                Err(_) => disconnect(&mut routes, &endpoint.port).context(attempt)?,
-                Ok(()) => {}
+            let Some(link) = routes.link(&endpoint.port).context(attempt)? else { continue };
+            if routes.execute(&[route::block_bridge_port(link.index)]).is_err() {
+                disconnect(&mut routes, link.index).context(attempt)?;
             }
         }
         self.release(container)
@@ -366,15 +364,14 @@ fn make_room(routes: &mut Socket, bridges: &[u32], endpoints: &[Endpoint]) -> Re
     let mut links = routes.links().context(attempt)?;
     links.retain(|link| link.is_blocked && link.bridge.is_some_and(|bridge| bridges.contains(&bridge)));
     for link in &links {
-        disconnect(routes, &link.name).context(attempt)?;
+        disconnect(routes, link.index).context(attempt)?;
     }
     Ok(!links.is_empty())
 }
 
 /// Takes a link out of its bridge, if it is there.
-fn disconnect(routes: &mut Socket, port: &str) -> std::result::Result<(), Errno> {
-    let Some(link) = routes.link(port)? else { return Ok(()) };
-    match routes.execute(&[route::disconnect(link.index)]) {
+fn disconnect(routes: &mut Socket, index: u32) -> std::result::Result<(), Errno> {
+    match routes.execute(&[route::disconnect(index)]) {
         Err(refusal) if refusal.error == Errno::NODEV => Ok(()),
         other => other.map_err(|refusal| refusal.error),
     }

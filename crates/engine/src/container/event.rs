@@ -117,10 +117,10 @@ impl Engine {
     /// Ends what is left of a container's processes and gives back its control groups and addresses. Repeatable.
     pub(crate) fn give_back(&self, id: &str, container: Option<&Container>) -> Result<()> {
         let hierarchies = self.hierarchies()?;
-        let cgroup = Cgroup::open(&hierarchies, &self.cgroup_parent_of(container), id)?;
+        let cgroup = Cgroup::open(hierarchies, &self.cgroup_parent_of(container), id)?;
         cgroup.kill()?;
         cgroup.remove()?;
-        Cgroup::remove_shims(&hierarchies, &self.cgroup_parent());
+        Cgroup::remove_shims(hierarchies, &self.cgroup_parent());
         let networks = Networks::new(&self.store);
         let endpoints = self.with_leases(|| networks.endpoints_of(id))?;
         if !endpoints.is_empty() {

@@ -107,7 +107,7 @@ impl Engine {
         let resources =
             carrack_oci::runtime::Resources { devices: before.devices, block_io: before.block_io, ..wanted };
         let parent = self.cgroup_parent_of(Some(&record.container));
-        drop(Cgroup::create(&hierarchies, &parent, &record.id, &resources, Membership::Needed)?);
+        drop(Cgroup::create(hierarchies, &parent, &record.id, &resources, Membership::Needed)?);
         spec.linux.resources = Some(resources);
         let text = serde_json::to_vec(&spec).unwrap_or_default();
         std::fs::write(&path, text).map_err(|error| failed(&error))

@@ -87,7 +87,7 @@ impl Engine {
         let mut usages = BTreeMap::new();
         for id in ids {
             let Some(state) = self.state(id)?.filter(|state| state.is_alive()) else { continue };
-            let Ok(cgroup) = Cgroup::open(&hierarchies, &self.cgroup_parent(), id) else { continue };
+            let Ok(cgroup) = Cgroup::open(hierarchies, &self.cgroup_parent(), id) else { continue };
             let network = match self.records().get(id)? {
                 // As in Docker: what goes over the host's network is not the container's alone.
                 Some(record) if record.container.network == NetworkMode::Host => (0, 0),

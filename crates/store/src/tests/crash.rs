@@ -88,9 +88,11 @@ fn files_beside(dir: &Path) -> Vec<PathBuf> {
     let mut open = vec![dir.to_owned()];
     while let Some(path) = open.pop() {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let is_known = name.ends_with(".json") || Digest::from_hex(name).is_some() || matches!(name, "version" | "fs");
+        let is_known =
+            name.ends_with(".json") || Digest::from_hex(name).is_some() || matches!(name, "version" | "fs" | "common");
         let is_lock = path.parent().is_some_and(|parent| parent.ends_with("locks"));
-        if path.is_dir() && name != "fs" {
+        // What every container has is in place or not, as a whole.
+        if path.is_dir() && !matches!(name, "fs" | "common") {
             open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if !is_known && !is_lock {
             beside.push(path);

@@ -159,33 +159,37 @@ pub fn create_veth(veth: &Veth<'_>) -> Message {
     message
 }
 
-/// Has a bridge take no frame from one of its ports any more, send none through it and learn nothing from it. Unlike
-/// [`disconnect`], which comes to the same, it waits for no processor to have seen it. `EBUSY` where the bridge runs the
-/// spanning tree protocol of the kernel, `ENETDOWN` where the port is down.
-pub fn block_bridge_port(name: &str) -> Message {
-    change_bridge_port(name, &[(IFLA_BRPORT_STATE, BR_STATE_DISABLED), (IFLA_BRPORT_LEARNING, 0)])
+/// Has a bridge take no frame from one of its ports any more, send none through it and learn nothing from it, until the
+/// link goes down and up. Unlike [`disconnect`], which comes to the same, it waits for no processor to have seen it.
+/// `EOPNOTSUPP` for what is no port, `EBUSY` where the bridge runs the spanning tree protocol of the kernel, `ENETDOWN` where
+/// the port is down.
+pub fn block_bridge_port(index: u32) -> Message {
+    // As a message to the bridge: one to the link would be followed by a notice of its change, at which the bridge looks at
+    // the link and lets it take part again.
+    let mut header = link_header(index, 0, 0);
+    header[0] = libc::AF_BRIDGE as u8;
+    let mut message = Message::new(libc::RTM_SETLINK, 0, &header);
+    message.nested(libc::IFLA_PROTINFO, |port| {
+        port.attribute(IFLA_BRPORT_LEARNING, &[0]);
+        port.attribute(IFLA_BRPORT_STATE, &[BR_STATE_DISABLED]);
+    });
+    message
 }
 
 /// Lets the bridge send a frame back through the port it came from, which a container that reaches itself by a published
 /// port or a virtual address needs. One that is isolated exchanges frames with the bridge alone, not with other such
 /// ports. Also keeps link-local IPv6 off the port.
 pub fn set_bridge_port(name: &str, is_isolated: bool) -> Message {
-    let mut message = change_bridge_port(name, &[(IFLA_BRPORT_MODE, 1), (IFLA_BRPORT_ISOLATED, u8::from(is_isolated))]);
-    without_link_local(&mut message);
-    message
-}
-
-fn change_bridge_port(name: &str, settings: &[(u16, u8)]) -> Message {
     let mut message = set_link(0, 0, 0);
     message.text(libc::IFLA_IFNAME, name);
     message.nested(libc::IFLA_LINKINFO, |info| {
         info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge");
         info.nested(libc::IFLA_INFO_SLAVE_DATA, |data| {
-            for (setting, value) in settings {
-                data.attribute(*setting, &[*value]);
-            }
+            data.attribute(IFLA_BRPORT_MODE, &[1]);
+            data.attribute(IFLA_BRPORT_ISOLATED, &[u8::from(is_isolated)]);
         });
     });
+    without_link_local(&mut message);
     message
 }
 
@@ -300,7 +304,7 @@ pub struct Link {
     pub mtu_bytes: u32,
     /// Whether it is administratively up.
     pub is_up: bool,
-    /// Whether it is a port that its bridge takes nothing from and gives nothing to.
+    /// Whether it is a port that [`block_bridge_port`] was asked for.
     pub is_blocked: bool,
     /// Whether it is the loopback interface.
     pub is_loopback: bool,
@@ -381,7 +385,11 @@ fn read_link(reply: &Reply<'_>) -> Option<Link> {
         mac: attribute(body, libc::IFLA_ADDRESS).and_then(|value| value.try_into().ok()).map(Mac),
         mtu_bytes: attribute(body, libc::IFLA_MTU).and_then(|value| u32_at(value, 0)).unwrap_or(0),
         is_up: flags & UP != 0,
-        is_blocked: port.and_then(|port| attribute(port, IFLA_BRPORT_STATE)) == Some(&[BR_STATE_DISABLED]),
+        // One without a carrier is disabled too, by the bridge itself.
+        is_blocked: port.is_some_and(|port| {
+            let is = |setting, value| attribute(port, setting) == Some(&[value]);
+            is(IFLA_BRPORT_STATE, BR_STATE_DISABLED) && is(IFLA_BRPORT_LEARNING, 0)
+        }),
         is_loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
     })
 }
