@@ -157,6 +157,8 @@ impl Store {
         let parsed = parse_config(config)?;
         self.check_layers(&parsed, &new.layers)?;
         let id = self.ingest_bytes(lease, config)?;
+        // Two that make the same image at once each add to what is known of it.
+        let images = self.lock(Lock::Images, DEFAULT_WAIT)?;
         let known = self.keep_known(lease, &id)?;
         let is_given = new.manifest.is_some() || !new.repo_digests.is_empty() || !new.annotations.is_empty();
         let record = match known {
@@ -194,6 +196,7 @@ impl Store {
                 }
             }
         }
+        drop(images);
         let image = self.image_by_id(&id, Some(&manifest))?;
         for name in &new.names {
             self.tag(&image, name)?;

@@ -29,6 +29,8 @@ pub enum Lock {
     Volume(String),
     /// All networks of the root: subnets, addresses, ports.
     Network,
+    /// The records of images, while one is made of what another says already.
+    Images,
     /// What refers to what: exclusive while garbage is taken away, shared while something begins to be used.
     Content,
 }
@@ -40,6 +42,7 @@ impl Lock {
             Self::Container(id) => ("container", id),
             Self::Volume(name) => ("volume", name),
             Self::Network => return Ok("network".into()),
+            Self::Images => return Ok("images".into()),
             Self::Content => return Ok("content".into()),
         };
         check_name(kind, name)?;
@@ -55,6 +58,7 @@ impl std::fmt::Display for Lock {
             Self::Container(id) => write!(f, "the lock of container {id}"),
             Self::Volume(name) => write!(f, "the lock of volume {name}"),
             Self::Network => f.write_str("the lock of the networks"),
+            Self::Images => f.write_str("the lock of the images' records"),
             Self::Content => f.write_str("the lock of the images and layers"),
         }
     }

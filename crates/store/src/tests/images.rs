@@ -317,6 +317,28 @@ fn tags_come_and_go() {
     assert_eq!(scene.store.tag(&missing, &name("x")).unwrap_err().code.id, "store/image-not-found");
 }
 
+/// Services of one project that come to the same image.
+#[test]
+fn who_makes_the_same_image_at_once_adds_to_it() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let (config, plain) = (config(&layers(), web_config()), load_web(&scene, "web:1"));
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let (scene, config, layers) = (&scene, &config, plain.layers.clone());
+            scope.spawn(move || {
+                let manifest = format!(r#"{{"schemaVersion":2,"number":{number}}}"#).into_bytes();
+                let manifest = Some((manifest, media_type::MANIFEST.into()));
+                let new = NewImage { layers, manifest, ..NewImage::default() };
+                scene.store.put_image(&scene.lease, config, new).unwrap();
+            });
+        }
+    });
+    assert_eq!(scene.store.images().unwrap().len(), 17, "one for each manifest");
+}
+
 /// One configuration under two manifests: each name means the one that it came with.
 #[test]
 fn each_name_keeps_its_manifest() {
