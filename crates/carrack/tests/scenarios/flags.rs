@@ -27,7 +27,7 @@ fn what_could_have_no_effect_is_refused() {
         (&["--mount", "type=volume,dst=/v,volume-opt=size=1m"], "engine/invalid-volume-option"),
         (&["--mount", "type=tmpfs,dst=/v,volume-label=a=b"], "cli/invalid-value"),
     ] {
-        let failure = machine.fails(&[&["create"], flags, &["busybox", "true"]].concat());
+        let failure = machine.fails(&[&["run"], flags, &["busybox", "true"]].concat());
         assert_eq!((failure.code(), failure.status), (code, 125), "{flags:?}: {}", failure.text());
     }
     assert_eq!(machine.ok(&["ps", "-aq"]).lines().count(), 1);

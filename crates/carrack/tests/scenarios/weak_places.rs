@@ -233,7 +233,7 @@ fn lines_of_the_log_say_what_was_asked_for() {
         ("max-buffer-size=1m", "cli/invalid-value"),
         ("nobody=1", "cli/invalid-value"),
     ] {
-        let failure = machine.fails(&["create", "--log-opt", option, "busybox", "true"]);
+        let failure = machine.fails(&["run", "--log-opt", option, "busybox", "true"]);
         assert_eq!((failure.code(), failure.status), (code, 125), "{option}");
     }
     machine.finish();
