@@ -27,8 +27,11 @@ impl Private {
         loop {
             let path = folder.join(id);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-            let held = File::open(&path)?;
-            // Between its creation and its lock somebody may have taken it for a leftover.
+            // Between its creation and its lock somebody may take it for a leftover.
+            let held = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
             if rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok() && path.is_dir() {
                 return Ok(Self { path, _held: held });
             }
