@@ -164,3 +164,28 @@ fn what_docker_has_and_we_do_not_is_refused_by_name_and_leaves_nothing() {
     assert_eq!(machine.ok(&["network", "ls", "-q", "--filter", "type=custom"]), "");
     machine.finish();
 }
+
+/// A command that was killed between the link and the record (I-3): the next one makes it whole.
+#[test]
+fn what_a_killed_connect_has_left_is_no_obstacle() {
+    let Some(machine) = Machine::new() else { return };
+    machine.ok(&["network", "create", "back"]);
+    machine.ok(&["run", "-d", "--name", "web", "busybox", "sleep", "1000"]);
+    let id = machine.ok(&["inspect", "--format", "{{.Id}}", "web"]);
+    let path = machine.path().join("data/containers").join(id).join("record.json");
+    let before = std::fs::read(&path).unwrap();
+    machine.ok(&["network", "connect", "back", "web"]);
+    std::fs::write(&path, before).unwrap();
+    machine.ok(&["network", "connect", "back", "web"]);
+    let networks = machine.ok(&[
+        "inspect",
+        "--format",
+        "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}",
+        "web",
+    ]);
+    assert_eq!(networks.split_whitespace().collect::<Vec<_>>(), ["back", "bridge"]);
+    assert_eq!(machine.ok(&["exec", "web", "sh", "-c", "ls /sys/class/net"]), "eth0\neth1\nlo");
+    machine.ok(&["rm", "-f", "web"]);
+    machine.ok(&["network", "rm", "back"]);
+    machine.finish();
+}

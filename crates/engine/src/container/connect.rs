@@ -43,6 +43,11 @@ impl Engine {
         attachments.push(attachment.clone());
         let wanted = attachment_of(&record, &attachment, true)?;
         if let Some(state) = self.running(&record)? {
+            let is_on = networks.endpoints_of(&record.id)?.iter().any(|endpoint| endpoint.network == network);
+            if is_on {
+                // Left by a command that was killed before it wrote that down.
+                networks.disconnect(&record.id, &namespace_of(&state)?, &network)?;
+            }
             networks.connect(&record.id, &namespace_of(&state)?, &wanted)?;
             if let Err(error) = self.after_connecting(&record, &network) {
                 // The first error is the one to tell; what stays is a leak that doctor names.
