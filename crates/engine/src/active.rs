@@ -71,12 +71,14 @@ impl Engine {
             let (id, shim) = split(name);
             by_shim.entry(shim).or_default().push(id);
         }
-        // A number that two have was given to a new shim after the old one's death.
-        let is_likely = |shim: &i32, ids: &Vec<&str>| ids.len() == 1 && alive.contains(shim);
-        let likely: BTreeMap<i32, Vec<&str>> = by_shim.extract_if(.., |shim, ids| is_likely(shim, ids)).collect();
-        let likely: Vec<(i32, &str)> =
-            likely.into_iter().flat_map(|(shim, ids)| ids.into_iter().map(move |id| (shim, id))).collect();
-        let mut suspects: Vec<String> = by_shim.into_values().flatten().map(str::to_owned).collect();
+        let (mut suspects, mut likely) = (Vec::new(), Vec::new());
+        for (shim, ids) in by_shim {
+            match ids.as_slice() {
+                [id] if alive.contains(&shim) => likely.push((shim, *id)),
+                // A number that two have was given to a new shim after the old one's death.
+                _ => suspects.extend(ids.into_iter().map(str::to_owned)),
+            }
+        }
         // Its number may be another process's by now, an event's or a probe's, and one that was killed a moment ago has it
         // still: some are looked at more closely, other ones by each command.
         let first = std::process::id() as usize % likely.len().max(1);

@@ -86,7 +86,7 @@ impl Engine {
 
     /// Whether an image of this name or id is here.
     pub fn image_id(&self, name: &str) -> Result<Option<Digest>> {
-        Ok(self.store.find_image(name)?.map(|image| image.id))
+        self.store.find_image_id(name)
     }
 
     /// Loads the images of an archive and gives their names; of images for several platforms those for one, this host's where

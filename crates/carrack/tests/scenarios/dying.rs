@@ -77,3 +77,21 @@ fn an_adoption_that_fails_is_told() {
     });
     machine.finish();
 }
+
+/// A mark that stays makes each command that follows look after a container that is gone. Nor does a start read what other
+/// images are called.
+#[test]
+fn a_run_leaves_no_mark_and_reads_no_other_image_s_name() {
+    let Some(machine) = Machine::new() else { return };
+    let other = machine.path().join("data/images/names").join(format!("{}.json", "ab".repeat(32)));
+    std::fs::write(&other, "no record").unwrap();
+    for flags in [&["--rm"][..], &["--name", "kept"]] {
+        machine.ok(&[&["run", "--network", "none"], flags, &["busybox", "true"]].concat());
+        let marks: Vec<_> = std::fs::read_dir(machine.path().join("run/active")).unwrap().collect();
+        assert!(flags[0] != "--rm" || marks.is_empty(), "{marks:?}");
+    }
+    machine.ok(&["rm", "kept"]);
+    assert_eq!(std::fs::read_dir(machine.path().join("run/active")).unwrap().count(), 0);
+    std::fs::remove_file(other).unwrap();
+    machine.finish();
+}

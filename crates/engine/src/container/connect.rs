@@ -43,15 +43,16 @@ impl Engine {
         attachments.push(attachment.clone());
         let wanted = attachment_of(&record, &attachment, true)?;
         if let Some(state) = self.running(&record)? {
+            let namespace = namespace_of(&state)?;
             let is_on = networks.endpoints_of(&record.id)?.iter().any(|endpoint| endpoint.network == network);
             if is_on {
                 // Left by a command that was killed before it wrote that down.
-                networks.disconnect(&record.id, &namespace_of(&state)?, &network)?;
+                networks.disconnect(&record.id, &namespace, &network)?;
             }
-            networks.connect(&record.id, &namespace_of(&state)?, &wanted)?;
+            networks.connect(&record.id, &namespace, &wanted)?;
             if let Err(error) = self.after_connecting(&record, &network) {
                 // The first error is the one to tell; what stays is a leak that doctor names.
-                let _ = networks.disconnect(&record.id, &namespace_of(&state)?, &network);
+                let _ = networks.disconnect(&record.id, &namespace, &network);
                 return Err(error);
             }
         }

@@ -149,11 +149,11 @@ impl Engine {
         attach: Option<&AttachOptions>,
         announced: bool,
     ) -> std::result::Result<Option<Session>, RunFailure> {
-        let namespace = own_namespace(&record.container.network);
         let _guard = self.lock_container(&record.id)?;
-        self.launch_locked(record, namespace, attach, announced)
+        self.launch_locked(record, None, attach, announced)
     }
 
+    /// `namespace` where it is being made already.
     fn launch_locked(
         &self,
         record: &ContainerRecord,
@@ -179,7 +179,8 @@ impl Engine {
         if intent.exists() {
             std::fs::remove_file(&intent).map_err(|error| host_error("can't take back the wish to stop", error))?;
         }
-        // Born beside all that comes before it is needed.
+        // Born beside all that comes before they are needed.
+        let namespace = namespace.or_else(|| own_namespace(&record.container.network));
         let launched = self.sow(record).and_then(|seed| {
             let ground = self.ground(record, namespace, announced)?;
             self.launch_on(record, &image, &ground, seed, attach)
